@@ -1,0 +1,53 @@
+# The two commands of the README: make demo, make test.
+#   PYTHON=python3.12   the interpreter that .venv is made with
+#   TORCH=2.12.0        another version of PyTorch
+#   ARGS=--quick        options of `omnial demo`
+
+PYTHON ?= python3
+TORCH ?= 2.13.0
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.setup-torch-$(TORCH)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help setup demo test lint format docs clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(STAMP) ## make .venv with everything for development
+
+# PyTorch goes first, in one known version: the project's range alone would take any.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo 'omnial needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+	@echo 'setting up .venv with PyTorch $(TORCH); the first time takes some minutes'
+	@test -x $(BIN)/python || $(PYTHON) -m venv --clear .venv
+	@$(PIP) install 'torch==$(TORCH)'
+	@$(PIP) install --editable '.[dev]'
+	@rm -f .venv/.setup-torch-*
+	@touch $@
+
+demo: setup ## generate products, train one model, open its report (about ten minutes)
+	$(BIN)/omnial demo $(ARGS)
+
+test: setup lint ## check style and types, then run all tests
+	$(BIN)/pytest
+
+lint: setup ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## put the sources into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup ## write the table of settings in docs/configuration.md anew
+	$(BIN)/python -m omnial.config.reference docs/configuration.md
+
+clean: ## remove .venv and everything that tools left behind
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Thresholds and product recognition, learnt from normal images."""

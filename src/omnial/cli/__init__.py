@@ -1,0 +1,62 @@
+"""The command line: one thin verb a file; `main` is what the `omnial` command runs.
+
+Nothing here imports PyTorch at the top of a file: a verb imports what it needs when it runs, so
+that `omnial --help` answers at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from omnial import __version__
+from omnial.cli import demo, evaluate, info, predict, synthesize, train
+from omnial.cli.outcome import ExitCode, settle
+
+app = typer.Typer(
+    name="omnial",
+    help="One network that inspects many products: trained from good parts alone, it finds and "
+    "outlines defects that it has never seen.",
+    epilog="Exit codes: 0 done; 1 done, but some inputs were bad; 2 a mistake in the command, "
+    "nothing was done; 3 failed otherwise, with a log; 130 interrupted.\n\n"
+    "First look: omnial demo --quick",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _verb in (train, evaluate, predict, synthesize, info, demo):
+    _verb.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"omnial {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and end the process with one of the documented exit codes."""
+    sys.exit(int(settle(_run)))
+
+
+def _run() -> ExitCode:
+    try:
+        app(prog_name="omnial")
+    except SystemExit as request:
+        return ExitCode(int(request.code or 0))
+    return ExitCode.DONE

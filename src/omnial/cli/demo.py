@@ -1,0 +1,62 @@
+"""`omnial demo`: from nothing to a report, without any data of one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import metrics_table, print_json, print_table, say, working
+
+_EPILOG = "Examples:\n\nomnial demo --quick\n\nomnial demo --minutes 20 --out runs/long-demo"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(demo)
+
+
+@guarded
+def demo(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small model for half a minute: shows the way only.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="M", help="Minutes of training. Default: 7.")
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Folder for data, model and report.",
+        ),
+    ] = Path("runs/demo"),
+    open_browser: Annotated[
+        bool,
+        typer.Option(
+            "--open/--no-open",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Open the report where there is a display and a terminal.",
+        ),
+    ] = True,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Generate a small production line, train one model on it, evaluate it, write a report.
+
+    Parts that an earlier run with the same settings finished are used again.
+    """
+    options.check_out(out)
+    with working():
+        from omnial.demo import can_show, run_demo, show
+
+        result = run_demo(out, quick=quick, minutes=minutes, tell=say)
+    if as_json:
+        print_json(result.to_dict())
+        return ExitCode.DONE
+    print_table(metrics_table(result.metrics))
+    print(f"\nreport: {result.report}")
+    if open_browser and can_show():
+        show(result.report)
+    return ExitCode.DONE

@@ -1,0 +1,85 @@
+"""`omnial evaluate`: a model's figures on test images, and a report to look at."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import metrics_table, print_json, print_table, progress, say, working
+
+_EPILOG = "Example:\n\nomnial evaluate models/mvtec --data mvtec --out reports/mvtec"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(evaluate)
+
+
+@guarded
+def evaluate(
+    model_dir: options.ModelDir,
+    data: options.Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="REPORT_DIR",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Folder for metrics.json, metrics.csv and index.html.",
+        ),
+    ],
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed, not figures.")
+    ] = 16,
+    gallery: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Most pictures shown of each class.",
+        ),
+    ] = 6,
+    skip_bad_files: Annotated[
+        bool,
+        typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping."),
+    ] = False,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Compute the figures of a model on test images, and write a report that opens offline."""
+    options.check_out(out)
+    with working():
+        from omnial.data.checks import check_files
+        from omnial.data.layouts import discover
+        from omnial.evaluation.evaluate import evaluate_model, write_metrics
+        from omnial.models.folder import load_model
+        from omnial.reporting.report import write_report
+
+        model = load_model(model_dir, device)
+        data_settings = model.settings.data.model_copy(
+            update={"on_bad_file": "skip" if skip_bad_files else "fail"}
+        )
+        found = discover(data, need="test")
+        with progress("checking files") as checked:
+            catalogue = check_files(found, data_settings, progress=checked)
+        with progress("evaluating") as evaluated:
+            result = evaluate_model(
+                model,
+                catalogue,
+                batch_size=batch_size,
+                gallery_per_class=gallery,
+                on_progress=evaluated,
+            )
+        write_metrics(result, out)
+        report = write_report(result, out)
+    metrics = result.to_metrics()
+    if as_json:
+        print_json(metrics)
+    else:
+        print_table(metrics_table(metrics))
+        print(f"\nreport: {report}")
+    for bad in result.bad_files:
+        say(f"left out: {bad.path}: {bad.reason}")
+    return ExitCode.SOME_BAD if result.bad_files else ExitCode.DONE

@@ -1,0 +1,136 @@
+"""`omnial info`: what a network consists of, or what a model folder holds."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_facts, print_json, print_table, working
+from omnial.config.settings import Settings
+from omnial.errors import UserError
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial info\n\n"
+    "omnial info --size lite --set model.stem=2\n\n"
+    "omnial info models/mvtec --json"
+)
+_DEFAULT_SIZE = "paper"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(info)
+
+
+@guarded
+def info(
+    model_dir: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL_DIR]", show_default=False, help="Describe this trained model instead."
+        ),
+    ] = None,
+    system: options.System = None,
+    size: Annotated[str | None, options.size_option(_DEFAULT_SIZE)] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Count parameters, part by part beside the published counts, and operations.
+
+    Of a model folder also the classes, the thresholds and how it was trained.
+    """
+    if model_dir is None:
+        from omnial.config.load import load_settings
+
+        settings = load_settings(
+            system=system,
+            size=size,
+            config_file=config,
+            overrides=set_ or [],
+            default_size=_DEFAULT_SIZE,
+        )
+        trained: dict[str, Any] = {}
+    elif system or size or config or set_:
+        raise UserError("give MODEL_DIR or settings, not both: a trained model has its own")
+    else:
+        settings, trained = _read(model_dir)
+    result = _describe(settings) | trained
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+    return ExitCode.DONE
+
+
+def _describe(settings: Settings) -> dict[str, Any]:
+    height, width = settings.data.height, settings.data.width
+    with working():
+        from omnial.models.count import describe
+
+        counts = describe(settings.model, height, width)
+    names = {"system": settings.system, "size": settings.size}
+    return names | {"input": {"height": height, "width": width}} | counts
+
+
+def _read(folder: Path) -> tuple[Settings, dict[str, Any]]:
+    with working():
+        from omnial.models.folder import load_model
+
+        model = load_model(folder, "cpu")
+    facts = {
+        "model": str(folder),
+        "classes": list(model.classes),
+        "calibration": model.calibration.to_dict(),
+        "notes": list(model.calibration.notes()),
+        "thresholds": {name: model.calibration.threshold_for(name) for name in model.classes},
+        "training": dict(model.training),
+    }
+    return model.settings, facts
+
+
+def _print(result: dict[str, Any]) -> None:
+    size = result["input"]
+    facts: list[tuple[str, object]] = [
+        ("system", result["system"]),
+        ("size", result["size"]),
+        ("input", f"{size['height']} x {size['width']}"),
+        ("parameters", f"{result['total']:,}"),
+        ("operations", f"{result['flops'] / 1e9:,.1f} GFLOP an image"),
+    ]
+    if "model" in result:
+        facts += [("training", ""), *((f"  {k}", v) for k, v in result["training"].items())]
+    print_facts(facts)
+    print()
+    print_table(_parts_table(result["parts"]))
+    if "model" in result:
+        print()
+        print_table(_thresholds_table(result["thresholds"]))
+        print("\n".join(["", *result["notes"]]).rstrip())
+
+
+def _parts_table(parts: dict[str, dict[str, int | None]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("part")
+    for heading in ("parameters", "published", "difference"):
+        table.add_column(heading, justify="right")
+    for name, part in parts.items():
+        count, published = part["parameters"], part["published"]
+        difference = "-" if count is None or published is None else f"{count - published:+,}"
+        known = "-" if published is None else f"{published:,}"
+        label = "module alone, 512 channels" if name == "module" else name
+        table.add_row(label, f"{count:,}", known, difference)
+    return table
+
+
+def _thresholds_table(thresholds: dict[str, float]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    table.add_column("threshold", justify="right")
+    for name, threshold in thresholds.items():
+        table.add_row(name, f"{threshold:.4f}")
+    return table

@@ -1,0 +1,87 @@
+"""Options that several verbs share, with their help, and checks of paths given to them."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from omnial.config.presets import SIZES, SYSTEMS
+from omnial.errors import UserError
+
+SETTINGS_PANEL: Final = "Settings"
+BUDGET_PANEL: Final = "Budget (one of them)"
+OUTPUT_PANEL: Final = "Output"
+
+Data = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Data set: a root with a folder for each class, or one class's folder. Repeatable.",
+    ),
+]
+System = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=SETTINGS_PANEL,
+        help=f"What is computed: {', '.join(SYSTEMS)}. Default: omnial.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=SETTINGS_PANEL, help="YAML file with settings."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        rich_help_panel=SETTINGS_PANEL,
+        help="One setting by its dotted path, such as training.batch_size=8. Repeatable.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="S", rich_help_panel=SETTINGS_PANEL, help="Seed of every draw. Default: 0."
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the result as JSON alone."),
+]
+ModelDir = Annotated[
+    Path, typer.Argument(metavar="MODEL_DIR", help="Model folder that `omnial train` wrote.")
+]
+
+
+def size_option(default: str) -> typer.models.OptionInfo:
+    """Make the `--size` option of a verb whose default size is `default`."""
+    option: typer.models.OptionInfo = typer.Option(
+        metavar="NAME",
+        rich_help_panel=SETTINGS_PANEL,
+        help=f"How large and how long: {', '.join(SIZES)}. Default: {default}.",
+    )
+    return option
+
+
+def check_out(folder: Path) -> Path:
+    """Return a folder that can be written to or made, before any work is done for it.
+
+    Raises:
+        UserError: the path is a file, lies below a file, or may not be written to.
+    """
+    ancestor = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not ancestor.is_dir():
+        raise UserError(f"--out {folder}: {ancestor} is a file; give a folder")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise UserError(f"--out {folder}: no permission to write to {ancestor}")
+    return folder

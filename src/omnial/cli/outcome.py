@@ -1,0 +1,111 @@
+"""Exit codes, and how every failure of a verb ends in one of them."""
+
+import functools
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import ParamSpec
+
+import typer
+
+from omnial import __version__
+from omnial.errors import UserError
+
+P = ParamSpec("P")
+
+
+class ExitCode(IntEnum):
+    """What a verb's exit code says."""
+
+    DONE = 0
+    SOME_BAD = 1
+    """Done, but some inputs were bad or a check fell short."""
+    USER_ERROR = 2
+    """The user's mistake; nothing was done."""
+    FAILED = 3
+    """Failed otherwise: disk, memory, internal."""
+    INTERRUPTED = 130
+
+
+def guarded(verb: Callable[P, ExitCode]) -> Callable[P, None]:
+    """Make a command of a function that returns its exit code and may fail in any way."""
+
+    @functools.wraps(verb)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        code = settle(lambda: verb(*args, **kwargs))
+        if code is not ExitCode.DONE:
+            raise typer.Exit(int(code))
+
+    return command
+
+
+def settle(work: Callable[[], ExitCode]) -> ExitCode:
+    """Do the work; turn what it raises into a message on standard error and an exit code."""
+    try:
+        code = work()
+        sys.stdout.flush()
+    except typer.Exit as request:
+        return ExitCode(request.exit_code)
+    except UserError as error:
+        _say(f"error: {error}")
+        return ExitCode.USER_ERROR
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output is gone; without this, the interpreter fails again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say("error: the output was closed before everything was written")
+        return ExitCode.FAILED
+    except SystemExit as request:
+        # Lightning ends the process by itself when Ctrl+C reaches it in the middle of a fit.
+        if isinstance(request.__context__, KeyboardInterrupt):
+            _say("interrupted")
+            return ExitCode.INTERRUPTED
+        raise
+    except Exception as error:  # the last stop: everything else becomes one line and a log
+        _say(f"error: {_one_line(error)} ({_write_log()})")
+        return ExitCode.FAILED
+    return code
+
+
+def _say(message: str) -> None:
+    print(f"omnial: {message}", file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return "out of memory; a smaller training.batch_size or --size needs less"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if name == "RunError":
+        return first
+    return f"{name}: {first}" if first else name
+
+
+def _write_log() -> str:
+    """Write the traceback being handled to a file, and say where it is."""
+    text = "\n".join(
+        [
+            f"omnial {__version__}, Python {platform.python_version()}, {platform.platform()}",
+            f"command: {' '.join(sys.argv)}",
+            "",
+            traceback.format_exc(),
+        ]
+    )
+    reason: OSError | None = None
+    for folder in (Path(tempfile.gettempdir()), Path.cwd(), Path.home()):
+        try:
+            handle, name = tempfile.mkstemp(prefix="omnial-", suffix=".log", dir=folder)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            reason = error
+        else:
+            return f"details in {name}"
+    return f"no log could be written: {reason}"

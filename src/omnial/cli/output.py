@@ -1,0 +1,128 @@
+"""What verbs print: results on standard output, everything else on standard error."""
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+# Wide enough for the metrics table where the output goes to a file or a pipe.
+_FILE_WIDTH: Final = 120
+
+_FIGURES: Final = {
+    "image_auroc": "image\nAUROC",
+    "image_ap": "image\nAP",
+    "image_f1_max": "image\nF1-max",
+    "pixel_auroc": "pixel\nAUROC",
+    "pixel_ap": "pixel\nAP",
+    "pixel_f1_max": "pixel\nF1-max",
+    "aupro": "AUPRO",
+    "psnr": "PSNR\ndB",
+    "ssim": "SSIM",
+}
+
+
+@contextlib.contextmanager
+def working() -> Iterator[None]:
+    """Send whatever is printed during the work to standard error: the result alone is output.
+
+    Notes of this package are shown; Lightning's own, hints for its services among them, are not.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    own, lightning = logging.getLogger("omnial"), logging.getLogger("lightning.pytorch")
+    levels = own.level, lightning.level
+    own.addHandler(handler)
+    own.setLevel(logging.INFO)
+    lightning.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        own.removeHandler(handler)
+        own.setLevel(levels[0])
+        lightning.setLevel(levels[1])
+
+
+@contextlib.contextmanager
+def progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error; yields what to call with the number done and of all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not the result."""
+    print(message, file=sys.stderr)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print a result as JSON; paths become text.
+
+    Raises:
+        ValueError: the result holds NaN or an infinity, which JSON does not have.
+        TypeError: the result holds something that JSON cannot express.
+    """
+    print(json.dumps(result, indent=2, allow_nan=False, default=_path_text))
+
+
+def print_table(table: Table) -> None:
+    """Print a table, unwrapped where the output is not a terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
+    console.print(table)
+
+
+def print_facts(facts: Sequence[tuple[str, object]]) -> None:
+    """Print names and values in two columns."""
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        print(f"{name:<{width}}  {value}")
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Table:
+    """Lay out the content of metrics.json: a row a class, the mean last, `-` for null."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for heading in _FIGURES.values():
+        table.add_column(heading, justify="right")
+    for name, figures in metrics["classes"].items():
+        table.add_row(name, *_cells(figures))
+    table.add_section()
+    table.add_row("mean", *_cells(metrics["mean"]), style="bold")
+    return table
+
+
+def _cells(figures: Mapping[str, float | None]) -> list[str]:
+    return [_cell(key, figures.get(key)) for key in _FIGURES]
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if key == "psnr" else f"{value:.3f}"
+
+
+def _path_text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

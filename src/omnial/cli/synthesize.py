@@ -1,0 +1,75 @@
+"""`omnial synthesize`: see what the model learns from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_json, progress, say, working
+from omnial.config.presets import DEFAULT_SIZE
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial synthesize --data mvtec --out sheets\n\n"
+    "omnial synthesize --data mvtec/bottle --set synthesis.panels=false --out sheets"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(synthesize)
+
+
+@guarded
+def synthesize(
+    data: options.Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", rich_help_panel=options.OUTPUT_PANEL, help="Folder for the sheets."
+        ),
+    ],
+    count: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=options.OUTPUT_PANEL, help="Samples to draw."
+        ),
+    ] = 24,
+    system: options.System = None,
+    size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Draw training samples and write contact sheets of them.
+
+    A row a sample: normal image, anomalous image, mask, JND map, panel and level.
+    """
+    from omnial.config.load import load_settings
+
+    seeded = [] if seed is None else [f"training.seed={seed}"]
+    settings = load_settings(
+        system=system, size=size, config_file=config, overrides=[*seeded, *(set_ or [])]
+    )
+    options.check_out(out)
+    with working():
+        from omnial.data.checks import check_files
+        from omnial.data.layouts import discover
+        from omnial.reporting.sheets import write_contact_sheets
+        from omnial.synthesis.preview import preview
+
+        found = discover(data, need="train")
+        with progress("checking files") as checked:
+            catalogue = check_files(found, settings.data, progress=checked)
+        batch, names = preview(settings, catalogue, count, settings.training.seed)
+        sheets = write_contact_sheets(batch, names, out)
+    if as_json:
+        print_json({"samples": len(names), "sheets": [str(sheet) for sheet in sheets]})
+    else:
+        print("\n".join(str(sheet) for sheet in sheets))
+    for bad in catalogue.bad_files:
+        say(f"left out: {bad.path}: {bad.reason}")
+    return ExitCode.SOME_BAD if catalogue.bad_files else ExitCode.DONE

@@ -1,0 +1,105 @@
+"""`omnial train`: one model for all the classes that it is given."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_facts, print_json, say, working
+from omnial.config.presets import DEFAULT_SIZE
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial train --data mvtec --minutes 30 --out models/mvtec\n\n"
+    "omnial train --data visa --data my_part --size base --set data.width=320 --out models/all\n\n"
+    "omnial train --data mvtec --minutes 30 --out models/mvtec --resume"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(train)
+
+
+@guarded
+def train(
+    data: options.Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="MODEL_DIR", rich_help_panel=options.OUTPUT_PANEL, help="Model folder to write."
+        ),
+    ],
+    system: options.System = None,
+    size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    seed: options.Seed = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", rich_help_panel=options.BUDGET_PANEL, help="Minutes of training steps."
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=options.BUDGET_PANEL,
+            help="Images to train on, counting repeats. Default: 200,000.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=options.BUDGET_PANEL, help="Training steps (batches)."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in MODEL_DIR.")
+    ] = False,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL_DIR", help="Start from this model's weights: add products."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Train one model on the defect-free images of all classes, and write its folder.
+
+    Settings are laid over each other: defaults, --size, --system, --config, --set.
+    """
+    from omnial.config.load import load_settings
+
+    flags = {"minutes": minutes, "images": images, "steps": steps, "seed": seed}
+    given = [f"training.{key}={value}" for key, value in flags.items() if value is not None]
+    settings = load_settings(
+        system=system, size=size, config_file=config, overrides=[*given, *(set_ or [])]
+    )
+    options.check_out(out)
+    with working():
+        from omnial.training.fit import train as fit
+
+        summary = fit(settings, data, out, resume=resume, init=init, progress=True).to_dict()
+    if as_json:
+        print_json(summary)
+    else:
+        print_facts(list(_facts(summary)))
+    for note in summary.get("notes", []):
+        say(note)
+    for bad in summary.get("bad_files", []):
+        say(f"left out: {bad}")
+    return ExitCode.SOME_BAD if summary.get("bad_files") else ExitCode.DONE
+
+
+def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The summary's single values as text; `validation.image_auroc` for what is nested."""
+    for key, value in summary.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", text) for name, text in _facts(value))
+        elif key not in {"notes", "bad_files"}:
+            if isinstance(value, list):
+                value = ", ".join(map(str, value))
+            yield key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else f"{value}"

@@ -1,0 +1,1 @@
+"""Typed settings, and systems and sizes by name."""

@@ -1,0 +1,240 @@
+"""The typed settings of a run: every choice that training, evaluation and inspection depend on.
+
+Each field's docstring says where its default comes from: [P] stands in the paper's supplement,
+[S] is reported second-hand about the paper, [O] is this project's own choice.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+Norm = Literal["instance", "batch"]
+Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class DataSettings(Section):
+    """How a file becomes network input, and which files are used."""
+
+    height: Annotated[int, Field(ge=32, le=4096)] = 256
+    """Rows of the network input in pixels. [P] 256 for MVTec AD."""
+    width: Annotated[int, Field(ge=32, le=4096)] = 256
+    """Columns of the network input in pixels. [P] 256 for MVTec AD, [S] 320 for VisA."""
+    geometry: Literal["squash", "pad"] = "squash"
+    """`squash` stretches an image to the input size; `pad` keeps its aspect ratio."""
+    significant_bits: Literal[12, 16] = 16
+    """Bits that carry the signal in 16-bit files: 4095 or 65535 becomes 1.0."""
+    max_megapixels: PositiveFloat = 100.0
+    """Files of more pixels are refused before they are decoded."""
+    on_bad_file: Literal["fail", "skip"] = "fail"
+    """What to do about unreadable files: stop before training, or leave them out and say so."""
+    validation_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    """Share of the training images kept for validation and thresholds. [O]"""
+    validation_at_least: Annotated[int, Field(ge=0)] = 20
+    """Validation images a class, as far as a fifth of its training images allows. [O]"""
+
+
+class LevelSettings(Section):
+    """One defect level of the synthesis: how strongly and how softly a texture is blended in."""
+
+    beta: tuple[Probability, Probability]
+    """Range of the blending weight, drawn uniformly for each sample."""
+    blur: Annotated[int, Field(ge=1, le=31)]
+    """Edge of the box blur of the shape in pixels (odd; 1 is none)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.beta[0] > self.beta[1]:
+            raise ValueError("beta must be a rising pair, for example [0.3, 0.6]")
+        if self.blur % 2 == 0:
+            raise ValueError("blur must be odd: 1, 3, 5, ...")
+        return self
+
+
+class SynthesisSettings(Section):
+    """Panel-guided, JND-based anomaly synthesis."""
+
+    anomalous_share: Probability = 0.8
+    """Share of the samples that get an anomaly. [O]"""
+    panels: bool = True
+    """Panel guidance [P]: anomalies appear in one part of the image only."""
+    panel_span: tuple[Probability, Probability] = (0.5, 0.8)
+    """Share of the width or height that a panel spans. [S]"""
+    perlin_octaves: tuple[Annotated[int, Field(ge=0, le=6)], Annotated[int, Field(ge=0, le=6)]] = (
+        0,
+        5,
+    )
+    """Perlin lattice cells per axis are 2 to a power from this range, ends included. [S]"""
+    perlin_threshold: Annotated[float, Field(gt=-1.0, lt=1.0)] = 0.5
+    """Noise above this value forms the shape. [S]"""
+    levels: tuple[LevelSettings, ...] = (
+        LevelSettings(beta=(0.6, 1.0), blur=1),
+        LevelSettings(beta=(0.3, 0.6), blur=3),
+        LevelSettings(beta=(0.1, 0.3), blur=5),
+    )
+    """Easy, medium and hard defects. [S] three levels, [O] their numbers."""
+    level_probability: Probability = 0.6
+    """Chance of each level to be present in an anomalous sample. [O]"""
+    jnd_gain: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
+    """How much the JND map strengthens the blending where the eye notices less. [O]"""
+    label_correction: bool = True
+    """Drop shape pixels where blending changed nothing visible (SSIM and JND). [S]"""
+    ssim_difference: Probability = 0.1
+    """1 - SSIM above this value counts as a visible change. [O]"""
+    match_colour: bool = True
+    """Limit the texture's saturation to the image's: a defect on a grey part is grey. [O]"""
+    texture_share: Probability = 0.5
+    """With a texture folder: share of the samples whose texture comes from it. [O]"""
+
+
+class ReconstructionSettings(Section):
+    """The reconstruction sub-network."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=6)] = (
+        128,
+        256,
+        512,
+        1024,
+        1024,
+    )
+    """Channels of the encoder's scales. [S]"""
+    norm: Norm = "instance"
+    """[P] instance norm, since a batch mixes classes; `batch` is the ablation."""
+    dilation: PositiveInt = 1
+    """Dilation of each basic block's second convolution; 1 is none. [S]"""
+    attention: Attention = "dcsa"
+    """Module between the basic blocks [P]; the others are the rows of the paper's Table 6."""
+
+
+class LocalizationSettings(Section):
+    """DiffNeck and the localization sub-network."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=6)] = (
+        64,
+        128,
+        256,
+        512,
+        512,
+        512,
+    )
+    """Channels of the U-Net's scales. [S]"""
+    norm: Norm = "batch"
+    """[S] batch norm."""
+    dilation: PositiveInt = 2
+    """Dilation from the third scale on; 1 is none. [S] dilated, [O] by 2."""
+    attention: Attention = "dcsa"
+    """Module in the four paths of DiffNeck. [P]"""
+    diffneck: bool = True
+    """DiffNeck [P], or plain concatenation of input and reconstruction."""
+    balance: Annotated[float, Field(ge=0.0)] = 0.1
+    """Balance factor: unified + balance * separate path. [P]"""
+
+
+class ModelSettings(Section):
+    """The network."""
+
+    stem: Literal[1, 2, 4, 8] = 1
+    """Pixel-unshuffle factor ahead of both sub-networks; 1 is the paper's network. [O]"""
+    reconstruction: ReconstructionSettings = ReconstructionSettings()
+    localization: LocalizationSettings = LocalizationSettings()
+
+
+class ObjectiveSettings(Section):
+    """Weights of the loss terms. [P] the terms, [O] equal weights."""
+
+    image_mse: Annotated[float, Field(ge=0.0)] = 1.0
+    """Squared error of the reconstructed image. [P]"""
+    image_ssim: Annotated[float, Field(ge=0.0)] = 1.0
+    """1 - SSIM of the reconstructed image. [P]"""
+    jnd_mse: Annotated[float, Field(ge=0.0)] = 1.0
+    """Squared error of the reconstructed JND map. [S]"""
+    jnd_ssim: Annotated[float, Field(ge=0.0)] = 1.0
+    """1 - SSIM of the reconstructed JND map. [S]"""
+    ssim_stride: Literal[1, 2, 4] = 1
+    """Take the SSIM of the loss at every n-th row and column; 1 is exact. [O]"""
+    focal: Annotated[float, Field(ge=0.0)] = 1.0
+    """Focal loss of the localization. [P]"""
+    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    """Exponent of the focal loss. [P] focal loss, [O] gamma 2 as in DRAEM."""
+
+
+class TrainingSettings(Section):
+    """Optimisation, budget and bookkeeping."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Fixes weights, choice of images, synthesis and validation split."""
+    batch_size: PositiveInt = 20
+    """Images a step over all devices. [S] 20 for MVTec AD, 12 for VisA."""
+    learning_rate: PositiveFloat = 1e-4
+    """Peak rate of Adam. [S] 1e-4."""
+    schedule: Literal["step", "cosine"] = "step"
+    """`step`: times 0.2 at 80 % and 90 % [O, DRAEM]; `cosine`: to zero, for short budgets."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    """Steps of linear warm-up; a time budget is measured at their end."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight decay of Adam."""
+    gradient_clip: PositiveFloat = 1.0
+    """Largest gradient norm."""
+    average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """Decay of the weight average, ramped as min(d, (1 + t)/(10 + t)); 0 is none. [O]"""
+    minutes: PositiveFloat | None = None
+    """Budget in minutes of training steps."""
+    images: PositiveInt | None = None
+    """Budget in images, counting repeats."""
+    steps: PositiveInt | None = None
+    """Budget in steps. At most one budget; none of the three means 200,000 images."""
+    checkpoint_minutes: PositiveFloat = 2.0
+    """Time between checkpoints."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` takes bf16 where the device has it in hardware."""
+    compile: bool = False
+    """Compile the network first; on a CPU that needs a C++ compiler and minutes of time."""
+    devices: PositiveInt = 1
+    """Devices (or processes) a machine, handed to Lightning."""
+    num_nodes: PositiveInt = 1
+    """Machines, handed to Lightning."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Kind of device; `auto` takes a GPU where there is one."""
+    strategy: str = "auto"
+    """Lightning's strategy, for example `ddp`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(budget is not None for budget in (self.minutes, self.images, self.steps)) > 1:
+            raise ValueError("give one budget only: minutes, images or steps")
+        return self
+
+
+class CalibrationSettings(Section):
+    """Thresholds from normal validation images."""
+
+    false_alarm_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """Share of normal images that may be called anomalous; sets the quantile q = 1 - rate. [O]"""
+
+
+class Settings(Section):
+    """Everything that defines a run, validated once at the edge."""
+
+    system: str = "omnial"
+    """Name of what is computed."""
+    size: str = "lite"
+    """Name of how wide and how long."""
+    data: DataSettings = DataSettings()
+    textures: Path | None = None
+    """Folder of texture images for the synthesis."""
+    synthesis: SynthesisSettings = SynthesisSettings()
+    model: ModelSettings = ModelSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingSettings = TrainingSettings()
+    calibration: CalibrationSettings = CalibrationSettings()

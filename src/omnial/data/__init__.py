@@ -1,0 +1,1 @@
+"""Images in: layouts, decoding, geometry, sampling and the embedded data set."""

@@ -1,0 +1,238 @@
+"""The one way from a file to network input, shared by training and by every back end.
+
+NumPy and Pillow only. The rules:
+
+- Files are turned upright by their EXIF orientation, masks like images. Of a file with several
+  pages or frames, the first counts.
+- Grey, palette, 1-bit, CMYK and other 8-bit colours become 8-bit RGB. [O] Transparent pixels
+  are blended over black, since the colours under them are arbitrary.
+- 16-bit grey files are divided by 4095 or 65535 (`significant_bits`); float files hold 0 to 1.
+- 16-bit colour files are read to 8 bits a channel (Pillow has no deeper colour mode).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from omnial.config.settings import DataSettings
+from omnial.data.geometry import Placement, mask_to_network, place, to_network
+from omnial.data.image_file import ImageError, image_size, open_image, upright
+
+__all__ = [
+    "ImageError",
+    "as_unit",
+    "image_size",
+    "network_input",
+    "network_mask",
+    "network_roi",
+    "read_mask",
+    "read_rgb",
+]
+
+_FLOAT_SLACK = 1e-3
+"""How far a float image may leave [0, 1] before it is taken for one on another scale."""
+_LOSSY = frozenset({"JPEG", "WEBP"})
+"""Formats in which black need not stay exactly 0."""
+
+
+def read_rgb(path: Path, settings: DataSettings) -> NDArray[Any]:
+    """Read an image file as upright RGB.
+
+    Args:
+        path: a PNG, JPEG, BMP, TIFF or WebP file.
+        settings: gives `max_megapixels` and `significant_bits`.
+
+    Returns:
+        (H, W, 3): uint8 for sources of at most 8 bits a channel, float32 in [0, 1] for deeper
+        grey ones.
+
+    Raises:
+        ImageError: the file is unreadable, too large, or its values leave the stated range.
+    """
+    with open_image(path, settings.max_megapixels) as file:
+        _refuse_deep_colour(path, file, settings)
+        image = upright(file)
+        if _is_deep(image):
+            grey = _deep_grey(path, np.asarray(image), settings)
+            return np.repeat(grey[..., np.newaxis], 3, axis=2)
+        return np.array(_rgb(image))
+
+
+def network_input(
+    source: Path | NDArray[Any], settings: DataSettings
+) -> tuple[NDArray[Any], Placement]:
+    """Turn an image into the network's input.
+
+    Args:
+        source: a file, or an RGB image (H, W, 3), uint8 or float in [0, 1], already upright.
+        settings: gives the network size, the geometry and what `read_rgb` needs.
+
+    Returns:
+        The input (3, height, width), uint8 or float32 in [0, 1] as `read_rgb` gives it (small
+        to keep; see `as_unit`), and where the image lies in it.
+
+    Raises:
+        ImageError: the file cannot be used.
+        ValueError: the array is no RGB image.
+    """
+    image = read_rgb(source, settings) if isinstance(source, Path) else _checked(source)
+    placement = place(image.shape[:2], settings)
+    placed = to_network(image, placement)
+    return np.ascontiguousarray(placed.transpose(2, 0, 1)), placement
+
+
+def as_unit(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Bring pixels to float32 in [0, 1]: uint8 is divided by 255, float32 passes.
+
+    Raises:
+        TypeError: another dtype, whose scale is not known.
+    """
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    if array.dtype == np.float32:
+        return array
+    raise TypeError(f"pixels are uint8 or float32, not {array.dtype}")
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask file at its own size, upright.
+
+    Args:
+        path: an image in which everything but black is defect (so 0/1, 0/255 and colours all
+            do); in lossy formats (JPEG, WebP) everything from half brightness on.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ImageError: the file is unreadable.
+    """
+    with open_image(path) as file:
+        lossy = file.format in _LOSSY
+        image = upright(file)
+        if lossy:
+            return np.asarray(np.asarray(_rgb(image).convert("L")) >= 128)
+        if image.mode in ("1", "L") or _is_deep(image):
+            return np.asarray(np.asarray(image) != 0)
+        return np.asarray(np.asarray(_rgb(image)).any(axis=2))
+
+
+def network_mask(path: Path, placement: Placement) -> NDArray[np.bool_]:
+    """Read a defect mask at the network's resolution.
+
+    Args:
+        path: the mask file, of the size of its image.
+        placement: where the image lies in the network input.
+
+    Returns:
+        (height, width) bool, by the rule of `omnial.data.geometry.mask_to_network`.
+
+    Raises:
+        ImageError: the file is unreadable or of another size than the image.
+    """
+    expected = (placement.source_height, placement.source_width)
+    check_mask_size(path, image_size(path), expected)
+    mask = read_mask(path)
+    check_mask_size(path, mask.shape, expected)
+    return mask_to_network(mask, placement)
+
+
+def check_mask_size(path: Path, size: tuple[int, ...], expected: tuple[int, int]) -> None:
+    """Refuse a mask whose (height, width) differs from its image's.
+
+    Raises:
+        ImageError: they differ.
+    """
+    if size != expected:
+        raise ImageError(
+            path,
+            f"the mask is {size[1]}x{size[0]} pixels, its image {expected[1]}x{expected[0]}; "
+            "they must be equal",
+        )
+
+
+def network_roi(path: Path | None, placement: Placement) -> NDArray[np.bool_]:
+    """Read a region of interest at the network's resolution.
+
+    Args:
+        path: an image that is black where nothing is to be scored; it is stretched over the
+            image's frame whatever its size, since the images of a class may differ in size.
+            None means everywhere.
+        placement: where the image lies in the network input.
+
+    Returns:
+        (height, width) bool, True inside. Padding is False.
+
+    Raises:
+        ImageError: the file is unreadable, or black all over.
+    """
+    if path is None:
+        region = np.ones((1, 1), dtype=np.bool_)
+    else:
+        region = read_mask(path)
+        if not region.any():
+            raise ImageError(path, "the region of interest is black all over: nothing is left")
+    return mask_to_network(region, placement)
+
+
+def _checked(array: NDArray[Any]) -> NDArray[Any]:
+    """Accept an RGB array as uint8 or float32."""
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(f"an RGB image has the shape (H, W, 3), not {array.shape}")
+    if array.dtype == np.uint8:
+        return array
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"an RGB image is uint8 or float in [0, 1], not {array.dtype}")
+    # Written so that NaN fails as well.
+    if not (array.min() >= 0.0 and array.max() <= 1.0):
+        raise ValueError("a float image must lie in [0, 1]")
+    return array.astype(np.float32, copy=False)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """True for integer grey of more than 8 bits, and for float grey."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _refuse_deep_colour(path: Path, file: ImageFile, settings: DataSettings) -> None:
+    """Refuse colour of 12 bits in 16: Pillow would keep its upper 8, half of them empty."""
+    deep_colour = not _is_deep(file) and any(";16" in str(tile.args) for tile in file.tile)
+    if deep_colour and settings.significant_bits == 12:
+        raise ImageError(
+            path,
+            "16-bit colour with 12 significant bits is not supported; save it as 8-bit colour "
+            "or 16-bit grey, or set data.significant_bits = 16 if it uses the full range",
+        )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Convert any 8-bit mode to RGB."""
+    if image.has_transparency_data:
+        blended = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        blended.alpha_composite(image.convert("RGBA"))
+        image = blended
+    return image.convert("RGB")
+
+
+def _deep_grey(path: Path, values: NDArray[Any], settings: DataSettings) -> NDArray[np.float32]:
+    """Scale deep grey values to [0, 1], and refuse those that cannot be on the stated scale."""
+    low, high = float(values.min()), float(values.max())
+    if values.dtype.kind == "f":
+        # Written so that NaN fails as well.
+        if not (low >= -_FLOAT_SLACK and high <= 1.0 + _FLOAT_SLACK):
+            raise ImageError(
+                path, f"float images must hold values from 0 to 1, this one has {low:g} to {high:g}"
+            )
+        return np.clip(values.astype(np.float32), 0.0, 1.0)
+    limit = 2**settings.significant_bits - 1
+    if low < 0 or high > limit:
+        raise ImageError(
+            path,
+            f"values from {low:g} to {high:g} do not fit into {settings.significant_bits} bits; "
+            "set data.significant_bits, or save the file as 8-bit or unsigned 16-bit grey",
+        )
+    return values.astype(np.float32) / np.float32(limit)

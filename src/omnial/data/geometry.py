@@ -1,0 +1,189 @@
+"""Where a source image lies in the network input, and the way there and back.
+
+Pixels are areas: pixel i covers [i, i + 1), and both directions map the source's frame onto the
+content box edge to edge. Images are resized with Pillow's bilinear filter, whose support grows
+with the reduction, so that shrinking does not alias.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from omnial.config.settings import DataSettings
+
+_ROUNDING = 1e-9
+"""Slack of a comparison of area shares, which are sums of a few rounded products."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The content box of a source image in the network input, in pixels.
+
+    With `squash` the box is the whole input; with `pad` it lies in the middle.
+    """
+
+    source_height: int
+    source_width: int
+    height: int
+    width: int
+    top: int
+    left: int
+    inner_height: int
+    inner_width: int
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the content box."""
+        return (
+            slice(self.top, self.top + self.inner_height),
+            slice(self.left, self.left + self.inner_width),
+        )
+
+
+def place(source_size: tuple[int, int], settings: DataSettings) -> Placement:
+    """Decide where an image lies in the network input.
+
+    Args:
+        source_size: height and width of the image in pixels, after any rotation.
+        settings: gives the network size and `squash` or `pad`. [O] `pad` keeps the aspect ratio
+            to the nearest pixel and splits what is left evenly; an odd pixel goes below or right.
+
+    Returns:
+        The placement.
+
+    Raises:
+        ValueError: a side is shorter than one pixel.
+    """
+    source_height, source_width = source_size
+    if source_height < 1 or source_width < 1:
+        raise ValueError(f"an image needs at least one pixel, not {source_height}x{source_width}")
+    height, width = settings.height, settings.width
+    inner_height, inner_width = height, width
+    if settings.geometry == "pad":
+        scale = min(height / source_height, width / source_width)
+        inner_height = min(height, max(1, round(source_height * scale)))
+        inner_width = min(width, max(1, round(source_width * scale)))
+    return Placement(
+        source_height=source_height,
+        source_width=source_width,
+        height=height,
+        width=width,
+        top=(height - inner_height) // 2,
+        left=(width - inner_width) // 2,
+        inner_height=inner_height,
+        inner_width=inner_width,
+    )
+
+
+def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Resize an image bilinearly, with antialiasing.
+
+    Args:
+        image: (H, W) or (H, W, 3), uint8 or float32.
+        size: wanted height and width.
+
+    Returns:
+        An image of that size and the dtype of `image`.
+    """
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    # Pillow has no many-channel float mode; its uint8 modes take the three channels at once.
+    if image.ndim == 3 and image.dtype != np.uint8:
+        channels = [resize(image[..., channel], size) for channel in range(image.shape[2])]
+        return np.stack(channels, axis=-1)
+    source = Image.fromarray(np.ascontiguousarray(image))
+    return np.array(source.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def to_network(image: NDArray[Any], placement: Placement) -> NDArray[Any]:
+    """Bring a source image into the network's frame.
+
+    Args:
+        image: (source_height, source_width, 3), uint8, or float32 in [0, 1].
+        placement: where it goes.
+
+    Returns:
+        (height, width, 3) of the same dtype. [O] Padding repeats the content's outermost pixels,
+        so that it adds no edge that a network could take for a defect.
+    """
+    inner = resize(image, (placement.inner_height, placement.inner_width))
+    below = placement.height - placement.top - placement.inner_height
+    right = placement.width - placement.left - placement.inner_width
+    margins = ((placement.top, below), (placement.left, right), (0, 0))
+    return np.pad(inner, margins, mode="edge")
+
+
+def to_source(array: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
+    """Bring a map from the network's frame back to the source image's size.
+
+    Args:
+        array: (height, width) float32.
+        placement: where the source image lies in it.
+
+    Returns:
+        (source_height, source_width) float32: the content box, resized bilinearly.
+
+    Raises:
+        ValueError: the map does not have the network's size.
+    """
+    if array.shape != (placement.height, placement.width):
+        raise ValueError(
+            f"a map of shape {array.shape} does not fit a network input of "
+            f"{placement.height}x{placement.width}"
+        )
+    inner = np.array(array[placement.box], dtype=np.float32)
+    return resize(inner, (placement.source_height, placement.source_width))
+
+
+def area_average(array: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Average an array exactly over the cells of another grid on the same frame.
+
+    A source pixel that lies in two cells counts in each with the share of its area there, which
+    Pillow's box filter, that takes or leaves whole pixels, does not do.
+
+    Args:
+        array: (H, W), bool or a number.
+        size: height and width of the other grid, finer or coarser.
+
+    Returns:
+        float64 of that size.
+    """
+    rows = _average_rows(array, size[0])
+    return _average_rows(rows.T, size[1]).T
+
+
+def _average_rows(array: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """Average (H, W) over `count` equal bands of rows: differences of the running integral."""
+    height = array.shape[0]
+    integral = np.zeros((height + 1, array.shape[1]))
+    np.cumsum(array, axis=0, dtype=np.float64, out=integral[1:])
+    # The integral is linear within a pixel, so its value at a fractional edge is interpolated.
+    edges = np.arange(count + 1) * height / count
+    below = np.minimum(edges.astype(np.intp), height - 1)
+    share = (edges - below)[:, np.newaxis]
+    at_edges = integral[below] * (1.0 - share) + integral[below + 1] * share
+    bands: NDArray[np.float64] = np.diff(at_edges, axis=0) * (count / height)
+    return bands
+
+
+def mask_to_network(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:
+    """Bring a mask into the network's frame, so that no defect vanishes.
+
+    Args:
+        mask: (source_height, source_width) bool, or a mask of any size on the same frame.
+        placement: where the source image lies.
+
+    Returns:
+        (height, width) bool: True where at least half of the pixel's area is, or, if there is no
+        such pixel, at the pixels of the largest share. Padding is False.
+    """
+    share = area_average(mask, (placement.inner_height, placement.inner_width))
+    largest = share.max()
+    result = np.zeros((placement.height, placement.width), dtype=np.bool_)
+    if largest > _ROUNDING:
+        result[placement.box] = share >= min(0.5, largest) - _ROUNDING
+    return result

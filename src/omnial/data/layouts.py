@@ -1,0 +1,106 @@
+"""Finding the product classes below the folders that a user names."""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from omnial.data import visa
+from omnial.data.folders import has_class_folders, read_folders
+from omnial.data.listing import image_files, listed, subfolders
+from omnial.data.records import Catalogue, ProductClass
+from omnial.errors import UserError
+
+Need = Literal["train", "test", "any"]
+
+_EXPECTED = """Expected is a folder with a folder for each product class, or one class's folder:
+  MVTec AD       class/train/good, class/test/<kind>, class/ground_truth/<kind>/<name>_mask.png
+  VisA           split_csv/1cls.csv beside the classes, or class/image_anno.csv
+  plain folders  defect-free images in class, class/good or class/train"""
+
+
+def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
+    """Find the product classes below some folders; no image is opened.
+
+    A folder is read as VisA where it has its tables (`omnial.data.visa`), else as MVTec AD or as
+    a plain folder (`omnial.data.folders`). Layouts may be mixed.
+
+    Args:
+        roots: folders that hold a folder for each class, or that are the folder of one class.
+        need: `train` or `test`: every class must have such images; `any`: some image.
+
+    Returns:
+        The classes sorted by name, their images in a fixed order.
+
+    Raises:
+        UserError: a folder is missing or holds no classes; a class lacks the images that are
+            needed, or has the same name as another; images and masks do not match.
+    """
+    if not roots:
+        raise UserError("no data: name at least one folder")
+    products = sorted(
+        (product for root in roots for product in _read_root(root)),
+        key=lambda product: product.name,
+    )
+    _refuse_same_names(products)
+    _require_images(products, need)
+    return Catalogue(tuple(products))
+
+
+def _read_root(root: Path) -> list[ProductClass]:
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise UserError(f"the data folder {root} {what}")
+    if root.name in ("", ".."):
+        # Classes are called as their folders, so "." needs its name; a link keeps its own.
+        root = Path(os.path.abspath(root))
+    table = visa.root_table(root)
+    if table is None and _is_class(root):
+        return [_read_class(root)]
+    products = visa.read_root(root, table) if table is not None else []
+    named = {product.name for product in products}
+    others = [folder for folder in subfolders(root) if folder.name not in named]
+    # Images beside folders of classes are strays; without such folders they are a plain class.
+    if not products and not any(map(_is_class, others)) and image_files(root):
+        return [_read_class(root)]
+    members = [folder for folder in others if _is_class(folder) or image_files(folder)]
+    products += [_read_class(folder) for folder in members]
+    if not products:
+        raise UserError(f"{root} holds no product classes.\n{_EXPECTED}")
+    return products
+
+
+def _is_class(folder: Path) -> bool:
+    """True if tables or sub-folders show that this is the folder of one class."""
+    return visa.is_class(folder) or has_class_folders(folder)
+
+
+def _read_class(folder: Path) -> ProductClass:
+    if visa.is_class(folder):
+        return visa.read_class(folder)
+    return read_folders(folder, folder.name)
+
+
+def _refuse_same_names(products: Sequence[ProductClass]) -> None:
+    for first, second in pairwise(products):
+        if first.name == second.name:
+            raise UserError(
+                f"two classes are called {first.name}: {first.root} and {second.root}; rename "
+                "one of the folders, or name only one of them"
+            )
+
+
+def _require_images(products: Sequence[ProductClass], need: Need) -> None:
+    lacking = [
+        f"{product.name} ({product.root})" for product in products if not _has(product, need)
+    ]
+    if lacking:
+        kind = {"train": "training ", "test": "test ", "any": ""}[need]
+        raise UserError(f"these classes have no {kind}images:\n{listed(lacking)}\n{_EXPECTED}")
+
+
+def _has(product: ProductClass, need: Need) -> bool:
+    if need == "any":
+        return bool(product.train or product.test)
+    return bool(product.train if need == "train" else product.test)

@@ -1,0 +1,1 @@
+"""What draws each product class: `KINDS`, its defects, and `build`, its surface."""

@@ -1,0 +1,190 @@
+"""A product as a surface, and the camera that photographs it.
+
+Products and defects write into four maps (colour, height, gloss, light that reaches a point);
+`photograph` lights them. A dent or a scratch therefore shades as the light falls, and a defect
+differs from its defect-free twin exactly where the maps do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from omnial.data.production_line.canvas import Canvas, Field, Point
+
+Colour = tuple[float, float, float]
+
+
+def linear(colour: Colour) -> NDArray[np.float32]:
+    """Screen colour (0..255 a channel) to linear light in [0, 1], shape (3,): a gamma of 2."""
+    return np.asarray([(c / 255.0) ** 2 for c in colour], dtype=np.float32)
+
+
+def varied(rng: Generator, colour: Colour, spread: float) -> Colour:
+    """The colour, its brightness and each channel varied by a relative normal spread."""
+    common = rng.normal(0.0, spread)
+    red, green, blue = (
+        min(max(c * (1.0 + common + 0.3 * rng.normal(0.0, spread)), 0.0), 255.0) for c in colour
+    )
+    return red, green, blue
+
+
+@dataclass
+class Surface:
+    """What the camera looks at; N is the canvas size.
+
+    Attributes:
+        albedo: (N, N, 3) float32, linear reflectance in [0, 1].
+        height: (N, N) float32, canvas units towards the camera.
+        gloss: (N, N) float32, strength of the mirror-like reflection.
+        light: (N, N) float32 in [0, 1], share of the light that reaches the point.
+    """
+
+    albedo: Field
+    height: Field
+    gloss: Field
+    light: Field
+
+    @classmethod
+    def plain(cls, canvas: Canvas, colour: Colour, gloss: float = 0.0) -> "Surface":
+        """A flat surface of one colour."""
+        shape = canvas.x.shape
+        return cls(
+            np.broadcast_to(linear(colour), (*shape, 3)).copy(),
+            np.zeros(shape, np.float32),
+            np.full(shape, gloss, np.float32),
+            np.ones(shape, np.float32),
+        )
+
+    def crop(self, rows: slice, columns: slice) -> "Surface":
+        """Views of part of the maps: what is drawn there is drawn here."""
+        return Surface(
+            self.albedo[rows, columns],
+            self.height[rows, columns],
+            self.gloss[rows, columns],
+            self.light[rows, columns],
+        )
+
+    def paint(self, cover: Field, colour: Colour, gloss: float | None = None) -> None:
+        """Lay a colour over the surface, in places `cover` in [0, 1] of it."""
+        self.albedo += (linear(colour) - self.albedo) * cover[..., None]
+        if gloss is not None:
+            self.gloss += (np.float32(gloss) - self.gloss) * cover
+
+    def tint(self, cover: Field, colour: Colour) -> None:
+        """Multiply the surface by a colour as a liquid does, in places `cover` of it."""
+        self.albedo *= 1.0 + (linear(colour) - 1.0) * cover[..., None]
+
+    def dim(self, cover: Field, depth: float) -> None:
+        """Take away up to `depth` of the light, in places `cover` of it."""
+        self.light *= 1.0 - np.float32(depth) * np.clip(cover, 0.0, 1.0)
+
+    def expose(self, cover: Field) -> None:
+        """Lift what is drawn there out of the shadows below it."""
+        np.maximum(self.light, cover, out=self.light)
+
+    def mottle(self, noise: Field, amount: float) -> None:
+        """Vary the brightness by a relative noise field."""
+        self.albedo *= np.maximum(1.0 + np.float32(amount) * noise, 0.05)[..., None]
+
+
+def close_up(
+    surface: Surface, canvas: Canvas, centre: Point, reach: float
+) -> tuple[Surface, Canvas] | None:
+    """The surroundings of a small part, views of `surface` and `canvas`; None if out of sight."""
+    window = canvas.crop(centre, reach)
+    if window is None:
+        return None
+    return surface.crop(*window), Canvas(canvas.x[window], canvas.y[window], canvas.pixel)
+
+
+def cast_shadow(canvas: Canvas, cover: Field, offset: float, blur: float) -> Field:
+    """Shadow of a raised shape under a lamp at the upper left, in [0, 1].
+
+    Args:
+        canvas: Canvas that `cover` is drawn on.
+        cover: (N, N) coverage of the shape.
+        offset: Length of the shadow along each axis, canvas units.
+        blur: Softness, canvas units.
+    """
+    shift = round(offset / canvas.pixel)
+    moved = np.zeros_like(cover)
+    rows, columns = cover.shape
+    moved[shift:, shift:] = cover[: max(rows - shift, 0), : max(columns - shift, 0)]
+    return ndimage.gaussian_filter(moved, blur / canvas.pixel, mode="nearest", truncate=2.5)
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """One exposure: where the lamp stands and what lens and sensor do."""
+
+    lamp: tuple[float, float, float]
+    ambient: float
+    exposure: float
+    warmth: tuple[float, float, float]
+    vignette: float
+    blur: float
+    grain: float
+
+    @classmethod
+    def draw(cls, rng: Generator) -> "Lighting":
+        """A lamp at the upper left and a camera, varied as over the shifts of a factory."""
+        warm = rng.normal(0.0, 0.02)
+        return cls(
+            lamp=(rng.uniform(-1.9, -1.2), rng.uniform(-1.9, -1.2), rng.uniform(2.4, 3.0)),
+            ambient=rng.uniform(0.28, 0.38),
+            exposure=float(np.exp(rng.normal(0.0, 0.07))),
+            warmth=(1.0 + warm, 1.0, 1.0 - warm),
+            vignette=rng.uniform(0.03, 0.12),
+            blur=rng.uniform(0.45, 0.7),
+            grain=rng.uniform(0.005, 0.011),
+        )
+
+
+def photograph(surface: Surface, canvas: Canvas, lighting: Lighting) -> Field:
+    """The surface under the lamp, without sensor grain.
+
+    Diffuse reflection after Lambert and a highlight after Blinn (1977), light that falls off
+    with the square of the distance, a vignette, a shoulder instead of hard clipping, gamma 2.
+
+    Args:
+        surface: Maps of N x N points.
+        canvas: The untransformed canvas of the same size.
+        lighting: Lamp and camera.
+
+    Returns:
+        (N, N, 3) float32 in [0, 1].
+    """
+    slope_y, slope_x = np.gradient(surface.height, np.float32(canvas.pixel))
+    steep = np.float32(1.0) / np.sqrt(1.0 + slope_x**2 + slope_y**2)
+    lx, ly = lighting.lamp[0] - canvas.x, lighting.lamp[1] - canvas.y
+    lz = np.float32(lighting.lamp[2])
+    distance = np.sqrt(lx**2 + ly**2 + lz**2)
+    facing = np.maximum((lz - slope_x * lx - slope_y * ly) * steep / distance, 0.0)
+    fall_off = np.float32(sum(c * c for c in lighting.lamp)) / distance**2
+
+    hx, hy, hz = lx / distance, ly / distance, lz / distance + np.float32(1.0)
+    half = np.maximum((hz - slope_x * hx - slope_y * hy) * steep, 0.0)
+    half /= np.sqrt(hx**2 + hy**2 + hz**2)
+    highlight = surface.gloss * half**24 * surface.light
+
+    level = np.float32(lighting.ambient) * (0.5 + 0.5 * surface.light)
+    level = level + np.float32(0.95) * facing * fall_off * surface.light
+    level *= 1.0 - np.float32(lighting.vignette) * (canvas.x**2 + canvas.y**2)
+    image = surface.albedo * level[..., None] + highlight[..., None]
+    image *= np.asarray(lighting.warmth, np.float32) * np.float32(lighting.exposure)
+    over = np.maximum(image - np.float32(0.7), 0.0) / np.float32(0.3)
+    image = np.sqrt(np.clip(image, 0.0, 0.7) + 0.3 * over / (1.0 + over))
+    # The lens blurs by part of an output pixel at 256; the canvas may be finer than the output.
+    sigma = lighting.blur * canvas.size / 256.0
+    blurred = ndimage.gaussian_filter(image, (sigma, sigma, 0.0), mode="nearest", truncate=3.0)
+    return np.clip(blurred, 0.0, 1.0).astype(np.float32)
+
+
+def grain(rng: Generator, size: int, strength: float) -> Field:
+    """Sensor grain, (size, size, 3) float32: half of it grey, slightly coarser than a pixel."""
+    colour = rng.standard_normal((size, size, 3), dtype=np.float32)
+    grey = ndimage.gaussian_filter(colour.mean(axis=2) * np.float32(3**0.5), 0.5)
+    return np.float32(strength) * (np.float32(1.3) * grey[..., None] + np.float32(0.6) * colour)

@@ -1,0 +1,225 @@
+"""Writing the production line to disk in the layout of MVTec AD."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from omnial.data.production_line.scene import (
+    MAX_SIZE,
+    MIN_SIZE,
+    PRODUCTS,
+    Split,
+    render_pair,
+)
+from omnial.errors import RunError, UserError
+
+MARKER = "production_line.json"
+"""Written last: a folder with this file is complete."""
+_DRAWING = 1
+"""Raised whenever the same parameters would give other pixels."""
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """What the data set's content depends on; the marker holds exactly this."""
+
+    drawing: int
+    seed: int
+    classes: tuple[str, ...]
+    size: int
+    train: int
+    test_good: int
+    per_kind: int
+
+    def marker(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image to draw, and where it and its mask go (relative to the data set)."""
+
+    class_name: str
+    split: Split
+    kind: str
+    index: int
+
+    @property
+    def image(self) -> Path:
+        return Path(self.class_name, self.split, self.kind, f"{self.index:03d}.png")
+
+    @property
+    def mask(self) -> Path | None:
+        if self.kind == "good":
+            return None
+        return Path(self.class_name, "ground_truth", self.kind, f"{self.index:03d}_mask.png")
+
+
+def generate(
+    out: Path,
+    *,
+    seed: int,
+    classes: Sequence[str] | None = None,
+    size: int = 256,
+    train: int = 60,
+    test_good: int = 10,
+    per_kind: int = 5,
+) -> None:
+    """Write the production line as `CLASS/{train,test,ground_truth}/KIND/000.png`.
+
+    Each image is a pure function of (seed, class, split, kind, index) and the size: more images,
+    fewer classes or another number of cores change no image. Everything is written beside `out`
+    and moved there when complete. A complete data set of the same parameters is left as it is;
+    one of other parameters, or with files missing, is replaced as long as `out` holds nothing
+    but files that this function wrote.
+
+    Args:
+        out: Folder to write; made if it is not there.
+        seed: Of all random numbers, from 0.
+        classes: Names from `CLASS_NAMES`; all of them if None.
+        size: Edge of the square images in pixels, 64..1024.
+        train: Defect-free training images a class, at least 1.
+        test_good: Defect-free test images a class.
+        per_kind: Test images of each defect kind of a class, each with its mask (0 or 255).
+
+    Raises:
+        UserError: A value out of range, an unknown class, or foreign files in `out`.
+        RunError: Writing failed, for example on a full disk; `out` is as it was.
+    """
+    parameters = _checked(seed, classes, size, train, test_good, per_kind)
+    out = Path(out).absolute()
+    jobs = list(_jobs(parameters))
+    if out.exists():
+        if not out.is_dir():
+            raise UserError(f"{out} is a file; choose a folder for the production line")
+        if _complete(out, parameters, jobs):
+            return
+        _refuse_foreign(out)
+    unique = uuid.uuid4().hex
+    partial = out.with_name(f".{out.name}.{unique}.partial")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make a folder beside {out}: {error}; choose another") from error
+    try:
+        _write(partial, parameters, jobs)
+        if out.exists():
+            replaced = out.with_name(f".{out.name}.{unique}.replaced")
+            out.rename(replaced)
+            partial.rename(out)
+            shutil.rmtree(replaced)
+        else:
+            partial.rename(out)
+    except OSError as error:
+        raise RunError(f"cannot write the production line to {out}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _checked(
+    seed: int, classes: Sequence[str] | None, size: int, train: int, test_good: int, per_kind: int
+) -> _Parameters:
+    names = tuple(sorted(set(PRODUCTS if classes is None else classes)))
+    for name in names:
+        if name not in PRODUCTS:
+            raise UserError(
+                f"the production line has no class {name!r}; choose from {', '.join(PRODUCTS)}"
+            )
+    if not names:
+        raise UserError(f"name at least one class of {', '.join(PRODUCTS)}")
+    if seed < 0:
+        raise UserError(f"seed must be 0 or more, not {seed}")
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise UserError(f"size must be from {MIN_SIZE} to {MAX_SIZE} pixels, not {size}")
+    for key, value, least in (
+        ("train", train, 1),
+        ("test_good", test_good, 0),
+        ("per_kind", per_kind, 0),
+    ):
+        if not least <= value <= 100_000:
+            raise UserError(f"{key} must be from {least} to 100000 images, not {value}")
+    return _Parameters(_DRAWING, seed, names, size, train, test_good, per_kind)
+
+
+def _jobs(parameters: _Parameters) -> Iterator[_Job]:
+    for name in parameters.classes:
+        for index in range(parameters.train):
+            yield _Job(name, "train", "good", index)
+        for index in range(parameters.test_good):
+            yield _Job(name, "test", "good", index)
+        for kind in PRODUCTS[name].kinds:
+            for index in range(parameters.per_kind):
+                yield _Job(name, "test", kind, index)
+
+
+def _files(jobs: Sequence[_Job]) -> set[Path]:
+    masks = {job.mask for job in jobs if job.mask is not None}
+    return {job.image for job in jobs} | masks
+
+
+def _read_marker(out: Path) -> _Parameters | None:
+    """The parameters of the data set in `out`; None if it has no marker of ours."""
+    try:
+        values = json.loads((out / MARKER).read_text(encoding="utf-8"))
+        values["classes"] = tuple(values["classes"])
+        found = _Parameters(**values)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if set(found.classes) <= set(PRODUCTS) else None
+
+
+def _complete(out: Path, parameters: _Parameters, jobs: Sequence[_Job]) -> bool:
+    return _read_marker(out) == parameters and all((out / file).is_file() for file in _files(jobs))
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raise if `out` holds a file that `generate` did not write."""
+    there = {path.relative_to(out) for path in out.rglob("*") if not path.is_dir()}
+    found = _read_marker(out)
+    ours = set() if found is None else _files(list(_jobs(found))) | {Path(MARKER)}
+    foreign = sorted(there - ours)
+    if foreign:
+        raise UserError(
+            f"{out} holds files that are not the production line's, for example {foreign[0]}; "
+            "move them away or choose another folder"
+        )
+
+
+def _write(folder: Path, parameters: _Parameters, jobs: Sequence[_Job]) -> None:
+    for parent in {(folder / file).parent for file in _files(jobs)}:
+        parent.mkdir(parents=True, exist_ok=True)
+
+    def draw(job: _Job) -> None:
+        pair = render_pair(
+            job.class_name,
+            job.split,
+            job.kind,
+            job.index,
+            seed=parameters.seed,
+            size=parameters.size,
+        )
+        _save(folder / job.image, pair.image)
+        if job.mask is not None:
+            _save(folder / job.mask, pair.mask.astype(np.uint8) * 255)
+
+    # Threads suffice: NumPy, SciPy and the PNG encoder work outside the interpreter lock.
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
+    try:
+        for _ in pool.map(draw, jobs):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+    (folder / MARKER).write_text(parameters.marker(), encoding="utf-8")
+
+
+def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    Image.fromarray(pixels).save(path, compress_level=3)

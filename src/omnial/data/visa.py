@@ -1,0 +1,189 @@
+"""The VisA layout, in which a table says what an image is.
+
+    root/split_csv/1cls.csv        columns object, split, label, image, mask (the 1-class split)
+    root/image_anno.csv            the same columns; split may be missing
+    root/<class>/image_anno.csv    columns image, label, mask; split may be there
+
+Paths in a table are relative to the root; in a class's own table they may also be relative to the
+class's folder. Where no split is given, the first 90 % of the normal images by name are for
+training [O], as in VisA's 1-class split; everything else is for testing.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from omnial.data.csv_table import CsvTable, Row, read_csv
+from omnial.data.listing import find_roi, listed
+from omnial.data.records import GOOD, ImageRecord, ProductClass
+from omnial.errors import UserError
+
+_ANNOTATIONS = "image_anno.csv"
+_SPLIT_FILE = Path("split_csv") / "1cls.csv"
+_NORMAL = frozenset({"normal", GOOD})
+_TRAIN_PERCENT = 90
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row, checked."""
+
+    image: Path
+    kind: str
+    split: str
+    """`train`, `test`, or empty where the table leaves it open."""
+    mask: Path | None
+
+
+def root_table(root: Path) -> CsvTable | None:
+    """The table of a whole VisA root; None where the folder is none.
+
+    Raises:
+        UserError: the table is no table, or lacks columns.
+    """
+    if (root / _SPLIT_FILE).is_file():
+        table = read_csv(root / _SPLIT_FILE)
+        _require_columns(table, "object", "split", "image", "label")
+        return table
+    if not (root / _ANNOTATIONS).is_file():
+        return None
+    table = read_csv(root / _ANNOTATIONS)
+    names = _names(table)
+    # One class's own table may name its object as well.
+    is_root = len(names) > 1 or any((root / name).is_dir() for name in names)
+    return table if is_root else None
+
+
+def read_root(root: Path, table: CsvTable) -> list[ProductClass]:
+    """Read the classes of a root's table.
+
+    A class of the 1-class split file without a folder is left out, so that a part of VisA can
+    be used with the whole split file.
+
+    Raises:
+        UserError: the table or the files that it names are wrong.
+    """
+    names = _names(table)
+    if table.path == root / _SPLIT_FILE:
+        names = [name for name in names if (root / name).is_dir()]
+    return [_read_member(root, table, name) for name in names]
+
+
+def is_class(folder: Path) -> bool:
+    """True if a table describes the folder as one class: the root's above it, or its own."""
+    return _table_above(folder) is not None or (folder / _ANNOTATIONS).is_file()
+
+
+def read_class(folder: Path) -> ProductClass:
+    """Read one class's folder, for which `is_class` holds.
+
+    Raises:
+        UserError: the table or the files that it names are wrong.
+    """
+    table = _table_above(folder)
+    if table is not None:
+        return _read_member(folder.parent, table, folder.name)
+    own = read_csv(folder / _ANNOTATIONS)
+    return _product(own, own.rows, folder.name, folder, bases=(folder.parent, folder))
+
+
+def _table_above(folder: Path) -> CsvTable | None:
+    table = root_table(folder.parent)
+    return table if table is not None and folder.name in _names(table) else None
+
+
+def _read_member(root: Path, table: CsvTable, name: str) -> ProductClass:
+    rows = tuple(row for row in table.rows if row.get("object") == name)
+    folder = root / name if (root / name).is_dir() else root
+    return _product(table, rows, name, folder, bases=(root,))
+
+
+def _require_columns(table: CsvTable, *wanted: str) -> None:
+    missing = [column for column in wanted if column not in table.columns]
+    if missing:
+        raise UserError(
+            f"{table.path} lacks the columns {', '.join(missing)}; it has "
+            f"{', '.join(table.columns)}"
+        )
+
+
+def _names(table: CsvTable) -> list[str]:
+    """Names of the classes in a table, sorted; none without a column for them."""
+    if "object" not in table.columns:
+        return []
+    for row in table.rows:
+        name = row.get("object")
+        if not name or name != PurePosixPath(name).name or name.startswith("."):
+            raise row.error(f"{name!r} cannot be the name of a class; fill in the cell object")
+    return sorted({row.get("object") for row in table.rows})
+
+
+def _product(
+    table: CsvTable, rows: tuple[Row, ...], name: str, folder: Path, bases: tuple[Path, ...]
+) -> ProductClass:
+    _require_columns(table, "image", "label")
+    entries = [_entry(row, bases) for row in rows]
+    paths = [path for entry in entries for path in (entry.image, entry.mask) if path is not None]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{table.path} names files that do not exist; add them, or remove their lines:\n"
+            f"{listed(missing)}"
+        )
+    twice = [path for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise UserError(f"{table.path} names these files more than once:\n{listed(twice)}")
+    chosen = _chosen_for_training(entries)
+    train = [
+        ImageRecord(entry.image, name, "train", entry.kind)
+        for entry in entries
+        if entry.image in chosen
+    ]
+    test = [
+        ImageRecord(entry.image, name, "test", entry.kind, entry.mask)
+        for entry in entries
+        if entry.image not in chosen
+    ]
+    train.sort(key=lambda record: record.path)
+    test.sort(key=lambda record: (record.kind, record.path))
+    return ProductClass(name, folder, tuple(train), tuple(test), find_roi(folder))
+
+
+def _chosen_for_training(entries: list[_Entry]) -> set[Path]:
+    """Images that are for training by the table, or by their name where it leaves it open."""
+    left_open = sorted(e.image for e in entries if not e.split and e.kind == GOOD)
+    chosen = left_open[: len(left_open) * _TRAIN_PERCENT // 100]
+    return {entry.image for entry in entries if entry.split == "train"}.union(chosen)
+
+
+def _entry(row: Row, bases: tuple[Path, ...]) -> _Entry:
+    split, label, mask = row.get("split").lower(), row.get("label"), row.get("mask")
+    if not row.get("image") or not label:
+        raise row.error("the cells image and label must be filled")
+    if split not in ("", "train", "test"):
+        raise row.error(f"split is train or test, not {split!r}")
+    kind = _kind(label)
+    if kind != GOOD and split == "train":
+        raise row.error("a defective image cannot be for training; set split to test")
+    if kind == GOOD and mask:
+        raise row.error("a normal image has a mask; correct its label, or drop the mask")
+    image = _located(row, row.get("image"), bases)
+    return _Entry(image, kind, split, _located(row, mask, bases) if mask else None)
+
+
+def _kind(label: str) -> str:
+    """`good`, or the defect's kinds in a fixed order: VisA joins several with commas."""
+    if label.lower() in _NORMAL:
+        return GOOD
+    parts = sorted({part.strip() for part in label.split(",")} - {""})
+    # A slash would look like a folder wherever a kind becomes part of a file's name.
+    return "+".join(parts).replace("/", "-")
+
+
+def _located(row: Row, text: str, bases: tuple[Path, ...]) -> Path:
+    """Find a file that a table names, below one of the folders that its paths start from."""
+    relative = PurePosixPath(text.replace("\\", "/"))
+    if relative.is_absolute() or ".." in relative.parts:
+        raise row.error(f"{text} must be a path below the data set's root")
+    candidates = [base / relative for base in bases]
+    return next((path for path in candidates if path.is_file()), candidates[0])

@@ -1,0 +1,173 @@
+"""The demonstration: generated products, one model, a report.
+
+`demo.json` beside the parts says what the model was trained from, so that a second run with the
+same settings uses a finished model again and resumes a training that was cut short.
+"""
+
+import json
+import os
+import shutil
+import sys
+import webbrowser
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from omnial import __version__
+from omnial.config.load import load_settings
+from omnial.config.settings import Settings
+from omnial.data.checks import check_files
+from omnial.data.layouts import discover
+from omnial.data.production_line import generate
+from omnial.errors import UserError
+from omnial.evaluation.evaluate import evaluate_model, write_metrics
+from omnial.files import replacing
+from omnial.models.folder import load_model
+from omnial.reporting.report import write_report
+from omnial.training.fit import train
+
+_STATE_FILE: Final = "demo.json"
+
+
+@dataclass(frozen=True)
+class _Products:
+    """How much to generate: arguments of `generate`."""
+
+    size: int
+    train: int
+    test_good: int
+    per_kind: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to generate, and how to train on it."""
+
+    products: _Products
+    size: str
+    budget: str
+
+
+_FULL: Final = _Plan(_Products(256, train=60, test_good=10, per_kind=5), "lite", "minutes=7")
+_QUICK: Final = _Plan(_Products(128, train=15, test_good=4, per_kind=1), "tiny", "steps=60")
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the parts are, and the content of metrics.json."""
+
+    data: Path
+    model: Path
+    report: Path
+    metrics: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        paths = {"data": self.data, "model": self.model, "report": self.report}
+        return {name: str(path) for name, path in paths.items()} | {"metrics": dict(self.metrics)}
+
+
+def run_demo(
+    out: Path,
+    *,
+    quick: bool = False,
+    minutes: float | None = None,
+    seed: int = 0,
+    tell: Callable[[str], None] = print,
+) -> DemoResult:
+    """Generate the products, train a model on them, evaluate it and write the report.
+
+    Args:
+        out: folder for `data`, `model` and `report`.
+        quick: a small model for 60 steps on few images, to see the way and not the quality.
+        minutes: minutes of training, instead of 7 (or of the 60 steps).
+        seed: seed of the products and of the training.
+        tell: is called with a line about each part as it begins.
+
+    Raises:
+        UserError: `data` or `model` in `out` is not of a demonstration; `minutes` is impossible.
+        RunError: a part failed, for example on a full disk.
+    """
+    plan = _QUICK if quick else _FULL
+    budget = plan.budget if minutes is None else f"minutes={minutes}"
+    settings = load_settings(
+        size=plan.size, overrides=[f"training.{budget}", f"training.seed={seed}"]
+    )
+    data, model, report = out / "data", out / "model", out / "report"
+    recipe = {
+        "version": __version__,
+        "products": asdict(plan.products),
+        "settings": settings.model_dump(mode="json"),
+    }
+    state = _read_state(out)
+    if model.exists() and state is None:
+        raise UserError(f"{model} is not of a demonstration; move it away or give another --out")
+
+    tell(f"1/3 products in {data}")
+    generate(data, seed=seed, **asdict(plan.products))
+    tell(f"2/3 one model for all products in {model}, {_length(settings)}")
+    _train(out, model, data, settings, recipe, state or {}, tell)
+    tell(f"3/3 evaluation and report in {report}")
+    catalogue = check_files(discover([data], need="test"), settings.data)
+    result = evaluate_model(load_model(model), catalogue)
+    write_metrics(result, report)
+    page = write_report(result, report)
+    return DemoResult(data, model, page, result.to_metrics())
+
+
+def can_show() -> bool:
+    """Tell whether someone sits at a terminal with a display to open a page on."""
+    display = sys.platform in {"darwin", "win32"} or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return display and sys.stdin is not None and sys.stdin.isatty()
+
+
+def show(page: Path) -> bool:
+    """Open a page in the browser; False where there is none."""
+    return webbrowser.open(page.resolve().as_uri())
+
+
+def _train(
+    out: Path,
+    model: Path,
+    data: Path,
+    settings: Settings,
+    recipe: Mapping[str, object],
+    state: Mapping[str, object],
+    tell: Callable[[str], None],
+) -> None:
+    """Train, resume, or leave a finished model of the same recipe as it is."""
+    same = state.get("recipe") == recipe
+    if same and state.get("finished") is True and (model / "config.json").is_file():
+        tell("    it is there already")
+        return
+    resume = same and any((model / "checkpoints").glob("*"))
+    if not resume:
+        # The note comes first: without it, a model cut short here would look like a stranger's.
+        _write_state(out, recipe, finished=False)
+        if model.exists():
+            shutil.rmtree(model)
+    train(settings, [data], model, resume=resume)
+    _write_state(out, recipe, finished=True)
+
+
+def _length(settings: Settings) -> str:
+    training = settings.training
+    return f"{training.minutes:g} minutes" if training.minutes else f"{training.steps} steps"
+
+
+def _read_state(out: Path) -> dict[str, object] | None:
+    """What an earlier run noted; None where there was none."""
+    try:
+        state = json.loads((out / _STATE_FILE).read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _write_state(out: Path, recipe: Mapping[str, object], *, finished: bool) -> None:
+    with replacing(out / _STATE_FILE) as draft:
+        text = json.dumps({"recipe": recipe, "finished": finished}, indent=2)
+        draft.write_text(text + "\n", "utf-8")

@@ -1,0 +1,1 @@
+"""Exact figures, and evaluating a model on a data set."""

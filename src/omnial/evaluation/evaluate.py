@@ -1,0 +1,332 @@
+"""Evaluate a detector on a data set, one class after the other, in bounded memory.
+
+Images stream through the detector in batches; of each image only its score stays, and of each
+class only its pixel scores until the class is done. The few images of the gallery go through the
+detector a second time, once it is known which they are.
+"""
+
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.calibration.thresholds import Calibration
+from omnial.config.settings import DataSettings
+from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
+from omnial.errors import RunError, UserError
+from omnial.evaluation.detector import Detection, Detector, ModelDetector
+from omnial.evaluation.gallery import choose, gallery_item
+from omnial.evaluation.result import (
+    FIGURES,
+    ClassResult,
+    EvaluationResult,
+    GalleryItem,
+    ImageResult,
+    mean_figures,
+    no_figures,
+)
+from omnial.evaluation.stream import Sample, load_sample, stack, stream
+from omnial.files import replacing
+from omnial.metrics import ranking
+from omnial.metrics.pixels import PixelFigures
+from omnial.metrics.ranking import Curve
+from omnial.metrics.reconstruction import psnr, ssim
+from omnial.models.folder import TrainedModel
+
+Progress = Callable[[int, int], None]
+"""Told after every batch: images done, images in all."""
+
+
+def evaluate_model(
+    model: TrainedModel,
+    catalogue: Catalogue,
+    *,
+    batch_size: int = 16,
+    gallery_per_class: int = 6,
+    on_progress: Progress | None = None,
+) -> EvaluationResult:
+    """Evaluate a trained model on the test images of a data set.
+
+    Thresholds come from the model's calibration. A class that the model was not trained on takes
+    the largest. Where the model has a region of interest for a class, what lies outside it does
+    not count, in addition to the data set's own region.
+
+    Args:
+        model: The model; it also says how files become network input.
+        catalogue: The data set.
+        batch_size: Images that go through the network at once.
+        gallery_per_class: Most gallery images of each class.
+        on_progress: Told after every batch.
+
+    Returns:
+        The figures of design section 6, every image's score, and the gallery.
+
+    Raises:
+        UserError: There is no test image, or a file cannot be used.
+        RunError: The model's scores are not finite.
+    """
+    calibration = model.calibration
+    description = {
+        "system": model.settings.system,
+        "size": model.settings.size,
+        "classes": list(model.classes),
+        "calibration": calibration.to_dict(),
+        "notes": list(calibration.notes()),
+        "training": dict(model.training),
+    }
+    return evaluate_detector(
+        ModelDetector(model),
+        catalogue,
+        model.settings.data,
+        batch_size=batch_size,
+        gallery_per_class=gallery_per_class,
+        calibration=calibration,
+        rois=model.rois,
+        description=description,
+        on_progress=on_progress,
+    )
+
+
+def evaluate_detector(
+    detector: Detector,
+    catalogue: Catalogue,
+    settings: DataSettings,
+    *,
+    batch_size: int = 16,
+    gallery_per_class: int = 0,
+    calibration: Calibration | None = None,
+    rois: Mapping[str, NDArray[np.bool_]] | None = None,
+    description: Mapping[str, object] | None = None,
+    on_progress: Progress | None = None,
+) -> EvaluationResult:
+    """Evaluate any detector on the test images of a data set.
+
+    Args:
+        detector: What is evaluated.
+        catalogue: The data set.
+        settings: How files become network input.
+        batch_size: Images that the detector gets at once.
+        gallery_per_class: Most gallery images of each class; a detector that does not
+            reconstruct has no gallery.
+        calibration: The thresholds; None where the detector has none.
+        rois: Regions of interest (H, W) bool of some classes, beside the data set's own.
+        description: JSON values about the detector, kept in the result.
+        on_progress: Told after every batch.
+
+    Returns:
+        The figures. PSNR and SSIM are those of the good test images, and None for single kinds
+        and for a detector that does not reconstruct. Pixel figures leave out defective images
+        without a mask, and are None for classes and kinds that have no mask at all.
+
+    Raises:
+        UserError: There is no test image, or a file cannot be used.
+        RunError: The detector's scores are not finite.
+    """
+    started = time.perf_counter()
+    total = sum(len(product.test) for product in catalogue.classes)
+    if total == 0:
+        roots = ", ".join(str(product.root) for product in catalogue.classes) or "no class"
+        raise UserError(
+            f"There is no test image to evaluate on in {roots}. Put defect-free ones into "
+            "<class>/test/good and defective ones into <class>/test/<kind>."
+        )
+    done = 0
+
+    def advance(images: int) -> None:
+        nonlocal done
+        done += images
+        if on_progress is not None:
+            on_progress(done, total)
+
+    run = _Run(detector, settings, batch_size, calibration, rois or {}, advance)
+    classes: list[ClassResult] = []
+    gallery: list[GalleryItem] = []
+    for product in catalogue.classes:
+        classes.append(run.evaluate_class(product))
+        gallery.extend(run.gallery(product, classes[-1].images, gallery_per_class))
+    mean, mean_over = mean_figures([result.figures for result in classes])
+    return EvaluationResult(
+        classes=tuple(classes),
+        mean=mean,
+        mean_over=mean_over,
+        data=_describe(catalogue, settings),
+        model=dict(description or {}),
+        gallery=tuple(gallery),
+        bad_files=catalogue.bad_files,
+        pixel_threshold=float("nan") if calibration is None else calibration.pixel,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def write_metrics(result: EvaluationResult, out: Path) -> None:
+    """Write `metrics.json` and `metrics.csv` into a folder, each whole or not at all.
+
+    The table has a row for each class (kind `all`), one for each of its kinds, and a last one
+    for the mean over classes. A figure that does not exist is an empty cell.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(out / "metrics.json") as part:
+            text = json.dumps(result.to_metrics(), indent=2, allow_nan=False, ensure_ascii=False)
+            part.write_text(text + "\n", encoding="utf-8")
+        with (
+            replacing(out / "metrics.csv") as part,
+            part.open("w", encoding="utf-8", newline="") as file,
+        ):
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(("class", "kind", *FIGURES))
+            for row in result.classes:
+                table.writerow((row.name, "all", *(row.figures[name] for name in FIGURES)))
+                for kind, figures in row.kinds.items():
+                    table.writerow((row.name, kind, *(figures[name] for name in FIGURES)))
+            table.writerow(("mean", "all", *(result.mean[name] for name in FIGURES)))
+    except OSError as error:
+        raise RunError(f"The figures could not be written to {out}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One evaluation: the detector and everything that stays the same from class to class."""
+
+    detector: Detector
+    settings: DataSettings
+    batch_size: int
+    calibration: Calibration | None
+    rois: Mapping[str, NDArray[np.bool_]]
+    advance: Callable[[int], None]
+
+    def evaluate_class(self, product: ProductClass) -> ClassResult:
+        """The figures of one class."""
+        limit = self.threshold(product.name)
+        counted = _counted_maps(product.test)
+        pixels = PixelFigures(counted, self.settings.height * self.settings.width)
+        images: list[ImageResult] = []
+        ratios: list[float] = []
+        similarities: list[float] = []
+        for samples, detection in self.detections(product, product.test):
+            for index, sample in enumerate(samples):
+                images.append(ImageResult(sample.record, float(detection.scores[index]), limit))
+            good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
+            if detection.reconstruction is not None and good:
+                inputs, valid = stack([samples[i] for i in good])
+                ratios.extend(psnr(detection.reconstruction[good], inputs, valid))
+                similarities.extend(ssim(detection.reconstruction[good], inputs, valid))
+            for sample, score_map in zip(samples, detection.score_maps, strict=True):
+                if counted and _has_pixel_truth(sample.record):
+                    pixels.add(sample.record.kind, score_map, sample.mask, sample.valid)
+            self.advance(len(samples))
+        summary = pixels.finish()
+        image_figures, curves = _image_figures(images)
+        figures = no_figures() | image_figures | summary.figures
+        figures["psnr"] = float(np.mean(ratios)) if ratios else None
+        figures["ssim"] = float(np.mean(similarities)) if similarities else None
+        kinds = {}
+        for kind in dict.fromkeys(i.record.kind for i in images if i.record.anomalous):
+            part = [i for i in images if i.record.kind in (GOOD, kind)]
+            kinds[kind] = no_figures() | _image_figures(part)[0] | summary.kinds.get(kind, {})
+        return ClassResult(product.name, figures, kinds, tuple(images), curves | summary.curves)
+
+    def gallery(
+        self, product: ProductClass, images: Sequence[ImageResult], most: int
+    ) -> Iterator[GalleryItem]:
+        """The most telling images of a class, seen by the detector once more."""
+        chosen = choose(images, most)
+        records = [result.record for result, _ in chosen]
+        picked = iter(chosen)
+        for samples, detection in self.detections(product, records):
+            if detection.reconstruction is None or detection.jnd is None:
+                return
+            for index, sample in enumerate(samples):
+                result, role = next(picked)
+                yield gallery_item(
+                    result,
+                    role,
+                    sample,
+                    reconstruction=detection.reconstruction[index],
+                    jnd=detection.jnd[index],
+                    score_map=detection.score_maps[index],
+                )
+
+    def detections(
+        self, product: ProductClass, records: Sequence[ImageRecord]
+    ) -> Iterator[tuple[list[Sample], Detection]]:
+        """Batches of images with what the detector makes of them."""
+        load = partial(
+            load_sample,
+            product=product,
+            settings=self.settings,
+            roi=self.rois.get(product.name),
+        )
+        for samples in stream(records, load, self.batch_size):
+            detection = self.detector.detect(*stack(samples), product.name)
+            _check_finite(samples, detection)
+            yield samples, detection
+
+    def threshold(self, class_name: str) -> float:
+        """The calibrated threshold of a class; NaN where the detector has none."""
+        if self.calibration is None:
+            return float("nan")
+        known = class_name in self.calibration.per_class
+        return self.calibration.threshold_for(class_name if known else None)
+
+
+def _counted_maps(records: Sequence[ImageRecord]) -> dict[str, int]:
+    """How many images of each kind count pixel by pixel; none where no image has a mask."""
+    if all(record.mask is None for record in records):
+        return {}
+    return dict(Counter(record.kind for record in records if _has_pixel_truth(record)))
+
+
+def _has_pixel_truth(record: ImageRecord) -> bool:
+    return record.mask is not None or not record.anomalous
+
+
+def _image_figures(
+    images: Sequence[ImageResult],
+) -> tuple[dict[str, float | None], dict[str, Curve]]:
+    counts = ranking.count([i.score for i in images], [i.record.anomalous for i in images])
+    if counts is None:
+        return {}, {}
+    figures: dict[str, float | None] = {
+        "image_auroc": ranking.auroc(counts),
+        "image_ap": ranking.average_precision(counts),
+        "image_f1_max": ranking.f1_max(counts),
+    }
+    return figures, {
+        "image_roc": ranking.roc_curve(counts),
+        "image_pr": ranking.pr_curve(counts),
+    }
+
+
+def _check_finite(samples: Sequence[Sample], detection: Detection) -> None:
+    finite = np.isfinite(detection.score_maps).all(axis=(1, 2)) & np.isfinite(detection.scores)
+    if not finite.all():
+        path = samples[int(np.argmin(finite))].record.path
+        raise RunError(f"The scores of {path} are not finite numbers: the model is of no use.")
+
+
+def _describe(catalogue: Catalogue, settings: DataSettings) -> dict[str, object]:
+    return {
+        "height": settings.height,
+        "width": settings.width,
+        "geometry": settings.geometry,
+        "classes": {
+            product.name: {
+                "root": str(product.root),
+                "images": dict(Counter(record.kind for record in product.test)),
+                "masks": sum(record.mask is not None for record in product.test),
+            }
+            for product in catalogue.classes
+        },
+        "bad_files": [{"path": str(bad.path), "reason": bad.reason} for bad in catalogue.bad_files],
+    }

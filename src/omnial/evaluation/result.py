@@ -1,0 +1,163 @@
+"""What an evaluation found: the figures of every class, every image's verdict, and a gallery.
+
+Everything that is written about an evaluation (metrics.json, metrics.csv, the HTML report) is
+made from an `EvaluationResult` and nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.calibration.thresholds import is_anomalous
+from omnial.data.records import BadFile, ImageRecord
+from omnial.metrics.ranking import Curve
+
+Figures = Mapping[str, float | None]
+"""A value for each of `FIGURES`; None where the images at hand cannot have the figure."""
+
+Role = Literal["missed", "false alarm", "hit"]
+
+FIGURES = (
+    "image_auroc",
+    "image_ap",
+    "image_f1_max",
+    "pixel_auroc",
+    "pixel_ap",
+    "pixel_f1_max",
+    "aupro",
+    "psnr",
+    "ssim",
+)
+"""Names of the figures, in the order of every table. PSNR is in dB, the others lie in 0..1
+(SSIM in -1..1)."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One test image's score beside the threshold of its class.
+
+    Attributes:
+        record: The image.
+        score: The image score.
+        threshold: The calibrated threshold, NaN where the detector has none.
+    """
+
+    record: ImageRecord
+    score: float
+    threshold: float
+
+    @property
+    def anomalous_verdict(self) -> bool:
+        """Whether the image is called anomalous: a score strictly above the threshold."""
+        return is_anomalous(self.score, self.threshold)
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """The figures of one product class.
+
+    Attributes:
+        name: The class.
+        figures: A value for each of `FIGURES`, over all its test images.
+        kinds: The same for each defect kind: the images of this kind and the good images.
+        images: Every test image, in the catalogue's order.
+        curves: `image_roc`, `image_pr`, `pixel_roc`, `pixel_pr`, where defined. ROC: x is the
+            false and y the true positive rate. PR: x is recall and y precision.
+    """
+
+    name: str
+    figures: Figures
+    kinds: Mapping[str, Figures]
+    images: tuple[ImageResult, ...]
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One test image with everything that the model made of it, at network resolution.
+
+    Attributes:
+        record: The image.
+        role: Why it is shown: a defective image with a low score (`missed`), a good image with
+            a high score (`false alarm`) or a defective image with a high score (`hit`).
+        score: The image score.
+        threshold: The calibrated threshold, NaN where the detector has none.
+        image: (H, W, 3) uint8, the network input.
+        reconstruction: (H, W, 3) uint8.
+        jnd: (H, W) float32, the reconstructed JND target in 0..1.
+        score_map: (H, W) float32.
+        mask: (H, W) bool, the ground truth; None where the image has none.
+    """
+
+    record: ImageRecord
+    role: Role
+    score: float
+    threshold: float
+    image: NDArray[np.uint8]
+    reconstruction: NDArray[np.uint8]
+    jnd: NDArray[np.float32]
+    score_map: NDArray[np.float32]
+    mask: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The outcome of evaluating one detector on one data set.
+
+    Attributes:
+        classes: The classes, in the catalogue's order.
+        mean: The mean of each figure over the classes that have it; None where none has it.
+        mean_over: How many classes each mean is over.
+        data: What was evaluated on: counts and network size, JSON values only.
+        model: What was evaluated, JSON values only.
+        gallery: Images to look at, grouped by class, then by role.
+        bad_files: Files that were left out.
+        pixel_threshold: Level of the score map at which outlines are drawn; NaN where the
+            detector has none.
+        seconds: Wall-clock time of the evaluation.
+    """
+
+    classes: tuple[ClassResult, ...]
+    mean: Figures
+    mean_over: Mapping[str, int]
+    data: Mapping[str, object]
+    model: Mapping[str, object]
+    gallery: tuple[GalleryItem, ...] = ()
+    bad_files: tuple[BadFile, ...] = ()
+    pixel_threshold: float = float("nan")
+    seconds: float = 0.0
+
+    def to_metrics(self) -> dict[str, object]:
+        """The content of metrics.json: JSON values only, no NaN."""
+        return {
+            "classes": {
+                result.name: {
+                    **result.figures,
+                    "kinds": {kind: dict(figures) for kind, figures in result.kinds.items()},
+                }
+                for result in self.classes
+            },
+            "mean": dict(self.mean),
+            "mean_over": dict(self.mean_over),
+            "data": dict(self.data),
+            "model": dict(self.model),
+        }
+
+
+def no_figures() -> dict[str, float | None]:
+    """A value for each of `FIGURES`: None."""
+    return dict.fromkeys(FIGURES)
+
+
+def mean_figures(rows: Sequence[Figures]) -> tuple[dict[str, float | None], dict[str, int]]:
+    """The mean of each figure over the rows that have it, and how many those are."""
+    mean, counts = no_figures(), dict.fromkeys(FIGURES, 0)
+    for name in FIGURES:
+        values = [value for row in rows if (value := row[name]) is not None]
+        counts[name] = len(values)
+        if values:
+            mean[name] = float(np.mean(values))
+    return mean, counts

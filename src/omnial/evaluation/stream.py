@@ -1,0 +1,101 @@
+"""Decoded test images, ready a few ahead of the detector."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.config.settings import DataSettings
+from omnial.data.decode import as_unit, network_input, network_mask, network_roi
+from omnial.data.records import ImageRecord, ProductClass
+from omnial.errors import UserError
+
+DECODERS = 4
+"""Threads that decode: Pillow leaves the interpreter free while it works."""
+
+
+class Sample(NamedTuple):
+    """One test image at network resolution.
+
+    Attributes:
+        record: The image's record.
+        image: (3, H, W), uint8 or float32 in [0, 1].
+        valid: (H, W) bool, the pixels that count: inside the region of interest, no padding.
+        mask: (H, W) bool, the defects; None where the image has no mask.
+    """
+
+    record: ImageRecord
+    image: NDArray[Any]
+    valid: NDArray[np.bool_]
+    mask: NDArray[np.bool_] | None
+
+
+def load_sample(
+    record: ImageRecord,
+    product: ProductClass,
+    settings: DataSettings,
+    roi: NDArray[np.bool_] | None = None,
+) -> Sample:
+    """Decode one image with its mask.
+
+    Args:
+        record: The image.
+        product: Its class, which may have a region of interest.
+        settings: How files become network input.
+        roi: (H, W) bool, a further region of interest that the detector brings along.
+
+    Raises:
+        ImageError: A file cannot be decoded.
+        UserError: The two regions of interest have no pixel in common.
+    """
+    image, placement = network_input(record.path, settings)
+    valid = network_roi(product.roi, placement)
+    if roi is not None:
+        valid &= roi
+        if not valid.any():
+            raise UserError(
+                f"{record.path}: the region of interest of the images ({product.roi}) lies wholly "
+                f"outside the model's for {product.name}. Give the images the region that the "
+                "model was trained with, or none."
+            )
+    mask = None if record.mask is None else network_mask(record.mask, placement)
+    return Sample(record, image, valid, mask)
+
+
+def stream(
+    records: Sequence[ImageRecord], load: Callable[[ImageRecord], Sample], batch_size: int
+) -> Iterator[list[Sample]]:
+    """Batches of decoded images in the given order, at most two batches ahead of the caller.
+
+    Args:
+        records: The images.
+        load: Decodes one of them; called from several threads.
+        batch_size: Images in each batch; the last may have fewer.
+
+    Raises:
+        ImageError: A file cannot be decoded; raised where its batch is due.
+    """
+    remaining = iter(records)
+    pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+    try:
+        ahead: deque[Future[Sample]] = deque(
+            pool.submit(load, record) for record in islice(remaining, 2 * batch_size)
+        )
+        while ahead:
+            batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
+            ahead.extend(pool.submit(load, record) for record in islice(remaining, batch_size))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def stack(batch: Sequence[Sample]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The images (B, 3, H, W) float32 in [0, 1] and valid pixels (B, H, W) bool of a batch."""
+    return (
+        np.stack([as_unit(sample.image) for sample in batch]),
+        np.stack([sample.valid for sample in batch]),
+    )

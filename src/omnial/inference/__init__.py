@@ -1,0 +1,1 @@
+"""Prediction: verdicts, heatmaps and outlines at the source size."""

@@ -1,0 +1,164 @@
+"""Score maps as pictures: a colour map, outlines, and both laid over the image.
+
+Prediction and report draw with these functions alone, so that a colour means the same in both.
+The colour map is matplotlib's `inferno`: perceptually uniform, rising in lightness, and readable
+with colour-vision deficiency. Outlines have a dark rim, which keeps them visible on any ground.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw
+
+
+class Colour(NamedTuple):
+    """An sRGB colour, each channel in 0..255."""
+
+    red: int
+    green: int
+    blue: int
+
+
+PREDICTED = Colour(0, 229, 255)
+"""Outline of what the model marked: cyan, a hue that `inferno` does not hold."""
+TRUTH = Colour(124, 255, 79)
+"""Outline of the ground truth: green."""
+
+_RIM = Colour(0, 0, 0)
+_COLOURS: NDArray[np.uint8] = np.asarray(
+    matplotlib.colormaps["inferno"](np.linspace(0.0, 1.0, 256), bytes=True)[:, :3], dtype=np.uint8
+)
+_STRONGEST = 0.65
+"""Opacity of the colour at score 1: the image stays visible under the surest defect."""
+_FINE_PIXELS = 4_000_000
+"""Boxes of more pixels are drawn without smoothing, where a line is many pixels wide anyway."""
+
+
+def heat(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colour a score map.
+
+    Args:
+        score_map: (H, W), 0..1; values outside are clipped, NaN counts as 0.
+
+    Returns:
+        (H, W, 3) uint8 RGB: 0 is black, 1 a pale yellow.
+    """
+    return _COLOURS[np.rint(_unit(score_map) * 255).astype(np.uint8)]
+
+
+def heat_stops(count: int = 17) -> list[tuple[float, Colour]]:
+    """Evenly spaced places of the colour map, for a legend.
+
+    Args:
+        count: How many, at least 2.
+
+    Returns:
+        Pairs of a score in 0..1 and its colour, rising, ends included.
+    """
+    scores = np.linspace(0.0, 1.0, count)
+    return [
+        (float(score), Colour(*(int(channel) for channel in colour)))
+        for score, colour in zip(scores, heat(scores[None])[0], strict=True)
+    ]
+
+
+def draw_outlines(
+    image: NDArray[np.uint8],
+    polygons: Sequence[ArrayLike],
+    colour: Colour = PREDICTED,
+) -> NDArray[np.uint8]:
+    """Draw closed outlines with a dark rim.
+
+    The line is 1/128 of the shorter side wide, at least one pixel, so that it looks alike at
+    every image size. Points outside the image are allowed; what lies outside is not drawn.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; left as it is.
+        polygons: Closed polygons, each (n, 2), x and y in pixels, where a whole number is the
+            centre of a pixel. A polygon of a single point becomes a dot.
+        colour: Colour of the line.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    drawn = image.copy()
+    width = max(1.0, min(image.shape[:2]) / 128)
+    for polygon in polygons:
+        points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
+        if len(points):
+            _stroke(drawn, points, 2.2 * width, _RIM, 0.7)
+            _stroke(drawn, points, width, colour, 1.0)
+    return drawn
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    score_map: NDArray[np.floating],
+    polygons: Sequence[ArrayLike],
+) -> NDArray[np.uint8]:
+    """Lay a score map and the outlines of what the model marked over an image.
+
+    The colour is the more opaque the higher the score s: 0.65 s^2 (3 - 2 s). The image shows
+    unchanged at 0, hardly tinted by the faint scores of sound material, and still through at 1.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; left as it is.
+        score_map: (H, W), 0..1, of the same size.
+        polygons: Closed polygons as for `draw_outlines`; may be empty.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: Image and score map differ in size.
+    """
+    if image.shape[:2] != score_map.shape:
+        raise ValueError(f"an image of {image.shape[:2]} and a score map of {score_map.shape}")
+    scores = _unit(score_map)[..., None]
+    opacity = _STRONGEST * scores**2 * (3.0 - 2.0 * scores)
+    blended = image * (1.0 - opacity) + heat(score_map) * opacity
+    return draw_outlines(np.rint(blended).astype(np.uint8), polygons)
+
+
+def _unit(score_map: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The scores as float32 in 0..1, without NaN."""
+    finite = np.nan_to_num(score_map, nan=0.0, posinf=1.0, neginf=0.0)
+    unit: NDArray[np.float32] = np.clip(finite, 0.0, 1.0).astype(np.float32)
+    return unit
+
+
+def _stroke(
+    image: NDArray[np.uint8],
+    points: NDArray[np.float64],
+    width: float,
+    colour: Colour,
+    opacity: float,
+) -> None:
+    """Draw one smooth closed line into the image, in place.
+
+    The line is rasterised at three times the size, in the box around it only, and averaged down:
+    that costs the outline's box and not the image, which may have a hundred megapixels.
+    """
+    height, wide = image.shape[:2]
+    reach = int(np.ceil(width)) + 1
+    left, top = np.clip(np.floor(points.min(0)).astype(int) - reach, 0, (wide, height))
+    right, bottom = np.clip(np.ceil(points.max(0)).astype(int) + reach + 1, 0, (wide, height))
+    if left >= right or top >= bottom:
+        return
+    fine = 3 if (right - left) * (bottom - top) <= _FINE_PIXELS else 1
+    canvas = Image.new("L", (int(right - left) * fine, int(bottom - top) * fine), 0)
+    pen = ImageDraw.Draw(canvas)
+    # Odd factor, odd thickness and whole numbers: only so is a line centred on its points.
+    grid = np.rint((points - (left, top) + 0.5) * fine - 0.5)
+    corners = [(float(x), float(y)) for x, y in grid]
+    thickness = 2 * round((width * fine - 1) / 2) + 1
+    if len(corners) > 1:
+        pen.line([*corners, *corners[:2]], fill=255, width=thickness, joint="curve")
+    else:
+        pen.circle(corners[0], thickness / 2, fill=255)
+    cover = np.asarray(canvas.reduce(fine), dtype=np.float32)[..., None] * (opacity / 255)
+    part = image[top:bottom, left:right]
+    part[...] = np.rint(part * (1.0 - cover) + np.array(colour, np.float32) * cover)

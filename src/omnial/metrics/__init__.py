@@ -1,0 +1,1 @@
+"""Exact figures from scores and labels: pure functions of arrays."""

@@ -1,0 +1,284 @@
+"""Exact pixel figures of one class, in 4 bytes a pixel.
+
+Scores are kept as float32 in one buffer a defect kind, normal pixels from its left end and
+anomalous pixels from its right end, so that a label costs nothing. The buffers are sorted where
+they lie. Every figure is then a sum over the anomalous pixels, of a term that needs only the
+ranks of the pixel's score: they are looked up in bounded pieces, and a class's ranks are the sums
+of its buffers' ranks, so that kinds and class share one set of buffers.
+
+Memory: 4 bytes a counted pixel, 4 bytes a ground-truth region, and some 100 MB beside, of which a
+part grows with the size of a single image.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.data.records import GOOD
+from omnial.metrics.aupro import FPR_LIMIT, overlap_area, scores_by_region
+from omnial.metrics.ranking import Counts, Curve, f1, pr_curve, roc_curve
+
+_PIECE = 1 << 19
+_CURVE_SAMPLES = 2000
+
+Ranks = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class PixelSummary(NamedTuple):
+    """The pixel figures of one class.
+
+    Attributes:
+        figures: `pixel_auroc`, `pixel_ap`, `pixel_f1_max` and `aupro` over all kinds; None where
+            there are no anomalous or no normal pixels.
+        kinds: The same for each defect kind, whose normal pixels are those of its own images and
+            of the good ones.
+        curves: `pixel_roc` and `pixel_pr` over all kinds, where they exist.
+    """
+
+    figures: dict[str, float | None]
+    kinds: dict[str, dict[str, float | None]]
+    curves: dict[str, Curve]
+
+
+class PixelFigures:
+    """Collects the score maps of one class, then ranks their pixels."""
+
+    def __init__(self, images: Mapping[str, int], pixels_per_image: int) -> None:
+        """Reserve the buffers; memory is taken as maps come in.
+
+        Args:
+            images: Largest number of score maps of each kind, `good` among them.
+            pixels_per_image: Height times width of a score map.
+        """
+        self._segments = {
+            kind: _Segment(np.empty(count * pixels_per_image, dtype=np.float32))
+            for kind, count in images.items()
+        }
+
+    def add(
+        self,
+        kind: str,
+        score_map: NDArray[np.float32],
+        mask: NDArray[np.bool_] | None = None,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Add one image's pixels.
+
+        Args:
+            kind: One of the kinds given at the start.
+            score_map: (H, W) float32, higher is more anomalous, any finite value.
+            mask: (H, W) bool, the defects; None means that all pixels are normal.
+            valid: (H, W) bool, the pixels that count; None means all.
+
+        Raises:
+            ValueError: A score is not finite, shapes differ, the kind is unknown, or more maps
+                come than were announced.
+        """
+        if kind not in self._segments:
+            raise ValueError(f"no pixels were announced for the kind {kind!r}")
+        values = np.asarray(score_map, dtype=np.float32)
+        for other in (mask, valid):
+            if other is not None and other.shape != values.shape:
+                raise ValueError(f"a score map {values.shape} came with a mask {other.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError("a pixel score is not finite")
+        self._segments[kind].add(values, mask, valid)
+
+    def finish(self) -> PixelSummary:
+        """Rank everything that was added. The buffers are released: call this once."""
+        segments, self._segments = self._segments, {}
+        for segment in segments.values():
+            segment.normal.sort()
+        whole = _Tally.over(list(segments.values()))
+        kinds = {
+            kind: _Tally.over([segment, segments[GOOD]] if GOOD in segments else [segment])
+            for kind, segment in segments.items()
+            if kind != GOOD
+        }
+        # Overlap first: sorting the anomalous pixels forgets which region they belong to.
+        for kind, segment in segments.items():
+            for scores, weights in segment.pieces_with_weights():
+                normal = {name: _ranks(s.normal, scores) for name, s in segments.items()}
+                whole.add_overlap(_total(normal.values()), weights)
+                if kind in kinds:
+                    own = _total(normal[name] for name in (kind, GOOD) if name in normal)
+                    kinds[kind].add_overlap(own, weights)
+        for segment in segments.values():
+            segment.anomalous.sort()
+        for kind, segment in segments.items():
+            for scores, repeats in segment.pieces_with_repeats():
+                normal = {name: _ranks(s.normal, scores) for name, s in segments.items()}
+                anomalous = {name: _ranks(s.anomalous, scores)[1] for name, s in segments.items()}
+                true = np.sum(list(anomalous.values()), axis=0)
+                whole.add_ranks(true, _total(normal.values()), repeats)
+                if kind in kinds:
+                    own = _total(normal[name] for name in (kind, GOOD) if name in normal)
+                    kinds[kind].add_ranks(anomalous[kind], own, repeats)
+        return PixelSummary(
+            whole.figures(),
+            {kind: tally.figures() for kind, tally in kinds.items()},
+            _curves(list(segments.values())) if whole.defined else {},
+        )
+
+
+@dataclass
+class _Segment:
+    """The pixels of one kind: normal ones from the left of the buffer, anomalous from the right."""
+
+    buffer: NDArray[np.float32]
+    normals: int = 0
+    anomalies: int = 0
+    areas: list[NDArray[np.uint32]] = field(default_factory=list)
+
+    @property
+    def normal(self) -> NDArray[np.float32]:
+        """A view of the normal scores."""
+        return self.buffer[: self.normals]
+
+    @property
+    def anomalous(self) -> NDArray[np.float32]:
+        """A view of the anomalous scores, the regions of the last image first."""
+        return self.buffer[self.buffer.size - self.anomalies :]
+
+    @property
+    def regions(self) -> int:
+        """Number of ground-truth regions."""
+        return sum(areas.size for areas in self.areas)
+
+    def add(
+        self,
+        score_map: NDArray[np.float32],
+        mask: NDArray[np.bool_] | None,
+        valid: NDArray[np.bool_] | None,
+    ) -> None:
+        """Copy the counted pixels of one image into the buffer."""
+        kept = valid if mask is None else ~mask if valid is None else valid & ~mask
+        normal = score_map.ravel() if kept is None else score_map[kept]
+        anomalous, areas = np.empty(0, np.float32), np.empty(0, np.uint32)
+        if mask is not None:
+            anomalous, areas = scores_by_region(score_map, mask, valid)
+        right = self.buffer.size - self.anomalies
+        if normal.size + anomalous.size > right - self.normals:
+            raise ValueError("more score maps came than were announced")
+        self.buffer[self.normals : self.normals + normal.size] = normal
+        self.buffer[right - anomalous.size : right] = anomalous
+        self.normals += normal.size
+        self.anomalies += anomalous.size
+        self.areas.append(areas)
+
+    def pieces_with_weights(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+        """Pieces of the unsorted anomalous scores: ascending within a piece, 1 / region pixels."""
+        start, held = 0, 0
+        waiting: list[NDArray[np.float64]] = []
+        for left, areas in zip(reversed(range(len(self.areas))), reversed(self.areas), strict=True):
+            waiting.append(np.repeat(1.0 / areas, areas))
+            held += waiting[-1].size
+            if held < _PIECE and left:
+                continue
+            weights = np.concatenate(waiting)
+            waiting, held = [], 0
+            for first in range(0, weights.size, _PIECE):
+                part = weights[first : first + _PIECE]
+                scores = self.anomalous[start : start + part.size]
+                start += part.size
+                order = np.argsort(scores)
+                yield scores[order], part[order]
+
+    def pieces_with_repeats(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Pieces of the sorted anomalous scores: distinct scores of a piece, how often each."""
+        for start in range(0, self.anomalies, _PIECE):
+            scores = self.anomalous[start : start + _PIECE]
+            firsts = np.append(0, np.flatnonzero(scores[1:] != scores[:-1]) + 1)
+            yield scores[firsts], np.diff(firsts, append=scores.size)
+
+
+@dataclass
+class _Tally:
+    """The sums that the figures of a class or of a kind are made of."""
+
+    positives: int
+    negatives: int
+    regions: int
+    twice_area: int = 0
+    precision: float = 0.0
+    best_f1: float = 0.0
+    overlap: float = 0.0
+
+    @classmethod
+    def over(cls, segments: list[_Segment]) -> "_Tally":
+        """An empty tally of the pixels in these segments."""
+        return cls(
+            sum(segment.anomalies for segment in segments),
+            sum(segment.normals for segment in segments),
+            sum(segment.regions for segment in segments),
+        )
+
+    @property
+    def defined(self) -> bool:
+        """Whether there are pixels of both labels to rank."""
+        return self.positives > 0 and self.negatives > 0
+
+    def add_ranks(self, true: NDArray[np.int64], normal: Ranks, repeats: NDArray[np.int64]) -> None:
+        """Add distinct anomalous scores: anomalous pixels at or above, normal ranks, how often."""
+        above, at_or_above = normal
+        self.twice_area += int(np.dot(repeats, 2 * self.negatives - above - at_or_above))
+        self.precision += float(np.dot(repeats, true / (true + at_or_above)))
+        self.best_f1 = max(self.best_f1, float(np.max(f1(true, at_or_above, self.positives))))
+
+    def add_overlap(self, normal: Ranks, weights: NDArray[np.float64]) -> None:
+        """Add anomalous scores: normal ranks, and 1 / pixels of each one's region."""
+        if self.negatives:
+            above, at_or_above = (rank / self.negatives for rank in normal)
+            self.overlap += float(np.dot(weights, overlap_area(above, at_or_above)))
+
+    def figures(self) -> dict[str, float | None]:
+        """The four pixel figures."""
+        if not self.defined:
+            return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"))
+        return {
+            "pixel_auroc": self.twice_area / (2 * self.positives * self.negatives),
+            "pixel_ap": self.precision / self.positives,
+            "pixel_f1_max": self.best_f1,
+            "aupro": self.overlap / (self.regions * FPR_LIMIT),
+        }
+
+
+def _ranks(ascending: NDArray[np.float32], scores: NDArray[np.float32]) -> Ranks:
+    """How many of the values lie strictly above, and at or above, each ascending score."""
+    # Neighbouring scores fall into a narrow window of the values, which the caches hold.
+    start = int(np.searchsorted(ascending, scores[0], side="left"))
+    stop = int(np.searchsorted(ascending, scores[-1], side="right"))
+    window, beyond = ascending[start:stop], ascending.size - stop
+    below = np.searchsorted(window, scores, side="left")
+    at_or_above = window.size - below + beyond
+    above = at_or_above.copy()
+    if window.size:
+        tied = np.flatnonzero(window[np.minimum(below, window.size - 1)] == scores)
+        not_above = np.searchsorted(window, scores[tied], side="right")
+        above[tied] = window.size - not_above + beyond
+    return above, at_or_above
+
+
+def _total(ranks: Iterable[Ranks]) -> Ranks:
+    """The ranks in all segments together."""
+    above, at_or_above = zip(*ranks, strict=True)
+    return np.sum(above, axis=0), np.sum(at_or_above, axis=0)
+
+
+def _curves(segments: list[_Segment]) -> dict[str, Curve]:
+    """Exact points of both curves, at scores spread evenly over the ranks of every segment."""
+    picked = [
+        values[np.linspace(0, values.size - 1, min(values.size, _CURVE_SAMPLES)).astype(np.int64)]
+        for segment in segments
+        for values in (segment.normal, segment.anomalous)
+        if values.size
+    ]
+    thresholds = np.unique(np.concatenate(picked))
+    counts = Counts(
+        _total(_ranks(s.anomalous, thresholds) for s in segments)[1][::-1],
+        _total(_ranks(s.normal, thresholds) for s in segments)[1][::-1],
+    )
+    return {"pixel_roc": roc_curve(counts), "pixel_pr": pr_curve(counts)}

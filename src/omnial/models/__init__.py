@@ -1,0 +1,1 @@
+"""The networks, and the folder that a trained one lives in."""

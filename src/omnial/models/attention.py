@@ -1,0 +1,132 @@
+"""DCSA and the modules that the paper compares it with (Table 6 of the supplement)."""
+
+import torch
+from torch import Tensor, nn
+
+from omnial.config.settings import Attention, Norm
+from omnial.models.blocks import make_norm
+
+_DILATED_SHARE = 0.1  # weight of the dilated path against the standard one
+
+
+class ChannelAttention(nn.Module):
+    """Channel attention: average pool, two 1x1 convolutions without bias, sigmoid: 2 C^2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Weigh the channels of (B, C, H, W)."""
+        weights: Tensor = self.weigh(features.mean((2, 3), keepdim=True))
+        return features * weights
+
+
+class _SpatialPath(nn.Sequential):
+    """A 3x3 convolution 2 -> 1 without bias and an affine norm of one channel: 20 parameters."""
+
+    def __init__(self, norm: Norm, dilation: int) -> None:
+        super().__init__(
+            nn.Conv2d(2, 1, 3, padding=dilation, dilation=dilation, bias=False),
+            nn.InstanceNorm2d(1, affine=True) if norm == "instance" else nn.BatchNorm2d(1),
+        )
+
+
+class DilatedSpatialAttention(nn.Module):
+    """Spatial attention from average- and max-pooled maps, a standard and a dilated path."""
+
+    def __init__(self, norm: Norm, dilation: int = 2) -> None:
+        super().__init__()
+        self.standard = _SpatialPath(norm, 1)
+        self.dilated = _SpatialPath(norm, dilation)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Weigh the places of (B, C, H, W)."""
+        pooled = torch.cat((features.mean(1, keepdim=True), features.amax(1, keepdim=True)), 1)
+        weights = self.standard(pooled) + _DILATED_SHARE * self.dilated(pooled)
+        return features * torch.sigmoid(weights)
+
+
+class DCSA(nn.Sequential):
+    """Dilated channel and spatial attention: 2 C^2 + 40 parameters."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__(ChannelAttention(channels), DilatedSpatialAttention(norm))
+
+
+class ResidualBlock(nn.Module):
+    """Residual block C -> C/9 -> C of biased 3x3 convolutions with affine batch norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        middle = max(1, round(channels / 9))
+        self.inner = nn.Sequential(
+            nn.Conv2d(channels, middle, 3, padding=1),
+            nn.BatchNorm2d(middle),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(middle, channels, 3, padding=1),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return torch.relu(features + self.inner(features))
+
+
+class BottleneckBlock(nn.Module):
+    """Residual bottleneck, at C = 512: 1x1 to 128, 3x3 to 275, 1x1 to 512, without biases."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow, middle = max(1, channels // 4), max(1, round(channels * 275 / 512))
+        self.inner = nn.Sequential(
+            nn.Conv2d(channels, narrow, 1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(narrow, middle, 3, padding=1, bias=False),
+            nn.BatchNorm2d(middle),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(middle, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return torch.relu(features + self.inner(features))
+
+
+def make_attention(kind: Attention, channels: int, norm: Norm) -> nn.Module:
+    """One module of the given kind for features of C channels.
+
+    Args:
+        kind: `none`, `ca`, `dcsa`, `resblock` or `bottleneck`.
+        channels: C.
+        norm: The norm of the sub-network around it; DCSA's spatial paths use the same.
+    """
+    match kind:
+        case "ca":
+            return ChannelAttention(channels)
+        case "dcsa":
+            return DCSA(channels, norm)
+        case "resblock":
+            return ResidualBlock(channels)
+        case "bottleneck":
+            return BottleneckBlock(channels)
+        case "none":
+            return nn.Identity()
+
+
+__all__ = [
+    "DCSA",
+    "BottleneckBlock",
+    "ChannelAttention",
+    "DilatedSpatialAttention",
+    "ResidualBlock",
+    "make_attention",
+    "make_norm",
+]

@@ -1,0 +1,53 @@
+"""The blocks that every network here is made of."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnial.config.settings import Norm
+
+
+def make_norm(norm: Norm, channels: int) -> nn.Module:
+    """Instance norm without, or batch norm with, its scales and shifts.
+
+    The published parameter counts favour biased convolutions with instance norm that has none.
+    """
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels)
+    return nn.BatchNorm2d(channels)
+
+
+class ConvUnit(nn.Sequential):
+    """A 3x3 convolution with bias, norm and ReLU: (B, C, H, W) to (B, C', H, W)."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, dilation: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation),
+            make_norm(norm, outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class BasicBlock(nn.Sequential):
+    """Two convolution units; the second may be dilated."""
+
+    def __init__(
+        self, inputs: int, middle: int, outputs: int, norm: Norm, dilation: int = 1
+    ) -> None:
+        super().__init__(
+            ConvUnit(inputs, middle, norm),
+            ConvUnit(middle, outputs, norm, dilation),
+        )
+
+
+class UpUnit(nn.Module):
+    """Bilinear upsampling by two with aligned corners, then a convolution unit (as in DRAEM)."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
+        super().__init__()
+        self.unit = ConvUnit(inputs, outputs, norm)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', 2H, 2W)."""
+        larger = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
+        result: Tensor = self.unit(larger)
+        return result

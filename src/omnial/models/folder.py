@@ -1,0 +1,320 @@
+"""The folder that a trained model lives in: `model.safetensors` and `config.json`.
+
+A folder may come from anywhere, so nothing in it is believed: both files hold plain data, the
+size and shape of every tensor is compared with what the settings ask for before memory is
+taken, and the configuration names the digest of the weights that it belongs to.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import Calibration
+from omnial.config.settings import Settings
+from omnial.errors import RunError, UserError
+from omnial.files import replacing
+from omnial.models.layout import lay_out, preferred_layout
+from omnial.models.system import build_model
+
+SCHEMA_VERSION = 1
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+
+JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
+
+_KEYS = {"schema_version", "weights_sha256", "settings", "classes", "calibration", "training"}
+_NETWORK, _RECOGNISER, _ROI = "network.", "recogniser.", "roi."
+_LARGEST_CONFIG = 2**24
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
+
+
+@dataclass
+class TrainedModel:
+    """Everything that inspection needs, in memory."""
+
+    settings: Settings
+    classes: tuple[str, ...]
+    """Names of the products, in the order of training."""
+    network: nn.Module
+    calibration: Calibration
+    """Thresholds of exactly the classes above."""
+    recogniser: Recogniser
+    """Knows exactly the classes above, in that order."""
+    rois: Mapping[str, NDArray[np.bool_]]
+    """For classes with a region of interest: (height, width) of the network, True inside."""
+    training: Mapping[str, JSON]
+    """Facts about the training: seed, steps, images, seconds, precision, data, version."""
+
+
+def save_model(folder: Path, model: TrainedModel) -> None:
+    """Write a model folder; an older model there is replaced.
+
+    Both files are written in full under other names before the first is put in place. A crash
+    leaves the old model, or, between the two renames, a pair that `load_model` refuses.
+
+    Raises:
+        ValueError: The parts of the model do not fit each other.
+        RunError: The folder cannot be written.
+    """
+    _check_parts(model)
+    tensors = {
+        **{_NETWORK + name: value for name, value in model.network.state_dict().items()},
+        **{
+            _RECOGNISER + name: torch.from_numpy(value)
+            for name, value in model.recogniser.arrays().items()
+        },
+        **{_ROI + name: torch.from_numpy(value) for name, value in model.rois.items()},
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    config = {
+        "schema_version": SCHEMA_VERSION,
+        "settings": model.settings.model_dump(mode="json"),
+        "classes": list(model.classes),
+        "calibration": model.calibration.to_dict(),
+        "training": dict(model.training),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            replacing(folder / CONFIG_FILE) as config_part,
+            replacing(folder / WEIGHTS_FILE) as weights_part,
+        ):
+            save_file(tensors, weights_part)
+            config["weights_sha256"] = _digest(weights_part)
+            text = json.dumps(config, indent=2, allow_nan=False)
+            config_part.write_text(text + "\n", encoding="utf-8")
+            # The library lets the owner alone read the weights; the user's own rule holds here.
+            shutil.copymode(config_part, weights_part)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"The model could not be written to {folder}: {error}") from error
+
+
+def load_model(folder: Path, device: str = "auto") -> TrainedModel:
+    """Read a model folder.
+
+    Args:
+        folder: What `save_model` wrote.
+        device: A PyTorch device name; `auto` is the GPU where there is one, else the CPU.
+
+    Returns:
+        The model, its network in eval mode, on the device.
+
+    Raises:
+        UserError: The folder is missing or is not a model folder of this version, its files do
+            not belong together, a tensor is missing, unexpected, of the wrong shape or dtype or
+            not finite, or the device does not exist.
+    """
+    target = choose_device(device)
+    config = _read_config(folder)
+    try:
+        settings = Settings.model_validate(config["settings"])
+        classes = _class_names(config["classes"])
+        calibration = Calibration.from_dict(config["calibration"])
+        if set(calibration.per_class) != set(classes):
+            raise ValueError("the calibration names other classes than the model")
+    except (ValidationError, ValueError) as error:
+        raise _refusal(folder, f"{CONFIG_FILE}: {error}") from error
+    training = config["training"]
+    if not isinstance(training, dict):
+        raise _refusal(folder, f"{CONFIG_FILE}: training is not an object")
+    network = _skeleton(folder, settings)
+    tensors = _read_tensors(folder, network, settings, classes, config["weights_sha256"])
+    network.load_state_dict(_under(_NETWORK, tensors), assign=True)
+    try:
+        recogniser = Recogniser.from_arrays(
+            {name: value.numpy() for name, value in _under(_RECOGNISER, tensors).items()}, classes
+        )
+    except ValueError as error:
+        raise _refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
+    return TrainedModel(
+        settings=settings,
+        classes=classes,
+        network=lay_out(network.eval().to(target), preferred_layout(target)),
+        calibration=calibration,
+        recogniser=recogniser,
+        rois={name: value.numpy() for name, value in _under(_ROI, tensors).items()},
+        training=training,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: PyTorch does not know the device, or the machine has none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # PyTorch without CUDA raises an AssertionError; its first line says what is wrong.
+        reason = str(error).splitlines()[0]
+        raise UserError(f"Device {name!r} cannot be used: {reason}. Try 'cpu'.") from error
+    if device.type == "meta":
+        raise UserError("Device 'meta' holds no numbers. Try 'cpu'.")
+    return device
+
+
+def _check_parts(model: TrainedModel) -> None:
+    classes = _class_names(list(model.classes))
+    if set(model.calibration.per_class) != set(classes):
+        raise ValueError("the calibration names other classes than the model")
+    if model.recogniser.names != classes:
+        raise ValueError("the recogniser knows other classes than the model")
+    size = (model.settings.data.height, model.settings.data.width)
+    for name, roi in model.rois.items():
+        if name not in classes:
+            raise ValueError(f"a region of interest of the unknown class {name!r}")
+        if roi.shape != size or roi.dtype != np.bool_:
+            raise ValueError(f"the region of interest of {name!r} is not bool of {size}")
+
+
+def _class_names(names: object) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError("classes must be a list of names")
+    if not names or len(set(names)) != len(names):
+        raise ValueError("classes must be at least one name, none of them twice")
+    return tuple(names)
+
+
+def _read_config(folder: Path) -> dict[str, object]:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise _refusal(folder, f"it has no file {name}")
+    path = folder / CONFIG_FILE
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise _refusal(folder, f"{CONFIG_FILE} is larger than {_LARGEST_CONFIG} bytes")
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as error:
+        raise _refusal(folder, f"{CONFIG_FILE} cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise _refusal(folder, f"{CONFIG_FILE} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise _refusal(folder, f"{CONFIG_FILE} does not hold an object")
+    version = config.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise _refusal(
+            folder,
+            f"its schema version is {version!r}, this version of omnial reads {SCHEMA_VERSION}",
+        )
+    if set(config) != _KEYS:
+        missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS)
+        raise _refusal(folder, f"{CONFIG_FILE}: missing keys {missing}, unknown keys {unknown}")
+    return config
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
+
+
+def _skeleton(folder: Path, settings: Settings) -> nn.Module:
+    """The network without memory behind it: it only knows names, shapes and dtypes."""
+    try:
+        with torch.device("meta"):
+            return build_model(settings.model)
+    except (RuntimeError, ValueError, OverflowError, TypeError) as error:
+        # Sizes beyond what PyTorch can count end in any of these.
+        reason = str(error).splitlines()[0]
+        raise _refusal(folder, f"{CONFIG_FILE}: no such network can be built: {reason}") from error
+
+
+def _read_tensors(
+    folder: Path, network: nn.Module, settings: Settings, classes: tuple[str, ...], digest: object
+) -> dict[str, Tensor]:
+    path = folder / WEIGHTS_FILE
+    expected = {
+        _NETWORK + name: (_DTYPES[value.dtype], tuple(value.shape))
+        for name, value in network.state_dict().items()
+    }
+    size = (settings.data.height, settings.data.width)
+    tensors: dict[str, Tensor] = {}
+    try:
+        # The library refuses a header whose sizes overflow or do not add up to the file's.
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            regions = [_ROI + name for name in classes if _ROI + name in names]
+            expected |= dict.fromkeys(regions, ("BOOL", size))
+            expected |= _recogniser_shapes(file, names, len(classes))
+            _check_names(folder, expected, names)
+            for name, (dtype, shape) in expected.items():
+                part = file.get_slice(name)
+                found = (part.get_dtype(), tuple(part.get_shape()))
+                if found != (dtype, shape):
+                    raise _refusal(
+                        folder,
+                        f"{WEIGHTS_FILE}: {name} is {found[0]} {list(found[1])}, the settings "
+                        f"ask for {dtype} {list(shape)}",
+                    )
+            if _digest(path) != digest:
+                raise _refusal(
+                    folder,
+                    f"{WEIGHTS_FILE} and {CONFIG_FILE} do not belong together, or the weights "
+                    "are damaged (another digest)",
+                )
+            for name in expected:
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                    raise _refusal(folder, f"{WEIGHTS_FILE}: {name} holds NaN or infinity")
+                tensors[name] = tensor
+    except (OSError, SafetensorError) as error:
+        raise _refusal(folder, f"{WEIGHTS_FILE} cannot be read: {error}") from error
+    return tensors
+
+
+def _recogniser_shapes(
+    file: Any, names: list[str], classes: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What the recogniser's arrays must look like; its scale says how many features there are."""
+    scale = _RECOGNISER + "scale"
+    shape = tuple(file.get_slice(scale).get_shape()) if scale in names else (0,)
+    return {
+        _RECOGNISER + "means": ("F32", (classes, *shape)),
+        scale: ("F32", shape),
+        _RECOGNISER + "radius": ("F32", (classes,)),
+    }
+
+
+def _check_names(folder: Path, expected: Iterable[str], found: Iterable[str]) -> None:
+    missing, unexpected = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    for word, names in (("lacks", missing), ("has the unexpected", unexpected)):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise _refusal(folder, f"{WEIGHTS_FILE} {word} tensor {names[0]}{more}")
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refusal(folder: Path, reason: str) -> UserError:
+    return UserError(
+        f"{folder} is not a usable model folder: {reason}. Name the folder that "
+        "`omnial train --out` wrote, or train it again."
+    )

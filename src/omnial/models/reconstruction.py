@@ -1,0 +1,72 @@
+"""The reconstruction sub-network: an image with defects in, the normal image and its JND out.
+
+An encoder-decoder without skips, so that a defect cannot slip past the bottleneck; basic blocks
+alternate with DCSA blocks. The layer list is the one that meets the published parameter count
+within 512.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnial.config.settings import ReconstructionSettings
+from omnial.models.attention import make_attention
+from omnial.models.blocks import BasicBlock
+
+_FEATURE_GRID = 2
+
+
+class ReconstructionNetwork(nn.Module):
+    """Encoder of L scales, decoder of L - 1 stages, one head for image and JND.
+
+    Args:
+        settings: Widths, norm, dilation and attention.
+        stem: Pixel-unshuffle factor s; the network works at 1/s of the resolution.
+    """
+
+    def __init__(self, settings: ReconstructionSettings, stem: int) -> None:
+        super().__init__()
+        widths, norm = settings.widths, settings.norm
+        scales = len(widths)
+        self.stem = stem
+        # Three modules: after the second and third encoder block and after the decoder stage
+        # that returns to the second block's width.
+        encoder_modules = {1, 2}
+        decoder_module = max(1, scales - 3)
+        self.encoder = nn.ModuleList()
+        inputs = 3 * stem**2
+        for index, width in enumerate(widths):
+            block = BasicBlock(inputs, width, width, norm, settings.dilation)
+            if index in encoder_modules:
+                block.append(make_attention(settings.attention, width, norm))
+            self.encoder.append(block)
+            inputs = width
+        self.up = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for stage in range(1, scales):
+            width = widths[max(scales - 2 - stage, 0)]
+            self.up.append(nn.ConvTranspose2d(inputs, inputs, 2, stride=2))
+            block = BasicBlock(inputs, inputs, width, norm, settings.dilation)
+            if stage == decoder_module:
+                block.append(make_attention(settings.attention, width, norm))
+            self.decoder.append(block)
+            inputs = width
+        self.head = nn.Conv2d(inputs, 4 * stem**2, 3, padding=1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruct.
+
+        Args:
+            images: (B, 3, H, W) float, H and W multiples of s 2^(L - 1).
+
+        Returns:
+            The normal image (B, 3, H, W), its JND target (B, 1, H, W), and the bottleneck's
+            features averaged over a 2x2 grid (B, 4 C), by which products are recognised.
+        """
+        features = F.pixel_unshuffle(images, self.stem)
+        for index, block in enumerate(self.encoder):
+            features = block(features if index == 0 else F.max_pool2d(features, 2))
+        pooled = F.adaptive_avg_pool2d(features, _FEATURE_GRID).flatten(1)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            features = block(up(features))
+        restored = F.pixel_shuffle(self.head(features), self.stem)
+        return restored[:, :3], restored[:, 3:], pooled

@@ -1,0 +1,91 @@
+"""One batch through a network: score maps, scores, reconstructions and features in NumPy."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from omnial.models.folder import TrainedModel
+from omnial.models.layout import preferred_layout
+from omnial.models.scoring import image_score, score_map
+
+
+class Inspection(NamedTuple):
+    """What a network says about a batch, on the host."""
+
+    score_maps: NDArray[np.float32]
+    """(B, H, W) in [0, 1]; 0 outside the valid region."""
+    scores: NDArray[np.float64]
+    """(B,) in [0, 1]."""
+    reconstruction: NDArray[np.float32]
+    """(B, 3, H, W) clipped to [0, 1]."""
+    jnd: NDArray[np.float32]
+    """(B, H, W), the reconstructed JND target."""
+    features: NDArray[np.float32]
+    """(B, F)."""
+
+
+def inspect_batch(model: TrainedModel, images: Tensor, valid: Tensor | None = None) -> Inspection:
+    """Inspect a batch with a trained model; see `inspect_images`."""
+    return inspect_images(model.network, images, valid)
+
+
+def inspect_images(network: nn.Module, images: Tensor, valid: Tensor | None = None) -> Inspection:
+    """Inspect a batch in float32, without gradients, on the device of the network.
+
+    The network is left in eval mode.
+
+    Args:
+        network: From `build_model`.
+        images: (B, 3, H, W) floating, in [0, 1], on any device.
+        valid: (B, H, W) bool, True where scores count; None is everywhere.
+
+    Raises:
+        ValueError: The images are not (B, 3, H, W), or `valid` has another size.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
+    device = next(network.parameters()).device
+    network.eval()
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        batch = images.to(device, torch.float32, memory_format=preferred_layout(device))
+        output = network(batch)
+        maps = score_map(output.logits)
+        if valid is not None:
+            valid = valid.to(device)
+            if valid.shape != maps.shape:
+                raise ValueError(f"valid is {tuple(valid.shape)}, the maps are {maps.shape}")
+            maps = torch.where(valid, maps, 0.0)
+        return Inspection(
+            score_maps=_host(maps),
+            scores=_host(image_score(maps, valid)).astype(np.float64),
+            reconstruction=_host(output.reconstruction.clamp(0.0, 1.0)),
+            jnd=_host(output.jnd[:, 0]),
+            features=_host(output.features),
+        )
+
+
+def restrict(inspection: Inspection, valid: NDArray[np.bool_]) -> Inspection:
+    """The same inspection with scores inside a region alone.
+
+    For a region of interest that is known only after the product has been recognised.
+
+    Args:
+        inspection: A batch of B maps of H x W.
+        valid: (B, H, W), True where scores count.
+
+    Raises:
+        ValueError: `valid` has another shape than the maps.
+    """
+    if valid.shape != inspection.score_maps.shape:
+        raise ValueError(f"valid is {valid.shape}, the maps are {inspection.score_maps.shape}")
+    maps = np.where(valid, inspection.score_maps, np.float32(0.0))
+    scores = image_score(torch.from_numpy(maps), torch.from_numpy(valid))
+    return inspection._replace(score_maps=maps, scores=scores.numpy().astype(np.float64))
+
+
+def _host(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.float().contiguous().cpu().numpy()
+    return array

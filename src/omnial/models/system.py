@@ -1,0 +1,70 @@
+"""One file that puts a system together: reconstruction, neck, localization."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnial.config.settings import ModelSettings
+from omnial.models.diffneck import DiffNeck, PlainNeck
+from omnial.models.localization import LocalizationNetwork
+from omnial.models.reconstruction import ReconstructionNetwork
+
+
+class Output(NamedTuple):
+    """What the network makes of a batch."""
+
+    reconstruction: Tensor
+    """(B, 3, H, W), the normal image; not clipped."""
+    jnd: Tensor
+    """(B, 1, H, W), the JND target clamp(JND / 32, 0, 1) of the normal image."""
+    logits: Tensor
+    """(B, 2, H, W): normal, anomalous."""
+    features: Tensor
+    """(B, F), pooled features of the reconstruction's bottleneck."""
+
+
+class OmniAL(nn.Module):
+    """The unified model; the ablations are other settings of the same class."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        stem = settings.stem
+        self.reconstruction = ReconstructionNetwork(settings.reconstruction, stem)
+        self.neck = (
+            DiffNeck(settings.localization, stem)
+            if settings.localization.diffneck
+            else PlainNeck(stem)
+        )
+        self.localization = LocalizationNetwork(settings.localization, self.neck.outputs, stem)
+        scales = max(len(settings.reconstruction.widths), len(settings.localization.widths))
+        self.multiple = stem * 2 ** (scales - 1)
+
+    def forward(self, images: Tensor) -> Output:
+        """Inspect a batch.
+
+        Args:
+            images: (B, 3, H, W) float in [0, 1]; sizes that are no multiple of the coarsest
+                cell are padded by repeating the border, and the results cropped.
+
+        Returns:
+            Image, JND map, logits and features.
+        """
+        height, width = images.shape[-2:]
+        bottom, right = -height % self.multiple, -width % self.multiple
+        padded = images
+        if bottom or right:
+            padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        restored, jnd, features = self.reconstruction(padded)
+        logits = self.localization(self.neck(padded, restored, jnd))
+        return Output(
+            restored[..., :height, :width],
+            jnd[..., :height, :width],
+            logits[..., :height, :width],
+            features,
+        )
+
+
+def build_model(settings: ModelSettings) -> nn.Module:
+    """The network of the given settings, freshly initialised from PyTorch's global generator."""
+    return OmniAL(settings)

@@ -1,0 +1,139 @@
+"""The report's pictures: one gallery item becomes a row of images that live inside the page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from omnial.evaluation.result import GalleryItem
+from omnial.inference.outlines import outlines
+from omnial.inference.overlay import TRUTH, draw_outlines, heat, overlay
+
+LONGER_SIDE = (256, 384)
+"""Pixels of a picture's longer side, at least and at most: small network inputs are enlarged so
+that outlines stay fine lines, large ones shrunk so that the page stays one file to send on."""
+
+PICTURES = (
+    ("Input", "The image as the model saw it."),
+    ("Rebuilt", "The part as the model believes a good one would look."),
+    (
+        "JND",
+        "The visibility map that the model rebuilt: "
+        "the brighter, the larger a change must be before an eye would notice it.",
+    ),
+    ("Score map", "How sure the model is of a defect at each place, black for not at all."),
+    ("Marked", "What the model marks: its scores as colour, outlined in cyan above the level."),
+    ("Truth", "What a person marked as defective, outlined in green."),
+)
+"""Caption and one plain sentence for each picture of a row."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a row: its caption, its description, its content.
+
+    Attributes:
+        caption: What it is.
+        words: What it shows, for those who cannot see it.
+        uri: A `data:` address; None where there is no such picture.
+        width: Pixels.
+        height: Pixels.
+    """
+
+    caption: str
+    words: str
+    uri: str | None
+    width: int
+    height: int
+
+
+def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
+    """The pictures of a gallery item, in the order of `PICTURES`.
+
+    Args:
+        item: The item.
+        pixel_threshold: Level of the score map for outlines; NaN draws none.
+
+    Returns:
+        As many as `PICTURES`. The ground truth of a defective image without a mask has no
+        content.
+    """
+    height, width = _display_size(item.image.shape[0], item.image.shape[1])
+    image = _resized(item.image, height, width)
+    scores = _resized_map(item.score_map, height, width)
+    marked = _polygons(item.score_map, pixel_threshold, (height, width))
+    peak = float(item.score_map.max())
+    truth, truth_words = None, "No defect was marked by hand: no mask belongs to this image"
+    if item.mask is not None or not item.record.anomalous:
+        mask = np.zeros(item.image.shape[:2], bool) if item.mask is None else item.mask
+        borders = _polygons(mask.astype(np.float32), 0.5, (height, width))
+        truth = draw_outlines(image, borders, TRUTH)
+        truth_words = (
+            f"Input with {len(borders)} true defects outlined in green"
+            if borders
+            else "Input without any true defect"
+        )
+    contents = (
+        (image, "The input image"),
+        (_resized(item.reconstruction, height, width), "The image as rebuilt by the model"),
+        (_resized(_grey(item.jnd), height, width), "Visibility map as grey levels"),
+        (heat(scores), f"Score map as colours; highest score {peak:.3f}"),
+        (overlay(image, scores, marked), f"Input with {len(marked)} outlined findings"),
+        (truth, truth_words),
+    )
+    return [
+        Picture(caption, words, None if content is None else _uri(content), width, height)
+        for (caption, _), (content, words) in zip(PICTURES, contents, strict=True)
+    ]
+
+
+def _display_size(height: int, width: int) -> tuple[int, int]:
+    """Size of a picture with this shape, its longer side within `LONGER_SIDE`."""
+    longer = max(height, width)
+    scale = min(max(longer, LONGER_SIDE[0]), LONGER_SIDE[1]) / longer
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """An image of another size."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _resized_map(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A map of another size, never beyond its own extremes."""
+    if values.shape == (height, width):
+        return values
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _polygons(
+    values: NDArray[np.float32], level: float, size: tuple[int, int]
+) -> Sequence[NDArray[np.float64]]:
+    """Outlines of a map, in the pixels of a picture of this size; none for a level of NaN."""
+    if np.isnan(level):
+        return []
+    scale = np.array([size[1] / values.shape[1], size[0] / values.shape[0]])
+    return [
+        (np.asarray(outline.polygon, dtype=np.float64) + 0.5) * scale - 0.5
+        for outline in outlines(values, level)
+    ]
+
+
+def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A map in 0..1 as a grey picture (H, W, 3)."""
+    grey = np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _uri(image: NDArray[np.uint8]) -> str:
+    """A picture as a `data:` address: JPEG in full colour resolution, since lines are thin."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

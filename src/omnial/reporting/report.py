@@ -1,0 +1,91 @@
+"""The evaluation report: one HTML file that opens offline, on a desk or a phone, and can be sent.
+
+Everything is inside the file: style, charts (SVG) and pictures (`data:` addresses). It runs no
+script, and its content policy forbids the browser to load anything else.
+"""
+
+import math
+import os
+import tempfile
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from omnial import __version__
+from omnial.errors import UserError
+from omnial.evaluation.result import EvaluationResult
+from omnial.inference.overlay import heat_stops
+from omnial.reporting import page, tables
+from omnial.reporting.pictures import PICTURES
+
+FILE_NAME = "index.html"
+
+
+def write_report(result: EvaluationResult, out_dir: Path) -> Path:
+    """Write `index.html` for people who inspect parts.
+
+    The same result gives the same bytes. An earlier report is replaced in one step, so that a
+    reader never meets half a page.
+
+    Args:
+        result: What the evaluation found.
+        out_dir: The folder, made if it is missing.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: `out_dir` is a file.
+    """
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UserError(f"{out_dir} is a file, and the report needs a folder: give another --out")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    text = _render(result)
+    target = out_dir / FILE_NAME
+    handle, name = tempfile.mkstemp(prefix=".index-", suffix=".html", dir=out_dir)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        # A temporary file is private at first; a report is for others too.
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return target
+
+
+def _render(result: EvaluationResult) -> str:
+    """The page as text."""
+    loader = PackageLoader("omnial.reporting")
+    templates = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Drawings and style sheet are the project's own markup; every other value is escaped.
+    templates.filters["own_markup"] = Markup
+    every = [image for product in result.classes for image in product.images]
+    return templates.get_template("report.html").render(
+        style=loader.get_source(templates, "report.css")[0],
+        version=__version__,
+        facts=page.facts(result),
+        total=tables.verdicts(every),
+        verdict_notes=page.verdict_notes(result),
+        share=tables.share,
+        products=page.products(result),
+        column_groups=page.column_groups(),
+        mean=tables.cells(result.mean),
+        mean_note=page.mean_note(result),
+        charts=page.charts(result),
+        picture_kinds=PICTURES,
+        heat_stops=", ".join(
+            f"rgb({colour.red} {colour.green} {colour.blue}) {100 * score:.4g}%"
+            for score, colour in heat_stops()
+        ),
+        level=None if math.isnan(result.pixel_threshold) else result.pixel_threshold,
+        details=(("Model", tables.flat(result.model)), ("Data", tables.flat(result.data))),
+        bad_files=[(tables.shown(bad.path), tables.shown(bad.reason)) for bad in result.bad_files],
+    )

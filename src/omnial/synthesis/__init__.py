@@ -1,0 +1,1 @@
+"""Panel-guided, JND-based anomaly synthesis, batched on the training device."""

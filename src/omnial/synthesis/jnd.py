@@ -1,0 +1,57 @@
+"""Just-noticeable difference: the largest luminance change that the eye does not notice.
+
+Chou and Li 1995 for the two masking terms, Yang et al. 2005 for their additivity with overlap
+0.3. Which formula the paper uses is unknown; this one is the project's choice.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TARGET_SCALE = 32.0
+"""Grey levels that become 1 in the network's target: JND / 255 would drown in SSIM's constants."""
+
+_LUMA = (0.299, 0.587, 0.114)  # BT.601
+_BACKGROUND = ((1, 1, 1, 1, 1), (1, 2, 2, 2, 1), (1, 2, 0, 2, 1), (1, 2, 2, 2, 1), (1, 1, 1, 1, 1))
+_GRADIENTS = (
+    ((0, 0, 0, 0, 0), (1, 3, 8, 3, 1), (0, 0, 0, 0, 0), (-1, -3, -8, -3, -1), (0, 0, 0, 0, 0)),
+    ((0, 0, 1, 0, 0), (0, 8, 3, 0, 0), (1, 3, 0, -3, -1), (0, 0, -3, -8, 0), (0, 0, -1, 0, 0)),
+    ((0, 0, 1, 0, 0), (0, 0, 3, 8, 0), (-1, -3, 0, 3, 1), (0, -8, -3, 0, 0), (0, 0, -1, 0, 0)),
+    ((0, 1, 0, -1, 0), (0, 3, 0, -3, 0), (0, 8, 0, -8, 0), (0, 3, 0, -3, 0), (0, 1, 0, -1, 0)),
+)
+_BACKGROUND_SUM = 32.0
+_GRADIENT_SUM = 16.0
+
+
+def luma(images: Tensor) -> Tensor:
+    """BT.601 luma: (B, 3, H, W) to (B, 1, H, W), in the range of the input."""
+    weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
+    return (images * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def jnd_levels(images: Tensor) -> Tensor:
+    """The JND map in grey levels.
+
+    JND = LA + T - 0.3 min(LA, T), with luminance adaptation LA of the local background and
+    texture masking T of the strongest of four local gradients, borders reflected.
+
+    Args:
+        images: (B, 3, H, W) float32 in [0, 1], H and W at least 3.
+
+    Returns:
+        (B, 1, H, W) float32 in grey levels of 0..255; flat 0, 127 and 255 give 20, 3 and 6.
+    """
+    kernels = torch.tensor((_BACKGROUND, *_GRADIENTS), dtype=images.dtype, device=images.device)
+    padded = F.pad(255.0 * luma(images), (2, 2, 2, 2), mode="reflect")
+    responses = F.conv2d(padded, kernels.unsqueeze(1))
+    background = responses[:, :1] / _BACKGROUND_SUM
+    texture = 0.117 / _GRADIENT_SUM * responses[:, 1:].abs().amax(1, keepdim=True)
+    dark = 17.0 * (1.0 - torch.sqrt((background / 127.0).clamp(0.0, 1.0))) + 3.0
+    bright = 3.0 / 128.0 * (background - 127.0) + 3.0
+    adaptation = torch.where(background <= 127.0, dark, bright)
+    return adaptation + texture - 0.3 * torch.minimum(adaptation, texture)
+
+
+def jnd_target(levels: Tensor) -> Tensor:
+    """What the network reconstructs: clamp(JND / 32, 0, 1)."""
+    return (levels / TARGET_SCALE).clamp(0.0, 1.0)

@@ -1,0 +1,100 @@
+"""Defect shapes: thresholded, rotated Perlin noise.
+
+Perlin noise at (y, x) is the sum over lattice corners (i, j) of w(y - i) w(x - j) times the
+corner's gradient dotted with (y - i, x - j). The weights factor, so a whole batch of noise
+images is two batched products of small matrices, exact at every pixel, without any gather.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omnial.synthesis.random import SampleRandom
+
+
+def _axis_weights(cells: Tensor, corners: int, length: int) -> tuple[Tensor, Tensor]:
+    """Fade weights of the lattice corners along one axis, and the same times the distance.
+
+    Args:
+        cells: (N,) number of lattice cells along the axis.
+        corners: Number of corners that are stored.
+        length: Pixels along the axis.
+
+    Returns:
+        Two (N, length, corners) tensors.
+    """
+    pixels = torch.arange(length, device=cells.device, dtype=torch.float32) / length
+    position = pixels.view(1, -1, 1) * cells.view(-1, 1, 1)
+    distance = position - torch.arange(corners, device=cells.device, dtype=torch.float32)
+    near = (1.0 - distance.abs()).clamp(min=0.0)
+    weight = near**3 * (near * (near * 6.0 - 15.0) + 10.0)
+    return weight, weight * distance
+
+
+def perlin_noise(angles: Tensor, cells_y: Tensor, cells_x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Perlin noise with unit gradients, scaled by sqrt(2) to fill [-1, 1] (Perlin 2002).
+
+    Args:
+        angles: (N, M, M) gradient directions in radians at the lattice corners; an image with
+            c cells along an axis uses the first c + 1 corners.
+        cells_y: (N,) float, cells along the height, at most M - 1.
+        cells_x: (N,) float, cells along the width, at most M - 1.
+        size: Height and width in pixels.
+
+    Returns:
+        (N, H, W) float32.
+    """
+    corners = angles.shape[-1]
+    weight_y, slope_y = _axis_weights(cells_y, corners, size[0])
+    weight_x, slope_x = _axis_weights(cells_x, corners, size[1])
+    noise = slope_y @ (torch.sin(angles) @ weight_x.mT)
+    noise += weight_y @ (torch.cos(angles) @ slope_x.mT)
+    return math.sqrt(2.0) * noise
+
+
+def perlin_shapes(
+    random: SampleRandom,
+    count: int,
+    octaves: tuple[int, int],
+    threshold: float,
+    size: tuple[int, int],
+) -> Tensor:
+    """Draw binary shapes: noise of a random scale per axis, rotated up to 90 degrees, thresholded.
+
+    Args:
+        random: The samples' random numbers.
+        count: Shapes a sample.
+        octaves: Smallest and largest power of two of the lattice cells per axis.
+        threshold: Noise above it is inside the shape.
+        size: Height and width in pixels.
+
+    Returns:
+        (B, count, H, W) float32 of 0 and 1; some are empty, as the noise has it.
+    """
+    samples = len(random)
+    number = samples * count
+    corners = 2 ** octaves[1] + 1
+    low, high = octaves
+    cells = 2.0 ** random.integers("perlin scale", count, 2, low=low, high=high + 1).float()
+    angles = random.uniform("perlin gradients", count, corners, corners, high=2 * math.pi)
+    noise = perlin_noise(
+        angles.reshape(number, corners, corners),
+        cells[..., 0].reshape(number),
+        cells[..., 1].reshape(number),
+        size,
+    )
+    turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).reshape(number)
+    cosine, sine, zero = turn.cos(), turn.sin(), torch.zeros_like(turn)
+    aspect = size[1] / size[0]
+    rotation = torch.stack(
+        (
+            torch.stack((cosine, -sine / aspect, zero), -1),
+            torch.stack((sine * aspect, cosine, zero), -1),
+        ),
+        1,
+    )
+    grid = F.affine_grid(rotation, [number, 1, *size], align_corners=False)
+    turned = F.grid_sample(noise.unsqueeze(1), grid, mode="bilinear", align_corners=False)
+    return (turned > threshold).float().reshape(samples, count, *size)

@@ -1,0 +1,49 @@
+"""Samples to look at before training: what the model would learn from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from omnial.config.settings import Settings
+from omnial.data.decode import as_unit, network_input, network_roi
+from omnial.data.records import Catalogue
+from omnial.synthesis.random import SampleRandom
+from omnial.synthesis.recipe import SynthesizedBatch, synthesize
+
+_PREVIEW_STEP = 2**41  # no training step has this number
+
+
+def preview(
+    settings: Settings, catalogue: Catalogue, count: int, seed: int
+) -> tuple[SynthesizedBatch, list[str]]:
+    """Synthesize a few samples, the classes in turn.
+
+    Args:
+        settings: Recipe and network size.
+        catalogue: Classes with training images.
+        count: Number of samples.
+        seed: Another seed draws other samples.
+
+    Returns:
+        The batch, and the class name of each sample.
+    """
+    rng = np.random.default_rng((seed, 3))
+    products = [catalogue.classes[index % len(catalogue.classes)] for index in range(count)]
+    images, regions = [], []
+    for product in products:
+        record = product.train[int(rng.integers(len(product.train)))]
+        pixels, placement = network_input(record.path, settings.data)
+        images.append(as_unit(pixels))
+        regions.append(network_roi(product.roi, placement)[None])
+    normal = torch.from_numpy(np.stack(images))
+    textures = normal[_sources(rng, count)]
+    random = SampleRandom(seed, _PREVIEW_STEP, torch.arange(count))
+    region = torch.from_numpy(np.stack(regions))
+    batch = synthesize(normal, textures, settings.synthesis, random, region)
+    return batch, [product.name for product in products]
+
+
+def _sources(rng: np.random.Generator, count: int) -> Sequence[int]:
+    """A texture source for each sample: another one, where there is another one."""
+    return [int((index + rng.integers(1, max(count, 2))) % count) for index in range(count)]

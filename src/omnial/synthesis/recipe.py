@@ -1,0 +1,88 @@
+"""OmniAL's training samples: from defect-free images to anomalous ones and their masks."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from omnial.config.settings import SynthesisSettings
+from omnial.synthesis.filters import box_blur
+from omnial.synthesis.jnd import jnd_levels, jnd_target
+from omnial.synthesis.labels import visible_change
+from omnial.synthesis.panels import draw_panels
+from omnial.synthesis.perlin import perlin_shapes
+from omnial.synthesis.random import SampleRandom
+from omnial.synthesis.textures import augment_textures, match_colour
+
+
+class SynthesizedBatch(NamedTuple):
+    """What the network learns from."""
+
+    normal: Tensor
+    """(B, 3, H, W) float32 in [0, 1]: the defect-free image I."""
+    anomalous: Tensor
+    """(B, 3, H, W) float32 in [0, 1]: the image with defects A."""
+    mask: Tensor
+    """(B, 1, H, W) float32, 1 where A shows a defect: Y."""
+    jnd: Tensor
+    """(B, 1, H, W) float32 in [0, 1]: the JND target of I."""
+    panel: Tensor
+    """(B, 1, H, W) float32, 1 inside the panel."""
+    level: Tensor
+    """(B, 1, H, W) uint8: 0 none, 1 easy, 2 medium, 3 hard; the last one drawn there."""
+
+
+def synthesize(
+    images: Tensor,
+    textures: Tensor,
+    settings: SynthesisSettings,
+    random: SampleRandom,
+    region: Tensor | None = None,
+) -> SynthesizedBatch:
+    """Draw anomalies into a batch of defect-free images.
+
+    Each level l blends its texture with weight w = M_l blur(M_l) clamp(beta_l + g J / max J, 0, 1),
+    A <- (1 - w) A + w T; the label is the union of the shapes where the change is visible.
+
+    Args:
+        images: (B, 3, H, W) float32 in [0, 1], defect-free.
+        textures: (B, 3, H, W) float32 in [0, 1], the raw texture source of each sample.
+        settings: The recipe.
+        random: The samples' random numbers, on the images' device.
+        region: (B, 1, H, W) float32 or bool, the region of interest; None is everywhere.
+
+    Returns:
+        The batch, on the images' device.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    levels = settings.levels
+    textures = augment_textures(textures, random)
+    if settings.match_colour:
+        textures = match_colour(textures, images)
+    jnd = jnd_levels(images)
+    panel = (
+        draw_panels(random, settings.panel_span, size)
+        if settings.panels
+        else torch.ones_like(images[:, :1])
+    )
+    allowed = panel if region is None else panel * region
+    present = random.uniform("level present", len(levels)) < settings.level_probability
+    present &= (random.uniform("anomalous") < settings.anomalous_share)[:, None]
+    shapes = perlin_shapes(
+        random, len(levels), settings.perlin_octaves, settings.perlin_threshold, size
+    )
+    shapes = shapes * allowed * present[:, :, None, None]
+    masking = settings.jnd_gain * jnd / jnd.amax((2, 3), keepdim=True)
+    beta = random.uniform("beta", len(levels), 1, 1)
+    anomalous = images
+    drawn = torch.zeros_like(allowed, dtype=torch.uint8)
+    for index, level in enumerate(levels):
+        shape = shapes[:, index : index + 1]
+        strength = level.beta[0] + (level.beta[1] - level.beta[0]) * beta[:, index : index + 1]
+        weight = shape * box_blur(shape, level.blur) * (strength + masking).clamp(0.0, 1.0)
+        anomalous = torch.lerp(anomalous, textures, weight)
+        drawn = torch.where(shape > 0, index + 1, drawn).to(torch.uint8)
+    union = shapes.amax(1, keepdim=True) > 0
+    if settings.label_correction:
+        union &= visible_change(images, anomalous, jnd, settings.ssim_difference)
+    return SynthesizedBatch(images, anomalous, union.float(), jnd_target(jnd), panel, drawn)

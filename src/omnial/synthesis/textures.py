@@ -1,0 +1,57 @@
+"""Texture sources: other normal images or a texture collection, cropped, flipped and recoloured."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omnial.synthesis.jnd import luma
+from omnial.synthesis.random import SampleRandom
+
+_ZOOM = (0.4, 1.6)
+_GAIN = (0.6, 1.4)
+_CONTRAST = (0.6, 1.6)
+_OFFSET = (-0.3, 0.3)
+
+
+def augment_textures(textures: Tensor, random: SampleRandom) -> Tensor:
+    """Crop, resize, flip and recolour each texture by its own draw.
+
+    Args:
+        textures: (B, 3, H, W) float32 in [0, 1], one for each sample.
+        random: The samples' random numbers.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1].
+    """
+    zoom = random.uniform("texture zoom", 2, low=_ZOOM[0], high=_ZOOM[1])
+    flip = 1.0 - 2.0 * random.integers("texture flip", 2, high=2).float()
+    shift = random.uniform("texture shift", 2, low=-1.0, high=1.0)
+    theta = torch.zeros(len(random), 2, 3, device=textures.device)
+    theta[:, 0, 0] = zoom[:, 0] * flip[:, 0]
+    theta[:, 1, 1] = zoom[:, 1] * flip[:, 1]
+    theta[:, :, 2] = shift
+    grid = F.affine_grid(theta, list(textures.shape), align_corners=False)
+    moved = F.grid_sample(textures, grid, padding_mode="reflection", align_corners=False)
+    gain = random.uniform("texture gain", 3, 1, 1, low=_GAIN[0], high=_GAIN[1])
+    contrast = random.uniform("texture contrast", 1, 1, 1, low=_CONTRAST[0], high=_CONTRAST[1])
+    offset = random.uniform("texture offset", 1, 1, 1, low=_OFFSET[0], high=_OFFSET[1])
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    return ((moved - mean) * (contrast * gain) + mean * gain + offset).clamp(0.0, 1.0)
+
+
+def match_colour(textures: Tensor, images: Tensor) -> Tensor:
+    """Limit each texture's mean chroma to its image's: on a grey image it becomes grey.
+
+    Args:
+        textures: (B, 3, H, W) float32 in [0, 1].
+        images: (B, 3, H, W) float32 in [0, 1], the normal images.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1]; the luma is unchanged but for clipping.
+    """
+    grey = luma(textures)
+    chroma = textures - grey
+    own = chroma.abs().mean((1, 2, 3), keepdim=True)
+    wanted = (images - luma(images)).abs().mean((1, 2, 3), keepdim=True)
+    share = (wanted / own.clamp(min=1e-6)).clamp(max=1.0)
+    return (grey + share * chroma).clamp(0.0, 1.0)

@@ -1,0 +1,1 @@
+"""Objective, schedule, Lightning module and checkpoints."""

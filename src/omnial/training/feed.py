@@ -1,0 +1,179 @@
+"""Batches: which images a step sees, as a function of (seed, step, place) alone."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from omnial.config.settings import DataSettings
+from omnial.data.decode import as_unit, network_input, network_roi
+from omnial.data.records import Catalogue, ImageRecord
+
+_DECODERS = 4
+
+
+class FeedBatch(TypedDict):
+    """One step's images, before synthesis."""
+
+    step: int
+    places: Tensor
+    """(B,) int64, the places of these samples in the whole batch."""
+    images: Tensor
+    """(B, 3, H, W) uint8 or float32 in [0, 1]."""
+    textures: Tensor
+    """(B, 3, H, W), the same: a raw texture source for each sample."""
+    region: Tensor
+    """(B, 1, H, W) bool, the region of interest."""
+
+
+class ImageStore:
+    """Decoded images of network size in memory: 3 bytes a pixel for 8-bit files.
+
+    Args:
+        paths: The files.
+        regions: Region-of-interest file of each, or None.
+        settings: Size, geometry and bounds.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], regions: Sequence[Path | None], settings: DataSettings
+    ) -> None:
+        with ThreadPoolExecutor(_DECODERS) as pool:
+            inputs = list(pool.map(lambda path: network_input(path, settings), paths))
+        self._pixels = [pixels for pixels, _ in inputs]
+        masks: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
+        self._regions: list[NDArray[np.bool_]] = []
+        for (_, placement), region in zip(inputs, regions, strict=True):
+            key = (region, placement)
+            if key not in masks:
+                masks[key] = network_roi(region, placement)
+            self._regions.append(masks[key])
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """Stack images: (B, 3, H, W), uint8 if all are, else float32 in [0, 1]."""
+        chosen = [self._pixels[index] for index in indices]
+        if any(pixels.dtype != np.uint8 for pixels in chosen):
+            chosen = [as_unit(pixels) for pixels in chosen]
+        return torch.from_numpy(np.stack(chosen))
+
+    def regions(self, indices: Sequence[int]) -> Tensor:
+        """Stack regions of interest: (B, 1, H, W) bool."""
+        return torch.from_numpy(np.stack([self._regions[index] for index in indices])[:, None])
+
+
+def store_of(
+    records: Sequence[ImageRecord], catalogue: Catalogue, settings: DataSettings
+) -> ImageStore:
+    """Decode records, with the region of interest of their classes."""
+    rois = {product.name: product.roi for product in catalogue.classes}
+    regions = [rois[record.class_name] for record in records]
+    return ImageStore([record.path for record in records], regions, settings)
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Images as float32 in [0, 1]."""
+    return images.float() / 255.0 if images.dtype == torch.uint8 else images
+
+
+class BalancedDraw:
+    """Chooses images so that every class comes equally often, whatever its number of images.
+
+    Position p = step * batch + place counts all samples of a run. Every round of C positions
+    visits the C classes in a new order; a class's visits walk through its images in an order
+    that is new for every pass.
+
+    Args:
+        labels: Class number of each image, 0 to C - 1, each at least once.
+        seed: The run's seed.
+    """
+
+    def __init__(self, labels: Sequence[int], seed: int) -> None:
+        self._seed = seed
+        number = max(labels) + 1
+        self._members = [
+            [index for index, label in enumerate(labels) if label == wanted]
+            for wanted in range(number)
+        ]
+        self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def image(self, position: int) -> int:
+        """The image at a position of the run."""
+        number = len(self._members)
+        visit, turn = divmod(position, number)
+        label = int(np.random.default_rng((self._seed, 0, visit)).permutation(number)[turn])
+        members = self._members[label]
+        epoch, rank = divmod(visit, len(members))
+        # Only the current and the previous pass of a class are asked for again.
+        key = (label, epoch)
+        if key not in self._orders:
+            self._orders.pop((label, epoch - 2), None)
+            rng = np.random.default_rng((self._seed, 1, label, epoch))
+            self._orders[key] = rng.permutation(len(members))
+        return members[int(self._orders[key][rank])]
+
+
+class Feed(IterableDataset[FeedBatch]):
+    """An endless run of batches from a given step on.
+
+    Args:
+        store: The training images.
+        labels: Class number of each.
+        textures: A texture collection, or None.
+        texture_share: With a collection, the share of samples that take their texture from it.
+        batch_size: Samples of a step over all processes.
+        seed: The run's seed.
+        start: First step.
+        rank: This process.
+        world: Number of processes; process r takes places r, r + world, ...
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        labels: Sequence[int],
+        textures: ImageStore | None,
+        texture_share: float,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        super().__init__()
+        self._store, self._textures = store, textures
+        self._draw = BalancedDraw(labels, seed)
+        self._texture_share, self._batch_size, self._seed = texture_share, batch_size, seed
+        self._start, self._places = start, range(rank, batch_size, world)
+
+    def __iter__(self) -> Iterator[FeedBatch]:
+        return (self.batch(step) for step in itertools.count(self._start))
+
+    def batch(self, step: int) -> FeedBatch:
+        """The samples of one step that belong to this process."""
+        indices = [self._draw.image(step * self._batch_size + place) for place in self._places]
+        return {
+            "step": step,
+            "places": torch.tensor(list(self._places)),
+            "images": self._store.images(indices),
+            "textures": torch.cat([self._texture(step, place) for place in self._places]),
+            "region": self._store.regions(indices),
+        }
+
+    def _texture(self, step: int, place: int) -> Tensor:
+        """A texture source for one sample: any training image, or one of the collection."""
+        rng = np.random.default_rng((self._seed, 2, step, place))
+        from_collection = rng.random() < self._texture_share
+        source = self._store
+        if self._textures is not None and from_collection:
+            source = self._textures
+        return to_unit(source.images([int(rng.integers(len(source)))]))

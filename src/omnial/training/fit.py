@@ -1,0 +1,313 @@
+"""Train one model on all classes, and write its folder."""
+
+import hashlib
+import logging
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from omnial import __version__
+from omnial.config.settings import Settings
+from omnial.data.checks import check_files
+from omnial.data.layouts import discover
+from omnial.data.listing import image_files, subfolders
+from omnial.data.records import Catalogue, ImageRecord
+from omnial.data.split import split_validation
+from omnial.errors import UserError
+from omnial.models.folder import JSON, WEIGHTS_FILE, TrainedModel, load_model, save_model
+from omnial.training.budget import Budget
+from omnial.training.callbacks import Checkpoint, EarlyView, Progress
+from omnial.training.feed import Feed, FeedBatch, ImageStore, store_of
+from omnial.training.module import TrainingModule
+from omnial.training.precision import LIGHTNING_NAMES, choose_precision, on_gpu
+from omnial.training.run import CHECKPOINT, RunIdentity, folder_of_checkpoints, settle
+from omnial.training.validation import validate
+
+_logger = logging.getLogger(__name__)
+_LOG_STEPS = 10
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training run came to."""
+
+    model: str
+    classes: list[str]
+    steps: int
+    images: int
+    seconds: float
+    images_per_second: float
+    precision: str
+    validation: dict[str, float | None]
+    notes: list[str] = field(default_factory=list)
+    bad_files: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+
+def train(
+    settings: Settings,
+    roots: Sequence[Path],
+    out: Path,
+    *,
+    resume: bool = False,
+    init: Path | None = None,
+    progress: bool = True,
+) -> TrainSummary:
+    """Train one model on the defect-free images of all classes.
+
+    Args:
+        settings: The run.
+        roots: Data folders, see `omnial.data.layouts.discover`.
+        out: The model folder. Training state goes to its `checkpoints`, logs to its `logs`.
+        resume: Go on with the run that `out` holds, if it holds one.
+        init: A model folder whose weights to start from; its products need not be the same.
+        progress: Show a progress bar, or lines where there is no terminal.
+
+    Returns:
+        A summary.
+
+    Raises:
+        UserError: Bad data, a folder in use, settings that differ from those of the run that
+            is resumed, or weights that do not fit.
+        RunError: The loss is no longer finite, or the disk cannot be written.
+    """
+    catalogue = check_files(discover(roots, need="train"), settings.data)
+    records = [record for product in catalogue.classes for record in product.train]
+    learn, kept = split_validation(records, settings.data, settings.training.seed)
+    if not kept:
+        raise UserError(
+            "No image is left for validation, so no threshold could be set: give at least 5 "
+            "training images per class and a data.validation_share above 0."
+        )
+    precision, reason = choose_precision(settings.training)
+    start = None if init is None else _digest(init / WEIGHTS_FILE)
+    wanted = RunIdentity.of(settings, catalogue, records, start, precision)
+    run = settle(out, wanted, resume)
+    _logger.info("training in %s: %s", run.precision, reason)
+
+    names = catalogue.names
+    store = store_of(learn, catalogue, settings.data)
+    labels = [names.index(record.class_name) for record in learn]
+    network = None if init is None else _initial_network(settings, init)
+    module = TrainingModule(settings, network, bf16=run.precision == "bf16")
+    budget = Budget(settings.training)
+    _fit(module, budget, store, labels, settings, out, run, progress)
+
+    network = module.averaged_network()
+    validated = validate(
+        network,
+        settings,
+        names,
+        store,
+        labels,
+        store_of(kept, catalogue, settings.data),
+        [names.index(record.class_name) for record in kept],
+    )
+    steps = budget.total_steps or 0
+    notes = list(validated.calibration.notes())
+    if budget.shortened_at is not None:
+        notes.append(
+            f"the machine slowed down: the schedule was shortened at step {budget.shortened_at}"
+        )
+    summary = TrainSummary(
+        model=str(out),
+        classes=list(names),
+        steps=steps,
+        images=steps * settings.training.batch_size,
+        seconds=round(budget.seconds, 1),
+        images_per_second=round(
+            steps * settings.training.batch_size / max(budget.seconds, 1e-9), 2
+        ),
+        precision=run.precision,
+        validation=dict(validated.figures),
+        notes=notes,
+        bad_files=[f"{bad.path}: {bad.reason}" for bad in catalogue.bad_files],
+    )
+    model = TrainedModel(
+        settings=settings,
+        classes=names,
+        network=network,
+        calibration=validated.calibration,
+        recogniser=validated.recogniser,
+        rois=_regions(learn, store, catalogue),
+        training=_facts(summary, settings, learn, kept, start),
+    )
+    save_model(out, model)
+    return summary
+
+
+def _fit(
+    module: TrainingModule,
+    budget: Budget,
+    store: ImageStore,
+    labels: Sequence[int],
+    settings: Settings,
+    out: Path,
+    run: RunIdentity,
+    progress: bool,
+) -> None:
+    """The loop itself, from the last checkpoint where there is one."""
+    training = settings.training
+    folder = folder_of_checkpoints(out)
+    checkpoint = folder / CHECKPOINT
+    begin = 0
+    if checkpoint.exists():
+        begin = int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
+    terminal = progress and sys.stderr.isatty()
+    callbacks: list[Callback] = [
+        budget,
+        Progress(budget, training.batch_size, lines=progress and not terminal),
+        EarlyView(),
+        Checkpoint(checkpoint, training.checkpoint_minutes),
+    ]
+    if terminal:
+        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    if training.compile:
+        _compile(module.network)
+    trainer = L.Trainer(
+        accelerator="cpu" if not on_gpu(training) else "gpu",
+        devices=training.devices,
+        num_nodes=training.num_nodes,
+        strategy=training.strategy,
+        precision=LIGHTNING_NAMES[run.precision],  # type: ignore[arg-type]
+        max_steps=-1,
+        max_epochs=-1,
+        gradient_clip_val=training.gradient_clip,
+        callbacks=callbacks,
+        logger=_loggers(out, begin),
+        log_every_n_steps=_LOG_STEPS,
+        enable_progress_bar=terminal,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    world = trainer.world_size
+    if training.batch_size % world:
+        raise UserError(
+            f"training.batch_size is {training.batch_size}, which {world} processes cannot share "
+            "equally: choose a multiple"
+        )
+    feed = Feed(
+        store,
+        labels,
+        _textures(settings),
+        settings.synthesis.texture_share,
+        training.batch_size,
+        training.seed,
+        begin,
+        trainer.global_rank,
+        world,
+    )
+    loader: DataLoader[FeedBatch] = DataLoader(feed, batch_size=None, pin_memory=on_gpu(training))
+    trainer.fit(
+        module,
+        loader,
+        ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+        weights_only=True,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _loggers(out: Path, begin: int) -> list[Logger]:
+    """CSV and TensorBoard; a resumed run writes beside, not over, what it continues."""
+    version = f"from_step_{begin}"
+    folder = out / "logs"
+    shutil.rmtree(folder / "csv" / version, ignore_errors=True)
+    return [
+        CSVLogger(folder, name="csv", version=version),
+        TensorBoardLogger(folder, name="tensorboard", version=version),
+    ]
+
+
+def _textures(settings: Settings) -> ImageStore | None:
+    """The texture collection, decoded to network size."""
+    if settings.textures is None:
+        return None
+    folders = [settings.textures, *subfolders(settings.textures)]
+    paths = [path for folder in folders for path in image_files(folder)]
+    if not paths:
+        raise UserError(f"{settings.textures}: no images there for `textures`")
+    return ImageStore(paths, [None] * len(paths), settings.data)
+
+
+def _initial_network(settings: Settings, init: Path) -> nn.Module:
+    """The network of another model folder, to go on from."""
+    model = load_model(init, device="cpu")
+    if model.settings.model != settings.model:
+        raise UserError(
+            f"{init}: its network differs from the one asked for (system "
+            f"{model.settings.system}, size {model.settings.size}). Give the same --system, "
+            "--size and model settings."
+        )
+    return model.network.train().requires_grad_(True)
+
+
+def _compile(network: nn.Module) -> None:
+    """Compile where it can be done; on the CPU that needs a C++ compiler."""
+    if not torch.cuda.is_available() and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        _logger.warning("training.compile is left out: no C++ compiler was found on this machine")
+        return
+    network.compile()
+
+
+def _regions(
+    learn: Sequence[ImageRecord], store: ImageStore, catalogue: Catalogue
+) -> dict[str, Any]:
+    """The region of interest of each class that has one, at network size."""
+    having = {product.name for product in catalogue.classes if product.roi is not None}
+    first = {record.class_name: index for index, record in reversed(list(enumerate(learn)))}
+    return {name: store.regions([first[name]])[0, 0].numpy() for name in sorted(having)}
+
+
+def _facts(
+    summary: TrainSummary,
+    settings: Settings,
+    learn: Sequence[ImageRecord],
+    kept: Sequence[ImageRecord],
+    start: str | None,
+) -> dict[str, JSON]:
+    """What the model folder says about its training."""
+    return {
+        "version": __version__,
+        "torch": torch.__version__,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seed": settings.training.seed,
+        "steps": summary.steps,
+        "images": summary.images,
+        "seconds": summary.seconds,
+        "precision": summary.precision,
+        "training_images": _per_class(learn),
+        "validation_images": _per_class(kept),
+        "validation": dict(summary.validation),
+        "started_from": start,
+    }
+
+
+def _per_class(records: Sequence[ImageRecord]) -> dict[str, JSON]:
+    return dict(Counter(record.class_name for record in records))
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); is it a model folder?"
+        ) from error

@@ -1,0 +1,80 @@
+"""The training objective: MSE and SSIM on image and JND map, focal loss on the mask."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from omnial.config.settings import ObjectiveSettings
+from omnial.models.system import Output
+from omnial.synthesis.filters import ssim_map
+from omnial.synthesis.recipe import SynthesizedBatch
+
+
+class Losses(NamedTuple):
+    """The terms of the objective, unweighted: one value a sample."""
+
+    image_mse: Tensor
+    image_ssim: Tensor
+    jnd_mse: Tensor
+    jnd_ssim: Tensor
+    focal: Tensor
+
+    def total(self, weights: ObjectiveSettings) -> Tensor:
+        """The weighted sum, one value a sample: (B,)."""
+        return (
+            weights.image_mse * self.image_mse
+            + weights.image_ssim * self.image_ssim
+            + weights.jnd_mse * self.jnd_mse
+            + weights.jnd_ssim * self.jnd_ssim
+            + weights.focal * self.focal
+        )
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each sample: two (B, C, H, W) to (B,)."""
+    return F.mse_loss(prediction.float(), target, reduction="none").mean((1, 2, 3))
+
+
+def ssim_loss(prediction: Tensor, target: Tensor, stride: int) -> Tensor:
+    """1 - mean SSIM of each sample: two (B, C, H, W) in [0, 1] to (B,)."""
+    return 1.0 - ssim_map(prediction.float(), target, stride).mean((1, 2, 3))
+
+
+def focal_loss(logits: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """Focal loss (Lin et al. 2017) without class weights: mean of -(1 - p_t)^gamma log p_t.
+
+    Args:
+        logits: (B, 2, H, W), normal and anomalous, any float type.
+        mask: (B, 1, H, W), 1 where anomalous.
+        gamma: Focusing exponent; 0 is cross entropy.
+
+    Returns:
+        (B,) float32.
+    """
+    # With two classes, log p_t = -softplus(-margin), the margin being that of the true class.
+    logits = logits.float()
+    margin = (logits[:, 1] - logits[:, 0]) * (2.0 * mask[:, 0] - 1.0)
+    log_p = F.logsigmoid(margin)
+    return (-((1.0 - log_p.exp()) ** gamma) * log_p).mean((1, 2))
+
+
+def losses(output: Output, batch: SynthesizedBatch, settings: ObjectiveSettings) -> Losses:
+    """All terms of the objective.
+
+    Args:
+        output: What the network makes of the anomalous images.
+        batch: The targets: normal image, JND target and mask.
+        settings: Stride of the SSIM and focusing exponent; the weights are not applied.
+
+    Returns:
+        Five (B,) float32 tensors.
+    """
+    stride = settings.ssim_stride
+    return Losses(
+        squared_error(output.reconstruction, batch.normal),
+        ssim_loss(output.reconstruction, batch.normal, stride),
+        squared_error(output.jnd, batch.jnd),
+        ssim_loss(output.jnd, batch.jnd, stride),
+        focal_loss(output.logits, batch.mask, settings.focal_gamma),
+    )

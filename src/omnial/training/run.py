@@ -1,0 +1,125 @@
+"""A run's identity on disk: what it was started with, so that a resume cannot mix two runs."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omnial.config.settings import Settings
+from omnial.data.records import Catalogue, ImageRecord
+from omnial.errors import UserError
+from omnial.files import replacing
+from omnial.models.folder import CONFIG_FILE
+from omnial.training.precision import Precision
+
+RUN_FILE = "run.json"
+CHECKPOINT = "last.ckpt"
+
+# Settings that say where and how safely a run computes, not what.
+_FREE = {"devices", "num_nodes", "strategy", "accelerator", "checkpoint_minutes"}
+
+
+def folder_of_checkpoints(out: Path) -> Path:
+    """Training state of the model folder `out`."""
+    return out / "checkpoints"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What makes two runs the same run."""
+
+    settings: dict[str, Any]
+    classes: list[str]
+    images: str
+    """Digest of the names and sizes of all training images."""
+    start: str | None
+    """Digest of the weights that the run started from, or None."""
+    precision: Precision = field(default="fp32")
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        catalogue: Catalogue,
+        records: Sequence[ImageRecord],
+        start: str | None,
+        precision: Precision,
+    ) -> "RunIdentity":
+        """The identity of a run about to start."""
+        dumped = settings.model_dump(mode="json")
+        for key in _FREE:
+            dumped["training"].pop(key)
+        digest = hashlib.sha256()
+        for record in records:
+            line = (record.class_name, record.path.name, str(record.path.stat().st_size))
+            digest.update("\0".join(line).encode("utf-8", "surrogateescape"))
+        return cls(dumped, list(catalogue.names), digest.hexdigest(), start, precision)
+
+    def write(self, out: Path) -> None:
+        """Write `run.json` beside the checkpoints."""
+        folder = folder_of_checkpoints(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / RUN_FILE) as part:
+            part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def read_identity(out: Path) -> RunIdentity | None:
+    """The run that `out` was started with, or None where none was.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder_of_checkpoints(out) / RUN_FILE
+    if not path.exists():
+        return None
+    try:
+        return RunIdentity(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: not the record of a run ({error}). Train into another folder."
+        ) from error
+
+
+def settle(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
+    """Decide whether a run may start, or go on, in a folder.
+
+    Returns:
+        The identity to train under: on resume the stored one, whose precision is kept.
+
+    Raises:
+        UserError: The folder holds a run and `resume` was not asked for; or the stored run
+            differs from the wanted one.
+    """
+    stored = read_identity(out)
+    if stored is None:
+        if (out / CONFIG_FILE).exists() or (out.is_dir() and any(out.iterdir())):
+            raise UserError(
+                f"{out}: the folder is not empty and holds no run to resume. Choose another --out."
+            )
+        wanted.write(out)
+        return wanted
+    if not resume:
+        raise UserError(
+            f"{out}: holds a run already. Give --resume to go on with it, or choose another --out."
+        )
+    differences = _differences(asdict(stored), asdict(wanted), "")
+    differences = [name for name in differences if name != "precision"]
+    if differences:
+        raise UserError(
+            f"{out}: the run there was started with other values of "
+            f"{', '.join(differences)}. Repeat the settings and data that it was started with, "
+            "or train into another folder."
+        )
+    return stored
+
+
+def _differences(first: Any, second: Any, path: str) -> list[str]:
+    """Paths of the values that differ between two trees of plain data."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        found: list[str] = []
+        for key in sorted(first.keys() | second.keys()):
+            found += _differences(first.get(key), second.get(key), f"{path}.{key}".lstrip("."))
+        return found
+    return [] if first == second else [path]

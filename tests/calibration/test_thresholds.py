@@ -1,0 +1,142 @@
+import json
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnial.calibration.thresholds import Calibration, calibrate, is_anomalous, threshold
+from omnial.errors import UserError
+
+SCORES = st.lists(st.floats(0, 1), max_size=60)
+
+
+@given(SCORES, st.integers(1, 99))
+def test_is_the_order_statistic_of_the_exact_rank(scores: list[float], percent: int) -> None:
+    rank = math.ceil((len(scores) + 1) * Fraction(percent, 100))
+    expected = sorted(scores)[rank - 1] if rank <= len(scores) else None
+    assert threshold(scores, percent / 100) == expected
+
+
+def test_small_sets_in_closed_form() -> None:
+    scores = np.arange(1, 20) / 100
+    assert threshold(scores, 0.95) == 0.19
+    assert threshold(scores[:18], 0.95) is None
+    assert threshold(scores, 0.5) == 0.1
+    assert threshold([], 0.5) is None
+
+
+def test_rounding_of_q_does_not_shift_the_rank() -> None:
+    assert threshold(range(1, 100), 1.0 - 0.07) == 93.0
+    assert threshold(range(1, 100), 1.0 - 0.71) == 29.0
+
+
+def test_share_of_false_alarms_is_kept_on_new_images() -> None:
+    generator = np.random.default_rng(3)
+    alarms = [
+        generator.random() > threshold(generator.random(39), 0.9)  # type: ignore[operator]
+        for _ in range(4000)
+    ]
+    assert np.mean(alarms) == pytest.approx(0.1, abs=0.02)
+
+
+def test_only_a_score_strictly_above_is_anomalous() -> None:
+    assert not is_anomalous(0.5, 0.5)
+    assert is_anomalous(np.nextafter(0.5, 1), 0.5)
+
+
+@pytest.mark.parametrize("scores", [[0.1, math.nan], [math.inf], [[0.1, 0.2]]])
+def test_impossible_scores_are_refused(scores: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        threshold(scores, 0.5)
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0, -0.1, 1.1, math.nan])
+def test_impossible_quantiles_are_refused(q: float) -> None:
+    with pytest.raises(ValueError, match="q must lie"):
+        threshold([0.1, 0.2], q)
+
+
+def test_class_with_too_few_images_takes_the_pooled_threshold() -> None:
+    many, few = np.arange(30) / 100, np.array([0.9, 0.8])
+    calibration = calibrate({"many": many, "few": few, "none": []}, 0.5, 0.1)
+    assert calibration.per_class == {"many": 0.27, "few": None, "none": None}
+    # ceil(33 x 0.9) = 30 of 32 scores, of which the two largest are those of `few`.
+    assert calibration.pooled == 0.29
+    assert calibration.counts == {"many": 30, "few": 2, "none": 0}
+    assert calibration.threshold_for("many") == 0.27
+    assert calibration.threshold_for("few") == 0.29
+    assert calibration.threshold_for("none") == 0.29
+    assert not calibration.pooled_is_largest
+    assert len(calibration.notes()) == 1
+    assert "few, none" in calibration.notes()[0]
+
+
+def test_pooled_of_too_few_is_the_largest_score_and_says_so() -> None:
+    calibration = calibrate({"a": [0.1, 0.3], "b": [0.2]}, 0.5, 0.05)
+    assert calibration.pooled == 0.3
+    assert calibration.pooled_is_largest
+    assert len(calibration.notes()) == 2
+
+
+def test_enough_images_need_no_note() -> None:
+    assert calibrate({"a": np.arange(40) / 40}, 0.5, 0.05).notes() == ()
+
+
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=5), SCORES, min_size=1, max_size=5).filter(
+        lambda scores: any(scores.values())
+    ),
+    st.floats(0.01, 0.5),
+)
+def test_without_a_class_the_largest_threshold_counts(
+    scores: dict[str, list[float]], rate: float
+) -> None:
+    calibration = calibrate(scores, 0.5, rate)
+    each = [calibration.threshold_for(name) for name in scores]
+    assert calibration.threshold_for(None) == max(each)
+    stored = json.loads(json.dumps(calibration.to_dict()))
+    assert Calibration.from_dict(stored) == calibration
+
+
+def test_unknown_class_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        calibrate({"a": [0.1]}, 0.5, 0.1).threshold_for("b")
+
+
+def test_no_validation_image_at_all_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="validation_share"):
+        calibrate({"a": [], "b": []}, 0.5, 0.1)
+
+
+GOOD = calibrate({"a": [0.1, 0.2]}, 0.5, 0.5).to_dict()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pooled": None},
+        {"pooled": "0.5"},
+        {"pooled": True},
+        {"pixel": math.nan},
+        {"false_alarm_rate": 1.0},
+        {"counts": {"b": 2}},
+        {"counts": {"a": -2}},
+        {"counts": {"a": 2.5}},
+        {"counts": [2]},
+        {"per_class": {"a": [0.2]}},
+        {"per_class": {"a": math.inf}},
+        {"surplus": 1},
+    ],
+)
+def test_reading_is_strict(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        Calibration.from_dict({**GOOD, **change})
+
+
+@pytest.mark.parametrize("values", [None, [], {}, {k: v for k, v in GOOD.items() if k != "pixel"}])
+def test_missing_keys_are_refused(values: object) -> None:
+    with pytest.raises(ValueError, match="keys"):
+        Calibration.from_dict(values)

@@ -1,0 +1,156 @@
+"""The whole way on two generated classes: train, look, evaluate, predict."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from omnial.data.production_line import CLASS_NAMES, generate
+
+Run = Callable[..., Any]
+CLASSES = CLASS_NAMES[:2]
+KEYS = {
+    *("image_auroc", "image_ap", "image_f1_max"),
+    *("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "psnr", "ssim"),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line") / "data"
+    generate(folder, seed=1, classes=CLASSES, size=64, train=6, test_good=2, per_kind=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    ended = run(
+        *("train", "--data", data, "--size", "tiny", "--steps", 2, "--out", folder, "--json"),
+        *("--set", "training.batch_size=2", "--set", "training.precision=fp32"),
+    )
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)
+    return folder
+
+
+def test_the_model_is_a_folder(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text("utf-8"))
+
+    assert config["schema_version"] == 1
+    assert config["classes"] == list(CLASSES)
+    assert (model / "model.safetensors").is_file()
+
+
+def test_info_of_the_model(run: Run, model: Path) -> None:
+    as_json, as_text = run("info", model, "--json"), run("info", model)
+    result = json.loads(as_json.out)
+
+    assert (as_json.code, as_text.code) == (0, 0)
+    assert result["classes"] == list(CLASSES)
+    assert set(result["thresholds"]) == set(CLASSES)
+    assert result["parts"].keys() == {"module", "reconstruction", "localization"}
+    assert result["size"] == "tiny"
+    assert all(name in as_text.out for name in CLASSES)
+
+
+def test_synthesize(run: Run, data: Path, tmp_path: Path) -> None:
+    ended = run(
+        *("synthesize", "--data", data, "--size", "tiny", "--count", 3, "--out", tmp_path / "s"),
+        "--json",
+    )
+
+    assert ended.code == 0, ended.err
+    result = json.loads(ended.out)
+    assert result["samples"] == 3
+    assert result["sheets"]
+    for sheet in result["sheets"]:
+        with Image.open(sheet) as image:
+            assert image.width > 100
+
+
+def test_evaluate(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+
+    ended = run("evaluate", model, "--data", data, "--out", out, "--gallery", 1, "--json")
+    metrics = json.loads(ended.out)
+
+    assert ended.code == 0, ended.err
+    assert metrics == json.loads((out / "metrics.json").read_text("utf-8"))
+    assert set(metrics["classes"]) == set(CLASSES)
+    assert set(metrics["mean"]) == set(metrics["mean_over"]) == KEYS
+    assert set(metrics["classes"][CLASSES[0]]) == KEYS | {"kinds"}
+    assert 0 <= metrics["mean"]["image_auroc"] <= 1
+    assert (out / "metrics.csv").is_file()
+    assert "<html" in (out / "index.html").read_text("utf-8")
+
+
+def test_evaluate_prints_a_row_for_each_class(
+    run: Run, model: Path, data: Path, tmp_path: Path
+) -> None:
+    ended = run("evaluate", model, "--data", data, "--out", tmp_path / "r", "--gallery", 0)
+
+    assert ended.code == 0
+    first_words = [line.split()[0] for line in ended.out.splitlines() if line.split()]
+    assert [word for word in first_words if word in {*CLASSES, "mean"}] == [*CLASSES, "mean"]
+    assert str(tmp_path / "r" / "index.html") in ended.out.replace("\n", "")
+
+
+def test_bad_test_file(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / CLASSES[0] / "test" / "good"
+    folder.mkdir(parents=True)
+    good = data / CLASSES[0] / "test" / "good" / "000.png"
+    (folder / "000.png").write_bytes(good.read_bytes())
+    (folder / "001.png").write_bytes(good.read_bytes()[:100])
+    command = ("evaluate", model, "--data", tmp_path / CLASSES[0], "--out", tmp_path / "r")
+
+    refused, skipped = run(*command), run(*command, "--skip-bad-files")
+
+    assert (refused.code, skipped.code) == (2, 1)
+    assert "001.png" in refused.err
+    assert "001.png" in skipped.err
+
+
+def test_predict(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
+    Image.fromarray(noise).save(images / "noise.png")
+    (images / "broken.png").write_bytes(b"not an image")
+    normal = data / CLASSES[0] / "test" / "good" / "000.png"
+    out = tmp_path / "out"
+
+    ended = run("predict", model, images, normal, "--out", out, "--json")
+    lines = (out / "predictions.jsonl").read_text("utf-8").splitlines()
+    rows = {Path(row["path"]).name: row for row in map(json.loads, lines)}
+
+    assert ended.code == 1
+    result = json.loads(ended.out)
+    assert result["images"] == 3
+    assert [Path(bad["path"]).name for bad in result["errors"]] == ["broken.png"]
+    assert rows["broken.png"]["error"]
+    assert rows["noise.png"]["error"] is None
+    assert rows["noise.png"]["anomalous"] == (
+        rows["noise.png"]["score"] > rows["noise.png"]["threshold"]
+    )
+    with Image.open(out / rows["noise.png"]["map"]) as heatmap:
+        assert heatmap.size == (90, 50)
+        assert np.asarray(heatmap).dtype == np.uint16
+
+
+def test_predict_for_one_class(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    image = data / CLASSES[0] / "test" / "good" / "000.png"
+    command = ("predict", model, image, "--out", tmp_path / "out")
+
+    known = run(*command, "--class", CLASSES[1])
+    unknown = run(*command, "--class", "teapot")
+
+    assert (known.code, unknown.code) == (0, 2)
+    row = json.loads((tmp_path / "out" / "predictions.jsonl").read_text("utf-8"))
+    assert row["class"] == CLASSES[1]
+    assert "teapot" in unknown.err
+    assert CLASSES[0] in unknown.err

@@ -1,0 +1,236 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from omnial.data.layouts import discover
+from omnial.data.records import ImageRecord
+from omnial.errors import UserError
+
+MVTEC = (
+    "bolt/train/good/000.png",
+    "bolt/train/good/001.png",
+    "bolt/test/good/000.png",
+    "bolt/test/scratch/000.png",
+    "bolt/test/scratch/001.png",
+    "bolt/ground_truth/scratch/000_mask.png",
+    "bolt/ground_truth/scratch/001_mask.png",
+)
+
+
+def only(catalogue):
+    (product,) = catalogue.classes
+    return product
+
+
+def names(records, base):
+    return [r.path.relative_to(base).as_posix() for r in records]
+
+
+def test_mvtec_ad(write):
+    root = write(*MVTEC)
+    product = only(discover([root], need="train"))
+    bolt = root / "bolt"
+    assert (product.name, product.root, product.roi) == ("bolt", bolt, None)
+    assert product.train == tuple(
+        ImageRecord(bolt / "train" / "good" / f"00{i}.png", "bolt", "train", "good")
+        for i in range(2)
+    )
+    masks = bolt / "ground_truth" / "scratch"
+    assert product.test == (
+        ImageRecord(bolt / "test/good/000.png", "bolt", "test", "good"),
+        ImageRecord(
+            bolt / "test/scratch/000.png", "bolt", "test", "scratch", masks / "000_mask.png"
+        ),
+        ImageRecord(
+            bolt / "test/scratch/001.png", "bolt", "test", "scratch", masks / "001_mask.png"
+        ),
+    )
+    assert [record.anomalous for record in product.test] == [False, True, True]
+
+
+def test_a_class_folder_reads_as_in_its_root(write, monkeypatch):
+    root = write(*MVTEC)
+    expected = discover([root], need="any")
+    assert discover([root / "bolt"], need="any") == expected
+    monkeypatch.chdir(root / "bolt")
+    assert discover([Path()], need="any").names == ("bolt",)
+    assert discover([Path("train/..")], need="any").names == ("bolt",)
+
+
+def test_several_roots_are_sorted_by_name(write):
+    root = write(
+        "x/washer/good/1.png", "x/nut/good/1.png", "y/bolt/1.png", "z/train/1.png", "z/train/0.png"
+    )
+    catalogue = discover([root / "x", root / "z", root / "y"], need="train")
+    assert catalogue.names == ("bolt", "nut", "washer", "z")
+    assert names(catalogue.classes[3].train, root) == ["z/train/0.png", "z/train/1.png"]
+    assert catalogue == discover([root / "y", root / "z", root / "x"], need="train")
+
+
+def test_the_same_class_twice_names_both_folders(write):
+    root = write("x/nut/good/1.png", "y/nut/good/1.png")
+    with pytest.raises(UserError) as caught:
+        discover([root / "x", root / "y"], need="any")
+    assert str(root / "x" / "nut") in str(caught.value)
+    assert str(root / "y" / "nut") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["", "good/", "normal/", "train/", "train/good/", "train/normal/"]
+)
+def test_places_of_training_images_in_a_plain_folder(write, place):
+    root = write(f"nut/{place}b.png", f"nut/{place}a.png", "nut/test/bent/c.png")
+    for start in (root, root / "nut"):
+        product = only(discover([start], need="train"))
+        assert product.name == "nut"
+        assert names(product.train, root / "nut") == [f"{place}a.png", f"{place}b.png"]
+        assert [record.kind for record in product.test] == ["bent"]
+
+
+def test_test_images_without_folders_of_kinds(write):
+    root = write("nut/a.png", "nut/test/x.png", "nut/test/y.png", "nut/masks/y.png")
+    product = only(discover([root], need="test"))
+    assert [(r.path.name, r.kind) for r in product.test] == [("y.png", "defect"), ("x.png", "good")]
+    assert product.test[0].mask == root / "nut" / "masks" / "y.png"
+
+
+@pytest.mark.parametrize("extra", [(), ("nut/test/bent/c.png", "nut/masks/x.png")])
+def test_test_images_of_unknown_kind(write, extra):
+    root = write("nut/good/a.png", "nut/test/x.png", *extra)
+    with pytest.raises(UserError, match="unknown which of the images"):
+        discover([root], need="any")
+
+
+@pytest.mark.parametrize("suffix", ["png", "JPG", "jpeg", "Bmp", "tif", "TIFF", "webp"])
+def test_endings_of_images(write, suffix):
+    root = write("nut/good/a.png")
+    (root / "nut/good/a.png").rename(root / f"nut/good/a.{suffix}")
+    assert len(only(discover([root], need="train")).train) == 1
+
+
+def test_clutter_is_passed_over(write):
+    root = write(
+        *MVTEC, "preview.png", ".cache/a.png", "bolt/train/good/._000.png", "__MACOSX/a.png"
+    )
+    expected = discover([root], need="any")
+    for name in (
+        "readme.txt",
+        "bolt/license.txt",
+        "bolt/train/good/Thumbs.db",
+        "bolt/test/scratch/notes.txt",
+        "bolt/ground_truth/scratch/desktop.ini",
+    ):
+        (root / name).write_text("x")
+    (root / "empty").mkdir()
+    (root / "bolt/train/good/folder.png").mkdir()
+    assert discover([root], need="any") == expected
+    assert len(only(expected).train) == 2
+
+
+def test_links_are_followed_and_keep_their_names(write):
+    root = write("store/anything/000.png", "store/anything/001.png")
+    try:
+        (root / "linked").mkdir()
+        os.symlink(root / "store" / "anything", root / "linked" / "washer")
+        os.symlink(root / "missing.png", root / "store" / "anything" / "002.png")
+    except OSError:
+        pytest.skip("no links here")
+    for start in (root / "linked", root / "linked" / "washer"):
+        product = only(discover([start], need="train"))
+        assert product.name == "washer"
+        # The broken link is listed: reading it names it.
+        assert [r.path.name for r in product.train] == ["000.png", "001.png", "002.png"]
+
+
+@pytest.mark.parametrize("name", ["roi.png", "ROI.BMP", "roi.tif"])
+@pytest.mark.parametrize("place", ["", "train/good/"])
+def test_region_of_interest(write, name, place):
+    root = write(f"nut/{place}a.png", f"nut/{name}")
+    product = only(discover([root], need="train"))
+    assert product.roi == root / "nut" / name
+    assert names(product.train, root / "nut") == [f"{place}a.png"]
+
+
+def test_two_regions_of_interest(write):
+    root = write("nut/train/good/a.png", "nut/roi.png", "nut/roi.bmp")
+    with pytest.raises(UserError, match=r"several regions(.|\n)*roi\.bmp(.|\n)*roi\.png"):
+        discover([root], need="any")
+
+
+def test_masks_may_have_the_name_of_their_image(write):
+    root = write("nut/good/a.png", "nut/test/bent/x.png", "nut/ground_truth/bent/x.bmp")
+    (record,) = only(discover([root], need="test")).test
+    assert record.mask == root / "nut/ground_truth/bent/x.bmp"
+
+
+def test_without_a_folder_of_masks_the_label_alone_counts(write):
+    root = write(*MVTEC, "bolt/test/stain/7.png")
+    stain = only(discover([root], need="test")).test[-1]
+    assert (stain.kind, stain.mask, stain.anomalous) == ("stain", None, True)
+
+
+def test_a_defective_image_without_its_mask(write):
+    root = write(*MVTEC)
+    (root / "bolt/ground_truth/scratch/001_mask.png").unlink()
+    with pytest.raises(UserError, match=r"no mask in .*scratch(.|\n)*test/scratch/001\.png"):
+        discover([root], need="any")
+
+
+@pytest.mark.parametrize(
+    "orphan",
+    ["ground_truth/scratch/9_mask.png", "ground_truth/dent/9_mask.png", "ground_truth/9.png"],
+)
+def test_a_mask_without_its_image(write, orphan):
+    root = write(*MVTEC, f"bolt/{orphan}")
+    with pytest.raises(UserError, match=r"masks(.|\n)*images") as caught:
+        discover([root], need="any")
+    assert str((root / "bolt" / orphan).parent) in str(caught.value)
+
+
+def test_two_folders_of_masks(write):
+    root = write(*MVTEC, "bolt/masks/scratch/000.png")
+    with pytest.raises(UserError, match="two folders of masks"):
+        discover([root], need="any")
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (("nut/train/good/a.png", "nut/train/bent/b.png"), "nut/train/bent"),
+        (("nut/good/a.png", "nut/bad/b.png"), "nut/bad"),
+        (("nut/a.png", "nut/good/b.png"), "nut/good"),
+        (("nut/train/a.png", "nut/train/good/b.png"), "nut/train/good"),
+    ],
+)
+def test_unclear_training_images(write, files, named):
+    root = write(*files)
+    with pytest.raises(UserError) as caught:
+        discover([root], need="any")
+    assert str(root / named) in str(caught.value)
+
+
+def test_needs(write):
+    root = write("nut/good/a.png", "bolt/test/bent/a.png")
+    assert discover([root], need="any").names == ("bolt", "nut")
+    with pytest.raises(UserError, match=r"no training images:\n  bolt \(.*bolt\)\n"):
+        discover([root], need="train")
+    with pytest.raises(UserError, match=r"no test images:\n  nut \(.*nut\)\n"):
+        discover([root], need="test")
+    (root / "void" / "train").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no images:\n  void"):
+        discover([root], need="any")
+
+
+def test_folders_without_classes(write):
+    root = write("file.png", "deep/below/nut/a.png")
+    for start, message in [
+        (root / "missing", "does not exist"),
+        (root / "file.png", "not a folder"),
+        (root / "deep", "no product classes"),
+    ]:
+        with pytest.raises(UserError, match=message) as caught:
+            discover([start], need="any")
+        assert str(start) in str(caught.value)
+    with pytest.raises(UserError, match="name at least one folder"):
+        discover([], need="any")

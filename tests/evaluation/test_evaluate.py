@@ -1,0 +1,376 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor, nn
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import Calibration
+from omnial.config.settings import DataSettings, Settings
+from omnial.data.layouts import discover
+from omnial.data.records import BadFile, Catalogue
+from omnial.errors import RunError, UserError
+from omnial.evaluation.detector import Detection
+from omnial.evaluation.evaluate import evaluate_detector, evaluate_model, write_metrics
+from omnial.evaluation.result import FIGURES, EvaluationResult
+from omnial.models.folder import TrainedModel
+from omnial.models.system import Output
+
+SIZE = 32
+SETTINGS = DataSettings(height=SIZE, width=SIZE)
+CALIBRATION = Calibration(
+    per_class={"bolt": 0.4, "nut": None},
+    pooled=0.6,
+    pixel=0.3,
+    false_alarm_rate=0.05,
+    counts={"bolt": 40, "nut": 3},
+)
+
+
+def save(path: Path, array: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def part(rng: np.random.Generator, level: int, size: int = SIZE) -> NDArray[np.uint8]:
+    return rng.integers(0, level, (size, size, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    """`bolt` has masks for dents and none for rust; `nut` has good images alone."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "data"
+    for name in ("bolt", "nut"):
+        for i in range(3):
+            save(root / name / "train" / "good" / f"{i}.png", part(rng, 90))
+        for i in range(4):
+            save(root / name / "test" / "good" / f"{i}.png", part(rng, 90 + 30 * i))
+    for i in range(3):
+        image, mask = part(rng, 90), np.zeros((SIZE, SIZE), np.uint8)
+        mask[4 : 9 + i, 6:12] = 255
+        image[mask > 0] = np.maximum(image[mask > 0], 140 + 5 * i)
+        save(root / "bolt" / "test" / "dent" / f"{i}.png", image)
+        save(root / "bolt" / "ground_truth" / "dent" / f"{i}_mask.png", mask)
+    for i in range(2):
+        save(root / "bolt" / "test" / "rust" / f"{i}.png", part(rng, 255))
+    return discover([root], need="test")
+
+
+class Brightness:
+    """Scores a pixel by its red value; rebuilds the image a little too dark."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int]] = []
+
+    def detect(
+        self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
+    ) -> Detection:
+        self.seen.append((class_name, len(images)))
+        maps = np.where(valid, images[:, 0], np.float32(0))
+        return Detection(
+            maps, maps.mean(axis=(1, 2)).astype(np.float64), images - 0.1, 0.5 * images[:, 1]
+        )
+
+
+class Plain(Brightness):
+    def detect(
+        self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
+    ) -> Detection:
+        return super().detect(images, valid, class_name)._replace(reconstruction=None, jnd=None)
+
+
+def pixels_of(path: Path) -> NDArray[np.float32]:
+    return np.asarray(Image.open(path), dtype=np.float32)[..., 0] / 255
+
+
+def evaluate(catalogue: Catalogue, **options: object) -> EvaluationResult:
+    return evaluate_detector(Brightness(), catalogue, SETTINGS, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_figures_of_a_class_and_its_kinds(catalogue: Catalogue, batch_size: int) -> None:
+    bolt = evaluate(catalogue, batch_size=batch_size).classes[0]
+    records = catalogue.classes[0].test
+    assert [i.record for i in bolt.images] == list(records)
+    scores = {r: pixels_of(r.path).mean() for r in records}
+    for kinds, figures in (
+        ({"good", "dent", "rust"}, bolt.figures),
+        ({"good", "dent"}, bolt.kinds["dent"]),
+        ({"good", "rust"}, bolt.kinds["rust"]),
+    ):
+        chosen = [r for r in records if r.kind in kinds]
+        labels = [r.anomalous for r in chosen]
+        values = [scores[r] for r in chosen]
+        assert figures["image_auroc"] == pytest.approx(roc_auc_score(labels, values), abs=1e-9)
+        expected = average_precision_score(labels, values)
+        assert figures["image_ap"] == pytest.approx(expected, abs=1e-9)
+    # Pixels: the good images and the dents; rust has no masks, so its pixels have no truth.
+    known = [r for r in records if r.kind != "rust"]
+    flat = np.concatenate([pixels_of(r.path).ravel() for r in known])
+    truth = np.concatenate(
+        [
+            (np.asarray(Image.open(r.mask)) > 0).ravel() if r.mask else np.zeros(SIZE**2, bool)
+            for r in known
+        ]
+    )
+    for figures in (bolt.figures, bolt.kinds["dent"]):
+        assert figures["pixel_auroc"] == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
+        expected = average_precision_score(truth, flat)
+        assert figures["pixel_ap"] == pytest.approx(expected, abs=1e-9)
+        assert figures["aupro"] is not None
+    assert bolt.kinds["rust"]["pixel_auroc"] is None
+    assert bolt.kinds["rust"]["aupro"] is None
+    assert set(bolt.curves) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
+
+
+def test_reconstruction_is_measured_on_good_test_images_alone(catalogue: Catalogue) -> None:
+    bolt = evaluate(catalogue).classes[0]
+    expected = []
+    for record in catalogue.classes[0].test:
+        if not record.anomalous:
+            image = np.asarray(Image.open(record.path), dtype=np.float64) / 255
+            error = np.mean((np.clip(image - 0.1, 0, 1) - image) ** 2)
+            expected.append(-10 * np.log10(error))
+    assert bolt.figures["psnr"] == pytest.approx(np.mean(expected), abs=1e-4)
+    assert bolt.figures["ssim"] is not None
+    assert bolt.kinds["dent"]["psnr"] is None
+
+
+def test_a_class_without_defects_has_no_ranking(catalogue: Catalogue) -> None:
+    result = evaluate(catalogue)
+    nut = result.classes[1]
+    assert {name for name, value in nut.figures.items() if value is not None} == {"psnr", "ssim"}
+    assert (nut.kinds, nut.curves) == ({}, {})
+    assert result.mean_over["image_auroc"] == 1
+    assert result.mean_over["psnr"] == 2
+    assert result.mean["image_auroc"] == result.classes[0].figures["image_auroc"]
+    both = [c.figures["psnr"] for c in result.classes]
+    assert result.mean["psnr"] == pytest.approx(np.mean([x for x in both if x is not None]))
+
+
+def test_no_mask_at_all_leaves_the_pixel_figures_empty(catalogue: Catalogue) -> None:
+    bolt = catalogue.classes[0]
+    bare = replace(bolt, test=tuple(replace(record, mask=None) for record in bolt.test))
+    result = evaluate(Catalogue((bare,)))
+    assert result.classes[0].figures["image_auroc"] is not None
+    for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"):
+        assert result.mean[name] is None
+        assert result.mean_over[name] == 0
+
+
+def test_thresholds_and_verdicts(catalogue: Catalogue) -> None:
+    result = evaluate(catalogue, calibration=CALIBRATION)
+    assert {i.threshold for i in result.classes[0].images} == {0.4}
+    assert {i.threshold for i in result.classes[1].images} == {0.6}
+    assert result.pixel_threshold == 0.3
+    image = result.classes[0].images[0]
+    assert replace(image, score=0.4000001).anomalous_verdict
+    assert not replace(image, score=0.4).anomalous_verdict
+    unknown = replace(catalogue.classes[0], name="cog")
+    result = evaluate(Catalogue((unknown,)), calibration=CALIBRATION)
+    assert {i.threshold for i in result.classes[0].images} == {0.6}
+    without = evaluate(catalogue).classes[0].images[0]
+    assert np.isnan(without.threshold)
+    assert not without.anomalous_verdict
+
+
+class RedNetwork(nn.Module):
+    """Calls a pixel anomalous by its red value; the scale keeps a parameter in the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Output:
+        red = images[:, :1] * self.scale
+        logits = torch.cat([torch.zeros_like(red), red], dim=1)
+        return Output(images * 0.9, red * 0.5, logits, images.mean(dim=(2, 3)))
+
+
+def test_a_trained_model_is_evaluated_with_its_own_settings(catalogue: Catalogue) -> None:
+    roi = np.zeros((SIZE, SIZE), bool)
+    roi[:, :16] = True
+    model = TrainedModel(
+        settings=Settings(data=SETTINGS),
+        classes=("bolt", "nut"),
+        network=RedNetwork(),
+        calibration=CALIBRATION,
+        recogniser=Recogniser.fit(np.eye(2), [0, 1], ["bolt", "nut"]),
+        rois={"bolt": roi},
+        training={"seed": 3},
+    )
+    result = evaluate_model(model, catalogue, batch_size=4, gallery_per_class=3)
+    # A softmax keeps the order of the red values, and so every pixel ranking.
+    expected = evaluate(catalogue, rois={"bolt": roi})
+    for name in ("pixel_auroc", "pixel_ap", "aupro"):
+        assert result.mean[name] == pytest.approx(expected.mean[name], abs=1e-9)
+    assert {i.threshold for i in result.classes[1].images} == {0.6}
+    assert result.pixel_threshold == 0.3
+    assert [item.role for item in result.gallery] == ["missed", "false alarm", "hit", "false alarm"]
+    bolt = result.gallery[0]
+    image = np.asarray(Image.open(bolt.record.path)) / 255
+    np.testing.assert_allclose(bolt.jnd, image[..., 0] / 2, atol=1e-6)
+    probability = np.where(roi, 1 / (1 + np.exp(-image[..., 0])), 0)
+    np.testing.assert_allclose(bolt.score_map, probability, atol=1e-6)
+    assert result.model["system"] == "omnial"
+    assert result.model["training"] == {"seed": 3}
+    json.dumps(result.to_metrics(), allow_nan=False)
+
+
+def test_the_region_of_interest_limits_pixels_and_padding_does_not_count(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    bolt = catalogue.classes[0]
+    roi = np.zeros((SIZE, SIZE), np.uint8)
+    roi[:, :16] = 255
+    save(tmp_path / "roi.png", roi)
+    by_file = evaluate(Catalogue((replace(bolt, roi=tmp_path / "roi.png"),))).classes[0]
+    by_model = evaluate(Catalogue((bolt,)), rois={"bolt": roi > 0}).classes[0]
+    assert by_file.figures == by_model.figures
+    known = [r for r in bolt.test if r.kind != "rust"]
+    flat = np.concatenate([pixels_of(r.path)[:, :16].ravel() for r in known])
+    truth = np.concatenate(
+        [
+            (np.asarray(Image.open(r.mask)) > 0)[:, :16].ravel()
+            if r.mask
+            else np.zeros(SIZE * 16, bool)
+            for r in known
+        ]
+    )
+    assert by_file.figures["pixel_auroc"] == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
+    wide = DataSettings(height=SIZE, width=2 * SIZE, geometry="pad")
+    padded = evaluate_detector(Brightness(), catalogue, wide).classes[0].figures
+    whole = evaluate(catalogue).classes[0].figures
+    for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "psnr"):
+        assert padded[name] == pytest.approx(whole[name], abs=1e-6)
+    with pytest.raises(UserError, match="region of interest"):
+        evaluate(Catalogue((replace(bolt, roi=tmp_path / "roi.png"),)), rois={"bolt": roi == 0})
+
+
+def test_the_gallery_shows_the_extremes(catalogue: Catalogue) -> None:
+    result = evaluate(catalogue, gallery_per_class=6, calibration=CALIBRATION, batch_size=2)
+    bolt = sorted(result.classes[0].images, key=lambda i: i.score)
+    bad = [i.record for i in bolt if i.record.anomalous]
+    good = [i.record for i in bolt if not i.record.anomalous]
+    items = [item for item in result.gallery if item.record.class_name == "bolt"]
+    assert [(item.role, item.record) for item in items] == [
+        ("missed", bad[0]),
+        ("missed", bad[1]),
+        ("false alarm", good[-1]),
+        ("false alarm", good[-2]),
+        ("hit", bad[-1]),
+        ("hit", bad[-2]),
+    ]
+    assert {item.role for item in result.gallery if item.record.class_name == "nut"} == {
+        "false alarm"
+    }
+    for item in result.gallery:
+        image = np.asarray(Image.open(item.record.path))
+        np.testing.assert_array_equal(item.image, image)
+        expected = np.rint(np.clip(image / 255 - 0.1, 0, 1) * 255)
+        assert np.abs(item.reconstruction - expected).max() <= 1
+        np.testing.assert_allclose(item.score_map, image[..., 0] / 255, atol=1e-6)
+        np.testing.assert_allclose(item.jnd, image[..., 1] / 510, atol=1e-6)
+        assert (item.mask is None) == (item.record.mask is None)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 100])
+def test_no_image_is_twice_in_the_gallery(catalogue: Catalogue, most: int) -> None:
+    gallery = evaluate(catalogue, gallery_per_class=most).gallery
+    paths = [item.record.path for item in gallery]
+    assert len(paths) == len(set(paths))
+    assert sum(item.record.class_name == "bolt" for item in gallery) == min(most, 9)
+
+
+def test_a_detector_that_does_not_reconstruct(catalogue: Catalogue) -> None:
+    result = evaluate_detector(Plain(), catalogue, SETTINGS, gallery_per_class=6)
+    assert result.mean["psnr"] is None
+    assert result.gallery == ()
+
+
+def test_the_detector_gets_full_batches_of_one_class_and_progress_is_told(
+    catalogue: Catalogue,
+) -> None:
+    detector, progress = Brightness(), []
+    evaluate_detector(
+        detector,
+        catalogue,
+        SETTINGS,
+        batch_size=4,
+        on_progress=lambda done, total: progress.append((done, total)),
+    )
+    assert detector.seen == [("bolt", 4), ("bolt", 4), ("bolt", 1), ("nut", 4)]
+    assert progress == [(4, 13), (8, 13), (9, 13), (13, 13)]
+
+
+def test_metrics_files(catalogue: Catalogue, tmp_path: Path) -> None:
+    bad = replace(catalogue, bad_files=(BadFile(Path("x.png"), "truncated"),))
+    result = evaluate(bad, description={"system": "brightness"})
+    out = tmp_path / "new" / "report"
+    write_metrics(result, out)
+    write_metrics(result, out)
+    assert {path.name for path in out.iterdir()} == {"metrics.json", "metrics.csv"}
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics) == {"classes", "mean", "mean_over", "data", "model"}
+    assert set(metrics["classes"]["bolt"]) == {*FIGURES, "kinds"}
+    assert metrics["classes"]["bolt"]["kinds"]["dent"] == dict(result.classes[0].kinds["dent"])
+    assert metrics["classes"]["nut"]["image_auroc"] is None
+    assert metrics["mean"] == dict(result.mean)
+    assert metrics["mean_over"]["image_auroc"] == 1
+    assert metrics["model"] == {"system": "brightness"}
+    assert metrics["data"]["classes"]["bolt"]["images"] == {"dent": 3, "good": 4, "rust": 2}
+    assert metrics["data"]["bad_files"] == [{"path": "x.png", "reason": "truncated"}]
+    with (out / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["class"], row["kind"]) for row in rows] == [
+        ("bolt", "all"),
+        ("bolt", "dent"),
+        ("bolt", "rust"),
+        ("nut", "all"),
+        ("mean", "all"),
+    ]
+    assert float(rows[0]["image_auroc"]) == result.classes[0].figures["image_auroc"]
+    assert rows[3]["image_auroc"] == ""
+
+
+def test_a_folder_that_cannot_be_written(catalogue: Catalogue, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="could not be written"):
+        write_metrics(evaluate(catalogue), tmp_path / "file" / "report")
+
+
+def test_a_file_that_vanished_is_named(catalogue: Catalogue) -> None:
+    lost = catalogue.classes[0].test[5].path
+    lost.unlink()
+    with pytest.raises(UserError, match=lost.name):
+        evaluate(catalogue, batch_size=2)
+
+
+def test_scores_that_are_not_finite_name_the_image(catalogue: Catalogue) -> None:
+    class Broken(Brightness):
+        def detect(
+            self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
+        ) -> Detection:
+            found = super().detect(images, valid, class_name)
+            if class_name == "nut":
+                found.score_maps[2, 3, 3] = np.nan
+            return found
+
+    with pytest.raises(RunError, match=r"nut.*2\.png"):
+        evaluate_detector(Broken(), catalogue, SETTINGS)
+
+
+def test_without_test_images_there_is_nothing_to_evaluate(catalogue: Catalogue) -> None:
+    empty = Catalogue(tuple(replace(product, test=()) for product in catalogue.classes))
+    with pytest.raises(UserError, match="no test image"):
+        evaluate(empty)
+    one = Catalogue((replace(catalogue.classes[0], test=()), catalogue.classes[1]))
+    assert set(evaluate(one).classes[0].figures.values()) == {None}

@@ -1,0 +1,326 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import Calibration
+from omnial.config.settings import Settings
+from omnial.errors import RunError, UserError
+from omnial.inference.predictor import Row, predict
+from omnial.models.folder import TrainedModel
+from omnial.models.system import Output
+
+SIZE = 64
+KEYS = ["path", "class", "score", "threshold", "anomalous", "outlines", "map", "error"]
+
+
+class RedFinder(nn.Module):
+    """Red is anomalous; mean green and blue tell the products apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, images: Tensor) -> Output:
+        logit = self.gain * (images[:, :1] - 0.5)
+        features = images.mean(dim=(2, 3))[:, 1:]
+        return Output(images, images[:, :1], torch.cat([-logit, logit], 1), features)
+
+
+def red_model(geometry: str = "squash", **changes: Any) -> TrainedModel:
+    features = np.array([[1.0, 0.0], [0.9, 0.0], [0.0, 1.0], [0.0, 0.9]])
+    classes = ("moss", "sea")
+    model = TrainedModel(
+        settings=Settings.model_validate(
+            {"data": {"height": SIZE, "width": SIZE, "geometry": geometry, "max_megapixels": 1}}
+        ),
+        classes=classes,
+        network=RedFinder(),
+        calibration=Calibration(
+            per_class={"moss": 0.2, "sea": None},
+            pooled=0.3,
+            pixel=0.5,
+            false_alarm_rate=0.1,
+            counts={"moss": 20, "sea": 2},
+        ),
+        recogniser=Recogniser.fit(features, np.array([0, 0, 1, 1]), classes),
+        rois={},
+        training={},
+    )
+    for name, value in changes.items():
+        setattr(model, name, value)
+    return model
+
+
+def write_image(
+    path: Path,
+    *,
+    height: int = SIZE,
+    width: int = SIZE,
+    ground: tuple[int, int, int] = (0, 255, 0),
+    defect: tuple[slice, slice] | None = None,
+) -> Path:
+    pixels = np.full((height, width, 3), ground, np.uint8)
+    if defect is not None:
+        pixels[(*defect, 0)] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+
+
+def map_of(out: Path, row: dict[str, Any]) -> NDArray[np.float64]:
+    with Image.open(out / row["map"]) as image:
+        assert image.mode == "I;16"
+        return np.asarray(image) / 65535
+
+
+def test_rows_maps_and_overlays_of_a_good_and_a_bad_part(tmp_path: Path) -> None:
+    good = write_image(tmp_path / "in/good.png")
+    bad = write_image(tmp_path / "in/bad.png", defect=(slice(10, 30), slice(20, 60)))
+    seen: list[Row] = []
+    summary = predict(
+        red_model(), [good, bad], out=tmp_path / "out", class_name="moss", on_image=seen.append
+    )
+    assert (summary.n_images, summary.n_anomalous, summary.errors) == (2, 1, [])
+    rows = rows_of(tmp_path / "out")
+    assert rows == seen
+    assert [list(row) for row in rows] == [KEYS, KEYS]
+    assert [row["path"] for row in rows] == [str(good), str(bad)]
+    assert [row["anomalous"] for row in rows] == [False, True]
+    assert all(
+        (row["class"], row["threshold"], row["error"]) == ("moss", 0.2, None) for row in rows
+    )
+    assert rows[0]["outlines"] == []
+    (outline,) = rows[1]["outlines"]
+    assert outline["area"] == 20 * 40
+    corners = np.array(outline["polygon"])
+    np.testing.assert_allclose(corners.min(axis=0), [19.5, 9.5], atol=0.02)
+    np.testing.assert_allclose(corners.max(axis=0), [59.5, 29.5], atol=0.02)
+    expected = np.full((SIZE, SIZE), 1 / (1 + np.exp(10)))
+    expected[10:30, 20:60] = 1 / (1 + np.exp(-10))
+    np.testing.assert_allclose(map_of(tmp_path / "out", rows[1]), expected, atol=1 / 65535)
+    assert outline["peak"] == pytest.approx(expected.max(), abs=1e-4)
+    assert rows[1]["score"] == pytest.approx(expected.max(), abs=1e-4)
+    overlays = sorted(path.stem for path in (tmp_path / "out/overlays").iterdir())
+    assert overlays == sorted(Path(row["map"]).stem for row in rows)
+    assert not (tmp_path / "out/predictions.jsonl.part").exists()
+
+
+@pytest.mark.parametrize("geometry", ["squash", "pad"])
+@pytest.mark.parametrize(("height", "width"), [(200, 90), (31, 77), (128, 256)])
+def test_map_overlay_and_outline_have_the_size_of_the_source(
+    tmp_path: Path, geometry: str, height: int, width: int
+) -> None:
+    rows, columns = slice(height // 4, height // 2), slice(width // 4, width // 2)
+    path = write_image(tmp_path / "in.png", height=height, width=width, defect=(rows, columns))
+    predict(red_model(geometry), [path], out=tmp_path / "out")
+    (row,) = rows_of(tmp_path / "out")
+    assert map_of(tmp_path / "out", row).shape == (height, width)
+    with Image.open(next((tmp_path / "out/overlays").iterdir())) as overlay:
+        assert overlay.size == (width, height)
+    (outline,) = row["outlines"]
+    corners = np.array(outline["polygon"])
+    scale = max(height, width) / SIZE
+    expected = [[columns.start - 0.5, rows.start - 0.5], [columns.stop - 0.5, rows.stop - 0.5]]
+    found = [corners.min(axis=0), corners.max(axis=0)]
+    np.testing.assert_allclose(found, expected, atol=1.0 + scale)
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    assert outline["area"] == pytest.approx(area, rel=0.25)
+
+
+def test_product_is_recognised_and_an_unknown_one_gets_the_largest_threshold(
+    tmp_path: Path,
+) -> None:
+    paths = [
+        write_image(tmp_path / "1.png", ground=(0, 240, 0)),
+        write_image(tmp_path / "2.png", ground=(0, 0, 240)),
+        write_image(tmp_path / "3.png", ground=(0, 255, 255)),
+    ]
+    predict(red_model(), paths, out=tmp_path / "out", batch_size=2)
+    rows = rows_of(tmp_path / "out")
+    assert [row["class"] for row in rows] == ["moss", "sea", None]
+    assert [row["threshold"] for row in rows] == [0.2, 0.3, 0.3]
+
+
+@pytest.mark.parametrize("class_name", ["moss", None])
+def test_nothing_counts_outside_the_region_of_interest(
+    tmp_path: Path, class_name: str | None
+) -> None:
+    roi = np.zeros((SIZE, SIZE), bool)
+    roi[:, :32] = True
+    outside = write_image(tmp_path / "1.png", defect=(slice(10, 40), slice(40, 60)))
+    inside = write_image(tmp_path / "2.png", defect=(slice(10, 40), slice(5, 25)))
+    other = write_image(
+        tmp_path / "3.png", ground=(0, 0, 255), defect=(slice(10, 40), slice(40, 60))
+    )
+    model = red_model(rois={"moss": roi})
+    predict(model, [outside, inside, other], out=tmp_path / "out", class_name=class_name)
+    rows = rows_of(tmp_path / "out")
+    if class_name is None:
+        assert [row["class"] for row in rows] == ["moss", "moss", "sea"]
+        assert rows[2]["anomalous"]
+    assert [row["anomalous"] for row in rows[:2]] == [False, True]
+    assert (map_of(tmp_path / "out", rows[0])[:, 32:] == 0).all()
+
+
+def test_result_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    for index in range(5):
+        defect = (slice(5, 15 + 5 * index), slice(20, 40))
+        write_image(tmp_path / f"in/{index}.png", ground=(20 * index, 255, 0), defect=defect)
+    for size in (1, 3, 8):
+        predict(red_model(), [tmp_path / "in"], out=tmp_path / f"out{size}", batch_size=size)
+    assert rows_of(tmp_path / "out1") == rows_of(tmp_path / "out3") == rows_of(tmp_path / "out8")
+
+
+def test_bad_files_get_a_row_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write_image(folder / "1.png")
+    (folder / "2.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    (folder / "3.png").write_bytes(b"")
+    write_image(folder / "4.png", height=1100, width=1000)
+    (folder / "5.txt").write_text("not an image")
+    write_image(folder / "6.png", defect=(slice(0, 64), slice(0, 64)))
+    paths = [folder, folder / "5.txt"]
+    summary = predict(red_model(), paths, out=tmp_path / "out", batch_size=2)
+    rows = rows_of(tmp_path / "out")
+    assert [Path(row["path"]).name for row in rows] == [
+        *("1.png", "2.png", "3.png", "4.png", "6.png", "5.txt")
+    ]
+    failed = [row for row in rows if row["error"]]
+    assert [Path(row["path"]).stem for row in failed] == ["2", "3", "4", "5"]
+    for row in failed:
+        values = [row[key] for key in ("class", "score", "threshold", "anomalous", "map")]
+        assert values == [None] * 5
+        assert row["outlines"] == []
+        assert list(row) == KEYS
+    assert "megapixels" in failed[2]["error"]
+    assert (summary.n_images, summary.n_anomalous) == (6, 1)
+    assert [(bad.path.stem, bad.reason) for bad in summary.errors] == [
+        (Path(row["path"]).stem, row["error"]) for row in failed
+    ]
+
+
+def test_run_of_nothing_but_bad_files(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"?")
+    summary = predict(red_model(), [tmp_path / "1.png"], out=tmp_path / "out", class_name="sea")
+    assert len(summary.errors) == summary.n_images == 1
+    (row,) = rows_of(tmp_path / "out")
+    assert (row["class"], row["map"]) == ("sea", None)
+
+
+def test_equal_stems_from_different_folders_keep_their_own_maps(tmp_path: Path) -> None:
+    write_image(tmp_path / "a/000.png")
+    write_image(tmp_path / "b/000.png", defect=(slice(0, 64), slice(0, 64)))
+    predict(red_model(), [tmp_path / "a", tmp_path / "b"], out=tmp_path / "out")
+    first, second = rows_of(tmp_path / "out")
+    assert map_of(tmp_path / "out", first).max() < 0.01
+    assert map_of(tmp_path / "out", second).min() > 0.99
+
+
+def test_second_run_into_the_searched_folder_does_not_inspect_its_results(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    for _ in range(2):
+        assert predict(red_model(), [tmp_path], out=tmp_path).n_images == 1
+    assert len(rows_of(tmp_path)) == 1
+
+
+def test_anomalous_image_below_the_pixel_level_is_outlined_above_half_its_peak(
+    tmp_path: Path,
+) -> None:
+    # Red of 0.45 gives a score of 0.27, above the threshold and below the pixel level.
+    pixels = np.zeros((SIZE, SIZE, 3), np.uint8)
+    pixels[..., 1] = 255
+    pixels[16:48, 8:24, 0] = 115
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    predict(red_model(), [tmp_path / "1.png"], out=tmp_path / "out", class_name="moss")
+    (row,) = rows_of(tmp_path / "out")
+    assert row["anomalous"]
+    assert map_of(tmp_path / "out", row).max() < 0.5
+    assert [outline["area"] for outline in row["outlines"]] == [32 * 16]
+
+
+def test_specks_are_outlined_only_where_there_is_nothing_else(tmp_path: Path) -> None:
+    pixels = np.zeros((SIZE, SIZE, 3), np.uint8)
+    pixels[..., 1] = 255
+    pixels[5, 5, 0] = 255
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    pixels[20:40, 20:40, 0] = 255
+    Image.fromarray(pixels).save(tmp_path / "2.png")
+    calibration = Calibration({"moss": 0.001, "sea": 0.001}, 0.001, 0.5, 0.1, {"moss": 1, "sea": 1})
+    model = red_model(calibration=calibration)
+    predict(model, [tmp_path / "1.png", tmp_path / "2.png"], out=tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    areas = [[outline["area"] for outline in row["outlines"]] for row in rows]
+    assert areas == [[1], [400]]
+
+
+def test_sixteen_bit_grey_is_inspected_like_eight_bit(tmp_path: Path) -> None:
+    grey = np.linspace(0, 255, SIZE * SIZE).astype(np.uint8).reshape(SIZE, SIZE)
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    paths = [tmp_path / "8.png", tmp_path / "16.png"]
+    predict(red_model(), paths, out=tmp_path / "out", class_name="moss")
+    first, second = rows_of(tmp_path / "out")
+    assert first["score"] == pytest.approx(second["score"], abs=1e-6)
+
+
+def test_finished_rows_stay_after_an_interruption(tmp_path: Path) -> None:
+    for index in range(6):
+        write_image(tmp_path / f"in/{index}.png")
+
+    def stop(row: Row) -> None:
+        if str(row["path"]).endswith("3.png"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(red_model(), [tmp_path / "in"], out=tmp_path / "out", batch_size=2, on_image=stop)
+    assert not (tmp_path / "out/predictions.jsonl").exists()
+    lines = (tmp_path / "out/predictions.jsonl.part").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [Path(row["path"]).stem for row in rows] == ["0", "1", "2", "3"]
+    assert all((tmp_path / "out" / row["map"]).exists() for row in rows)
+
+
+def test_result_that_cannot_be_written_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = write_image(tmp_path / "1.png")
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(RunError, match="No space left"):
+        predict(red_model(), [path], out=tmp_path / "out")
+
+
+def test_mistakes_of_the_user_leave_no_trace(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "1.png")
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="moss, sea"):
+        predict(red_model(), [path], out=out, class_name="bottle")
+    with pytest.raises(UserError, match="nothing"):
+        predict(red_model(), [path, tmp_path / "nothing"], out=out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="No images"):
+        predict(red_model(), [tmp_path / "empty"], out=out)
+    assert not out.exists()
+    with pytest.raises(UserError, match="cannot be made"):
+        predict(red_model(), [path], out=path)
+
+
+def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "1.png").write_bytes(b"?")
+    write_image(tmp_path / "2.png")
+    predict(red_model(), [tmp_path], out=tmp_path / "out")
+    assert capfd.readouterr() == ("", "")

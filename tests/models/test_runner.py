@@ -1,0 +1,83 @@
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from omnial.models.folder import TrainedModel
+from omnial.models.runner import inspect_batch, inspect_images, restrict
+from omnial.models.scoring import image_score, score_map
+from omnial.models.system import Output
+
+
+class Brightness(nn.Module):
+    """The red channel as logit; training mode and gradients would show in the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, images: Tensor) -> Output:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        assert images.dtype == torch.float32
+        assert images.is_contiguous()
+        logit = self.gain * (images[:, :1] - 0.5)
+        return Output(
+            images * 3 - 1, images[:, 1:2], torch.cat([-logit, logit], 1), images.mean((2, 3))
+        )
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+
+
+def test_everything_that_the_network_says_comes_back(images: Tensor) -> None:
+    result = inspect_images(Brightness().train(), images)
+    logit = 4 * (images[:, 0].double() - 0.5)
+    np.testing.assert_allclose(result.score_maps, torch.sigmoid(2 * logit), atol=1e-6)
+    np.testing.assert_allclose(
+        result.scores, image_score(torch.from_numpy(result.score_maps)), atol=1e-7
+    )
+    np.testing.assert_allclose(result.reconstruction, (images * 3 - 1).clamp(0, 1), atol=1e-6)
+    np.testing.assert_array_equal(result.jnd, images[:, 1])
+    np.testing.assert_allclose(result.features, images.mean((2, 3)), atol=1e-6)
+    assert result.score_maps.shape == result.jnd.shape == (3, 40, 56)
+    assert [a.dtype.name for a in result] == ["float32", "float64", "float32", "float32", "float32"]
+
+
+def test_nothing_is_scored_outside_the_valid_region(images: Tensor) -> None:
+    images[:, 0, :, 30:] = 1.0
+    valid = torch.ones(3, 40, 56, dtype=torch.bool)
+    valid[:, :, 30:] = False
+    result = inspect_images(Brightness(), images, valid)
+    assert (result.score_maps[:, :, 30:] == 0).all()
+    whole = inspect_images(Brightness(), images)
+    np.testing.assert_array_equal(result.score_maps[:, :, :30], whole.score_maps[:, :, :30])
+    assert (result.scores < whole.scores).all()
+
+
+def test_restricting_later_equals_restricting_at_once(images: Tensor) -> None:
+    valid = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(1)) < 0.3
+    at_once = inspect_images(Brightness(), images, valid)
+    later = restrict(inspect_images(Brightness(), images), valid.numpy())
+    for one, other in zip(at_once, later, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_double_precision_images_are_taken(images: Tensor) -> None:
+    model = cast(TrainedModel, type("Model", (), {"network": Brightness()}))
+    single, double = inspect_batch(model, images), inspect_batch(model, images.double())
+    np.testing.assert_array_equal(single.score_maps, double.score_maps)
+    assert score_map(torch.zeros(1, 2, 4, 4)).shape == (1, 4, 4)
+
+
+def test_wrong_shapes_are_refused(images: Tensor) -> None:
+    with pytest.raises(ValueError, match="images"):
+        inspect_images(Brightness(), images[:, :1])
+    with pytest.raises(ValueError, match="valid"):
+        inspect_images(Brightness(), images, torch.ones(3, 40, 40, dtype=torch.bool))
+    with pytest.raises(ValueError, match="valid"):
+        restrict(inspect_images(Brightness(), images), np.ones((3, 40, 40), bool))

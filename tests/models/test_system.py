@@ -1,0 +1,125 @@
+import pytest
+import torch
+from torch import nn
+
+from omnial.config.load import load_settings
+from omnial.config.presets import SIZES, SYSTEMS
+from omnial.config.settings import ModelSettings
+from omnial.models.count import count_parameters, describe
+from omnial.models.system import Output, build_model
+
+
+def tiny(system: str = "omnial", *overrides: str) -> ModelSettings:
+    return load_settings(system=system, size="tiny", overrides=overrides).model
+
+
+def run(settings: ModelSettings, height: int = 64, width: int = 64) -> tuple[nn.Module, Output]:
+    torch.manual_seed(0)
+    model = build_model(settings)
+    return model, model(torch.rand(2, 3, height, width))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("stem", [1, 2, 4, 8])
+def test_every_system_gives_full_size_maps(system: str, stem: int) -> None:
+    _, output = run(tiny(system, f"model.stem={stem}"))
+    assert output.reconstruction.shape == (2, 3, 64, 64)
+    assert output.jnd.shape == (2, 1, 64, 64)
+    assert output.logits.shape == (2, 2, 64, 64)
+    assert output.features.ndim == 2
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_gradient_reaches_every_parameter(system: str) -> None:
+    # Stem 1 keeps the bottleneck large enough that instance norm has something to normalise.
+    model, output = run(tiny(system, "model.stem=1"))
+    loss = (output.reconstruction**2).mean() + (output.jnd**2).mean() + (output.logits**2).mean()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(torch.isfinite(parameter.grad).all()), name
+        # A bias ahead of a norm shifts nothing; its gradient is zero up to rounding.
+        if not name.endswith("bias"):
+            assert float(parameter.grad.abs().max()) > 0.0, name
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 64), (33, 95), (64, 128)])
+def test_odd_and_oblong_sizes_are_padded_and_cropped(height: int, width: int) -> None:
+    _, output = run(tiny(), height, width)
+    assert output.logits.shape == (2, 2, height, width)
+    assert output.reconstruction.shape == (2, 3, height, width)
+
+
+def test_padding_repeats_the_border() -> None:
+    model = build_model(tiny()).eval()
+    images = torch.rand(1, 3, 60, 64)
+    by_hand = torch.cat((images, images[:, :, -1:].expand(-1, -1, 4, -1)), 2)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images).logits, model(by_hand).logits[:, :, :60])
+
+
+def test_in_eval_mode_an_image_does_not_depend_on_its_batch() -> None:
+    model = build_model(tiny()).eval()
+    images = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(images).logits[1:2], model(images[1:2]).logits, atol=1e-5, rtol=1e-4
+        )
+
+
+def test_bf16_autocast_stays_near_float32() -> None:
+    model = build_model(tiny()).eval()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        exact = model(images).reconstruction
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = model(images).reconstruction
+    assert float((exact - rough.float()).abs().mean()) < 0.05
+
+
+def test_balance_zero_is_the_unified_path_alone() -> None:
+    torch.manual_seed(0)
+    model = build_model(tiny("omnial", "model.localization.balance=0.0"))
+    output = model(torch.rand(2, 3, 64, 64))
+    output.logits.sum().backward()
+    assert all(parameter.grad is None for parameter in model.neck.separate.parameters())
+
+
+@pytest.mark.parametrize(
+    ("attention", "module"),
+    [("ca", 524_288), ("dcsa", 524_328), ("resblock", 527_019), ("bottleneck", 524_966)],
+)
+def test_module_counts_are_the_published_ones(attention: str, module: int) -> None:
+    settings = load_settings(
+        size="paper",
+        overrides=[
+            f"model.reconstruction.attention={attention}",
+            f"model.localization.attention={attention}",
+        ],
+    ).model
+    parts = describe(settings, 256, 256)["parts"]
+    assert parts["module"] == {"parameters": module, "published": module}
+
+
+def test_the_paper_network_meets_the_published_counts() -> None:
+    parts = describe(load_settings(size="paper").model, 256, 256)["parts"]
+    assert parts["reconstruction"] == {"parameters": 62_851_580, "published": 62_852_092}
+    assert parts["localization"] == {"parameters": 28_708_322, "published": 28_700_653}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_counts_agree_with_the_built_network_and_only_paper_is_compared(size: str) -> None:
+    settings = load_settings(size=size)
+    described = describe(settings.model, settings.data.height, settings.data.width)
+    with torch.device("meta"):
+        model = build_model(settings.model)
+    assert described["total"] == count_parameters(model)
+    assert (described["parts"]["module"]["published"] is not None) == (size == "paper")
+    assert described["flops"] > 0
+
+
+def test_flops_of_one_convolution_by_hand() -> None:
+    small = describe(tiny("omnial", "model.stem=8"), 64, 64)["flops"]
+    large = describe(tiny("omnial", "model.stem=8"), 128, 128)["flops"]
+    # Convolutions grow with the area; the channel attention's 1x1 layers do not.
+    assert 3.9 < large / small <= 4.0

@@ -1,0 +1,235 @@
+import base64
+import dataclasses
+import io
+import re
+import stat
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from omnial.data.records import BadFile, ImageRecord
+from omnial.errors import UserError
+from omnial.evaluation.result import EvaluationResult
+from omnial.reporting.report import write_report
+
+Make = Callable[..., EvaluationResult]
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """A page that was read strictly: every tag is closed in its place."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.source = text
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def page(result: EvaluationResult, folder: Path) -> Page:
+    return Page(write_report(result, folder).read_text(encoding="utf-8"))
+
+
+def decoded(uri: str | None) -> Image.Image:
+    assert uri is not None
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_the_page_holds_every_class_figure_and_picture(make_result: Make, tmp_path: Path) -> None:
+    read = page(make_result(), tmp_path / "new" / "report")
+    for word in ("cap", "label", "scratch", "scratch/000.png", "Worst misses", "False alarms"):
+        assert word in read.text
+    # 0.875, 0.9012, 0.8888 | 0.987, 0.4321, 0.5, 0.75 | 31.26 dB, 0.9444: two classes and the mean
+    for number in ("87.5", "90.1", "88.9", "98.7", "43.2", "50.0", "75.0", "31.3", "94.4"):
+        assert read.text.split().count(number) >= 3, number
+    pictures = read.all("img")
+    assert len(pictures) == 2 * 3 * 6
+    for picture in pictures:
+        assert picture["alt"]
+        opened = decoded(picture["src"])
+        assert opened.size == (int(picture["width"] or 0), int(picture["height"] or 0))
+    # Four charts of curves, a histogram and a legend key for each class.
+    assert len(read.all("svg")) == 4 + 2 * 2
+    assert read.source.count("<title>cap</title>") == 4
+
+
+def test_verdicts_count_scores_strictly_above_the_threshold(
+    make_result: Make, tmp_path: Path
+) -> None:
+    # Scores: good 0.1, 0.25, 0.4, 0.55; defective 0.35, 0.5, 0.65, 0.8. Threshold 0.5.
+    read = page(make_result(("cap",)), tmp_path)
+    assert "50.0 % of the defective images found: 2 of 4, 2 missed" in read.text
+    assert "25.0 % of the good images called defective: 1 false alarm in 4" in read.text
+    assert "score 0.350 is not above the threshold 0.500: called good" in read.text
+    assert "score 0.550 is above the threshold 0.500: called defective" in read.text
+
+
+def test_nothing_comes_from_outside(make_result: Make, tmp_path: Path) -> None:
+    write_report(make_result(("cap",)), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    read = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert not re.search(r"https?://|//[a-z]+\.[a-z]|@import|<script|<link", read.source)
+    for _, attributes in read.elements:
+        for name in ("src", "href"):
+            address = attributes.get(name)
+            assert address is None or address.startswith(("data:image/", "#"))
+
+
+def test_links_and_drawings_meet_their_targets(make_result: Make, tmp_path: Path) -> None:
+    read = page(make_result(bad_files=(BadFile(Path("x.png"), "cut off"),)), tmp_path)
+    identifiers = [a["id"] for _, a in read.elements if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+    targets = [a["href"] for _, a in read.elements if (a.get("href") or "").startswith("#")]
+    targets += re.findall(r"url\((#[^)]+)\)", read.source)
+    targets += [f"#{a['aria-labelledby']}" for _, a in read.elements if "aria-labelledby" in a]
+    assert {str(target)[1:] for target in targets} <= set(identifiers)
+
+
+def test_hostile_names_are_only_ever_text(make_result: Make, tmp_path: Path) -> None:
+    hostile = (
+        '<script>alert(1)</script> a&b"c\'d" onload="x',
+        "$\\frac{1}{0}$ {{ 7 * 7 }} {% raw %}",
+        "naïve Flasche 瓶 line\nbreak\u202edrow \udcff",
+    )
+
+    def named(names: tuple[str, ...]) -> EvaluationResult:
+        result = make_result(names, bad_files=tuple(BadFile(Path(n), f"why {n}") for n in names))
+        items = [
+            dataclasses.replace(item, record=ImageRecord(Path(f"{name}.png"), name, "test", name))
+            for name, item in zip(names, result.gallery, strict=False)
+        ]
+        model = {"system": names[0], "notes": list(names), **{n: {n: [n]} for n in names}}
+        return dataclasses.replace(result, gallery=tuple(items), model=model)
+
+    read = page(named(hostile), tmp_path / "hostile")
+    harmless = page(named(tuple(f"name{i}" for i in range(len(hostile)))), tmp_path / "harmless")
+    # Not a single element or attribute more or less.
+    assert [(tag, sorted(a)) for tag, a in read.elements] == [
+        (tag, sorted(a)) for tag, a in harmless.elements
+    ]
+    for name in hostile:
+        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+        assert f"why {shown}" in read.text
+        assert f"{shown.rpartition('/')[2]}.png" in read.text
+
+
+def test_missing_figures_are_dashes(make_result: Make, tmp_path: Path) -> None:
+    with_masks, without = make_result(("cap",)), make_result(("label",), pixels=False)
+    mixed = dataclasses.replace(
+        with_masks,
+        classes=with_masks.classes + without.classes,
+        gallery=with_masks.gallery + without.gallery,
+        mean_over=with_masks.mean_over
+        | {"image_auroc": 2, "psnr": 2, "ssim": 2}
+        | {"image_ap": 2, "image_f1_max": 2},
+    )
+    read = page(mixed, tmp_path)
+    # The four pixel figures of the class without masks.
+    assert len(re.findall(r'class="number"[^>]*>—</td>', read.source)) == 4
+    assert "pixel AUROC, pixel AP, pixel best F1, AUPRO over 1 of 2 products" in read.text
+    # Both defective images of the class without masks have no ground truth to show.
+    assert read.source.count(">no mask<") == 2
+    assert len(read.all("img")) == 2 * 3 * 6 - 2
+    assert "None" not in read.text
+    assert not re.search(r"\bnan\b", read.source)
+
+
+@pytest.mark.parametrize(("good", "defective"), [(4, 0), (0, 4)])
+def test_one_kind_of_image_alone(
+    good: int, defective: int, make_result: Make, tmp_path: Path
+) -> None:
+    read = page(make_result(("cap",), good=good, defective=defective, pixels=False), tmp_path)
+    assert "No product has both good and defective images" in read.text
+    assert "none in the test set" in read.text
+    assert ("defective images found:" in read.text) == bool(defective)
+    assert ("good images called defective:" in read.text) == bool(good)
+
+
+def test_a_detector_without_thresholds_gives_no_verdicts(make_result: Make, tmp_path: Path) -> None:
+    nothing = float("nan")
+    read = page(make_result(("cap",), threshold=nothing, level=nothing, model={}), tmp_path)
+    assert "no calibrated threshold" in read.text
+    badges = re.findall(r'class="badge[^"]*">([^<]+)<', read.source)
+    assert badges == ["no verdict"] * 3
+    assert not re.search(r"\bnan\b", read.source)
+    outlined = [a["alt"] for a in read.all("img") if "outlined findings" in (a["alt"] or "")]
+    assert len(outlined) == 3
+    assert all((alt or "").startswith("Input with 0 outlined findings") for alt in outlined)
+
+
+def test_notes_about_thresholds_and_bad_files_are_shown(make_result: Make, tmp_path: Path) -> None:
+    model = {"classes": ["cap"], "notes": ["cap has too few images for its own threshold"]}
+    bad = (BadFile(Path("data/cap/test/good/9.png"), "the file ends early"),)
+    read = page(make_result(model=model, bad_files=bad), tmp_path)
+    assert "cap has too few images for its own threshold" in read.text
+    assert "The model has not learned label" in read.text
+    assert "data/cap/test/good/9.png the file ends early" in read.text
+
+
+def test_no_classes_and_no_gallery(make_result: Make, tmp_path: Path) -> None:
+    full = make_result(("cap",))
+    empty = page(dataclasses.replace(full, classes=(), gallery=()), tmp_path / "a")
+    assert "Inspection report" in empty.text
+    bare = page(dataclasses.replace(full, gallery=()), tmp_path / "b")
+    assert bare.text.count("No pictures were kept of this product") == 1
+
+
+def test_the_same_result_gives_the_same_bytes_and_replaces_the_old(
+    make_result: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("old")
+    first = write_report(make_result(("cap",)), tmp_path).read_bytes()
+    second = write_report(make_result(("cap",)), tmp_path / "again").read_bytes()
+    assert first == second
+    assert stat.S_IMODE((tmp_path / "index.html").stat().st_mode) == 0o644
+
+
+def test_a_failure_leaves_the_old_report(
+    make_result: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "index.html").write_text("old")
+
+    def full_disk(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_report(make_result(("cap",)), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "old"
+
+
+def test_a_file_in_the_folders_place(make_result: Make, tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        write_report(make_result(), tmp_path / "report")
+    assert (tmp_path / "report").read_text() == "mine"

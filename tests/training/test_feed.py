@@ -1,0 +1,94 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from omnial.config.settings import DataSettings
+from omnial.training.feed import BalancedDraw, Feed, ImageStore, to_unit
+
+LABELS = [0] * 3 + [1] * 10 + [2] * 1
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    rng = np.random.default_rng(0)
+    paths = []
+    for index in range(len(LABELS)):
+        pixels = rng.integers(0, 256, (40, 32, 3), dtype=np.uint8)
+        pixels[..., 0] = index
+        path = tmp_path / f"{index:02d}.png"
+        Image.fromarray(pixels).save(path)
+        paths.append(path)
+    return ImageStore(paths, [None] * len(paths), DataSettings(height=40, width=32))
+
+
+def feed(store: ImageStore, **options: int) -> Feed:
+    return Feed(store, LABELS, None, 0.5, batch_size=6, seed=1, **options)
+
+
+def test_classes_come_equally_often_whatever_their_size() -> None:
+    draw = BalancedDraw(LABELS, seed=0)
+    classes = [LABELS[draw.image(position)] for position in range(300)]
+    assert Counter(classes) == {0: 100, 1: 100, 2: 100}
+    assert all(len(set(classes[start : start + 3])) == 3 for start in range(0, 300, 3))
+
+
+def test_a_pass_over_a_class_sees_each_image_once() -> None:
+    draw = BalancedDraw(LABELS, seed=0)
+    images = [draw.image(position) for position in range(3 * 10)]
+    seen = [image for image in images if LABELS[image] == 1]
+    assert sorted(seen) == list(range(3, 13))
+
+
+def test_draws_do_not_depend_on_the_order_of_asking() -> None:
+    forwards, backwards = BalancedDraw(LABELS, seed=0), BalancedDraw(LABELS, seed=0)
+    asked = [forwards.image(position) for position in range(90)]
+    assert asked == [backwards.image(position) for position in reversed(range(90))][::-1]
+    other = BalancedDraw(LABELS, seed=1)
+    assert asked != [other.image(position) for position in range(90)]
+
+
+def test_a_feed_that_starts_later_continues_the_run(store: ImageStore) -> None:
+    whole = iter(feed(store))
+    for _ in range(3):
+        next(whole)
+    resumed = next(iter(feed(store, start=3)))
+    continued = next(whole)
+    assert continued["step"] == resumed["step"] == 3
+    for key in ("images", "textures", "places", "region"):
+        assert torch.equal(continued[key], resumed[key])
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_batch_of_one(store: ImageStore, world: int) -> None:
+    whole = feed(store).batch(5)
+    parts = [feed(store, rank=rank, world=world).batch(5) for rank in range(world)]
+    places = torch.cat([part["places"] for part in parts])
+    assert sorted(places.tolist()) == whole["places"].tolist()
+    order = torch.argsort(places)
+    for key in ("images", "textures"):
+        assert torch.equal(torch.cat([part[key] for part in parts])[order], whole[key])
+
+
+def test_images_are_eight_bit_in_memory_and_unit_for_the_network(store: ImageStore) -> None:
+    batch = feed(store).batch(0)
+    assert batch["images"].dtype == torch.uint8
+    unit = to_unit(batch["images"])
+    assert unit.dtype == torch.float32
+    torch.testing.assert_close(unit * 255, batch["images"].float())
+    assert batch["region"].dtype == torch.bool
+    assert bool(batch["region"].all())
+
+
+def test_a_texture_collection_is_used_for_its_share(store: ImageStore, tmp_path: Path) -> None:
+    path = tmp_path / "texture.png"
+    Image.new("RGB", (32, 40), (255, 255, 255)).save(path)
+    textures = ImageStore([path], [None], DataSettings(height=40, width=32))
+    mixed = Feed(store, LABELS, textures, 0.5, batch_size=6, seed=1)
+    white = [bool((mixed.batch(step)["textures"] == 1).all((1, 2, 3)).sum()) for step in range(9)]
+    shares = torch.cat([(mixed.batch(step)["textures"] == 1).all((1, 2, 3)) for step in range(40)])
+    assert any(white)
+    assert 0.35 < float(shares.float().mean()) < 0.65

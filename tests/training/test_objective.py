@@ -1,0 +1,64 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnial.config.settings import ObjectiveSettings
+from omnial.models.system import Output
+from omnial.synthesis.recipe import SynthesizedBatch
+from omnial.training.objective import focal_loss, losses, squared_error, ssim_loss
+
+
+@given(st.floats(-8, 8), st.floats(-8, 8), st.booleans(), st.floats(0, 5))
+def test_focal_loss_in_closed_form(normal: float, odd: float, label: bool, gamma: float) -> None:
+    logits = torch.tensor([normal, odd]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    mask = torch.full((1, 1, 4, 4), float(label))
+    p = 1.0 / (1.0 + math.exp((normal - odd) if label else (odd - normal)))
+    expected = -((1.0 - p) ** gamma) * math.log(p)
+    assert float(focal_loss(logits, mask, gamma)) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_focal_loss_with_gamma_zero_is_cross_entropy() -> None:
+    logits, mask = torch.randn(3, 2, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float()
+    expected = torch.nn.functional.cross_entropy(logits, mask[:, 0].long(), reduction="none")
+    torch.testing.assert_close(focal_loss(logits, mask, 0.0), expected.mean((1, 2)))
+
+
+def test_normal_pixels_count_too() -> None:
+    confident_and_wrong = torch.tensor([-4.0, 4.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
+    assert float(focal_loss(confident_and_wrong, torch.zeros(1, 1, 8, 8), 2.0)) > 1.0
+
+
+def test_focal_loss_survives_extreme_half_precision_logits() -> None:
+    logits = torch.tensor([60.0, -60.0], dtype=torch.bfloat16).view(1, 2, 1, 1)
+    loss = focal_loss(logits, torch.ones(1, 1, 1, 1), 2.0)
+    assert float(loss) == pytest.approx(120.0)
+
+
+def test_ssim_loss_is_one_minus_the_mean_not_half_of_it() -> None:
+    black, white = torch.zeros(2, 3, 32, 32), torch.ones(2, 3, 32, 32)
+    torch.testing.assert_close(ssim_loss(black, black, 1), torch.zeros(2))
+    torch.testing.assert_close(ssim_loss(black, white, 1), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_terms_are_per_sample_and_weighted() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, jnd = torch.rand(2, 3, 32, 32, generator=generator), torch.rand(2, 1, 32, 32)
+    mask = (torch.rand(2, 1, 32, 32) > 0.8).float()
+    batch = SynthesizedBatch(image, image, mask, jnd, mask, mask)
+    output = Output(image + 0.1, jnd - 0.2, torch.zeros(2, 2, 32, 32), torch.zeros(2, 1))
+    terms = losses(output, batch, ObjectiveSettings())
+    torch.testing.assert_close(terms.image_mse, torch.full((2,), 0.01))
+    torch.testing.assert_close(terms.jnd_mse, torch.full((2,), 0.04))
+    torch.testing.assert_close(terms.focal, torch.full((2,), 0.25 * math.log(2)))
+    torch.testing.assert_close(terms.image_ssim, ssim_loss(image + 0.1, image, 1))
+    weights = ObjectiveSettings(image_mse=2, image_ssim=0, jnd_mse=3, jnd_ssim=0, focal=0)
+    torch.testing.assert_close(terms.total(weights), torch.full((2,), 0.14))
+
+
+def test_squared_error_is_the_mean_over_a_sample() -> None:
+    first = torch.zeros(2, 3, 4, 4)
+    second = torch.stack((torch.full((3, 4, 4), 0.5), torch.full((3, 4, 4), 1.0)))
+    torch.testing.assert_close(squared_error(first, second), torch.tensor([0.25, 1.0]))

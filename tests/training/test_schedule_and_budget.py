@@ -1,0 +1,73 @@
+import math
+
+import pytest
+
+from omnial.config.settings import TrainingSettings
+from omnial.training.budget import Budget, planned_steps
+from omnial.training.schedule import learning_rate
+
+
+def test_step_schedule_drops_at_80_and_90_percent() -> None:
+    settings = TrainingSettings(learning_rate=1e-4, warmup_steps=0)
+    rates = [learning_rate(step, 100, settings) for step in (0, 79, 80, 89, 90, 99)]
+    assert rates == pytest.approx([1e-4, 1e-4, 2e-5, 2e-5, 4e-6, 4e-6])
+
+
+def test_cosine_falls_to_zero_after_a_linear_warm_up() -> None:
+    settings = TrainingSettings(learning_rate=1.0, schedule="cosine", warmup_steps=10)
+    assert [learning_rate(step, 110, settings) for step in (0, 4, 9)] == pytest.approx(
+        [0.1, 0.5, 1.0]
+    )
+    assert learning_rate(60, 110, settings) == pytest.approx(0.5)
+    assert learning_rate(110, 110, settings) == pytest.approx(0.0)
+    assert learning_rate(85, 110, settings) == pytest.approx(0.5 * (1 + math.cos(0.75 * math.pi)))
+
+
+def test_an_unmeasured_budget_keeps_the_peak() -> None:
+    settings = TrainingSettings(learning_rate=1.0, schedule="cosine", warmup_steps=10)
+    assert learning_rate(15, None, settings) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [({"steps": 7}, 7), ({"images": 50}, 3), ({"minutes": 1.0}, None), ({}, 10_000)],
+)
+def test_planned_steps(budget: dict[str, float], steps: int | None) -> None:
+    assert planned_steps(TrainingSettings.model_validate({"batch_size": 20, **budget})) == steps
+
+
+def timed(minutes: float, pace: list[float]) -> Budget:
+    """A budget that has seen steps of the given seconds."""
+    budget = Budget(TrainingSettings(minutes=minutes))
+    for step, seconds in enumerate(pace, start=1):
+        budget.seconds += seconds
+        budget._plan(step, 60.0 * minutes)
+    return budget
+
+
+def test_a_time_budget_is_measured_once_without_the_first_steps() -> None:
+    budget = timed(1.0, [3.0] * 5 + [0.125] * 15)
+    assert budget.total_steps == 20 + int((60 - 15 - 15 * 0.125) / 0.125)
+    later = timed(1.0, [3.0] * 5 + [0.125] * 15 + [0.25] * 10)
+    assert later.total_steps == budget.total_steps
+
+
+def test_a_slow_machine_shortens_the_schedule_once() -> None:
+    slow = timed(1.0, [1.0] * 20 + [3.0] * 30)
+    assert slow.shortened_at is not None
+    assert slow.total_steps is not None
+    assert slow.shortened_at <= slow.total_steps < 60
+    at_pace = timed(1.0, [1.0] * 60)
+    assert at_pace.shortened_at is None
+    assert at_pace.total_steps == 60
+
+
+def test_a_budget_shorter_than_the_measurement_ends_at_its_time() -> None:
+    assert timed(0.1, [1.0] * 8).total_steps == 6
+
+
+def test_a_checkpoint_keeps_the_plan() -> None:
+    budget = timed(1.0, [1.0] * 20 + [3.0] * 30)
+    restored = Budget(TrainingSettings(minutes=1.0))
+    restored.load_state_dict(budget.state_dict())
+    assert restored.state_dict() == budget.state_dict()
