@@ -1,3 +1,30 @@
 """omnial: one network that inspects many products."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omnial.config.load import load_settings
+    from omnial.inference.predictor import predict
+    from omnial.models.folder import load_model
+    from omnial.reporting.run import evaluate
+    from omnial.training.fit import train
+
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "evaluate", "load_model", "load_settings", "predict", "train"]
+
+_HOMES = {
+    "evaluate": "omnial.reporting.run",
+    "load_model": "omnial.models.folder",
+    "load_settings": "omnial.config.load",
+    "predict": "omnial.inference.predictor",
+    "train": "omnial.training.fit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function when it is first asked for: `omnial --help` needs no PyTorch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'omnial' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -17,14 +17,11 @@ from typing import Any, Final
 from omnial import __version__
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
-from omnial.data.checks import check_files
-from omnial.data.layouts import discover
 from omnial.data.production_line import generate
 from omnial.errors import UserError
-from omnial.evaluation.evaluate import evaluate_model, write_metrics
 from omnial.files import replacing
-from omnial.models.folder import load_model
-from omnial.reporting.report import write_report
+from omnial.reporting.report import REPORT_FILE
+from omnial.reporting.run import evaluate
 from omnial.training.fit import train
 
 _STATE_FILE: Final = "demo.json"
@@ -109,11 +106,8 @@ def run_demo(
     tell(f"2/3 one model for all products in {model}, {_length(settings)}")
     _train(out, model, data, settings, recipe, state or {}, tell)
     tell(f"3/3 evaluation and report in {report}")
-    catalogue = check_files(discover([data], need="test"), settings.data)
-    result = evaluate_model(load_model(model), catalogue)
-    write_metrics(result, report)
-    page = write_report(result, report)
-    return DemoResult(data, model, page, result.to_metrics())
+    result = evaluate(model, [data], report)
+    return DemoResult(data, model, report / REPORT_FILE, result.to_metrics())
 
 
 def can_show() -> bool:

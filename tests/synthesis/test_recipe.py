@@ -139,7 +139,30 @@ def test_match_colour_makes_textures_of_grey_images_grey() -> None:
 
 def test_augmented_textures_vary_between_samples_and_stay_in_range() -> None:
     texture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    many = augment_textures(texture.expand(8, -1, -1, -1), SampleRandom(0, 0, torch.arange(8)))
+    random = SampleRandom(0, 0, torch.arange(8))
+    many = augment_textures(texture.expand(8, -1, -1, -1), random, (0.4, 1.6))
     assert float(many.min()) >= 0.0
     assert float(many.max()) <= 1.0
     assert len({tuple(image.flatten()[:50].tolist()) for image in many}) == 8
+
+
+def test_a_small_zoom_makes_smooth_textures() -> None:
+    texture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    random = SampleRandom(0, 0, torch.arange(16))
+
+    def roughness(zoom: float) -> float:
+        drawn = augment_textures(texture.expand(16, -1, -1, -1), random, (zoom, zoom))
+        return float((drawn[..., 1:] - drawn[..., :-1]).abs().mean())
+
+    assert roughness(0.05) < 0.3 * roughness(1.0)
+
+
+def test_own_textures_come_from_the_image_itself() -> None:
+    red, blue = torch.zeros(8, 3, 32, 32), torch.zeros(8, 3, 32, 32)
+    red[:, 0], blue[:, 2] = 0.8, 0.8
+    recipe = SynthesisSettings(own_texture_share=1.0, match_colour=False, panels=False)
+    batch = synthesize(red, blue, recipe, SampleRandom(0, 0, torch.arange(8)))
+    foreign = SynthesisSettings(own_texture_share=0.0, match_colour=False, panels=False)
+    other = synthesize(red, blue, foreign, SampleRandom(0, 0, torch.arange(8)))
+    assert bool((batch.anomalous[:, 0] > batch.anomalous[:, 2]).all())
+    assert not bool((other.anomalous[:, 0] > other.anomalous[:, 2]).all())

@@ -51,35 +51,27 @@ def evaluate(
     """Compute the figures of a model on test images, and write a report that opens offline."""
     options.check_out(out)
     with working():
-        from omnial.data.checks import check_files
-        from omnial.data.layouts import discover
-        from omnial.evaluation.evaluate import evaluate_model, write_metrics
-        from omnial.models.folder import load_model
-        from omnial.reporting.report import write_report
+        from omnial.reporting.report import REPORT_FILE
+        from omnial.reporting.run import evaluate as run
 
-        model = load_model(model_dir, device)
-        data_settings = model.settings.data.model_copy(
-            update={"on_bad_file": "skip" if skip_bad_files else "fail"}
-        )
-        found = discover(data, need="test")
-        with progress("checking files") as checked:
-            catalogue = check_files(found, data_settings, progress=checked)
-        with progress("evaluating") as evaluated:
-            result = evaluate_model(
-                model,
-                catalogue,
+        with progress("checking files", "evaluating") as (checked, evaluated):
+            result = run(
+                model_dir,
+                data,
+                out,
                 batch_size=batch_size,
                 gallery_per_class=gallery,
-                on_progress=evaluated,
+                skip_bad_files=skip_bad_files,
+                device=device,
+                on_checked=checked,
+                on_evaluated=evaluated,
             )
-        write_metrics(result, out)
-        report = write_report(result, out)
     metrics = result.to_metrics()
     if as_json:
         print_json(metrics)
     else:
         print_table(metrics_table(metrics))
-        print(f"\nreport: {report}")
+        print(f"\nreport: {out / REPORT_FILE}")
     for bad in result.bad_files:
         say(f"left out: {bad.path}: {bad.reason}")
     return ExitCode.SOME_BAD if result.bad_files else ExitCode.DONE

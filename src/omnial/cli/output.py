@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -57,16 +58,19 @@ def working() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error; yields what to call with the number done and of all."""
+def progress(*descriptions: str) -> Iterator[list[Callable[[int, int], None]]]:
+    """Show a bar each on standard error; yields what to call with the number done and of all."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None)
+        tasks = [bar.add_task(text, total=None, visible=False) for text in descriptions]
 
-        def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def updater(task: TaskID) -> Callable[[int, int], None]:
+            def update(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total, visible=True)
 
-        yield update
+            return update
+
+        yield [updater(task) for task in tasks]
 
 
 def say(message: str) -> None:

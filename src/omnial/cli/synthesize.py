@@ -62,7 +62,7 @@ def synthesize(
         from omnial.synthesis.preview import preview
 
         found = discover(data, need="train")
-        with progress("checking files") as checked:
+        with progress("checking files") as (checked,):
             catalogue = check_files(found, settings.data, progress=checked)
         batch, names = preview(settings, catalogue, count, settings.training.seed)
         sheets = write_contact_sheets(batch, names, out)

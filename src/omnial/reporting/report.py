@@ -19,7 +19,7 @@ from omnial.inference.overlay import heat_stops
 from omnial.reporting import page, tables
 from omnial.reporting.pictures import PICTURES
 
-FILE_NAME = "index.html"
+REPORT_FILE = "index.html"
 
 
 def write_report(result: EvaluationResult, out_dir: Path) -> Path:
@@ -42,7 +42,7 @@ def write_report(result: EvaluationResult, out_dir: Path) -> Path:
         raise UserError(f"{out_dir} is a file, and the report needs a folder: give another --out")
     out_dir.mkdir(parents=True, exist_ok=True)
     text = _render(result)
-    target = out_dir / FILE_NAME
+    target = out_dir / REPORT_FILE
     handle, name = tempfile.mkstemp(prefix=".index-", suffix=".html", dir=out_dir)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:

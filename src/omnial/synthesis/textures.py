@@ -1,5 +1,7 @@
 """Texture sources: other normal images or a texture collection, cropped, flipped and recoloured."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,23 +9,30 @@ from torch import Tensor
 from omnial.synthesis.jnd import luma
 from omnial.synthesis.random import SampleRandom
 
-_ZOOM = (0.4, 1.6)
+_STRETCH = (0.8, 1.25)
 _GAIN = (0.6, 1.4)
 _CONTRAST = (0.6, 1.6)
 _OFFSET = (-0.3, 0.3)
 
 
-def augment_textures(textures: Tensor, random: SampleRandom) -> Tensor:
+def augment_textures(
+    textures: Tensor, random: SampleRandom, zoom_range: tuple[float, float]
+) -> Tensor:
     """Crop, resize, flip and recolour each texture by its own draw.
 
     Args:
         textures: (B, 3, H, W) float32 in [0, 1], one for each sample.
         random: The samples' random numbers.
+        zoom_range: Share of the source's width and height that fills the result, drawn on a
+            logarithmic scale; the source is mirrored at its borders.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1].
     """
-    zoom = random.uniform("texture zoom", 2, low=_ZOOM[0], high=_ZOOM[1])
+    low, high = (math.log(zoom) for zoom in zoom_range)
+    # One draw for both axes, and a little more for each: shapes are kept but for a stretch.
+    zoom = random.uniform("texture zoom", 1, low=low, high=high).exp()
+    zoom = zoom * random.uniform("texture stretch", 2, low=_STRETCH[0], high=_STRETCH[1])
     flip = 1.0 - 2.0 * random.integers("texture flip", 2, high=2).float()
     shift = random.uniform("texture shift", 2, low=-1.0, high=1.0)
     theta = torch.zeros(len(random), 2, 3, device=textures.device)
