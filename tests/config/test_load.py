@@ -60,13 +60,13 @@ class TestLayers:
         settings = load_settings(config_file=file, overrides=["training.seed=7"])
 
         assert settings.size == "tiny"
-        assert settings.model.stem == 8
+        assert settings.data.height == 128
         assert (settings.training.batch_size, settings.training.seed) == (3, 7)
 
     def test_system_over_size(self) -> None:
         settings = load_settings(system="omnial-no-panels", size="tiny")
 
-        assert settings.model.stem == 8
+        assert settings.data.height == 128
         assert not settings.synthesis.panels
 
     def test_command_line_names_win_over_the_file(self, tmp_path: Path) -> None:

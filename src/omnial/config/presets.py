@@ -69,18 +69,20 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
             "data": {"height": 256, "width": 256},
             "model": {
                 "stem": 4,
-                "reconstruction": {"widths": [32, 64, 128, 256]},
-                "localization": {"widths": [24, 48, 96, 128, 128]},
+                "reconstruction": {"widths": [32, 64, 128]},
+                "localization": {"widths": [24, 48, 64, 96, 96]},
             },
+            "objective": {"ssim_stride": 4},
             "training": {"batch_size": 16, "learning_rate": 2e-3, "schedule": "cosine"},
         },
         "tiny": {
             "data": {"height": 128, "width": 128},
             "model": {
-                "stem": 8,
+                "stem": 4,
                 "reconstruction": {"widths": [16, 32, 64]},
-                "localization": {"widths": [16, 32, 64, 64]},
+                "localization": {"widths": [16, 32, 48, 64]},
             },
+            "objective": {"ssim_stride": 4},
             "training": {"batch_size": 8, "learning_rate": 2e-3, "schedule": "cosine"},
         },
     }
