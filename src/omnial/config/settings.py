@@ -94,10 +94,10 @@ class SynthesisSettings(Section):
     """1 - SSIM above this value counts as a visible change. [O]"""
     match_colour: bool = True
     """Limit the texture's saturation to the image's: a defect on a grey part is grey. [O]"""
-    texture_zoom: tuple[PositiveFloat, PositiveFloat] = (0.1, 1.6)
+    texture_zoom: tuple[PositiveFloat, PositiveFloat] = (0.4, 1.6)
     """Share of the texture source's width that is stretched over the image, drawn on a log scale;
-    a small share makes smooth, almost flat textures, as stains and scratches are. [O]"""
-    own_texture_share: Probability = 0.3
+    a small share makes smooth, almost flat textures. [O]"""
+    own_texture_share: Probability = 0.0
     """Share of the samples whose texture is their own image, moved and recoloured. [O]"""
     texture_share: Probability = 0.5
     """With a texture folder: share of the samples whose texture comes from it. [O]"""

@@ -1,0 +1,136 @@
+"""Compare settings on validation images: train, then score defects drawn onto unseen good images.
+
+The training synthesis cannot judge itself, and test images are for the final figure alone. So
+this draws scratches, cracks, spots, pasted and blurred patches, none of which the training
+synthesis draws, onto the normal images that training kept for validation.
+
+    python benchmarks/drawn_defects.py --data DIR --steps 160 --set training.learning_rate=1e-3
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+from zlib import crc32
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+from scipy import ndimage
+
+from omnial.config.load import load_settings
+from omnial.data.decode import as_unit, network_input
+from omnial.data.layouts import discover
+from omnial.data.records import ImageRecord
+from omnial.data.split import split_validation
+from omnial.metrics.ranking import auroc, average_precision, count
+from omnial.models.folder import TrainedModel, load_model
+from omnial.models.runner import inspect_batch
+from omnial.training.fit import train
+
+COPIES = 2
+"""Defective copies of each validation image."""
+_SCALE = 2  # shapes are drawn at twice the size and averaged down
+
+
+def draw_shape(rng: np.random.Generator, kind: str, height: int, width: int) -> Image.Image:
+    """The outline of one defect, white on black, at twice the size."""
+    canvas = Image.new("L", (width * _SCALE, height * _SCALE), 0)
+    pen = ImageDraw.Draw(canvas)
+    size = np.array(canvas.size)
+    if kind in ("scratch", "crack"):
+        legs = 2 if kind == "scratch" else int(rng.integers(4, 12))
+        point, angle = rng.uniform(0.1, 0.9, 2) * size, rng.uniform(0, 2 * np.pi)
+        length = rng.uniform(30, 120) * _SCALE / legs
+        points = [tuple(point)]
+        for _ in range(legs):
+            angle += rng.normal(0, 0.05 if kind == "scratch" else 0.5)
+            point = point + length * np.array([np.cos(angle), np.sin(angle)])
+            points.append(tuple(point))
+        pen.line(points, fill=255, width=int(rng.integers(2, 7)))
+    elif kind == "spot":
+        centre, radii = rng.uniform(0.15, 0.85, 2) * size, rng.uniform(6, 28, 2)
+        pen.ellipse((*(centre - radii), *(centre + radii)), fill=255)
+    else:
+        corners = int(rng.integers(4, 9))
+        angles, radii = np.sort(rng.uniform(0, 2 * np.pi, corners)), rng.uniform(12, 50, corners)
+        ring = np.stack((radii * np.cos(angles), radii * np.sin(angles)), 1)
+        pen.polygon([tuple(xy) for xy in rng.uniform(0.2, 0.8, 2) * size + ring], fill=255)
+    return canvas
+
+
+def draw_defect(
+    image: NDArray[np.float32], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """One defect on a (3, H, W) image in [0, 1]: the image with it, and its (H, W) mask."""
+    height, width = image.shape[1:]
+    kind = str(rng.choice(["scratch", "crack", "spot", "pasted", "blurred"]))
+    shape = draw_shape(rng, kind, height, width).resize((width, height), Image.Resampling.BOX)
+    alpha = ndimage.gaussian_filter(np.asarray(shape, np.float32) / 255, rng.uniform(0.3, 1.0))
+    if kind == "pasted":
+        shift = (int(rng.integers(20, height - 20)), int(rng.integers(20, width - 20)))
+        source = np.roll(image[:, ::-1], shift, (1, 2))
+    elif kind == "blurred":
+        source = ndimage.gaussian_filter(image, (0, 4, 4)) * rng.uniform(0.8, 1.0)
+    else:
+        source = np.clip(image + rng.choice([-1, 1]) * rng.uniform(0.15, 0.5), 0, 1)
+    defective = (image * (1 - alpha) + source * alpha).astype(np.float32)
+    mask = (alpha > 0.4) & (np.abs(defective - image).max(0) > 0.02)
+    return defective, mask
+
+
+def judge(model: TrainedModel, records: list[ImageRecord]) -> tuple[float, float]:
+    """Image AUROC and pixel AP of one class's good images and their defective copies."""
+    scores, labels, maps, masks = [], [], [], []
+    for record in records:
+        good = as_unit(network_input(record.path, model.settings.data)[0])
+        batch, truth = [good], [np.zeros(good.shape[1:], bool)]
+        for copy in range(COPIES):
+            rng = np.random.default_rng((crc32(record.path.name.encode()), copy))
+            defective, mask = draw_defect(good, rng)
+            batch.append(defective)
+            truth.append(mask)
+        inspection = inspect_batch(model, torch.from_numpy(np.stack(batch)))
+        scores.append(inspection.scores)
+        labels += [False] + [True] * COPIES
+        maps.append(inspection.score_maps.ravel())
+        masks.append(np.stack(truth).ravel())
+    images = count(np.concatenate(scores), np.array(labels))
+    pixels = count(np.concatenate(maps), np.concatenate(masks))
+    assert images is not None
+    assert pixels is not None
+    return auroc(images), average_precision(pixels)
+
+
+def main(
+    data: Annotated[list[Path], typer.Option()],
+    size: str = "lite",
+    steps: int = 160,
+    set_: Annotated[list[str] | None, typer.Option("--set")] = None,
+) -> None:
+    """Train with the given settings and print the figures on drawn defects."""
+    settings = load_settings(size=size, overrides=[f"training.steps={steps}", *(set_ or [])])
+    records = [r for product in discover(data, need="train").classes for r in product.train]
+    _, kept = split_validation(records, settings.data, settings.training.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        summary = train(settings, data, Path(folder) / "model")
+        model = load_model(Path(folder) / "model")
+    table = Table("class", "image AUROC", "pixel AP")
+    figures = {
+        name: judge(model, [record for record in kept if record.class_name == name])
+        for name in model.classes
+    }
+    for name, row in figures.items():
+        table.add_row(name, *(f"{100 * value:.1f}" for value in row))
+    mean = np.mean(list(figures.values()), axis=0)
+    table.add_row("mean", *(f"{100 * value:.1f}" for value in mean))
+    Console().print(table)
+    print(json.dumps(summary.to_dict() | {"mean": mean.tolist()}))
+
+
+if __name__ == "__main__":
+    typer.run(main)
