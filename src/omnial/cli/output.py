@@ -39,22 +39,20 @@ _FIGURES: Final = {
 def working() -> Iterator[None]:
     """Send whatever is printed during the work to standard error: the result alone is output.
 
-    Notes of this package are shown; Lightning's own, hints for its services among them, are not.
+    The notes that this package logs are shown there too.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    own, lightning = logging.getLogger("omnial"), logging.getLogger("lightning.pytorch")
-    levels = own.level, lightning.level
+    own = logging.getLogger("omnial")
+    level = own.level
     own.addHandler(handler)
     own.setLevel(logging.INFO)
-    lightning.setLevel(logging.WARNING)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         own.removeHandler(handler)
-        own.setLevel(levels[0])
-        lightning.setLevel(levels[1])
+        own.setLevel(level)
 
 
 @contextlib.contextmanager

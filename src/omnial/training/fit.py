@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,32 +9,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
-from torch.utils.data import DataLoader
 
 from omnial import __version__
 from omnial.config.settings import Settings
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
-from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
 from omnial.models.folder import JSON, WEIGHTS_FILE, TrainedModel, load_model, save_model
 from omnial.training.budget import Budget
-from omnial.training.callbacks import Checkpoint, EarlyView, Progress
-from omnial.training.feed import Feed, FeedBatch, ImageStore, store_of
+from omnial.training.feed import ImageStore, store_of
+from omnial.training.loop import run_loop
 from omnial.training.module import TrainingModule
-from omnial.training.precision import LIGHTNING_NAMES, choose_precision, on_gpu
-from omnial.training.run import CHECKPOINT, RunIdentity, folder_of_checkpoints, settle
+from omnial.training.precision import choose_precision
+from omnial.training.run import RunIdentity, settle
 from omnial.training.validation import validate
 
 _logger = logging.getLogger(__name__)
-_LOG_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ def train(
     network = None if init is None else _initial_network(settings, init)
     module = TrainingModule(settings, network, bf16=run.precision == "bf16")
     budget = Budget(settings.training)
-    _fit(module, budget, store, labels, settings, out, run, progress)
+    run_loop(module, budget, store, labels, out, run.precision, progress)
 
     network = module.averaged_network()
     validated = validate(
@@ -151,101 +143,6 @@ def train(
     return summary
 
 
-def _fit(
-    module: TrainingModule,
-    budget: Budget,
-    store: ImageStore,
-    labels: Sequence[int],
-    settings: Settings,
-    out: Path,
-    run: RunIdentity,
-    progress: bool,
-) -> None:
-    """The loop itself, from the last checkpoint where there is one."""
-    training = settings.training
-    folder = folder_of_checkpoints(out)
-    checkpoint = folder / CHECKPOINT
-    begin = 0
-    if checkpoint.exists():
-        begin = int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
-    terminal = progress and sys.stderr.isatty()
-    callbacks: list[Callback] = [
-        budget,
-        Progress(budget, training.batch_size, lines=progress and not terminal),
-        EarlyView(),
-        Checkpoint(checkpoint, training.checkpoint_minutes),
-    ]
-    if terminal:
-        callbacks.append(TQDMProgressBar(refresh_rate=1))
-    if training.compile:
-        _compile(module.network)
-    trainer = L.Trainer(
-        accelerator="cpu" if not on_gpu(training) else "gpu",
-        devices=training.devices,
-        num_nodes=training.num_nodes,
-        strategy=training.strategy,
-        precision=LIGHTNING_NAMES[run.precision],  # type: ignore[arg-type]
-        max_steps=-1,
-        max_epochs=-1,
-        gradient_clip_val=training.gradient_clip,
-        callbacks=callbacks,
-        logger=_loggers(out, begin),
-        log_every_n_steps=_LOG_STEPS,
-        enable_progress_bar=terminal,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    world = trainer.world_size
-    if training.batch_size % world:
-        raise UserError(
-            f"training.batch_size is {training.batch_size}, which {world} processes cannot share "
-            "equally: choose a multiple"
-        )
-    feed = Feed(
-        store,
-        labels,
-        _textures(settings),
-        settings.synthesis.texture_share,
-        training.batch_size,
-        training.seed,
-        begin,
-        trainer.global_rank,
-        world,
-    )
-    loader: DataLoader[FeedBatch] = DataLoader(feed, batch_size=None, pin_memory=on_gpu(training))
-    trainer.fit(
-        module,
-        loader,
-        ckpt_path=str(checkpoint) if checkpoint.exists() else None,
-        weights_only=True,
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-
-
-def _loggers(out: Path, begin: int) -> list[Logger]:
-    """CSV and TensorBoard; a resumed run writes beside, not over, what it continues."""
-    version = f"from_step_{begin}"
-    folder = out / "logs"
-    shutil.rmtree(folder / "csv" / version, ignore_errors=True)
-    return [
-        CSVLogger(folder, name="csv", version=version),
-        TensorBoardLogger(folder, name="tensorboard", version=version),
-    ]
-
-
-def _textures(settings: Settings) -> ImageStore | None:
-    """The texture collection, decoded to network size."""
-    if settings.textures is None:
-        return None
-    folders = [settings.textures, *subfolders(settings.textures)]
-    paths = [path for folder in folders for path in image_files(folder)]
-    if not paths:
-        raise UserError(f"{settings.textures}: no images there for `textures`")
-    return ImageStore(paths, [None] * len(paths), settings.data)
-
-
 def _initial_network(settings: Settings, init: Path) -> nn.Module:
     """The network of another model folder, to go on from."""
     model = load_model(init, device="cpu")
@@ -256,14 +153,6 @@ def _initial_network(settings: Settings, init: Path) -> nn.Module:
             "--size and model settings."
         )
     return model.network.train().requires_grad_(True)
-
-
-def _compile(network: nn.Module) -> None:
-    """Compile where it can be done; on the CPU that needs a C++ compiler."""
-    if not torch.cuda.is_available() and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        _logger.warning("training.compile is left out: no C++ compiler was found on this machine")
-        return
-    network.compile()
 
 
 def _regions(

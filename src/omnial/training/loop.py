@@ -1,0 +1,174 @@
+"""The training loop: Lightning's trainer, from the last checkpoint where there is one."""
+
+import contextlib
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from omnial.config.settings import Settings, TrainingSettings
+from omnial.data.listing import image_files, subfolders
+from omnial.errors import UserError
+from omnial.training.budget import Budget
+from omnial.training.callbacks import Checkpoint, EarlyView, Progress
+from omnial.training.feed import Feed, FeedBatch, ImageStore
+from omnial.training.module import TrainingModule
+from omnial.training.precision import LIGHTNING_NAMES, Precision, on_gpu
+from omnial.training.run import CHECKPOINT, folder_of_checkpoints
+
+_logger = logging.getLogger(__name__)
+_LOG_STEPS = 10
+
+
+def run_loop(
+    module: TrainingModule,
+    budget: Budget,
+    store: ImageStore,
+    labels: Sequence[int],
+    out: Path,
+    precision: Precision,
+    progress: bool,
+) -> None:
+    """Train a module until its budget is spent.
+
+    Args:
+        module: What is trained, in place.
+        budget: Ends the run; afterwards it tells the steps and seconds.
+        store: The training images.
+        labels: Class number of each.
+        out: The model folder, with its `checkpoints` and `logs`.
+        precision: The run's precision.
+        progress: Show a progress bar, or lines where there is no terminal.
+
+    Raises:
+        UserError: The batch cannot be shared by the processes, or `textures` holds no image.
+        RunError: The loss is no longer finite.
+        KeyboardInterrupt: The user stopped the run; its state is saved.
+    """
+    settings, training = module.settings, module.settings.training
+    folder = folder_of_checkpoints(out)
+    checkpoint = folder / CHECKPOINT
+    begin = 0
+    if checkpoint.exists():
+        begin = int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
+    terminal = progress and sys.stderr.isatty()
+    callbacks: list[Callback] = [
+        budget,
+        Progress(budget, training.batch_size, lines=progress and not terminal),
+        EarlyView(),
+        Checkpoint(checkpoint, training.checkpoint_minutes),
+    ]
+    if terminal:
+        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    if training.compile:
+        _compile(module.network)
+    trainer = _trainer(training, precision, callbacks, _loggers(out, begin), terminal)
+    world = trainer.world_size
+    if training.batch_size % world:
+        raise UserError(
+            f"training.batch_size is {training.batch_size}, which {world} processes cannot share "
+            "equally: choose a multiple"
+        )
+    feed = Feed(
+        store,
+        labels,
+        _textures(settings),
+        settings.synthesis.texture_share,
+        training.batch_size,
+        training.seed,
+        begin,
+        trainer.global_rank,
+        world,
+    )
+    loader: DataLoader[FeedBatch] = DataLoader(feed, batch_size=None, pin_memory=on_gpu(training))
+    with _without_hints():
+        trainer.fit(
+            module,
+            loader,
+            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+            weights_only=True,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _trainer(
+    training: TrainingSettings,
+    precision: Precision,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    bar: bool,
+) -> L.Trainer:
+    """Lightning's trainer; the budget ends the run, so it has no limit of its own."""
+    with _without_hints():
+        return L.Trainer(
+            accelerator="cpu" if not on_gpu(training) else "gpu",
+            devices=training.devices,
+            num_nodes=training.num_nodes,
+            strategy=training.strategy,
+            precision=LIGHTNING_NAMES[precision],  # type: ignore[arg-type]
+            max_steps=-1,
+            max_epochs=-1,
+            gradient_clip_val=training.gradient_clip,
+            callbacks=callbacks,
+            logger=loggers,
+            log_every_n_steps=_LOG_STEPS,
+            enable_progress_bar=bar,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+
+
+@contextlib.contextmanager
+def _without_hints() -> Iterator[None]:
+    """Keep Lightning's remarks about devices and its services off the user's screen."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Lightning 2.6 itself calls what PyTorch 2.13 calls deprecated.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _loggers(out: Path, begin: int) -> list[Logger]:
+    """CSV and TensorBoard; a resumed run writes beside, not over, what it continues."""
+    version = f"from_step_{begin}"
+    folder = out / "logs"
+    shutil.rmtree(folder / "csv" / version, ignore_errors=True)
+    return [
+        CSVLogger(folder, name="csv", version=version),
+        TensorBoardLogger(folder, name="tensorboard", version=version),
+    ]
+
+
+def _textures(settings: Settings) -> ImageStore | None:
+    """The texture collection, decoded to network size."""
+    if settings.textures is None:
+        return None
+    folders = [settings.textures, *subfolders(settings.textures)]
+    paths = [path for folder in folders for path in image_files(folder)]
+    if not paths:
+        raise UserError(f"{settings.textures}: no images there for `textures`")
+    return ImageStore(paths, [None] * len(paths), settings.data)
+
+
+def _compile(network: nn.Module) -> None:
+    """Compile where it can be done; on the CPU that needs a C++ compiler."""
+    if not torch.cuda.is_available() and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        _logger.warning("training.compile is left out: no C++ compiler was found on this machine")
+        return
+    network.compile()
