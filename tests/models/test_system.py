@@ -50,6 +50,20 @@ def test_odd_and_oblong_sizes_are_padded_and_cropped(height: int, width: int) ->
     assert output.reconstruction.shape == (2, 3, height, width)
 
 
+def test_colour_survives_instance_norm() -> None:
+    images = torch.rand(2, 3, 64, 64) * torch.tensor([0.2, 0.5, 1.0]).view(1, 3, 1, 1)
+    restored = []
+    for switch in ("true", "false"):
+        torch.manual_seed(0)
+        model = build_model(tiny("omnial", f"model.reconstruction.restore_colour={switch}"))
+        torch.nn.init.zeros_(model.reconstruction.head.weight)
+        torch.nn.init.zeros_(model.reconstruction.head.bias)
+        restored.append(model.eval()(images).reconstruction)
+    mean = images.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(restored[0], mean.expand_as(images))
+    assert not bool(restored[1].any())
+
+
 def test_padding_repeats_the_border() -> None:
     model = build_model(tiny()).eval()
     images = torch.rand(1, 3, 60, 64)

@@ -128,6 +128,9 @@ class ReconstructionSettings(Section):
     """Dilation of each basic block's second convolution; 1 is none. [S]"""
     attention: Attention = "dcsa"
     """Module between the basic blocks [P]; the others are the rows of the paper's Table 6."""
+    restore_colour: bool = True
+    """Give the output the mean and deviation of the input's colours, which instance norm removes:
+    six numbers an image, too few to carry a defect. [O]"""
 
 
 class LocalizationSettings(Section):

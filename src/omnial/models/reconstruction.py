@@ -5,6 +5,7 @@ alternate with DCSA blocks. The layer list is the one that meets the published p
 within 512.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from omnial.models.attention import make_attention
 from omnial.models.blocks import BasicBlock
 
 _FEATURE_GRID = 2
+_FLAT = 1e-6
 
 
 class ReconstructionNetwork(nn.Module):
@@ -28,6 +30,7 @@ class ReconstructionNetwork(nn.Module):
         widths, norm = settings.widths, settings.norm
         scales = len(widths)
         self.stem = stem
+        self.restore_colour = settings.restore_colour
         # Three modules: after the second and third encoder block and after the decoder stage
         # that returns to the second block's width.
         encoder_modules = {1, 2}
@@ -69,4 +72,20 @@ class ReconstructionNetwork(nn.Module):
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         restored = F.pixel_shuffle(self.head(features), self.stem)
-        return restored[:, :3], restored[:, 3:], pooled
+        image, jnd = restored[:, :3], restored[:, 3:]
+        if self.restore_colour:
+            image = _with_colours_of(images, image)
+        return image, jnd, pooled
+
+
+def _with_colours_of(images: Tensor, contrast: Tensor) -> Tensor:
+    """Scale and shift each channel of the output by the input's deviation and mean.
+
+    Instance norm takes an image's colour and contrast away in every layer; without them a wooden
+    board comes out grey, and the error of that drowns the error of a defect.
+    """
+    mean = images.mean((2, 3), keepdim=True)
+    variance = ((images - mean) ** 2).mean((2, 3), keepdim=True)
+    # The root of a flat image's zero would have no gradient towards the image.
+    deviation = torch.sqrt(variance + _FLAT)
+    return mean + deviation * contrast
