@@ -115,7 +115,7 @@ def _trainer(
             devices=training.devices,
             num_nodes=training.num_nodes,
             strategy=training.strategy,
-            precision=LIGHTNING_NAMES[precision],  # type: ignore[arg-type]
+            precision=LIGHTNING_NAMES[precision],
             max_steps=-1,
             max_epochs=-1,
             gradient_clip_val=training.gradient_clip,

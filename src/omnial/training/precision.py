@@ -1,6 +1,8 @@
 """Which arithmetic the training uses: read off the device, never timed, so that a rerun agrees."""
 
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
 
 import torch
 
@@ -8,7 +10,9 @@ from omnial.config.settings import TrainingSettings
 
 Precision = Literal["fp32", "bf16"]
 
-LIGHTNING_NAMES = {"fp32": "32-true", "bf16": "bf16-mixed"}
+LIGHTNING_NAMES: Final[Mapping[Precision, Literal["32-true", "bf16-mixed"]]] = MappingProxyType(
+    {"fp32": "32-true", "bf16": "bf16-mixed"}
+)
 """Lightning's names of the same."""
 
 
