@@ -45,7 +45,9 @@ def test_exit_codes_reach_the_shell(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_interrupt(tmp_path: Path) -> None:
     script = (
-        "import sys, time, types\n"
+        "import signal, sys, time, types\n"
+        # A process started in the background of a script inherits that SIGINT is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "fit = types.ModuleType('omnial.training.fit')\n"
         "def train(*_, **__):\n"
         "    print('ready', flush=True)\n"
