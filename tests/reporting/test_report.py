@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import io
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -218,10 +219,10 @@ def test_a_failure_leaves_the_old_report(
 ) -> None:
     (tmp_path / "index.html").write_text("old")
 
-    def full_disk(self: Path, target: Path) -> Path:
+    def full_disk(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full_disk)
+    monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_report(make_result(("cap",)), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -5,8 +5,6 @@ script, and its content policy forbids the browser to load anything else.
 """
 
 import math
-import os
-import tempfile
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +13,7 @@ from markupsafe import Markup
 from omnial import __version__
 from omnial.errors import UserError
 from omnial.evaluation.result import EvaluationResult
+from omnial.files import replacing
 from omnial.inference.overlay import heat_stops
 from omnial.reporting import page, tables
 from omnial.reporting.pictures import PICTURES
@@ -43,15 +42,8 @@ def write_report(result: EvaluationResult, out_dir: Path) -> Path:
     out_dir.mkdir(parents=True, exist_ok=True)
     text = _render(result)
     target = out_dir / REPORT_FILE
-    handle, name = tempfile.mkstemp(prefix=".index-", suffix=".html", dir=out_dir)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        # A temporary file is private at first; a report is for others too.
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(target) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
     return target
 
 

@@ -4,8 +4,6 @@ A sheet is a PNG page with one sample a row: the normal image, the anomalous ima
 the model is taught, the JND map, the panel and the defect levels.
 """
 
-import os
-import tempfile
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from omnial.errors import UserError
+from omnial.files import replacing
 from omnial.reporting.tables import shown
 
 COLUMNS = ("normal", "anomalous", "mask", "JND map", "panel", "level")
@@ -223,11 +222,5 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 def _save(sheet: Image.Image, path: Path) -> None:
     """Write a page in one step: a reader never meets half of it."""
-    handle, name = tempfile.mkstemp(prefix=".samples-", suffix=".png", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            sheet.save(stream, "PNG")
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(path) as part:
+        sheet.save(part, "PNG")

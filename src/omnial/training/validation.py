@@ -11,7 +11,7 @@ from torch import nn
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration, calibrate
 from omnial.config.settings import Settings
-from omnial.metrics.ranking import auroc, average_precision, count, f1
+from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
 from omnial.models.runner import Inspection, inspect_images
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
@@ -74,7 +74,7 @@ def validate(
     return Validated(
         calibration=calibrate(
             {name: scores[own == index] for index, name in enumerate(names)},
-            _outline_level(maps, masks),
+            _outline_level(pixels, maps),
             settings.calibration.false_alarm_rate,
         ),
         recogniser=recogniser,
@@ -107,9 +107,8 @@ def _inspect_defects(
     return np.concatenate(scores), np.concatenate(maps), np.concatenate(masks)
 
 
-def _outline_level(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> float:
+def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
     """The pixel score with the best F1, or 0.5 where there is no defect to measure it on."""
-    counts = count(scores, labels)
     if counts is None:
         return 0.5
     best = int(np.argmax(f1(counts.true_positives, counts.false_positives, counts.positives)))
