@@ -1,7 +1,7 @@
 # The two commands of the README: make demo, make test.
 #   PYTHON=python3.12   the interpreter that .venv is made with
 #   TORCH=2.12.0        another version of PyTorch
-#   ARGS=--quick        options of `omnial demo`
+#   ARGS=--quick        options of `omnial demo`, or of the benchmarks
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-torch-$(TORCH)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test lint format docs clean
+.PHONY: help setup demo test bench lint format docs clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -35,6 +35,9 @@ demo: setup ## generate products, train one model, open its report (about ten mi
 
 test: setup lint ## check style and types, then run all tests
 	$(BIN)/pytest
+
+bench: setup ## measure speed and memory as ratios (about fifteen minutes)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ SOURCE = Path(omnial.__file__).parent
 # Each may import those to its right.
 ORDER = (
     *("cli", "demo", "reporting", "inference", "evaluation", "training", "models"),
-    *("calibration", "synthesis", "metrics", "data", "config", "files", "errors"),
+    *("calibration", "synthesis", "metrics", "data", "config", "files", "memory", "errors"),
 )
 
 
@@ -54,6 +54,7 @@ def test_every_package_has_a_place() -> None:
     [
         "omnial.calibration.thresholds",
         "omnial.calibration.recogniser",
+        "omnial.data.cache",
         "omnial.data.checks",
         "omnial.data.decode",
         "omnial.data.layouts",

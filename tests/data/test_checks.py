@@ -1,14 +1,18 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from omnial.config.settings import DataSettings
+from omnial.data.cache import open_cache
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.errors import UserError
 
 FAIL = DataSettings()
 SKIP = DataSettings(on_bad_file="skip")
+SMALL = DataSettings(height=40, width=48)
 
 FILES = (
     "nut/train/good/a.png",
@@ -140,3 +144,63 @@ def test_a_bad_region_of_interest_is_never_skipped(write, settings):
     (root / "nut/roi.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"roi\.png: the file is empty"):
         check_files(catalogue, settings)
+
+
+def draw(path, seed):
+    """A good file, of other content for every seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def part_of_everything(root):
+    """A class with training images, test images and a mask."""
+    for number in range(4):
+        draw(root / f"nut/train/good/{number:03}.bmp", number)
+    draw(root / "nut/test/good/good.bmp", 10)
+    draw(root / "nut/test/bent/bent.bmp", 11)
+    mask = root / "nut/ground_truth/bent/bent_mask.png"
+    mask.parent.mkdir(parents=True)
+    Image.new("L", (70, 50), 255).save(mask)
+    return root
+
+
+def test_check_and_first_decoding_are_one_pass(cache_folder, tmp_path, decoded):
+    catalogue = discover([part_of_everything(tmp_path / "data")], need="train")
+    train = [record.path for record in catalogue.classes[0].train]
+    for _ in range(2):
+        cache = open_cache(SMALL)
+        assert check_files(catalogue, SMALL, cache=cache) == catalogue
+        cache.network_inputs(train)
+        # Four training images, two test images and a mask, in the second run as in the first.
+        assert len(decoded) == 7
+        assert set(decoded.values()) == {1}
+
+
+def test_without_the_cache_the_check_decodes_by_itself(cache_folder, tmp_path, decoded):
+    off = SMALL.model_copy(update={"cache_gigabytes": 0.0})
+    catalogue = discover([part_of_everything(tmp_path / "data")], need="train")
+    cache = open_cache(off)
+    assert check_files(catalogue, off, cache=cache) == catalogue
+    assert len(decoded) == 7
+    cache.network_inputs([record.path for record in catalogue.classes[0].train])
+    assert sorted(decoded.values()) == [1, 1, 1, 2, 2, 2, 2]
+
+
+def test_the_check_reports_the_same_bad_files(cache_folder, tmp_path, decoded):
+    root = part_of_everything(tmp_path / "data")
+    catalogue = discover([root], need="train")
+    assert check_files(catalogue, SMALL, cache=open_cache(SMALL)) == catalogue
+    Image.new("L", (70, 51), 255).save(root / "nut/ground_truth/bent/bent_mask.png")
+    os.truncate(root / "nut/train/good/001.bmp", 300)
+    os.truncate(root / "nut/test/good/good.bmp", 300)
+    with pytest.raises(UserError) as expected:
+        check_files(catalogue, SMALL)
+    for _ in range(2):
+        with pytest.raises(UserError) as caught:
+            check_files(catalogue, SMALL, cache=open_cache(SMALL))
+        assert str(caught.value) == str(expected.value)
+    # A bound that is lowered afterwards is no less a bound.
+    tight = SMALL.model_copy(update={"max_megapixels": 0.001})
+    with pytest.raises(UserError, match="6 of 6 images"):
+        check_files(catalogue, tight, cache=open_cache(tight))

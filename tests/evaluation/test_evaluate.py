@@ -131,6 +131,15 @@ def test_figures_of_a_class_and_its_kinds(catalogue: Catalogue, batch_size: int)
     assert set(bolt.curves) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
 
 
+def test_a_device_that_helps_changes_nothing(catalogue: Catalogue) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    helped, alone = evaluate(catalogue, device=device), evaluate(catalogue)
+    for ours, others in zip(helped.classes, alone.classes, strict=True):
+        assert ours.kinds == others.kinds
+        for name, value in others.figures.items():
+            assert ours.figures[name] == (value and pytest.approx(value, rel=0, abs=1e-9))
+
+
 def test_reconstruction_is_measured_on_good_test_images_alone(catalogue: Catalogue) -> None:
     bolt = evaluate(catalogue).classes[0]
     expected = []

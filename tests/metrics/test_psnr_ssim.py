@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from omnial.metrics.reconstruction import psnr, ssim
@@ -35,6 +36,20 @@ def test_each_image_equals_scikit_image() -> None:
         peak_signal_noise_ratio(b, a, data_range=1.0) for a, b in zip(noisy, target, strict=True)
     ]
     np.testing.assert_allclose(psnr(noisy, target), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("figure", [psnr, ssim])
+def test_tensors_are_measured_where_they_are(figure: object, device: torch.device) -> None:
+    assert callable(figure)
+    noisy, target = pair(5)
+    valid = np.random.default_rng(0).random((3, 40, 52)) < 0.5
+    tensors = [torch.from_numpy(array).to(device) for array in (noisy, target, valid)]
+    expected = figure(noisy, target, valid)
+    np.testing.assert_allclose(figure(*tensors), expected, rtol=0, atol=1e-9)
+    # What comes from the host joins the reconstruction on its device.
+    np.testing.assert_allclose(figure(tensors[0], target, valid), expected, rtol=0, atol=1e-9)
+    for tensor, array in zip(tensors, (noisy, target, valid), strict=True):
+        np.testing.assert_array_equal(tensor.cpu(), array)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])

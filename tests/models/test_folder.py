@@ -119,7 +119,7 @@ def test_loaded_network_is_ready_to_run(folder: Path) -> None:
     network = load_model(folder, "cpu").network
     assert not any(module.training for module in network.modules())
     kernels = [p for p in network.parameters() if p.ndim == 4]
-    assert all(kernel.is_contiguous() for kernel in kernels)
+    assert all(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)
     assert all(not tensor.is_meta for tensor in [*network.parameters(), *network.buffers()])
 
 

@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,16 @@ import torch
 from PIL import Image
 
 from omnial.config.settings import DataSettings
+from omnial.data.cache import LOCATION, open_cache
 from omnial.training.feed import BalancedDraw, Feed, ImageStore, to_unit
 
 LABELS = [0] * 3 + [1] * 10 + [2] * 1
+
+
+def stored(
+    paths: Sequence[Path], regions: Sequence[Path | None], settings: DataSettings
+) -> ImageStore:
+    return ImageStore(paths, regions, settings, open_cache(settings))
 
 
 @pytest.fixture
@@ -22,7 +30,7 @@ def store(tmp_path: Path) -> ImageStore:
         path = tmp_path / f"{index:02d}.png"
         Image.fromarray(pixels).save(path)
         paths.append(path)
-    return ImageStore(paths, [None] * len(paths), DataSettings(height=40, width=32))
+    return stored(paths, [None] * len(paths), DataSettings(height=40, width=32))
 
 
 def feed(store: ImageStore, **options: int) -> Feed:
@@ -86,9 +94,35 @@ def test_images_are_eight_bit_in_memory_and_unit_for_the_network(store: ImageSto
 def test_a_texture_collection_is_used_for_its_share(store: ImageStore, tmp_path: Path) -> None:
     path = tmp_path / "texture.png"
     Image.new("RGB", (32, 40), (255, 255, 255)).save(path)
-    textures = ImageStore([path], [None], DataSettings(height=40, width=32))
+    textures = stored([path], [None], DataSettings(height=40, width=32))
     mixed = Feed(store, LABELS, textures, 0.5, batch_size=6, seed=1)
     white = [bool((mixed.batch(step)["textures"] == 1).all((1, 2, 3)).sum()) for step in range(9)]
     shares = torch.cat([(mixed.batch(step)["textures"] == 1).all((1, 2, 3)) for step in range(40)])
     assert any(white)
     assert 0.35 < float(shares.float().mean()) < 0.65
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_batches_are_the_same_with_and_without_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    monkeypatch.setenv(LOCATION, str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{index:02d}.png" for index in range(len(LABELS))]
+    for index, path in enumerate(paths):
+        dtype = np.uint16 if deep and index % 2 else np.uint8
+        Image.fromarray(rng.integers(0, 256, (50, 33), dtype=dtype)).save(path)
+    Image.fromarray(np.eye(20, dtype=np.bool_)).save(tmp_path / "roi.png")
+    regions = [tmp_path / "roi.png" if index % 3 else None for index in range(len(paths))]
+    cached = DataSettings(height=40, width=32, geometry="pad")
+    stores = [
+        stored(paths, regions, settings)
+        for settings in (cached.model_copy(update={"cache_gigabytes": 0.0}), cached, cached)
+    ]
+    assert list((tmp_path / "cache" / "inputs").glob("*.pack"))
+    for step in range(5):
+        plain, *others = [feed(store).batch(step) for store in stores]
+        for other in others:
+            for key in ("images", "textures", "region"):
+                assert plain[key].dtype == other[key].dtype
+                assert torch.equal(plain[key], other[key])

@@ -128,6 +128,18 @@ def test_resume_refuses_another_run_and_names_the_difference(undisturbed: Path, 
         fit(undisturbed, data, "training.learning_rate=0.5", resume=True)
 
 
+def test_the_cache_decides_nothing_about_the_model(
+    undisturbed: Path, data: Path, tmp_path: Path
+) -> None:
+    """The same weights without it, and a run that may go on with another bound."""
+    fit(tmp_path / "model", data, "data.cache_gigabytes=0")
+    first, second = weights(undisturbed), weights(tmp_path / "model")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert load_model(tmp_path / "model", "cpu").settings.data.cache_gigabytes == 0
+    assert fit(tmp_path / "model", data, "data.cache_gigabytes=1.5", resume=True)["steps"] == 5
+    assert load_model(tmp_path / "model", "cpu").settings.data.cache_gigabytes == 1.5
+
+
 def test_a_folder_with_other_files_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):

@@ -4,7 +4,7 @@ import pytest
 
 from omnial.config.settings import TrainingSettings
 from omnial.training.budget import Budget, planned_steps
-from omnial.training.schedule import learning_rate
+from omnial.training.schedule import is_quarter, learning_rate
 
 
 def test_step_schedule_drops_at_80_and_90_percent() -> None:
@@ -36,12 +36,27 @@ def test_planned_steps(budget: dict[str, float], steps: int | None) -> None:
     assert planned_steps(TrainingSettings.model_validate({"batch_size": 20, **budget})) == steps
 
 
-def timed(minutes: float, pace: list[float]) -> Budget:
+def test_quarters_steps_come_first() -> None:
+    settings = TrainingSettings(quarter_share=0.25, steps=8)
+    assert [is_quarter(step, 8, settings) for step in range(8)] == [True] * 2 + [False] * 6
+    assert not any(is_quarter(step, 8, TrainingSettings(steps=8)) for step in range(8))
+
+
+def test_a_measured_run_tries_both_kinds_of_step() -> None:
+    settings = TrainingSettings(quarter_share=0.5, minutes=1.0)
+    quarters = [is_quarter(step, None, settings) for step in range(20)]
+    assert quarters == [True] * 15 + [False] * 5
+    # A resumed run, which knows its length, must draw its first steps the same way.
+    assert [is_quarter(step, 400, settings) for step in range(20)] == quarters
+    assert is_quarter(199, 400, settings)
+    assert not is_quarter(200, 400, settings)
+
+
+def timed(minutes: float, pace: list[float], quarter_share: float = 0.0) -> Budget:
     """A budget that has seen steps of the given seconds."""
-    budget = Budget(TrainingSettings(minutes=minutes))
+    budget = Budget(TrainingSettings(minutes=minutes, quarter_share=quarter_share))
     for step, seconds in enumerate(pace, start=1):
-        budget.seconds += seconds
-        budget._plan(step, 60.0 * minutes)
+        budget._take(step, seconds)
     return budget
 
 
@@ -50,6 +65,12 @@ def test_a_time_budget_is_measured_once_without_the_first_steps() -> None:
     assert budget.total_steps == 20 + int((60 - 15 - 15 * 0.125) / 0.125)
     later = timed(1.0, [3.0] * 5 + [0.125] * 15 + [0.25] * 10)
     assert later.total_steps == budget.total_steps
+
+
+def test_a_time_budget_counts_both_kinds_of_step_at_their_own_pace() -> None:
+    budget = timed(1.0, [2.0] * 5 + [0.125] * 10 + [1.0] + [0.5] * 4, quarter_share=0.75)
+    spent = 10 + 1.25 + 1 + 2
+    assert budget.total_steps == 20 + int((60 - spent) / (0.75 * 0.125 + 0.25 * 0.5))
 
 
 def test_a_slow_machine_shortens_the_schedule_once() -> None:

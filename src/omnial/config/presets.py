@@ -70,10 +70,15 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
             "model": {
                 "stem": 4,
                 "reconstruction": {"widths": [32, 64, 128]},
-                "localization": {"widths": [24, 48, 64, 96, 96]},
+                "localization": {"widths": [32, 64, 64, 96, 96]},
             },
             "objective": {"ssim_stride": 4},
-            "training": {"batch_size": 16, "learning_rate": 2e-3, "schedule": "cosine"},
+            "training": {
+                "batch_size": 16,
+                "learning_rate": 1e-3,
+                "schedule": "cosine",
+                "quarter_share": 0.85,
+            },
         },
         "tiny": {
             "data": {"height": 128, "width": 128},

@@ -43,6 +43,8 @@ class DataSettings(Section):
     """Share of the training images kept for validation and thresholds. [O]"""
     validation_at_least: Annotated[int, Field(ge=0)] = 20
     """Validation images a class, as far as a fifth of its training images allows. [O]"""
+    cache_gigabytes: Annotated[float, Field(ge=0.0)] = 4.0
+    """Most disk space for decoded training images, kept between runs; 0 keeps none. [O]"""
 
 
 class LevelSettings(Section):
@@ -200,6 +202,9 @@ class TrainingSettings(Section):
     """Steps of linear warm-up; a time budget is measured at their end."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight decay of Adam."""
+    quarter_share: Probability = 0.0
+    """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: by
+    turns a random crop, and the whole image at half the resolution. [O]"""
     gradient_clip: PositiveFloat = 1.0
     """Largest gradient norm."""
     average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999

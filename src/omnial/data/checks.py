@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from omnial.config.settings import DataSettings
+from omnial.data.cache import InputCache
 from omnial.data.decode import check_mask_size, read_mask, read_rgb
 from omnial.data.image_file import ImageError, image_size
 from omnial.data.listing import listed
@@ -23,6 +24,7 @@ def check_files(
     decode: bool = True,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cache: InputCache | None = None,
 ) -> Catalogue:
     """Find every file that cannot be used, and every mask of another size than its image.
 
@@ -33,6 +35,8 @@ def check_files(
             their headers are read, some twenty times faster.
         workers: threads; by default one for each processor core.
         progress: called with the number of files done and the number of all.
+        cache: spares the decoding of files that were found good before, and keeps the network
+            inputs of the training images, so that check and first decoding are one pass.
 
     Returns:
         The catalogue; with `on_bad_file = "skip"` without the bad images (and images of bad
@@ -48,10 +52,12 @@ def check_files(
         raise UserError(f"the region of interest cannot be used:\n{_lines(bad_regions)}")
 
     records = [r for product in catalogue.classes for r in (*product.train, *product.test)]
+    if cache is not None:
+        cache.request(record.path for record in records if record.split == "train")
     bad: dict[ImageRecord, BadFile] = {}
     executor = ThreadPoolExecutor(workers or min(_MOST_WORKERS, os.cpu_count() or 1))
     try:
-        results = executor.map(lambda record: _check(record, settings, decode), records)
+        results = executor.map(lambda record: _check(record, settings, decode, cache), records)
         for done, (record, found) in enumerate(zip(records, results, strict=True), start=1):
             if found is not None:
                 bad[record] = found
@@ -60,6 +66,8 @@ def check_files(
     finally:
         # An interrupt must not wait for thousands of files.
         executor.shutdown(cancel_futures=True)
+    if cache is not None:
+        cache.flush()
     if bad and settings.on_bad_file == "fail":
         raise UserError(
             f"{len(bad)} of {len(records)} images cannot be used; mend or remove these files, or "
@@ -69,20 +77,35 @@ def check_files(
     return Catalogue(classes, (*catalogue.bad_files, *bad.values()))
 
 
-def _check(record: ImageRecord, settings: DataSettings, decode: bool) -> BadFile | None:
+def _check(
+    record: ImageRecord, settings: DataSettings, decode: bool, cache: InputCache | None
+) -> BadFile | None:
     """Check one image and its mask."""
     try:
-        if decode:
-            height, width = read_rgb(record.path, settings).shape[:2]
-        else:
-            height, width = image_size(record.path, settings.max_megapixels)
+        size = _check_image(record, settings, decode, cache)
         if record.mask is not None:
-            check_mask_size(record.mask, image_size(record.mask), (height, width))
-            if decode:
+            check_mask_size(record.mask, image_size(record.mask), size)
+            if decode and cache is not None:
+                cache.check_mask(record.mask)
+            elif decode:
                 read_mask(record.mask)
     except ImageError as error:
         return BadFile(error.path, error.reason)
     return None
+
+
+def _check_image(
+    record: ImageRecord, settings: DataSettings, decode: bool, cache: InputCache | None
+) -> tuple[int, int]:
+    """Check one image; returns its height and width."""
+    if not decode:
+        return image_size(record.path, settings.max_megapixels)
+    if cache is None:
+        height, width = read_rgb(record.path, settings).shape[:2]
+        return height, width
+    if record.split == "train":
+        return cache.check_input(record.path)
+    return cache.check_image(record.path)
 
 
 def _check_region(path: Path, settings: DataSettings) -> BadFile | None:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from omnial.calibration.thresholds import Calibration
@@ -73,6 +74,7 @@ def evaluate_model(
         RunError: The model's scores are not finite.
     """
     calibration = model.calibration
+    device = next(model.network.parameters()).device
     description = {
         "system": model.settings.system,
         "size": model.settings.size,
@@ -90,6 +92,7 @@ def evaluate_model(
         calibration=calibration,
         rois=model.rois,
         description=description,
+        device=None if device.type == "cpu" else device,
         on_progress=on_progress,
     )
 
@@ -104,6 +107,7 @@ def evaluate_detector(
     calibration: Calibration | None = None,
     rois: Mapping[str, NDArray[np.bool_]] | None = None,
     description: Mapping[str, object] | None = None,
+    device: torch.device | None = None,
     on_progress: Progress | None = None,
 ) -> EvaluationResult:
     """Evaluate any detector on the test images of a data set.
@@ -118,6 +122,7 @@ def evaluate_detector(
         calibration: The thresholds; None where the detector has none.
         rois: Regions of interest (H, W) bool of some classes, beside the data set's own.
         description: JSON values about the detector, kept in the result.
+        device: A GPU that helps with the figures; None leaves them to the host.
         on_progress: Told after every batch.
 
     Returns:
@@ -145,7 +150,7 @@ def evaluate_detector(
         if on_progress is not None:
             on_progress(done, total)
 
-    run = _Run(detector, settings, batch_size, calibration, rois or {}, advance)
+    run = _Run(detector, settings, batch_size, calibration, rois or {}, device, advance)
     classes: list[ClassResult] = []
     gallery: list[GalleryItem] = []
     for product in catalogue.classes:
@@ -203,13 +208,14 @@ class _Run:
     batch_size: int
     calibration: Calibration | None
     rois: Mapping[str, NDArray[np.bool_]]
+    device: torch.device | None
     advance: Callable[[int], None]
 
     def evaluate_class(self, product: ProductClass) -> ClassResult:
         """The figures of one class."""
         limit = self.threshold(product.name)
         counted = _counted_maps(product.test)
-        pixels = PixelFigures(counted, self.settings.height * self.settings.width)
+        pixels = PixelFigures(counted, self.settings.height * self.settings.width, self.device)
         images: list[ImageResult] = []
         ratios: list[float] = []
         similarities: list[float] = []
@@ -219,8 +225,9 @@ class _Run:
             good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
             if detection.reconstruction is not None and good:
                 inputs, valid = stack([samples[i] for i in good])
-                ratios.extend(psnr(detection.reconstruction[good], inputs, valid))
-                similarities.extend(ssim(detection.reconstruction[good], inputs, valid))
+                restored = torch.as_tensor(detection.reconstruction[good], device=self.device)
+                ratios.extend(psnr(restored, inputs, valid))
+                similarities.extend(ssim(restored, inputs, valid))
             for sample, score_map in zip(samples, detection.score_maps, strict=True):
                 if counted and _has_pixel_truth(sample.record):
                     pixels.add(sample.record.kind, score_map, sample.mask, sample.valid)

@@ -2,9 +2,9 @@
 
 Scores are kept as float32 in one buffer a defect kind, normal pixels from its left end and
 anomalous pixels from its right end, so that a label costs nothing. The buffers are sorted where
-they lie. Every figure is then a sum over the anomalous pixels, of a term that needs only the
-ranks of the pixel's score: they are looked up in bounded pieces, and a class's ranks are the sums
-of its buffers' ranks, so that kinds and class share one set of buffers.
+they lie, in runs, on all cores or on a GPU. Every figure is then a sum over the anomalous pixels,
+of a term that needs only the ranks of the pixel's score: they are looked up in bounded pieces, and
+a class's ranks are the sums of its runs' ranks, so that kinds and class share one set of buffers.
 
 Memory: 4 bytes a counted pixel, 4 bytes a ground-truth region, and some 100 MB beside, of which a
 part grows with the size of a single image.
@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from omnial.data.records import GOOD
 from omnial.metrics.aupro import FPR_LIMIT, overlap_area, scores_by_region
 from omnial.metrics.ranking import Counts, Curve, f1, pr_curve, roc_curve
+from omnial.metrics.sorting import runs, sort_each
 
 _PIECE = 1 << 19
 _CURVE_SAMPLES = 2000
@@ -46,13 +49,21 @@ class PixelSummary(NamedTuple):
 class PixelFigures:
     """Collects the score maps of one class, then ranks their pixels."""
 
-    def __init__(self, images: Mapping[str, int], pixels_per_image: int) -> None:
+    def __init__(
+        self,
+        images: Mapping[str, int],
+        pixels_per_image: int,
+        device: torch.device | None = None,
+    ) -> None:
         """Reserve the buffers; memory is taken as maps come in.
 
         Args:
             images: Largest number of score maps of each kind, `good` among them.
             pixels_per_image: Height times width of a score map.
+            device: Where scores are sorted, a GPU for example; None is the host. The figures
+                are the same to the last bit.
         """
+        self._device = device
         self._segments = {
             kind: _Segment(np.empty(count * pixels_per_image, dtype=np.float32))
             for kind, count in images.items()
@@ -61,7 +72,7 @@ class PixelFigures:
     def add(
         self,
         kind: str,
-        score_map: NDArray[np.float32],
+        score_map: NDArray[np.float32] | Tensor,
         mask: NDArray[np.bool_] | None = None,
         valid: NDArray[np.bool_] | None = None,
     ) -> None:
@@ -69,7 +80,8 @@ class PixelFigures:
 
         Args:
             kind: One of the kinds given at the start.
-            score_map: (H, W) float32, higher is more anomalous, any finite value.
+            score_map: (H, W) float32, higher is more anomalous, any finite value: an array, or a
+                tensor on any device.
             mask: (H, W) bool, the defects; None means that all pixels are normal.
             valid: (H, W) bool, the pixels that count; None means all.
 
@@ -79,6 +91,8 @@ class PixelFigures:
         """
         if kind not in self._segments:
             raise ValueError(f"no pixels were announced for the kind {kind!r}")
+        if isinstance(score_map, Tensor):
+            score_map = score_map.detach().float().cpu().numpy()
         values = np.asarray(score_map, dtype=np.float32)
         for other in (mask, valid):
             if other is not None and other.shape != values.shape:
@@ -90,8 +104,7 @@ class PixelFigures:
     def finish(self) -> PixelSummary:
         """Rank everything that was added. The buffers are released: call this once."""
         segments, self._segments = self._segments, {}
-        for segment in segments.values():
-            segment.normal.sort()
+        sort_each([run for s in segments.values() for run in s.normal], self._device)
         whole = _Tally.over(list(segments.values()))
         kinds = {
             kind: _Tally.over([segment, segments[GOOD]] if GOOD in segments else [segment])
@@ -106,8 +119,7 @@ class PixelFigures:
                 if kind in kinds:
                     own = _total(normal[name] for name in (kind, GOOD) if name in normal)
                     kinds[kind].add_overlap(own, weights)
-        for segment in segments.values():
-            segment.anomalous.sort()
+        sort_each([run for s in segments.values() for run in s.anomalous], self._device)
         for kind, segment in segments.items():
             for scores, repeats in segment.pieces_with_repeats():
                 normal = {name: _ranks(s.normal, scores) for name, s in segments.items()}
@@ -134,14 +146,14 @@ class _Segment:
     areas: list[NDArray[np.uint32]] = field(default_factory=list)
 
     @property
-    def normal(self) -> NDArray[np.float32]:
-        """A view of the normal scores."""
-        return self.buffer[: self.normals]
+    def normal(self) -> list[NDArray[np.float32]]:
+        """Views of the normal scores, run by run."""
+        return runs(self.buffer[: self.normals])
 
     @property
-    def anomalous(self) -> NDArray[np.float32]:
-        """A view of the anomalous scores, the regions of the last image first."""
-        return self.buffer[self.buffer.size - self.anomalies :]
+    def anomalous(self) -> list[NDArray[np.float32]]:
+        """Views of the anomalous scores, run by run, the regions of the last image first."""
+        return runs(self.buffer[self.buffer.size - self.anomalies :])
 
     @property
     def regions(self) -> int:
@@ -171,7 +183,7 @@ class _Segment:
 
     def pieces_with_weights(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Pieces of the unsorted anomalous scores: ascending within a piece, 1 / region pixels."""
-        start, held = 0, 0
+        start, held = self.buffer.size - self.anomalies, 0
         waiting: list[NDArray[np.float64]] = []
         for left, areas in zip(reversed(range(len(self.areas))), reversed(self.areas), strict=True):
             waiting.append(np.repeat(1.0 / areas, areas))
@@ -182,17 +194,18 @@ class _Segment:
             waiting, held = [], 0
             for first in range(0, weights.size, _PIECE):
                 part = weights[first : first + _PIECE]
-                scores = self.anomalous[start : start + part.size]
+                scores = self.buffer[start : start + part.size]
                 start += part.size
                 order = np.argsort(scores)
                 yield scores[order], part[order]
 
     def pieces_with_repeats(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Pieces of the sorted anomalous scores: distinct scores of a piece, how often each."""
-        for start in range(0, self.anomalies, _PIECE):
-            scores = self.anomalous[start : start + _PIECE]
-            firsts = np.append(0, np.flatnonzero(scores[1:] != scores[:-1]) + 1)
-            yield scores[firsts], np.diff(firsts, append=scores.size)
+        for run in self.anomalous:
+            for start in range(0, run.size, _PIECE):
+                scores = run[start : start + _PIECE]
+                firsts = np.append(0, np.flatnonzero(scores[1:] != scores[:-1]) + 1)
+                yield scores[firsts], np.diff(firsts, append=scores.size)
 
 
 @dataclass
@@ -246,19 +259,22 @@ class _Tally:
         }
 
 
-def _ranks(ascending: NDArray[np.float32], scores: NDArray[np.float32]) -> Ranks:
-    """How many of the values lie strictly above, and at or above, each ascending score."""
-    # Neighbouring scores fall into a narrow window of the values, which the caches hold.
-    start = int(np.searchsorted(ascending, scores[0], side="left"))
-    stop = int(np.searchsorted(ascending, scores[-1], side="right"))
-    window, beyond = ascending[start:stop], ascending.size - stop
-    below = np.searchsorted(window, scores, side="left")
-    at_or_above = window.size - below + beyond
-    above = at_or_above.copy()
-    if window.size:
-        tied = np.flatnonzero(window[np.minimum(below, window.size - 1)] == scores)
-        not_above = np.searchsorted(window, scores[tied], side="right")
-        above[tied] = window.size - not_above + beyond
+def _ranks(sorted_runs: Iterable[NDArray[np.float32]], scores: NDArray[np.float32]) -> Ranks:
+    """How many of all runs' values lie strictly above, and at or above, each ascending score."""
+    above, at_or_above = np.zeros((2, scores.size), dtype=np.int64)
+    for run in sorted_runs:
+        # Neighbouring scores fall into a narrow window of the values, which the caches hold.
+        start = int(np.searchsorted(run, scores[0], side="left"))
+        stop = int(np.searchsorted(run, scores[-1], side="right"))
+        window = run[start:stop]
+        below = np.searchsorted(window, scores, side="left")
+        reached = run.size - start - below
+        at_or_above += reached
+        above += reached
+        if window.size:
+            tied = np.flatnonzero(window[np.minimum(below, window.size - 1)] == scores)
+            not_above = np.searchsorted(window, scores[tied], side="right")
+            above[tied] -= not_above - below[tied]
     return above, at_or_above
 
 
@@ -269,12 +285,11 @@ def _total(ranks: Iterable[Ranks]) -> Ranks:
 
 
 def _curves(segments: list[_Segment]) -> dict[str, Curve]:
-    """Exact points of both curves, at scores spread evenly over the ranks of every segment."""
+    """Exact points of both curves, at scores spread evenly over the ranks of every run."""
     picked = [
-        values[np.linspace(0, values.size - 1, min(values.size, _CURVE_SAMPLES)).astype(np.int64)]
+        run[np.linspace(0, run.size - 1, min(run.size, _CURVE_SAMPLES)).astype(np.int64)]
         for segment in segments
-        for values in (segment.normal, segment.anomalous)
-        if values.size
+        for run in (*segment.normal, *segment.anomalous)
     ]
     thresholds = np.unique(np.concatenate(picked))
     counts = Counts(

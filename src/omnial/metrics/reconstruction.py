@@ -1,48 +1,48 @@
-"""PSNR and SSIM of a reconstruction, one value an image."""
+"""PSNR and SSIM of a reconstruction, one value an image, on the device that the images are on."""
 
-import kornia.metrics
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
+
+Images = NDArray[np.float32] | Tensor
+Mask = NDArray[np.bool_] | Tensor
 
 WINDOW = 11
-"""Edge of SSIM's Gaussian window in pixels; its sigma is 1.5 (Wang et al. 2004)."""
+"""Edge of SSIM's Gaussian window in pixels (Wang et al. 2004)."""
 
+SIGMA = 1.5
+"""Its standard deviation in pixels."""
+
+_C1, _C2 = 0.01**2, 0.03**2
 _LEAST_ERROR = 1e-10
 
 
-def psnr(
-    reconstruction: NDArray[np.float32],
-    target: NDArray[np.float32],
-    valid: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
+def psnr(reconstruction: Images, target: Images, valid: Mask | None = None) -> NDArray[np.float64]:
     """Peak signal-to-noise ratio of each image, -10 log10(mean squared error), in dB.
 
     The mean runs over the valid pixels and the three channels. An error below 1e-10, which is
     less than one grey level of 16 bits, counts as 1e-10: an exact copy has 100 dB.
 
     Args:
-        reconstruction: (B, 3, H, W), clipped to [0, 1] here.
-        target: (B, 3, H, W) in [0, 1].
+        reconstruction: (B, 3, H, W) float, clipped to [0, 1] here: an array, or a tensor on the
+            device that does the work.
+        target: (B, 3, H, W) float in [0, 1].
         valid: (B, H, W) bool, the pixels that count; None means all.
 
     Returns:
-        (B,) float64.
+        (B,) float64, on the host.
 
     Raises:
         ValueError: Shapes differ, or an image has no valid pixel.
     """
-    weights = _weights(reconstruction, target, valid)
-    clipped = np.clip(reconstruction.astype(np.float64), 0.0, 1.0)
-    error = _weighted_mean((clipped - target) ** 2, weights)
-    return -10.0 * np.log10(np.maximum(error, _LEAST_ERROR))
+    restored, wanted, weights = _checked(reconstruction, target, valid)
+    error = _weighted_mean((restored - wanted) ** 2, weights)
+    return _host(-10.0 * error.clamp(min=_LEAST_ERROR).log10())
 
 
-def ssim(
-    reconstruction: NDArray[np.float32],
-    target: NDArray[np.float32],
-    valid: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
+def ssim(reconstruction: Images, target: Images, valid: Mask | None = None) -> NDArray[np.float64]:
     """Structural similarity of each image: Gaussian window 11, sigma 1.5, data range 1.
 
     The SSIM map of each channel (Wang et al. 2004, equation 13) is averaged over the channels and
@@ -52,51 +52,89 @@ def ssim(
     the image mirrored beyond it.
 
     Args:
-        reconstruction: (B, 3, H, W), clipped to [0, 1] here; H and W at least 11.
-        target: (B, 3, H, W) in [0, 1].
+        reconstruction: (B, 3, H, W) float, clipped to [0, 1] here; H and W at least 11. An array,
+            or a tensor on the device that does the work.
+        target: (B, 3, H, W) float in [0, 1].
         valid: (B, H, W) bool, the pixels that count; None means all. Windows at the edge of the
             valid area see pixels beyond it.
 
     Returns:
-        (B,) float64 in -1..1.
+        (B,) float64 in -1..1, on the host.
 
     Raises:
         ValueError: Shapes differ, or an image has no valid pixel.
     """
-    weights = _weights(reconstruction, target, valid)
-    # Float64: the variances are small differences of large squares.
-    clipped = torch.from_numpy(reconstruction.astype(np.float64)).clamp(0.0, 1.0)
-    maps = kornia.metrics.ssim(
-        clipped, torch.from_numpy(target.astype(np.float64)), WINDOW, max_val=1.0, eps=0.0
-    ).numpy()
+    restored, wanted, weights = _checked(reconstruction, target, valid)
+    # One at a time: the caches hold a single image's maps, and memory need not hold a batch's.
+    pairs = zip(restored[:, None], wanted[:, None], strict=True)
+    maps = torch.cat([_ssim_map(first, second) for first, second in pairs])
     margin = WINDOW // 2
-    inner = np.zeros_like(weights)
+    inner = torch.zeros_like(weights)
     inner[:, margin:-margin, margin:-margin] = weights[:, margin:-margin, margin:-margin]
-    has_inner = inner.any(axis=(1, 2), keepdims=True)
-    return _weighted_mean(maps, np.where(has_inner, inner, weights))
+    has_inner = inner.any(2, keepdim=True).any(1, keepdim=True)
+    return _host(_weighted_mean(maps, torch.where(has_inner, inner, weights)))
 
 
-def _weights(
-    reconstruction: NDArray[np.float32],
-    target: NDArray[np.float32],
-    valid: NDArray[np.bool_] | None,
-) -> NDArray[np.bool_]:
-    if reconstruction.ndim != 4 or reconstruction.shape != target.shape:
+def _checked(
+    reconstruction: Images, target: Images, valid: Mask | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both images in float64 and the pixels that count, on the reconstruction's device."""
+    # Float64: the variances are small differences of large squares.
+    restored = torch.as_tensor(reconstruction).double().clamp(0.0, 1.0)
+    wanted = torch.as_tensor(target).to(restored)
+    if restored.ndim != 4 or restored.shape != wanted.shape:
         raise ValueError(
-            f"the reconstruction {reconstruction.shape} and its target {target.shape} must be "
-            "of one shape (B, 3, H, W)"
+            f"the reconstruction {tuple(restored.shape)} and its target {tuple(wanted.shape)} "
+            "must be of one shape (B, 3, H, W)"
         )
-    shape = (target.shape[0], *target.shape[2:])
-    weights = np.ones(shape, dtype=np.bool_) if valid is None else valid
+    shape = (wanted.shape[0], *wanted.shape[2:])
+    if valid is None:
+        return restored, wanted, torch.ones(shape, dtype=torch.bool, device=restored.device)
+    weights = torch.as_tensor(valid, device=restored.device)
     if weights.shape != shape:
-        raise ValueError(f"the valid pixels {weights.shape} must have the shape {shape}")
-    if not weights.any(axis=(1, 2)).all():
+        raise ValueError(f"the valid pixels {tuple(weights.shape)} must have the shape {shape}")
+    if not bool(weights.flatten(1).any(1).all()):
         raise ValueError("an image has no valid pixel")
-    return weights
+    return restored, wanted, weights
 
 
-def _weighted_mean(values: NDArray[np.float64], weights: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean of (B, C, H, W) over the channels and the pixels that count in (B, H, W)."""
-    sums = np.einsum("bchw,bhw->b", values, weights.astype(np.float64))
-    mean: NDArray[np.float64] = sums / (values.shape[1] * weights.sum(axis=(1, 2)))
-    return mean
+def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
+    """SSIM of every pixel and channel: two (B, C, H, W) float64 in [0, 1] to the same shape."""
+    mean_1, mean_2 = _blur(first), _blur(second)
+    # The two variances enter as their sum only.
+    squares = mean_1**2 + mean_2**2
+    variances = _blur(first**2 + second**2) - squares
+    product = mean_1 * mean_2
+    covariance = _blur(first * second) - product
+    similarity = (2.0 * product + _C1) * (2.0 * covariance + _C2)
+    return similarity / ((squares + _C1) * (variances + _C2))
+
+
+def _blur(images: Tensor) -> Tensor:
+    """Gaussian mean around each pixel of (B, C, H, W), the image mirrored at its frame.
+
+    Sums of shifted images: the host's convolutions in float64 are slower, dense or separable.
+    """
+    margin = WINDOW // 2
+    weights = np.exp(-((np.arange(WINDOW) - margin) ** 2) / (2.0 * SIGMA**2))
+    taps = (weights / weights.sum()).tolist()
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (margin,) * 4, mode="reflect")
+    along_x = torch.zeros_like(padded[..., :width])
+    for shift, tap in enumerate(taps):
+        along_x.add_(padded[..., shift : shift + width], alpha=tap)
+    blurred = torch.zeros_like(images)
+    for shift, tap in enumerate(taps):
+        blurred.add_(along_x[..., shift : shift + height, :], alpha=tap)
+    return blurred
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of (B, C, H, W) over the channels and the pixels that count in (B, H, W): (B,)."""
+    sums = (values.mean(1) * weights).sum((1, 2))
+    return sums / weights.sum((1, 2))
+
+
+def _host(values: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.cpu().numpy()
+    return array

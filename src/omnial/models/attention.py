@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from omnial.config.settings import Attention, Norm
-from omnial.models.blocks import make_norm
 
 _DILATED_SHARE = 0.1  # weight of the dilated path against the standard one
 
@@ -119,14 +118,3 @@ def make_attention(kind: Attention, channels: int, norm: Norm) -> nn.Module:
             return BottleneckBlock(channels)
         case "none":
             return nn.Identity()
-
-
-__all__ = [
-    "DCSA",
-    "BottleneckBlock",
-    "ChannelAttention",
-    "DilatedSpatialAttention",
-    "ResidualBlock",
-    "make_attention",
-    "make_norm",
-]

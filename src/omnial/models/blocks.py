@@ -4,16 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import Norm
-
-
-def make_norm(norm: Norm, channels: int) -> nn.Module:
-    """Instance norm without, or batch norm with, its scales and shifts.
-
-    The published parameter counts favour biased convolutions with instance norm that has none.
-    """
-    if norm == "instance":
-        return nn.InstanceNorm2d(channels)
-    return nn.BatchNorm2d(channels)
+from omnial.models.norm import make_norm
 
 
 class ConvUnit(nn.Sequential):

@@ -26,7 +26,7 @@ from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import RunError, UserError
 from omnial.files import replacing
-from omnial.models.layout import lay_out, preferred_layout
+from omnial.models.layout import lay_out
 from omnial.models.system import build_model
 
 SCHEMA_VERSION = 1
@@ -148,7 +148,7 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
     return TrainedModel(
         settings=settings,
         classes=classes,
-        network=lay_out(network.eval().to(target), preferred_layout(target)),
+        network=lay_out(network.eval().to(target)),
         calibration=calibration,
         recogniser=recogniser,
         rois={name: value.numpy() for name, value in _under(_ROI, tensors).items()},

@@ -16,13 +16,12 @@ class LocalizationNetwork(nn.Module):
     Args:
         settings: Widths, norm and dilation.
         inputs: Channels of the neck.
-        stem: Pixel-unshuffle factor s; the head writes s x s pixels at once.
+        pixels: Pixels packed into a place, s^2 for a stem of s.
     """
 
-    def __init__(self, settings: LocalizationSettings, inputs: int, stem: int) -> None:
+    def __init__(self, settings: LocalizationSettings, inputs: int, pixels: int) -> None:
         super().__init__()
         widths, norm = settings.widths, settings.norm
-        self.stem = stem
         self.encoder = nn.ModuleList()
         for index, width in enumerate(widths):
             dilation = settings.dilation if index >= _FIRST_DILATED_SCALE else 1
@@ -39,16 +38,16 @@ class LocalizationNetwork(nn.Module):
             self.up.append(UpUnit(inputs, width, norm))
             self.decoder.append(BasicBlock(width + widths[index], width, width, norm))
             inputs = width
-        self.head = nn.Conv2d(inputs, 2 * stem**2, 3, padding=1)
+        self.head = nn.Conv2d(inputs, 2 * pixels, 3, padding=1)
 
     def forward(self, neck: Tensor) -> Tensor:
         """Localize.
 
         Args:
-            neck: (B, C, H / s, W / s).
+            neck: (B, C, H, W).
 
         Returns:
-            Logits (B, 2, H, W): normal, anomalous.
+            Packed logits (B, 2 s^2, H, W): normal, anomalous.
         """
         skips: list[Tensor] = []
         features = neck
@@ -57,4 +56,5 @@ class LocalizationNetwork(nn.Module):
             skips.append(features)
         for up, block, skip in zip(self.up, self.decoder, reversed(skips[:-1]), strict=True):
             features = block(torch.cat((up(features), skip), 1))
-        return F.pixel_shuffle(self.head(features), self.stem)
+        logits: Tensor = self.head(features)
+        return logits

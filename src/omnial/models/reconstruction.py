@@ -22,21 +22,21 @@ class ReconstructionNetwork(nn.Module):
 
     Args:
         settings: Widths, norm, dilation and attention.
-        stem: Pixel-unshuffle factor s; the network works at 1/s of the resolution.
+        pixels: Pixels packed into a place, s^2 for a stem of s.
     """
 
-    def __init__(self, settings: ReconstructionSettings, stem: int) -> None:
+    def __init__(self, settings: ReconstructionSettings, pixels: int) -> None:
         super().__init__()
         widths, norm = settings.widths, settings.norm
         scales = len(widths)
-        self.stem = stem
+        self.pixels = pixels
         self.restore_colour = settings.restore_colour
         # Three modules: after the second and third encoder block and after the decoder stage
         # that returns to the second block's width.
         encoder_modules = {1, 2}
         decoder_module = max(1, scales - 3)
         self.encoder = nn.ModuleList()
-        inputs = 3 * stem**2
+        inputs = 3 * pixels
         for index, width in enumerate(widths):
             block = BasicBlock(inputs, width, width, norm, settings.dilation)
             if index in encoder_modules:
@@ -53,39 +53,41 @@ class ReconstructionNetwork(nn.Module):
                 block.append(make_attention(settings.attention, width, norm))
             self.decoder.append(block)
             inputs = width
-        self.head = nn.Conv2d(inputs, 4 * stem**2, 3, padding=1)
+        self.head = nn.Conv2d(inputs, 4 * pixels, 3, padding=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct.
 
         Args:
-            images: (B, 3, H, W) float, H and W multiples of s 2^(L - 1).
+            images: (B, 3 s^2, H, W) packed images in [0, 1], H and W multiples of 2^(L - 1).
 
         Returns:
-            The normal image (B, 3, H, W), its JND target (B, 1, H, W), and the bottleneck's
-            features averaged over a 2x2 grid (B, 4 C), by which products are recognised.
+            The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W), both packed, and
+            the bottleneck's features averaged over a 2x2 grid (B, 4 C), by which products are
+            recognised.
         """
-        features = F.pixel_unshuffle(images, self.stem)
+        features = images
         for index, block in enumerate(self.encoder):
             features = block(features if index == 0 else F.max_pool2d(features, 2))
         pooled = F.adaptive_avg_pool2d(features, _FEATURE_GRID).flatten(1)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
-        restored = F.pixel_shuffle(self.head(features), self.stem)
-        image, jnd = restored[:, :3], restored[:, 3:]
+        image, jnd = self.head(features).split((3 * self.pixels, self.pixels), 1)
         if self.restore_colour:
             image = _with_colours_of(images, image)
         return image, jnd, pooled
 
 
 def _with_colours_of(images: Tensor, contrast: Tensor) -> Tensor:
-    """Scale and shift each channel of the output by the input's deviation and mean.
+    """Scale and shift each colour of the output by the input's deviation and mean.
 
     Instance norm takes an image's colour and contrast away in every layer; without them a wooden
     board comes out grey, and the error of that drowns the error of a defect.
     """
-    mean = images.mean((2, 3), keepdim=True)
-    variance = ((images - mean) ** 2).mean((2, 3), keepdim=True)
+    batch, channels, height, width = images.shape
+    cells = (batch, 3, channels // 3, height, width)
+    colours = images.view(cells).float()
     # The root of a flat image's zero would have no gradient towards the image.
+    variance, mean = torch.var_mean(colours, (2, 3, 4), correction=0, keepdim=True)
     deviation = torch.sqrt(variance + _FLAT)
-    return mean + deviation * contrast
+    return torch.addcmul(mean, deviation, contrast.view(cells)).flatten(1, 2)

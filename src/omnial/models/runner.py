@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnial.models.folder import TrainedModel
-from omnial.models.layout import preferred_layout
 from omnial.models.scoring import image_score, score_map
 
 
@@ -50,7 +49,7 @@ def inspect_images(network: nn.Module, images: Tensor, valid: Tensor | None = No
     device = next(network.parameters()).device
     network.eval()
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        batch = images.to(device, torch.float32, memory_format=preferred_layout(device))
+        batch = images.to(device, torch.float32)
         output = network(batch)
         maps = score_map(output.logits)
         if valid is not None:

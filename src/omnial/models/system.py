@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from omnial.config.settings import ModelSettings
 from omnial.models.diffneck import DiffNeck, PlainNeck
 from omnial.models.localization import LocalizationNetwork
+from omnial.models.packing import pack, unpack
 from omnial.models.reconstruction import ReconstructionNetwork
 
 
@@ -29,16 +30,17 @@ class OmniAL(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        stem = settings.stem
-        self.reconstruction = ReconstructionNetwork(settings.reconstruction, stem)
+        self.stem = settings.stem
+        pixels = settings.stem**2
+        self.reconstruction = ReconstructionNetwork(settings.reconstruction, pixels)
         self.neck = (
-            DiffNeck(settings.localization, stem)
+            DiffNeck(settings.localization, pixels)
             if settings.localization.diffneck
-            else PlainNeck(stem)
+            else PlainNeck(pixels)
         )
-        self.localization = LocalizationNetwork(settings.localization, self.neck.outputs, stem)
+        self.localization = LocalizationNetwork(settings.localization, self.neck.outputs, pixels)
         scales = max(len(settings.reconstruction.widths), len(settings.localization.widths))
-        self.multiple = stem * 2 ** (scales - 1)
+        self.multiple = settings.stem * 2 ** (scales - 1)
 
     def forward(self, images: Tensor) -> Output:
         """Inspect a batch.
@@ -55,12 +57,14 @@ class OmniAL(nn.Module):
         padded = images
         if bottom or right:
             padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        restored, jnd, features = self.reconstruction(padded)
-        logits = self.localization(self.neck(padded, restored, jnd))
+        # Both sub-networks work on packed pixels, so that nothing is unpacked between them.
+        packed = pack(padded, self.stem)
+        restored, jnd, features = self.reconstruction(packed)
+        logits = self.localization(self.neck(packed, restored, jnd))
         return Output(
-            restored[..., :height, :width],
-            jnd[..., :height, :width],
-            logits[..., :height, :width],
+            unpack(restored, self.stem)[..., :height, :width],
+            unpack(jnd, self.stem)[..., :height, :width],
+            unpack(logits, self.stem)[..., :height, :width],
             features,
         )
 

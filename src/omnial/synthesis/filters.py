@@ -17,7 +17,9 @@ _C2 = 0.03**2
 
 
 @lru_cache(maxsize=32)
-def _filter_matrix(length: int, taps: tuple[float, ...], stride: int) -> Tensor:
+def _filter_matrix(
+    length: int, taps: tuple[float, ...], stride: int, device: torch.device
+) -> Tensor:
     """The (length / stride, length) matrix of a symmetric filter with reflecting borders."""
     matrix = torch.zeros(len(range(0, length, stride)), length, dtype=torch.float64)
     radius = len(taps) // 2
@@ -26,7 +28,7 @@ def _filter_matrix(length: int, taps: tuple[float, ...], stride: int) -> Tensor:
         for offset, tap in enumerate(taps, start=-radius):
             column = abs(centre + offset) % period
             matrix[row, min(column, period - column) if length > 1 else 0] += tap
-    return matrix.float()
+    return matrix.float().to(device)
 
 
 def separable(images: Tensor, taps: tuple[float, ...], stride: int = 1) -> Tensor:
@@ -41,8 +43,8 @@ def separable(images: Tensor, taps: tuple[float, ...], stride: int = 1) -> Tenso
         (..., ceil(H / stride), ceil(W / stride)) of the same dtype.
     """
     height, width = images.shape[-2:]
-    rows = _filter_matrix(height, taps, stride).to(images)
-    columns = _filter_matrix(width, taps, stride).to(images)
+    rows = _filter_matrix(height, taps, stride, images.device).to(images.dtype)
+    columns = _filter_matrix(width, taps, stride, images.device).to(images.dtype)
     return rows @ (images @ columns.mT)
 
 

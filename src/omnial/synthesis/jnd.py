@@ -4,6 +4,8 @@ Chou and Li 1995 for the two masking terms, Yang et al. 2005 for their additivit
 0.3. Which formula the paper uses is unknown; this one is the project's choice.
 """
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,8 +27,9 @@ _GRADIENT_SUM = 16.0
 
 def luma(images: Tensor) -> Tensor:
     """BT.601 luma: (B, 3, H, W) to (B, 1, H, W), in the range of the input."""
-    weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
-    return (images * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red, green, blue = (images[:, channel : channel + 1] for channel in range(3))
+    # One pass over each channel: a weighted product would be written out and read back whole.
+    return (_LUMA[0] * red).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
 def jnd_levels(images: Tensor) -> Tensor:
@@ -41,15 +44,22 @@ def jnd_levels(images: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W) float32 in grey levels of 0..255; flat 0, 127 and 255 give 20, 3 and 6.
     """
-    kernels = torch.tensor((_BACKGROUND, *_GRADIENTS), dtype=images.dtype, device=images.device)
+    kernels = _kernels(images.device).to(images.dtype)
     padded = F.pad(255.0 * luma(images), (2, 2, 2, 2), mode="reflect")
-    responses = F.conv2d(padded, kernels.unsqueeze(1))
+    responses = F.conv2d(padded, kernels)
     background = responses[:, :1] / _BACKGROUND_SUM
     texture = 0.117 / _GRADIENT_SUM * responses[:, 1:].abs().amax(1, keepdim=True)
     dark = 17.0 * (1.0 - torch.sqrt((background / 127.0).clamp(0.0, 1.0))) + 3.0
     bright = 3.0 / 128.0 * (background - 127.0) + 3.0
     adaptation = torch.where(background <= 127.0, dark, bright)
     return adaptation + texture - 0.3 * torch.minimum(adaptation, texture)
+
+
+@lru_cache(maxsize=8)
+def _kernels(device: torch.device) -> Tensor:
+    """Background and gradients, (5, 1, 5, 5) float32: kept, since an upload waits for the GPU."""
+    kernels = torch.tensor((_BACKGROUND, *_GRADIENTS), dtype=torch.float32, device=device)
+    return kernels.unsqueeze(1)
 
 
 def jnd_target(levels: Tensor) -> Tensor:

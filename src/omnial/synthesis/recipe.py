@@ -76,14 +76,17 @@ def synthesize(
     shapes = shapes * allowed * present[:, :, None, None]
     masking = settings.jnd_gain * jnd / jnd.amax((2, 3), keepdim=True)
     beta = random.uniform("beta", len(levels), 1, 1)
-    anomalous = images
+    # The same texture in every level, so that the levels' blends are one: the shares of the image
+    # that each leaves multiply.
+    kept = torch.ones_like(jnd)
     drawn = torch.zeros_like(allowed, dtype=torch.uint8)
     for index, level in enumerate(levels):
         shape = shapes[:, index : index + 1]
         strength = level.beta[0] + (level.beta[1] - level.beta[0]) * beta[:, index : index + 1]
         weight = shape * box_blur(shape, level.blur) * (strength + masking).clamp(0.0, 1.0)
-        anomalous = torch.lerp(anomalous, textures, weight)
+        kept *= 1.0 - weight
         drawn = torch.where(shape > 0, index + 1, drawn).to(torch.uint8)
+    anomalous = torch.lerp(textures, images, kept)
     union = shapes.amax(1, keepdim=True) > 0
     if settings.label_correction:
         union &= visible_change(images, anomalous, jnd, settings.ssim_difference)

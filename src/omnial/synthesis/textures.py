@@ -13,6 +13,7 @@ _STRETCH = (0.8, 1.25)
 _GAIN = (0.6, 1.4)
 _CONTRAST = (0.6, 1.6)
 _OFFSET = (-0.3, 0.3)
+_SPARSE = 4
 
 
 def augment_textures(
@@ -35,17 +36,20 @@ def augment_textures(
     zoom = zoom * random.uniform("texture stretch", 2, low=_STRETCH[0], high=_STRETCH[1])
     flip = 1.0 - 2.0 * random.integers("texture flip", 2, high=2).float()
     shift = random.uniform("texture shift", 2, low=-1.0, high=1.0)
-    theta = torch.zeros(len(random), 2, 3, device=textures.device)
-    theta[:, 0, 0] = zoom[:, 0] * flip[:, 0]
-    theta[:, 1, 1] = zoom[:, 1] * flip[:, 1]
-    theta[:, :, 2] = shift
-    grid = F.affine_grid(theta, list(textures.shape), align_corners=False)
+    scale = zoom * flip
+    height, width = textures.shape[-2:]
+    grid = torch.empty(len(random), height, width, 2, device=textures.device)
+    for axis, (length, shape) in enumerate(((width, (1, -1)), (height, (-1, 1)))):
+        centres = (torch.arange(length, device=textures.device) + 0.5) * (2.0 / length) - 1.0
+        places = scale[:, axis, None] * centres + shift[:, axis, None]
+        grid[..., axis] = places.view(len(places), *shape)
     moved = F.grid_sample(textures, grid, padding_mode="reflection", align_corners=False)
     gain = random.uniform("texture gain", 3, 1, 1, low=_GAIN[0], high=_GAIN[1])
     contrast = random.uniform("texture contrast", 1, 1, 1, low=_CONTRAST[0], high=_CONTRAST[1])
     offset = random.uniform("texture offset", 1, 1, 1, low=_OFFSET[0], high=_OFFSET[1])
-    mean = moved.mean((1, 2, 3), keepdim=True)
-    return ((moved - mean) * (contrast * gain) + mean * gain + offset).clamp(0.0, 1.0)
+    mean = _sparse(moved).mean((1, 2, 3), keepdim=True)
+    slope = contrast * gain
+    return torch.addcmul(mean * gain + offset - mean * slope, moved, slope).clamp_(0.0, 1.0)
 
 
 def match_colour(textures: Tensor, images: Tensor) -> Tensor:
@@ -58,9 +62,16 @@ def match_colour(textures: Tensor, images: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) float32 in [0, 1]; the luma is unchanged but for clipping.
     """
-    grey = luma(textures)
-    chroma = textures - grey
-    own = chroma.abs().mean((1, 2, 3), keepdim=True)
-    wanted = (images - luma(images)).abs().mean((1, 2, 3), keepdim=True)
+    own, wanted = (_mean_chroma(_sparse(batch)) for batch in (textures, images))
     share = (wanted / own.clamp(min=1e-6)).clamp(max=1.0)
-    return (grey + share * chroma).clamp(0.0, 1.0)
+    return torch.lerp(luma(textures), textures, share).clamp_(0.0, 1.0)
+
+
+def _mean_chroma(images: Tensor) -> Tensor:
+    """Mean distance of the colours from the luma: (B, 3, H, W) to (B, 1, 1, 1)."""
+    return (images - luma(images)).abs().mean((1, 2, 3), keepdim=True)
+
+
+def _sparse(images: Tensor) -> Tensor:
+    """Every fourth row and column: enough for the mean of an image, at a sixteenth of the cost."""
+    return images[..., ::_SPARSE, ::_SPARSE]

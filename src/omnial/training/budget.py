@@ -9,10 +9,10 @@ from lightning.pytorch.callbacks import Callback
 
 from omnial.config.settings import TrainingSettings
 from omnial.training.module import TrainingModule
+from omnial.training.schedule import PROBE
 
 _DEFAULT_IMAGES = 200_000
 _UNTIMED_STEPS = 5  # the first steps allocate memory and pick kernels
-_TIMED_STEPS = 15
 _SLACK = 1.2  # a slower machine may take this much of the budget
 
 
@@ -29,9 +29,10 @@ def planned_steps(settings: TrainingSettings) -> int | None:
 class Budget(Callback):
     """Ends the run after its steps, and turns a time budget into steps once.
 
-    After some 20 steps the time of a step is measured and the number of steps fixed; a resumed
-    run reads it from the checkpoint. Where the machine slows down later, the run may take 20 %
-    more than its time; if that is not enough, the schedule is shortened once to end there.
+    After 20 steps the time of a step is known and the number of steps fixed; a resumed run reads
+    it from the checkpoint. Where a run has steps on a quarter of the pixels, the last of the 20
+    are not, so that both kinds are measured. Where the machine slows down later, the run may take
+    20 % more than its time; if that is not enough, the schedule is shortened once to end there.
 
     Attributes:
         seconds: Time spent in training steps so far, earlier runs of it included.
@@ -43,8 +44,10 @@ class Budget(Callback):
         self.total_steps = planned_steps(settings)
         self.seconds = 0.0
         self.shortened_at: int | None = None
-        self._untimed: float | None = None
+        self._marks: dict[int, float] = {}
+        self._pace = 0.0
         self._mark = 0.0
+        self._quarter_share = settings.quarter_share
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -52,7 +55,8 @@ class Budget(Callback):
             "total_steps": self.total_steps,
             "seconds": self.seconds,
             "shortened_at": self.shortened_at,
-            "untimed": self._untimed,
+            "marks": self._marks,
+            "pace": self._pace,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -60,7 +64,8 @@ class Budget(Callback):
         self.total_steps = state_dict["total_steps"]
         self.seconds = state_dict["seconds"]
         self.shortened_at = state_dict["shortened_at"]
-        self._untimed = state_dict["untimed"]
+        self._marks = state_dict["marks"]
+        self._pace = state_dict["pace"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; end at once where a checkpoint has taken all steps already."""
@@ -77,28 +82,41 @@ class Budget(Callback):
     ) -> None:
         """Count time and steps."""
         now = time.monotonic()
-        self.seconds += now - self._mark
+        self._take(trainer.global_step, now - self._mark)
         self._mark = now
-        step = trainer.global_step
-        if self._limit is not None:
-            self._plan(step, self._limit)
         self._apply(trainer, pl_module)
 
-    def _plan(self, step: int, limit: float) -> None:
-        """Turn the time budget into steps, and shorten the schedule of a slow run."""
-        if step == _UNTIMED_STEPS:
-            self._untimed = self.seconds
+    def _take(self, step: int, seconds: float) -> None:
+        """Count a step's time; turn a time budget into steps, and shorten a slow run's."""
+        self.seconds += seconds
+        self._pace = seconds if step == 1 else 0.9 * self._pace + 0.1 * seconds
+        if self._limit is None:
+            return
+        if step in (_UNTIMED_STEPS, PROBE.start, PROBE.start + 1):
+            self._marks[step] = self.seconds
         if self.total_steps is None:
-            if step == _UNTIMED_STEPS + _TIMED_STEPS and self._untimed is not None:
-                pace = (self.seconds - self._untimed) / _TIMED_STEPS
-                self.total_steps = step + max(0, int((limit - self.seconds) / pace))
-            elif self.seconds >= limit:
+            if step == PROBE.stop:
+                left = max(0.0, self._limit - self.seconds)
+                self.total_steps = step + int(left / self._mean_pace())
+            elif self.seconds >= self._limit:
                 self.total_steps = step
-        elif self.shortened_at is None and self.seconds >= limit:
-            affordable = step + int((_SLACK * limit - self.seconds) * step / self.seconds)
+        elif self.shortened_at is None and self.seconds >= self._limit:
+            affordable = step + int((_SLACK * self._limit - self.seconds) / self._pace)
             if affordable < self.total_steps:
                 self.total_steps = max(affordable, step)
                 self.shortened_at = step
+
+    def _mean_pace(self) -> float:
+        """Seconds a step over the whole run, as measured in its first steps."""
+        begin, quarter, whole = self._marks.values()
+        if self._quarter_share == 0.0:
+            return (self.seconds - begin) / (PROBE.stop - _UNTIMED_STEPS)
+        # The first step of a size is not timed: it allocates memory.
+        paces = (
+            (quarter - begin) / (PROBE.start - _UNTIMED_STEPS),
+            (self.seconds - whole) / (len(PROBE) - 1),
+        )
+        return self._quarter_share * paces[0] + (1.0 - self._quarter_share) * paces[1]
 
     def _apply(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)

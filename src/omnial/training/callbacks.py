@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -21,6 +21,8 @@ _VIEW_STEPS = (1, 50)  # views before the first checkpoint
 _VIEW_SAMPLES = 4
 _LINE_SECONDS = 30.0
 _CHECK_STEPS = 20
+LOG_STEPS = 10
+"""Steps from one row of the logs to the next."""
 
 
 class Checkpoint(Callback):
@@ -70,10 +72,15 @@ class Checkpoint(Callback):
 
 
 class Progress(Callback):
-    """Measures images per second, and writes a line now and then where there is no terminal."""
+    """Measures images per second, and writes a line now and then where there is no terminal.
+
+    Attributes:
+        speed: Images per second since the last line.
+    """
 
     def __init__(self, budget: Budget, images_per_step: int, lines: bool) -> None:
         self._budget, self._images, self._lines = budget, images_per_step, lines
+        self.speed = 0.0
         self._time, self._step = 0.0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -91,8 +98,10 @@ class Progress(Callback):
         """Report the speed since the last line."""
         seconds = time.monotonic() - self._time
         steps = trainer.global_step - self._step
-        speed = steps * self._images / max(seconds, 1e-9)
-        pl_module.log("images/s", speed, prog_bar=True, batch_size=1)
+        self.speed = steps * self._images / max(seconds, 1e-9)
+        if trainer.global_step % LOG_STEPS == 0:
+            # Elsewhere it would be thrown away, after an upload that waits for a GPU.
+            pl_module.log("images/s", self.speed, batch_size=1)
         if seconds < _LINE_SECONDS:
             return
         self._time, self._step = time.monotonic(), trainer.global_step
@@ -100,8 +109,30 @@ class Progress(Callback):
             total = "?" if self._budget.total_steps is None else self._budget.total_steps
             loss = float(trainer.callback_metrics["loss"])
             _logger.info(
-                "step %d of %s, loss %.3f, %.1f images/s", trainer.global_step, total, loss, speed
+                "step %d of %s, loss %.3f, %.1f images/s",
+                trainer.global_step,
+                total,
+                loss,
+                self.speed,
             )
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's progress bar, which asks for the losses only when it is drawn anew.
+
+    Values logged for Lightning's own are read off the device at every step.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(refresh_rate=LOG_STEPS)
+        self._progress = progress
+
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """The losses of the last step and the speed."""
+        losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        return {**losses, "images/s": round(self._progress.speed, 1)}
 
 
 class EarlyView(Callback):
@@ -132,7 +163,7 @@ class EarlyView(Callback):
         # The average, in eval mode, so that looking changes no state of the run.
         network = module.averaged_network().eval()
         with torch.no_grad():
-            output = network(anomalous.contiguous(memory_format=module.layout))
+            output = network(anomalous)
         columns = (
             sample.normal[:_VIEW_SAMPLES],
             anomalous,

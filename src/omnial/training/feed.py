@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,10 +12,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from omnial.config.settings import DataSettings
-from omnial.data.decode import as_unit, network_input, network_roi
+from omnial.data.cache import InputCache
+from omnial.data.decode import as_unit, network_roi
 from omnial.data.records import Catalogue, ImageRecord
-
-_DECODERS = 4
 
 
 class FeedBatch(TypedDict):
@@ -34,19 +32,28 @@ class FeedBatch(TypedDict):
 
 
 class ImageStore:
-    """Decoded images of network size in memory: 3 bytes a pixel for 8-bit files.
+    """Decoded images of network size, 3 bytes a pixel for 8-bit files, mapped from the cache.
+
+    Where the cache does not hold them, they are in memory.
 
     Args:
         paths: The files.
         regions: Region-of-interest file of each, or None.
         settings: Size, geometry and bounds.
+        cache: The run's cache, with the same settings.
+
+    Raises:
+        ImageError: A file cannot be used.
     """
 
     def __init__(
-        self, paths: Sequence[Path], regions: Sequence[Path | None], settings: DataSettings
+        self,
+        paths: Sequence[Path],
+        regions: Sequence[Path | None],
+        settings: DataSettings,
+        cache: InputCache,
     ) -> None:
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            inputs = list(pool.map(lambda path: network_input(path, settings), paths))
+        inputs = cache.network_inputs(paths)
         self._pixels = [pixels for pixels, _ in inputs]
         masks: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
         self._regions: list[NDArray[np.bool_]] = []
@@ -72,12 +79,16 @@ class ImageStore:
 
 
 def store_of(
-    records: Sequence[ImageRecord], catalogue: Catalogue, settings: DataSettings
+    records: Sequence[ImageRecord], catalogue: Catalogue, settings: DataSettings, cache: InputCache
 ) -> ImageStore:
-    """Decode records, with the region of interest of their classes."""
+    """Decode records, with the region of interest of their classes.
+
+    Raises:
+        ImageError: A file cannot be used.
+    """
     rois = {product.name: product.roi for product in catalogue.classes}
     regions = [rois[record.class_name] for record in records]
-    return ImageStore([record.path for record in records], regions, settings)
+    return ImageStore([record.path for record in records], regions, settings, cache)
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -99,11 +110,9 @@ class BalancedDraw:
 
     def __init__(self, labels: Sequence[int], seed: int) -> None:
         self._seed = seed
-        number = max(labels) + 1
-        self._members = [
-            [index for index, label in enumerate(labels) if label == wanted]
-            for wanted in range(number)
-        ]
+        self._members: list[list[int]] = [[] for _ in range(max(labels) + 1)]
+        for index, label in enumerate(labels):
+            self._members[label].append(index)
         self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
 
     def image(self, position: int) -> int:

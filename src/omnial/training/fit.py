@@ -14,8 +14,10 @@ from torch import nn
 
 from omnial import __version__
 from omnial.config.settings import Settings
+from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
+from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
@@ -78,7 +80,8 @@ def train(
             is resumed, or weights that do not fit.
         RunError: The loss is no longer finite, or the disk cannot be written.
     """
-    catalogue = check_files(discover(roots, need="train"), settings.data)
+    cache = open_cache(settings.data)
+    catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
     records = [record for product in catalogue.classes for record in product.train]
     learn, kept = split_validation(records, settings.data, settings.training.seed)
     if not kept:
@@ -93,12 +96,13 @@ def train(
     _logger.info("training in %s: %s", run.precision, reason)
 
     names = catalogue.names
-    store = store_of(learn, catalogue, settings.data)
+    store = store_of(learn, catalogue, settings.data, cache)
     labels = [names.index(record.class_name) for record in learn]
     network = None if init is None else _initial_network(settings, init)
-    module = TrainingModule(settings, network, bf16=run.precision == "bf16")
+    module = TrainingModule(settings, network)
     budget = Budget(settings.training)
-    run_loop(module, budget, store, labels, out, run.precision, progress)
+    textures = _textures(settings, cache)
+    run_loop(module, budget, store, labels, textures, out, run.precision, progress)
 
     network = module.averaged_network()
     validated = validate(
@@ -107,7 +111,7 @@ def train(
         names,
         store,
         labels,
-        store_of(kept, catalogue, settings.data),
+        store_of(kept, catalogue, settings.data, cache),
         [names.index(record.class_name) for record in kept],
     )
     steps = budget.total_steps or 0
@@ -141,6 +145,17 @@ def train(
     )
     save_model(out, model)
     return summary
+
+
+def _textures(settings: Settings, cache: InputCache) -> ImageStore | None:
+    """The texture collection at network size."""
+    if settings.textures is None:
+        return None
+    folders = [settings.textures, *subfolders(settings.textures)]
+    paths = [path for folder in folders for path in image_files(folder)]
+    if not paths:
+        raise UserError(f"{settings.textures}: no images there for `textures`")
+    return ImageStore(paths, [None] * len(paths), settings.data, cache)
 
 
 def _initial_network(settings: Settings, init: Path) -> nn.Module:

@@ -10,23 +10,22 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from omnial.config.settings import Settings, TrainingSettings
-from omnial.data.listing import image_files, subfolders
+from omnial.config.settings import TrainingSettings
 from omnial.errors import UserError
+from omnial.memory import keep_freed_memory
 from omnial.training.budget import Budget
-from omnial.training.callbacks import Checkpoint, EarlyView, Progress
+from omnial.training.callbacks import LOG_STEPS, Bar, Checkpoint, EarlyView, Progress
 from omnial.training.feed import Feed, FeedBatch, ImageStore
 from omnial.training.module import TrainingModule
 from omnial.training.precision import LIGHTNING_NAMES, Precision, on_gpu
 from omnial.training.run import CHECKPOINT, folder_of_checkpoints
 
 _logger = logging.getLogger(__name__)
-_LOG_STEPS = 10
 
 
 def run_loop(
@@ -34,6 +33,7 @@ def run_loop(
     budget: Budget,
     store: ImageStore,
     labels: Sequence[int],
+    textures: ImageStore | None,
     out: Path,
     precision: Precision,
     progress: bool,
@@ -45,15 +45,17 @@ def run_loop(
         budget: Ends the run; afterwards it tells the steps and seconds.
         store: The training images.
         labels: Class number of each.
+        textures: A texture collection, or None.
         out: The model folder, with its `checkpoints` and `logs`.
         precision: The run's precision.
         progress: Show a progress bar, or lines where there is no terminal.
 
     Raises:
-        UserError: The batch cannot be shared by the processes, or `textures` holds no image.
+        UserError: The batch cannot be shared by the processes.
         RunError: The loss is no longer finite.
         KeyboardInterrupt: The user stopped the run; its state is saved.
     """
+    keep_freed_memory()
     settings, training = module.settings, module.settings.training
     folder = folder_of_checkpoints(out)
     checkpoint = folder / CHECKPOINT
@@ -61,14 +63,15 @@ def run_loop(
     if checkpoint.exists():
         begin = int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
     terminal = progress and sys.stderr.isatty()
+    speed = Progress(budget, training.batch_size, lines=progress and not terminal)
     callbacks: list[Callback] = [
         budget,
-        Progress(budget, training.batch_size, lines=progress and not terminal),
+        speed,
         EarlyView(),
         Checkpoint(checkpoint, training.checkpoint_minutes),
     ]
     if terminal:
-        callbacks.append(TQDMProgressBar(refresh_rate=1))
+        callbacks.append(Bar(speed))
     if training.compile:
         _compile(module.network)
     trainer = _trainer(training, precision, callbacks, _loggers(out, begin), terminal)
@@ -81,7 +84,7 @@ def run_loop(
     feed = Feed(
         store,
         labels,
-        _textures(settings),
+        textures,
         settings.synthesis.texture_share,
         training.batch_size,
         training.seed,
@@ -118,10 +121,9 @@ def _trainer(
             precision=LIGHTNING_NAMES[precision],
             max_steps=-1,
             max_epochs=-1,
-            gradient_clip_val=training.gradient_clip,
             callbacks=callbacks,
             logger=loggers,
-            log_every_n_steps=_LOG_STEPS,
+            log_every_n_steps=LOG_STEPS,
             enable_progress_bar=bar,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -153,17 +155,6 @@ def _loggers(out: Path, begin: int) -> list[Logger]:
         CSVLogger(folder, name="csv", version=version),
         TensorBoardLogger(folder, name="tensorboard", version=version),
     ]
-
-
-def _textures(settings: Settings) -> ImageStore | None:
-    """The texture collection, decoded to network size."""
-    if settings.textures is None:
-        return None
-    folders = [settings.textures, *subfolders(settings.textures)]
-    paths = [path for folder in folders for path in image_files(folder)]
-    if not paths:
-        raise UserError(f"{settings.textures}: no images there for `textures`")
-    return ImageStore(paths, [None] * len(paths), settings.data)
 
 
 def _compile(network: nn.Module) -> None:

@@ -6,35 +6,18 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from omnial.config.settings import Settings
 from omnial.errors import RunError
-from omnial.models.layout import lay_out, preferred_layout
+from omnial.models.layout import lay_out
 from omnial.models.system import Output, build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
+from omnial.training.average import WeightAverage
 from omnial.training.feed import FeedBatch, to_unit
 from omnial.training.objective import losses
-from omnial.training.schedule import learning_rate
-
-
-def ramped_average(decay: float) -> Any:
-    """An update rule for `AveragedModel`: decay min(d, (1 + t)/(10 + t)) after t updates.
-
-    Without the ramp a short run would keep its random start. Integer buffers are copied.
-    """
-
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        if not averaged[0].is_floating_point():
-            torch._foreach_copy_(averaged, current)
-            return
-        ramp = ((1.0 + count) / (10.0 + count)).clamp(max=decay).to(averaged[0])
-        change = torch._foreach_sub(current, averaged)
-        torch._foreach_mul_(change, 1.0 - ramp)
-        torch._foreach_add_(averaged, change)
-
-    return update
+from omnial.training.quarters import halved, random_crops
+from omnial.training.schedule import is_quarter, learning_rate
 
 
 class TrainingModule(L.LightningModule):
@@ -43,14 +26,10 @@ class TrainingModule(L.LightningModule):
     Args:
         settings: The run.
         network: The network to train; None builds one from the settings and the run's seed.
-        bf16: Whether the run's convolutions are in bf16.
     """
 
-    def __init__(
-        self, settings: Settings, network: nn.Module | None = None, *, bf16: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, network: nn.Module | None = None) -> None:
         super().__init__()
-        self._bf16 = bf16
         self.settings = settings
         self.total_steps: int | None = None
         if network is None:
@@ -58,21 +37,12 @@ class TrainingModule(L.LightningModule):
                 torch.manual_seed(settings.training.seed)
                 network = build_model(settings.model)
         self.network = network
-        self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=ramped_average(settings.training.average_decay),
-            use_buffers=True,
-        ).requires_grad_(False)
-
-    @property
-    def layout(self) -> torch.memory_format:
-        """The memory layout that the run's device and precision like."""
-        return preferred_layout(self.device, bf16=self._bf16)
+        self.average = WeightAverage(self.network, settings.training.average_decay)
 
     def on_fit_start(self) -> None:
-        """Put both networks into the layout of the device that they are on by now."""
+        """Put both networks into the layout that convolutions like."""
         for network in (self.network, self.averaged_network()):
-            lay_out(network, self.layout)
+            lay_out(network)
 
     def forward(self, images: Tensor) -> Output:
         """The network itself; the average is `self.average`."""
@@ -84,27 +54,30 @@ class TrainingModule(L.LightningModule):
 
     def synthesize(self, batch: FeedBatch) -> SynthesizedBatch:
         """Draw the step's anomalies, in float32 whatever the training's precision."""
-        random = SampleRandom(self.settings.training.seed, batch["step"], batch["places"])
+        training = self.settings.training
+        random = SampleRandom(training.seed, batch["step"], batch["places"])
         with torch.autocast(self.device.type, enabled=False), torch.no_grad():
-            return synthesize(
-                to_unit(batch["images"]),
-                to_unit(batch["textures"]),
-                self.settings.synthesis,
-                random,
-                batch["region"],
-            )
+            images, textures, region = batch["images"], batch["textures"], batch["region"]
+            images, textures = to_unit(images), to_unit(textures)
+            if is_quarter(batch["step"], self.total_steps, training):
+                # Crops keep the scale of a texture, smaller images the place of a part.
+                if batch["step"] % 2:
+                    images, textures, region = random_crops((images, textures, region), random)
+                else:
+                    images, textures, region = map(halved, (images, textures, region))
+            return synthesize(images, textures, self.settings.synthesis, random, region)
 
     def training_step(self, batch: FeedBatch, batch_idx: int) -> Tensor:
         """The objective's mean over the batch."""
         sample = self.synthesize(batch)
-        output = self(sample.anomalous.contiguous(memory_format=self.layout))
+        output = self(sample.anomalous)
         with torch.autocast(self.device.type, enabled=False):
             terms = losses(output, sample, self.settings.objective)
             loss = terms.total(self.settings.objective).mean()
         size = len(sample.mask)
-        self.log("loss", loss, prog_bar=True, batch_size=size)
+        self.log("loss", loss, batch_size=size)
         values = {name: value.mean() for name, value in terms._asdict().items()}
-        self.log_dict(values, prog_bar=False, batch_size=size)
+        self.log_dict(values, batch_size=size)
         return loss
 
     def on_train_batch_start(self, batch: FeedBatch, batch_idx: int) -> None:
@@ -115,8 +88,10 @@ class TrainingModule(L.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the weight average: here, so that a checkpoint holds both or none."""
+        # Read before the step, which counts itself.
+        step = self.trainer.global_step
         super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.network)
+        self.average.update(self.network, step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; the rate is set at every step."""
@@ -127,6 +102,19 @@ class TrainingModule(L.LightningModule):
             weight_decay=training.weight_decay,
             fused=True,
         )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm over all gradients.
+
+        Lightning refuses to do it for a fused optimizer in mixed precision, since one that
+        unscales its gradients itself would clip scaled ones; bf16 scales none.
+        """
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.training.gradient_clip)
 
     def refuse_non_finite(self) -> None:
         """Stop a run whose loss is no longer a number.

@@ -18,7 +18,10 @@ RUN_FILE = "run.json"
 CHECKPOINT = "last.ckpt"
 
 # Settings that say where and how safely a run computes, not what.
-_FREE = {"devices", "num_nodes", "strategy", "accelerator", "checkpoint_minutes"}
+_FREE = {
+    "data": {"cache_gigabytes"},
+    "training": {"devices", "num_nodes", "strategy", "accelerator", "checkpoint_minutes"},
+}
 
 
 def folder_of_checkpoints(out: Path) -> Path:
@@ -49,8 +52,9 @@ class RunIdentity:
     ) -> "RunIdentity":
         """The identity of a run about to start."""
         dumped = settings.model_dump(mode="json")
-        for key in _FREE:
-            dumped["training"].pop(key)
+        for section, keys in _FREE.items():
+            for key in keys:
+                dumped[section].pop(key)
         digest = hashlib.sha256()
         for record in records:
             line = (record.class_name, record.path.name, str(record.path.stat().st_size))

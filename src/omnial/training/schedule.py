@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step."""
+"""Learning rate and size of the images as functions of the step."""
 
 import math
 
@@ -6,6 +6,24 @@ from omnial.config.settings import TrainingSettings
 
 _DROP_AT = (0.8, 0.9)
 _DROP = 0.2
+
+PROBE = range(15, 20)
+"""Steps of a measured run that see whole images, to learn what such a step costs."""
+
+
+def is_quarter(step: int, total: int | None, settings: TrainingSettings) -> bool:
+    """Whether a step trains on a quarter of the pixels.
+
+    Args:
+        step: Number of the step, from 0.
+        total: Steps of the whole run; None while a time budget has not been measured yet.
+        settings: The share of such steps, which come first.
+    """
+    if settings.quarter_share == 0.0:
+        return False
+    if settings.minutes is not None and step in PROBE:
+        return False
+    return total is None or step < settings.quarter_share * total
 
 
 def learning_rate(step: int, total: int | None, settings: TrainingSettings) -> float:

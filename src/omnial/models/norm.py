@@ -1,0 +1,81 @@
+"""Instance norm that trains fast on a CPU in channels-last layout."""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnial.config.settings import Norm
+
+_EPSILON = 1e-5
+
+
+class InstanceNorm(nn.Module):
+    """Instance norm without scales and shifts: (B, C, H, W) to the same shape.
+
+    PyTorch's own leaves the channels-last layout, forward and backward. Its batch norm has a
+    kernel for that layout, and batch norm of one image is instance norm.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Give each channel of each image mean 0 and variance 1.
+
+        Raises:
+            ValueError: A channel has a single value, which has no deviation.
+        """
+        on_cpu = features.device.type == "cpu" and not torch.compiler.is_compiling()
+        if on_cpu and features.is_contiguous(memory_format=torch.channels_last):
+            if features.shape[2] * features.shape[3] == 1:
+                raise ValueError(f"instance norm of single values: {tuple(features.shape)}")
+            # PyTorch's stubs leave `apply` untyped.
+            return cast(Tensor, _ChannelsLastInstanceNorm.apply(features))  # type: ignore[no-untyped-call]
+        return F.instance_norm(features, eps=_EPSILON)
+
+
+class _ChannelsLastInstanceNorm(torch.autograd.Function):
+    """Batch norm's channels-last kernels, image by image."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        normed = torch.empty_like(features)
+        means, scales = [], []
+        for index in range(len(features)):
+            source = features[index : index + 1]
+            result, mean, scale = torch.native_batch_norm(
+                source, None, None, None, None, True, 0.0, _EPSILON
+            )
+            normed[index] = result[0]
+            means.append(mean)
+            scales.append(scale)
+        ctx.save_for_backward(features, torch.stack(means), torch.stack(scales))
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        features, means, scales = ctx.saved_tensors
+        (gradient,) = gradients
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        inputs = torch.empty_like(features)
+        for index in range(len(features)):
+            inputs[index] = torch.ops.aten.native_batch_norm_backward(
+                gradient[index : index + 1],
+                features[index : index + 1],
+                None,
+                None,
+                None,
+                means[index],
+                scales[index],
+                True,
+                _EPSILON,
+                [True, False, False],
+            )[0][0]
+        return inputs
+
+
+def make_norm(norm: Norm, channels: int) -> nn.Module:
+    """Instance norm without, or batch norm with, its scales and shifts.
+
+    The published parameter counts favour biased convolutions with instance norm that has none.
+    """
+    return InstanceNorm() if norm == "instance" else nn.BatchNorm2d(channels)

@@ -1,0 +1,56 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from omnial.models.norm import InstanceNorm, make_norm
+
+LAYOUTS = [torch.channels_last, torch.contiguous_format]
+
+
+def features(layout: torch.memory_format, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    values = 3.0 + 2.0 * torch.randn(3, 5, 6, 7, generator=generator)
+    return values.to(dtype).contiguous(memory_format=layout).requires_grad_()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_channel_of_each_image_has_mean_0_and_variance_1(layout: torch.memory_format) -> None:
+    normed = InstanceNorm()(features(layout))
+    variance, mean = torch.var_mean(normed, (2, 3), correction=0)
+    torch.testing.assert_close(mean, torch.zeros(3, 5), atol=1e-6, rtol=0)
+    torch.testing.assert_close(variance, torch.ones(3, 5), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradient_is_the_one_of_the_library(layout: torch.memory_format) -> None:
+    ours, theirs = features(layout), features(torch.contiguous_format)
+    weights = torch.randn(3, 5, 6, 7, generator=torch.Generator().manual_seed(1))
+    (InstanceNorm()(ours) * weights).sum().backward()
+    (F.instance_norm(theirs) * weights).sum().backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+    assert ours.grad.is_contiguous(memory_format=layout)
+
+
+def test_gradient_against_finite_differences() -> None:
+    values = features(torch.channels_last, torch.float64)
+    # The exact layout that the kernels see; double precision is the same code.
+    assert torch.autograd.gradcheck(InstanceNorm(), (values,))
+
+
+def test_layout_and_type_are_kept() -> None:
+    normed = InstanceNorm()(features(torch.channels_last, torch.bfloat16))
+    assert normed.dtype is torch.bfloat16
+    assert normed.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_single_values_have_no_deviation(layout: torch.memory_format) -> None:
+    with pytest.raises(ValueError, match="1"):
+        InstanceNorm()(torch.rand(2, 3, 1, 1).contiguous(memory_format=layout))
+
+
+def test_norms_by_name() -> None:
+    assert not list(make_norm("instance", 4).parameters())
+    assert sum(parameter.numel() for parameter in make_norm("batch", 4).parameters()) == 8

@@ -1,0 +1,230 @@
+"""A training step leaves the host free to run ahead of a GPU.
+
+No GPU is needed. One test counts the operations that would make the host wait in a run of the
+whole loop on the CPU, where copies to the host (cpu, numpy, tolist) cannot be told from none. The
+other runs a step on tensors that have no values at all, so that whatever looks at one fails.
+"""
+
+import sys
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from omnial.config.load import load_settings
+from omnial.config.settings import Settings
+from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.training.feed import Feed, FeedBatch
+from omnial.training.fit import train
+from omnial.training.module import TrainingModule
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+
+aten = torch.ops.aten
+
+# Each of them brings a number to the host, or makes a tensor whose size depends on values.
+VALUE_OPERATIONS = {
+    aten._local_scalar_dense,
+    aten.allclose,
+    aten.bincount,
+    aten.equal,
+    aten.masked_select,
+    aten.nonzero,
+    aten._unique2,
+    aten.unique_dim,
+    aten.unique_consecutive,
+}
+MASKED_OPERATIONS = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
+
+MOST_WHEN_LOGGED = 20
+"""Values that are read where a line is logged (every 10 steps) or the loss is checked (20)."""
+
+LOGGED = {9, 19}  # steps count from 0, and lines are written after 10 and 20 of them
+STEPS = 24
+
+
+def waits(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> bool:
+    """Whether the host would wait for a GPU in this operation."""
+    packet = operation.overloadpacket
+    # A tensor made of Python numbers: on a GPU that is a copy from pageable host memory.
+    if packet in VALUE_OPERATIONS or packet is aten.lift_fresh:
+        return True
+    if packet in MASKED_OPERATIONS:
+        return any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+    if packet is aten.repeat_interleave:
+        return kwargs.get("output_size") is None
+    if packet in (aten._to_copy, aten.copy_):
+        leaves = tree_leaves((args, result))
+        return len({leaf.device for leaf in leaves if isinstance(leaf, Tensor)}) > 1
+    return False
+
+
+class Waits(TorchDispatchMode):
+    """Counts where the host would wait, by step; nothing while there is no step."""
+
+    def __init__(self, step: int | None = None) -> None:
+        super().__init__()
+        self.step = step
+        self.sites: defaultdict[int, Counter[str]] = defaultdict(Counter)
+
+    def __torch_dispatch__(
+        self,
+        operation: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        if self.step is not None and waits(operation, args, kwargs or {}, result):
+            self.sites[self.step][site()] += 1
+        return result
+
+
+def site() -> str:
+    """File and function of the innermost call outside PyTorch and this class."""
+    for frame in reversed(traceback.extract_stack()):
+        path = Path(frame.filename)
+        inside = path == Path(__file__) and frame.name in ("site", "__torch_dispatch__")
+        if not inside and not path.is_relative_to(Path(torch.__file__).parent):
+            return f"{path.parent.name}/{path.name}:{frame.name}"
+    raise AssertionError("no caller")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: x[0].item(),
+        lambda x: float(x.sum()),
+        lambda x: bool((x > 0).any()),
+        lambda x: 1 if x.sum() > 0 else 2,
+        lambda x: x.nonzero(),
+        lambda x: torch.where(x > 0),
+        lambda x: x[x > 0],
+        lambda x: x.masked_select(x > 0),
+        lambda x: torch.index_put(x, (x > 0,), torch.zeros(2)),
+        lambda x: x.unique(),
+        lambda x: x.unique_consecutive(),
+        lambda x: x.repeat_interleave(torch.ones(3, dtype=torch.int64)),
+        lambda x: torch.equal(x, x),
+        lambda x: torch.allclose(x, x),
+        lambda x: torch.tensor([1.0, 2.0], device=x.device),
+        lambda x: x.to("meta"),
+        lambda x: torch.empty(3, device="meta").copy_(x),
+    ],
+)
+def test_the_counter_sees_what_makes_the_host_wait(operation: Callable[[Tensor], object]) -> None:
+    values, counter = torch.tensor([1.0, -2.0, 3.0]), Waits(step=7)
+    with counter:
+        operation(values)
+    assert set(counter.sites) == {7}
+    (found,) = counter.sites[7]
+    assert found == "training/test_no_synchronisation.py:<lambda>"
+
+
+def test_the_counter_lets_other_operations_pass() -> None:
+    values, places = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([2, 0])
+    twos = torch.tensor([2, 2, 2])
+    with Waits(step=0) as counter:
+        torch.where(values > 0, values, 0.0)
+        values[places] + values[:2]
+        values.index_put((places,), torch.zeros(2))
+        values.repeat_interleave(twos, output_size=6)
+        values.double().clone().clamp_(max=2.0).sort()
+        torch.full((3,), 1.5).copy_(values)
+        torch.arange(3, device="meta") + 1
+    assert not counter.sites
+    with Waits() as counter:
+        values.sum().item()
+    assert not counter.sites
+
+
+def settings(*overrides: str) -> Settings:
+    small = ["data.height=64", "data.width=64", "model.stem=4", "training.batch_size=2"]
+    return load_settings(size="tiny", overrides=[*small, *overrides])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line") / "data"
+    generate(folder, seed=2, classes=CLASS_NAMES[:2], size=64, train=6, test_good=1, per_kind=1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("precision", "terminal"),
+    [("fp32", False), ("fp32", True), ("bf16", False)],
+)
+def test_the_loop_waits_only_where_it_logs(
+    precision: str,
+    terminal: bool,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counter = Waits()
+    start, feed = TrainingModule.on_train_batch_start, Feed.batch
+
+    def starting(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> None:
+        counter.step = batch["step"]  # until the next one starts: callbacks and loggers count
+        start(self, batch, batch_idx)
+
+    def feeding(self: Feed, step: int) -> FeedBatch:
+        # Batches are made on the host, whatever the device.
+        counter.step, current = None, counter.step
+        made = feed(self, step)
+        counter.step = current
+        return made
+
+    def ended(self: TrainingModule) -> None:
+        counter.step = None
+
+    monkeypatch.setattr(TrainingModule, "on_train_batch_start", starting)
+    monkeypatch.setattr(TrainingModule, "on_train_end", ended)
+    monkeypatch.setattr(Feed, "batch", feeding)
+    wanted = settings(f"training.steps={STEPS}", f"training.precision={precision}")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)  # shows a bar
+    with counter:
+        train(wanted, [data], tmp_path / "model", resume=False, progress=terminal)
+    # The first step sets up Lightning's and the optimiser's state, and the last one saves the run.
+    for step in range(1, STEPS - 1):
+        found = Counter(counter.sites[step])
+        if step in LOGGED:
+            # Some are seen here even when all else is mended: the counter does watch the loop.
+            assert 0 < found.total() <= MOST_WHEN_LOGGED
+        else:
+            assert not found, f"the host waits in step {step}"
+
+
+def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = TrainingModule(settings()).to("meta")
+    # There is no autocast for tensors without values; outside a trainer nothing is logged.
+    monkeypatch.setattr(TrainingModule, "device", torch.device("cpu"))
+    for name in ("log", "log_dict"):
+        monkeypatch.setattr(module, name, lambda *args, **kwargs: None)
+    batch: FeedBatch = {
+        "step": 3,
+        "places": torch.empty(2, dtype=torch.int64, device="meta"),
+        "images": torch.empty(2, 3, 64, 64, dtype=torch.uint8, device="meta"),
+        "textures": torch.empty(2, 3, 64, 64, device="meta"),
+        "region": torch.empty(2, 1, 64, 64, dtype=torch.bool, device="meta"),
+    }
+    module.training_step(batch, 0)  # makes the constant filters, which are kept
+    with Waits(step=3) as counter:
+        loss = module.training_step(batch, 0)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
+    assert (loss.device.type, norm.device.type) == ("meta", "meta")
+    gradients = [parameter.grad for parameter in module.network.parameters()]
+    assert all(gradient is not None for gradient in gradients)
+    assert not counter.sites[3]
