@@ -5,6 +5,9 @@ this draws scratches, cracks, spots, pasted and blurred patches, none of which t
 synthesis draws, onto the normal images that training kept for validation.
 
     python benchmarks/drawn_defects.py --data DIR --steps 160 --set training.learning_rate=1e-3
+    python benchmarks/drawn_defects.py --data DIR --model MODEL_DIR
+
+A model that is judged must have been trained on the same data, so that the same images were kept.
 """
 
 import json
@@ -32,7 +35,7 @@ from omnial.models.folder import TrainedModel, load_model
 from omnial.models.runner import inspect_batch
 from omnial.training.fit import train
 
-COPIES = 2
+COPIES = 3
 """Defective copies of each validation image."""
 _SCALE = 2  # shapes are drawn at twice the size and averaged down
 
@@ -83,8 +86,8 @@ def draw_defect(
     return defective, mask
 
 
-def judge(model: TrainedModel, records: list[ImageRecord]) -> tuple[float, float]:
-    """Image AUROC and pixel AP of one class's good images and their defective copies."""
+def judge(model: TrainedModel, records: list[ImageRecord]) -> tuple[float, float, float]:
+    """Image AUROC, pixel AUROC and pixel AP of one class's good images and their defective copies."""
     scores, labels, maps, masks = [], [], [], []
     for record in records:
         good = as_unit(network_input(record.path, model.settings.data)[0])
@@ -103,7 +106,7 @@ def judge(model: TrainedModel, records: list[ImageRecord]) -> tuple[float, float
     pixels = count(np.concatenate(maps), np.concatenate(masks))
     assert images is not None
     assert pixels is not None
-    return auroc(images), average_precision(pixels)
+    return auroc(images), auroc(pixels), average_precision(pixels)
 
 
 def main(
@@ -111,15 +114,19 @@ def main(
     size: str = "lite",
     steps: int = 160,
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
+    model_dir: Annotated[Path | None, typer.Option("--model", help="Judge this one.")] = None,
 ) -> None:
-    """Train with the given settings and print the figures on drawn defects."""
-    settings = load_settings(size=size, overrides=[f"training.steps={steps}", *(set_ or [])])
+    """Train with the given settings, or take a model, and print the figures on drawn defects."""
+    with tempfile.TemporaryDirectory() as folder:
+        if model_dir is None:
+            model_dir = Path(folder) / "model"
+            wanted = [f"training.steps={steps}", *(set_ or [])]
+            train(load_settings(size=size, overrides=wanted), data, model_dir)
+        model = load_model(model_dir)
+    settings = model.settings
     records = [r for product in discover(data, need="train").classes for r in product.train]
     _, kept = split_validation(records, settings.data, settings.training.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        summary = train(settings, data, Path(folder) / "model")
-        model = load_model(Path(folder) / "model")
-    table = Table("class", "image AUROC", "pixel AP")
+    table = Table("class", "image AUROC", "pixel AUROC", "pixel AP")
     figures = {
         name: judge(model, [record for record in kept if record.class_name == name])
         for name in model.classes
@@ -129,7 +136,7 @@ def main(
     mean = np.mean(list(figures.values()), axis=0)
     table.add_row("mean", *(f"{100 * value:.1f}" for value in mean))
     Console().print(table)
-    print(json.dumps(summary.to_dict() | {"mean": mean.tolist()}))
+    print(json.dumps({"training": dict(model.training), "mean": mean.tolist()}))
 
 
 if __name__ == "__main__":
