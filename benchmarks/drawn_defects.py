@@ -87,7 +87,7 @@ def draw_defect(
 
 
 def judge(model: TrainedModel, records: list[ImageRecord]) -> tuple[float, float, float]:
-    """Image AUROC, pixel AUROC and pixel AP of one class's good images and their defective copies."""
+    """Image AUROC, pixel AUROC and pixel AP of a class's good images and defective copies."""
     scores, labels, maps, masks = [], [], [], []
     for record in records:
         good = as_unit(network_input(record.path, model.settings.data)[0])
