@@ -19,6 +19,16 @@ def test_separable_filter_equals_scipy_with_mirrored_borders(images: torch.Tenso
     np.testing.assert_allclose(separable(images, taps).numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [11, 13])
+def test_a_wanted_gradient_changes_the_way_and_not_the_values(
+    images: torch.Tensor, size: int
+) -> None:
+    taps = gaussian_taps(size, 2.0)
+    differentiable = separable(images.clone().requires_grad_(), taps)
+    assert differentiable.requires_grad
+    torch.testing.assert_close(separable(images, taps), differentiable.detach())
+
+
 def test_stride_takes_every_second_place(images: torch.Tensor) -> None:
     taps = gaussian_taps(11, 1.5)
     whole = separable(images, taps)

@@ -1,6 +1,5 @@
 """Label correction: a shape counts as a defect only where the blending left something to see."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from omnial.synthesis.filters import ssim_map
@@ -23,8 +22,5 @@ def visible_change(normal: Tensor, anomalous: Tensor, jnd: Tensor, difference: f
         (B, 1, H, W) bool.
     """
     before, after = luma(normal), luma(anomalous)
-    # The map is as smooth as its window, so that every second place tells all of it.
-    coarse = ssim_map(before, after, stride=2)
-    ssim = F.interpolate(coarse, size=before.shape[-2:], mode="nearest")
-    dissimilar = 1.0 - ssim > difference
+    dissimilar = 1.0 - ssim_map(before, after) > difference
     return dissimilar | (255.0 * (after - before).abs() > jnd)
