@@ -20,6 +20,7 @@ import typer
 from benchmarks.common import (
     Entries,
     entries,
+    forget_peak,
     growth_exponent,
     in_own_process,
     peak_bytes,
@@ -68,7 +69,7 @@ def training_step(batch: int, edge: int) -> Step:
 def training_memory(batch: int, edge: int) -> int:
     """Bytes that two steps take beyond those of the smallest step there can be."""
     training_step(2, 32)
-    before = peak_bytes()
+    before = forget_peak()
     training_step(batch, edge)()
     return peak_bytes() - before
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.common import Entries, entries, in_own_process, peak_bytes, report
+from benchmarks.common import Entries, entries, forget_peak, in_own_process, peak_bytes, report
 from omnial.metrics.pixels import PixelFigures
 
 Row = dict[str, float]
@@ -43,7 +43,7 @@ def synthetic_map(index: int, edge: int) -> tuple[NDArray[np.float32], NDArray[n
 
 def measure_ours(maps: int, edge: int) -> Row:
     """Our figures, with the seconds and bytes they took."""
-    before = peak_bytes()
+    before = forget_peak()
     # What is set up once belongs to the memory, but not to the time.
     _our_figures(2, edge)
     seconds, figures = _our_figures(maps, edge)
@@ -66,7 +66,7 @@ def _our_figures(maps: int, edge: int) -> tuple[float, Row]:
 
 def measure_scikit_learn(maps: int, edge: int) -> Row:
     """scikit-learn's figures, with the seconds and bytes they took."""
-    before = peak_bytes()
+    before = forget_peak()
     scores = np.empty((maps, edge, edge), dtype=np.float32)
     labels = np.empty((maps, edge, edge), dtype=np.bool_)
     for index in range(maps):

@@ -15,7 +15,9 @@ from omnial.files import replacing
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 AIMS: Mapping[str, str] = {
+    "training_step_vs_naive": "at least 6",
     "training_step_share_of_bare_convolutions": "at least 0.5",
+    "synthesis_share_of_step": "at most 0.1",
     "synthesis_vs_reference": "at least 10",
     "pixel_metrics_time_vs_sklearn": "at most 0.1",
     "pixel_metrics_memory_vs_sklearn": "at most 0.125",

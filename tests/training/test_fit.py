@@ -75,10 +75,18 @@ def test_the_same_seed_gives_the_same_weights_and_another_other_ones(
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    # With a share of 0.7, the step that dies is the last one on a quarter of the pixels.
+    [(), ("training.quarter_share=0.7", "training.precision=bf16")],
+    ids=["fp32", "bf16-quarters"],
+)
 def test_a_killed_run_resumes_to_the_same_bits(
-    undisturbed: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: Sequence[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run dies in its fourth step; its last checkpoint is of the third."""
+    undisturbed = tmp_path / "undisturbed"
+    fit(undisturbed, data, *overrides)
     step = TrainingModule.training_step
 
     def dying(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> Tensor:
@@ -90,7 +98,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingModule, "training_step", dying)
         with pytest.raises(RuntimeError, match="killed"):
-            fit(out, data, often)
+            fit(out, data, often, *overrides)
     assert not (out / "model.safetensors").exists()
     saved = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 3
@@ -103,7 +111,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingModule, "training_step", watched)
-        fit(out, data, often, resume=True)
+        fit(out, data, often, *overrides, resume=True)
     assert seen == [3, 4]
     first, resumed = weights(undisturbed), weights(out)
     assert first.keys() == resumed.keys()

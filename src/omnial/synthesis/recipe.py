@@ -56,8 +56,9 @@ def synthesize(
     """
     size = (images.shape[-2], images.shape[-1])
     levels = settings.levels
-    own = random.uniform("own texture") < settings.own_texture_share
-    textures = torch.where(own[:, None, None, None], images, textures)
+    if settings.own_texture_share > 0.0:
+        own = random.uniform("own texture") < settings.own_texture_share
+        textures = torch.where(own[:, None, None, None], images, textures)
     textures = augment_textures(textures, random, settings.texture_zoom)
     if settings.match_colour:
         textures = match_colour(textures, images)
