@@ -36,7 +36,7 @@ demo: setup ## generate products, train one model, open its report (about ten mi
 test: setup lint ## check style and types, then run all tests
 	$(BIN)/pytest
 
-bench: setup ## measure speed and memory as ratios (about fifteen minutes)
+bench: setup ## measure speed and memory as ratios (about six minutes)
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 lint: setup ## check style and types
