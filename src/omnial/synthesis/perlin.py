@@ -90,6 +90,11 @@ def perlin_shapes(
     return (turned > threshold).float().reshape(samples, count, *size)
 
 
+def pixel_centres(length: int, device: torch.device) -> Tensor:
+    """Where `grid_sample` places the pixels along an axis: (length,) inside -1..1."""
+    return (torch.arange(length, device=device) + 0.5) * (2.0 / length) - 1.0
+
+
 def _turned_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
     """Sampling places of images turned about their centre: (N,) radians to (N, H, W, 2).
 
@@ -97,8 +102,7 @@ def _turned_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width = size
     cosine, sine = turn.cos()[:, None], turn.sin()[:, None]
-    y = (torch.arange(height, device=turn.device) + 0.5) * (2.0 / height) - 1.0
-    x = (torch.arange(width, device=turn.device) + 0.5) * (2.0 / width) - 1.0
+    y, x = pixel_centres(height, turn.device), pixel_centres(width, turn.device)
     aspect = width / height
     grid = torch.empty(len(turn), height, width, 2, device=turn.device)
     torch.sub((cosine * x)[:, None], (sine / aspect * y)[:, :, None], out=grid[..., 0])

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from omnial.synthesis.jnd import luma
+from omnial.synthesis.perlin import pixel_centres
 from omnial.synthesis.random import SampleRandom
 
 _STRETCH = (0.8, 1.25)
@@ -40,8 +41,7 @@ def augment_textures(
     height, width = textures.shape[-2:]
     grid = torch.empty(len(random), height, width, 2, device=textures.device)
     for axis, (length, shape) in enumerate(((width, (1, -1)), (height, (-1, 1)))):
-        centres = (torch.arange(length, device=textures.device) + 0.5) * (2.0 / length) - 1.0
-        places = scale[:, axis, None] * centres + shift[:, axis, None]
+        places = scale[:, axis, None] * pixel_centres(length, grid.device) + shift[:, axis, None]
         grid[..., axis] = places.view(len(places), *shape)
     moved = F.grid_sample(textures, grid, padding_mode="reflection", align_corners=False)
     gain = random.uniform("texture gain", 3, 1, 1, low=_GAIN[0], high=_GAIN[1])
