@@ -5,6 +5,7 @@ from torch import nn
 from omnial.config.load import load_settings
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.settings import ModelSettings
+from omnial.errors import UserError
 from omnial.models.count import count_parameters, describe
 from omnial.models.system import Output, build_model
 
@@ -24,7 +25,11 @@ def run(settings: ModelSettings, height: int = 64, width: int = 64) -> tuple[nn.
 def test_every_system_gives_full_size_maps(system: str, stem: int) -> None:
     _, output = run(tiny(system, f"model.stem={stem}"))
     assert output.reconstruction.shape == (2, 3, 64, 64)
-    assert output.jnd.shape == (2, 1, 64, 64)
+    if system.startswith("draem"):
+        assert output.jnd is None
+    else:
+        assert output.jnd is not None
+        assert output.jnd.shape == (2, 1, 64, 64)
     assert output.logits.shape == (2, 2, 64, 64)
     assert output.features.ndim == 2
 
@@ -33,8 +38,8 @@ def test_every_system_gives_full_size_maps(system: str, stem: int) -> None:
 def test_gradient_reaches_every_parameter(system: str) -> None:
     # Stem 1 keeps the bottleneck large enough that instance norm has something to normalise.
     model, output = run(tiny(system, "model.stem=1"))
-    loss = (output.reconstruction**2).mean() + (output.jnd**2).mean() + (output.logits**2).mean()
-    loss.backward()
+    maps = (output.reconstruction, output.jnd, output.logits)
+    sum((values**2).mean() for values in maps if values is not None).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert bool(torch.isfinite(parameter.grad).all()), name
@@ -43,9 +48,10 @@ def test_gradient_reaches_every_parameter(system: str) -> None:
             assert float(parameter.grad.abs().max()) > 0.0, name
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(("height", "width"), [(70, 64), (33, 95), (64, 128)])
-def test_odd_and_oblong_sizes_are_padded_and_cropped(height: int, width: int) -> None:
-    _, output = run(tiny(), height, width)
+def test_odd_and_oblong_sizes_are_padded_and_cropped(system: str, height: int, width: int) -> None:
+    _, output = run(tiny(system), height, width)
     assert output.logits.shape == (2, 2, height, width)
     assert output.reconstruction.shape == (2, 3, height, width)
 
@@ -72,8 +78,17 @@ def test_padding_repeats_the_border() -> None:
         torch.testing.assert_close(model(images).logits, model(by_hand).logits[:, :, :60])
 
 
-def test_in_eval_mode_an_image_does_not_depend_on_its_batch() -> None:
-    model = build_model(tiny()).eval()
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_same_seed_gives_the_same_network_and_maps(system: str) -> None:
+    (first, maps), (second, again) = run(tiny(system)), run(tiny(system))
+    assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+    assert torch.equal(maps.logits, again.logits)
+    assert torch.equal(maps.reconstruction, again.reconstruction)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_in_eval_mode_an_image_does_not_depend_on_its_batch(system: str) -> None:
+    model = build_model(tiny(system)).eval()
     images = torch.rand(3, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -81,8 +96,9 @@ def test_in_eval_mode_an_image_does_not_depend_on_its_batch() -> None:
         )
 
 
-def test_bf16_autocast_stays_near_float32() -> None:
-    model = build_model(tiny()).eval()
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_bf16_autocast_stays_near_float32(system: str) -> None:
+    model = build_model(tiny(system)).eval()
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         exact = model(images).reconstruction
@@ -119,6 +135,40 @@ def test_the_paper_network_meets_the_published_counts() -> None:
     parts = describe(load_settings(size="paper").model, 256, 256)["parts"]
     assert parts["reconstruction"] == {"parameters": 62_851_580, "published": 62_852_092}
     assert parts["localization"] == {"parameters": 28_708_322, "published": 28_700_653}
+
+
+def test_draem_has_exactly_the_published_counts() -> None:
+    parts = describe(load_settings(system="draem", size="paper").model, 256, 256)["parts"]
+    assert parts["reconstruction"] == {"parameters": 69_048_579, "published": 69_048_579}
+    assert parts["localization"] == {"parameters": 28_374_146, "published": 28_374_146}
+
+
+def test_jnld_is_draem_with_a_visibility_map() -> None:
+    draem, jnld = (load_settings(system=name, size="paper") for name in ("draem", "jnld"))
+    with_map = draem.model.reconstruction.model_copy(update={"jnd": True})
+    assert draem.model.model_copy(update={"reconstruction": with_map}) == jnld.model
+    counts = [describe(settings.model, 64, 64)["total"] for settings in (draem, jnld)]
+    # One more output channel of the head, one more input channel of the discriminative network.
+    assert counts[1] - counts[0] == (128 * 9 + 1) + 64 * 9
+
+
+def test_draem_starts_from_its_normal_distribution() -> None:
+    model, _ = run(tiny("draem"))
+    weights = torch.cat(
+        [m.weight.detach().flatten() for m in model.modules() if isinstance(m, nn.Conv2d)]
+    )
+    assert abs(float(weights.mean())) < 1e-3
+    assert abs(float(weights.std()) - 0.02) < 1e-3
+    scales = torch.cat(
+        [m.weight.detach() for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    )
+    assert abs(float(scales.mean()) - 1.0) < 5e-3
+    assert abs(float(scales.std()) - 0.02) < 5e-3
+
+
+def test_diffneck_needs_a_visibility_map() -> None:
+    with pytest.raises(UserError, match=r"diffneck.*jnd"):
+        load_settings(overrides=["model.reconstruction.jnd=false"])
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -147,9 +147,9 @@ def test_the_counter_lets_other_operations_pass() -> None:
     assert not counter.sites
 
 
-def settings(*overrides: str) -> Settings:
+def settings(*overrides: str, system: str = "omnial") -> Settings:
     small = ["data.height=64", "data.width=64", "model.stem=4", "training.batch_size=2"]
-    return load_settings(size="tiny", overrides=[*small, *overrides])
+    return load_settings(system=system, size="tiny", overrides=[*small, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -204,10 +204,11 @@ def test_the_loop_waits_only_where_it_logs(
             assert not found, f"the host waits in step {step}"
 
 
+@pytest.mark.parametrize("system", ["omnial", "draem", "jnld-panels"])
 def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(
-    monkeypatch: pytest.MonkeyPatch,
+    system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = TrainingModule(settings()).to("meta")
+    module = TrainingModule(settings(system=system)).to("meta")
     # There is no autocast for tensors without values; outside a trainer nothing is logged.
     monkeypatch.setattr(TrainingModule, "device", torch.device("cpu"))
     for name in ("log", "log_dict"):

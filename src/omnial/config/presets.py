@@ -15,9 +15,62 @@ DEFAULT_SYSTEM: Final = "omnial"
 DEFAULT_SIZE: Final = "lite"
 
 
+def _over(*layers: Overrides) -> Overrides:
+    """Partial settings laid over each other, the later ones on top."""
+    result: dict[str, object] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = result.get(key)
+            if isinstance(below, Mapping) and isinstance(value, Mapping):
+                result[key] = _over(below, value)
+            else:
+                result[key] = value
+    return result
+
+
 def _both_networks(**fields: object) -> Overrides:
     return {"model": {"reconstruction": dict(fields), "localization": dict(fields)}}
 
+
+_DRAEM_NETWORKS = {
+    "initialisation": "normal",
+    "reconstruction": {
+        "norm": "batch",
+        "attention": "none",
+        "dilation": 1,
+        "upsampling": "bilinear",
+        "jnd": False,
+        "restore_colour": False,
+    },
+    "localization": {"norm": "batch", "attention": "none", "dilation": 1, "diffneck": False},
+}
+_DRAEM_SYNTHESIS = {
+    "anomalous_share": 0.5,
+    "panels": False,
+    "perlin_octaves": [0, 5],
+    "perlin_threshold": 0.5,
+    # The texture's weight is 1 - beta, beta uniform in [0, 0.8).
+    "levels": [{"beta": [0.2, 1.0], "blur": 1}],
+    "level_probability": 1.0,
+    "jnd_gain": 0.0,
+    "label_correction": False,
+    "match_colour": False,
+    "texture_change": "photometric",
+    "turned_share": 0.3,
+}
+_DRAEM = {"model": _DRAEM_NETWORKS, "synthesis": _DRAEM_SYNTHESIS}
+_JNLD = _over(
+    {"model": _DRAEM_NETWORKS, "synthesis": {"panels": False}},
+    {"model": {"reconstruction": {"jnd": True}}},
+)
+_SURROGATE = _over(
+    _both_networks(norm="batch", attention="ca", dilation=1),
+    {
+        "synthesis": {"panels": False},
+        "model": {"reconstruction": {"restore_colour": False}, "localization": {"diffneck": False}},
+    },
+)
+_PANELS = {"synthesis": {"panels": True}}
 
 SYSTEMS: Final[Mapping[str, Overrides]] = MappingProxyType(
     {
@@ -29,21 +82,21 @@ SYSTEMS: Final[Mapping[str, Overrides]] = MappingProxyType(
         "omnial-resblock": _both_networks(attention="resblock"),
         "omnial-bottleneck": _both_networks(attention="bottleneck"),
         "omnial-no-diffneck": {"model": {"localization": {"diffneck": False}}},
-        "surrogate": {
-            "synthesis": {"panels": False},
-            "model": {
-                "reconstruction": {"norm": "batch", "attention": "ca", "dilation": 1},
-                "localization": {
-                    "norm": "batch",
-                    "attention": "ca",
-                    "dilation": 1,
-                    "diffneck": False,
-                },
-            },
-        },
+        "draem": _DRAEM,
+        "draem-panels": _over(_DRAEM, _PANELS),
+        "jnld": _JNLD,
+        "jnld-panels": _over(_JNLD, _PANELS),
+        "surrogate": _SURROGATE,
+        "surrogate-panels": _over(_SURROGATE, _PANELS),
+        "surrogate-panels-instance-norm": _over(
+            _SURROGATE,
+            _PANELS,
+            {"model": {"reconstruction": {"norm": "instance", "restore_colour": True}}},
+        ),
     }
 )
-"""`omnial`, its ablations, and the network that the paper's perturbations come from."""
+"""`omnial` and its ablations; the published baselines `draem` and `jnld`; the network that the
+paper's perturbations come from, and the stages from there to `omnial`."""
 
 SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
     {

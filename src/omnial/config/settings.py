@@ -14,6 +14,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Norm = Literal["instance", "batch"]
 Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
+Upsampling = Literal["transposed", "bilinear"]
 
 
 class Section(BaseModel):
@@ -96,9 +97,14 @@ class SynthesisSettings(Section):
     """1 - SSIM above this value counts as a visible change. [O]"""
     match_colour: bool = True
     """Limit the texture's saturation to the image's: a defect on a grey part is grey. [O]"""
+    texture_change: Literal["zoom", "photometric"] = "zoom"
+    """How a texture source is varied: `zoom` crops, flips and recolours it; `photometric` takes
+    three of DRAEM's ten changes."""
     texture_zoom: tuple[PositiveFloat, PositiveFloat] = (0.4, 1.6)
     """Share of the texture source's width that is stretched over the image, drawn on a log scale;
-    a small share makes smooth, almost flat textures. [O]"""
+    a small share makes smooth, almost flat textures; for `zoom` alone. [O]"""
+    turned_share: Probability = 0.0
+    """Share of the samples whose normal image is turned by up to 90 degrees first; DRAEM: 0.3."""
     own_texture_share: Probability = 0.0
     """Share of the samples whose texture is their own image, moved and recoloured. [O]"""
     texture_share: Probability = 0.5
@@ -130,6 +136,11 @@ class ReconstructionSettings(Section):
     """Dilation of each basic block's second convolution; 1 is none. [S]"""
     attention: Attention = "dcsa"
     """Module between the basic blocks [P]; the others are the rows of the paper's Table 6."""
+    upsampling: Upsampling = "transposed"
+    """Into each decoder stage: a transposed 2x2 convolution [S], or as in DRAEM bilinear by two and
+    a convolution unit."""
+    jnd: bool = True
+    """Reconstruct the JND map next to the image, and let the localization see it. [S]"""
     restore_colour: bool = True
     """Give the output the mean and deviation of the input's colours, which instance norm removes:
     six numbers an image, too few to carry a defect. [O]"""
@@ -164,8 +175,17 @@ class ModelSettings(Section):
 
     stem: Literal[1, 2, 4, 8] = 1
     """Pixel-unshuffle factor ahead of both sub-networks; 1 is the paper's network. [O]"""
+    initialisation: Literal["uniform", "normal"] = "uniform"
+    """Weights at the start: `uniform` is PyTorch's own [O]; `normal`, as in DRAEM, draws those of
+    convolutions from N(0, 0.02) and the scales of batch norms from N(1, 0.02)."""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     localization: LocalizationSettings = LocalizationSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.localization.diffneck and not self.reconstruction.jnd:
+            raise ValueError("localization.diffneck compares JND maps: it needs reconstruction.jnd")
+        return self
 
 
 class ObjectiveSettings(Section):

@@ -17,7 +17,7 @@ class Detection(NamedTuple):
         score_maps: (B, H, W) float32, finite, higher is more anomalous.
         scores: (B,) float64, finite, higher is more anomalous.
         reconstruction: (B, 3, H, W) float32; None where the detector does not reconstruct.
-        jnd: (B, H, W) float32, the reconstructed JND target; None likewise.
+        jnd: (B, H, W) float32, the reconstructed JND target; None where there is none.
     """
 
     score_maps: NDArray[np.float32]

@@ -251,7 +251,7 @@ class _Run:
         records = [result.record for result, _ in chosen]
         picked = iter(chosen)
         for samples, detection in self.detections(product, records):
-            if detection.reconstruction is None or detection.jnd is None:
+            if detection.reconstruction is None:
                 return
             for index, sample in enumerate(samples):
                 result, role = next(picked)
@@ -260,7 +260,7 @@ class _Run:
                     role,
                     sample,
                     reconstruction=detection.reconstruction[index],
-                    jnd=detection.jnd[index],
+                    jnd=None if detection.jnd is None else detection.jnd[index],
                     score_map=detection.score_maps[index],
                 )
 

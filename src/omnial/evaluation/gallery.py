@@ -42,7 +42,7 @@ def gallery_item(
     sample: Sample,
     *,
     reconstruction: NDArray[np.float32],
-    jnd: NDArray[np.float32],
+    jnd: NDArray[np.float32] | None,
     score_map: NDArray[np.float32],
 ) -> GalleryItem:
     """Put together what is shown of one image.
@@ -52,7 +52,7 @@ def gallery_item(
         role: Why it is shown.
         sample: The decoded image.
         reconstruction: (3, H, W) float32, clipped to [0, 1] here.
-        jnd: (H, W) float32.
+        jnd: (H, W) float32, or None.
         score_map: (H, W) float32.
 
     Returns:
@@ -65,7 +65,7 @@ def gallery_item(
         threshold=result.threshold,
         image=_picture(as_unit(sample.image)),
         reconstruction=_picture(reconstruction),
-        jnd=jnd.copy(),
+        jnd=None if jnd is None else jnd.copy(),
         score_map=score_map.copy(),
         mask=sample.mask,
     )

@@ -87,7 +87,8 @@ class GalleryItem:
         threshold: The calibrated threshold, NaN where the detector has none.
         image: (H, W, 3) uint8, the network input.
         reconstruction: (H, W, 3) uint8.
-        jnd: (H, W) float32, the reconstructed JND target in 0..1.
+        jnd: (H, W) float32, the reconstructed JND target in 0..1; None where the
+            model has none.
         score_map: (H, W) float32.
         mask: (H, W) bool, the ground truth; None where the image has none.
     """
@@ -98,7 +99,7 @@ class GalleryItem:
     threshold: float
     image: NDArray[np.uint8]
     reconstruction: NDArray[np.uint8]
-    jnd: NDArray[np.float32]
+    jnd: NDArray[np.float32] | None
     score_map: NDArray[np.float32]
     mask: NDArray[np.bool_] | None
 

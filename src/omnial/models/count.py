@@ -1,23 +1,30 @@
 """Parameters and operations of a network, beside the published counts."""
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from omnial.config.load import load_settings
 from omnial.config.settings import ModelSettings
 from omnial.models.attention import make_attention
-from omnial.models.system import OmniAL
+from omnial.models.system import InspectionNetwork
 
 _MODULE_CHANNELS = 512
 # The supplement's Table 6: module alone at C = 512, reconstruction, localization with DiffNeck.
-_PUBLISHED = {
-    "resblock": (527_019, 63_906_674, 30_852_340),
-    "bottleneck": (524_966, 62_852_068, 30_847_397),
-    "ca": (524_288, 62_851_972, 28_700_493),
-    "dcsa": (524_328, 62_852_092, 28_700_653),
-}
+# DRAEM's are those of its published code; it has no module.
+_PUBLISHED: Final[Mapping[str, tuple[int | None, ...]]] = MappingProxyType(
+    {
+        "omnial-resblock": (527_019, 63_906_674, 30_852_340),
+        "omnial-bottleneck": (524_966, 62_852_068, 30_847_397),
+        "omnial-ca": (524_288, 62_851_972, 28_700_493),
+        "omnial": (524_328, 62_852_092, 28_700_653),
+        "draem": (None, 69_048_579, 28_374_146),
+    }
+)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -41,11 +48,9 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
         forward pass of one image (a multiplication and an addition are two).
     """
     kind = settings.reconstruction.attention
-    published: tuple[int | None, ...] = (None, None, None)
-    if _has_published_layers(settings):
-        published = _PUBLISHED.get(kind, published)
+    published = _published(settings)
     with torch.device("meta"):
-        model = OmniAL(settings).eval()
+        model = InspectionNetwork(settings).eval()
         module = make_attention(kind, _MODULE_CHANNELS, settings.reconstruction.norm)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(torch.empty(1, 3, height, width))
@@ -63,14 +68,9 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
     }
 
 
-def _has_published_layers(settings: ModelSettings) -> bool:
-    """Whether only the module differs from the paper's network (its own row may be published)."""
-    kind = settings.reconstruction.attention
-    paper = ModelSettings()
-    same = paper.model_copy(
-        update={
-            "reconstruction": paper.reconstruction.model_copy(update={"attention": kind}),
-            "localization": paper.localization.model_copy(update={"attention": kind}),
-        }
-    )
-    return settings == same
+def _published(settings: ModelSettings) -> tuple[int | None, ...]:
+    """The published counts, where the network is that of a published system."""
+    for system, counts in _PUBLISHED.items():
+        if settings == load_settings(system=system, size="paper").model:
+            return counts
+    return None, None, None

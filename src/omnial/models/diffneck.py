@@ -55,12 +55,18 @@ class DiffNeck(nn.Module):
 
 
 class PlainNeck(nn.Module):
-    """The ablation without DiffNeck: the three sources side by side."""
+    """The ablation without DiffNeck: the sources side by side.
 
-    def __init__(self, pixels: int) -> None:
+    Args:
+        pixels: Pixels packed into a place, s^2 for a stem of s.
+        jnd: Whether there is a JND map.
+    """
+
+    def __init__(self, pixels: int, jnd: bool) -> None:
         super().__init__()
-        self.outputs = 7 * pixels
+        self.outputs = (7 if jnd else 6) * pixels
 
-    def forward(self, images: Tensor, restored: Tensor, jnd: Tensor) -> Tensor:
-        """Concatenate: (B, 7 s^2, H, W)."""
-        return torch.cat((images, restored, jnd), 1)
+    def forward(self, images: Tensor, restored: Tensor, jnd: Tensor | None) -> Tensor:
+        """Concatenate: (B, 7 s^2, H, W), without a JND map (B, 6 s^2, H, W)."""
+        sources = (images, restored) if jnd is None else (images, restored, jnd)
+        return torch.cat(sources, 1)

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from omnial.config.settings import ReconstructionSettings
 from omnial.models.attention import make_attention
-from omnial.models.blocks import BasicBlock
+from omnial.models.blocks import BasicBlock, UpUnit
 
 _FEATURE_GRID = 2
 _FLAT = 1e-6
 
 
 class ReconstructionNetwork(nn.Module):
-    """Encoder of L scales, decoder of L - 1 stages, one head for image and JND.
+    """Encoder of L scales, decoder of L - 1 stages, one head for the image and, if asked for, JND.
 
     Args:
-        settings: Widths, norm, dilation and attention.
+        settings: Widths, norm, dilation, attention, upsampling, and whether JND is wanted.
         pixels: Pixels packed into a place, s^2 for a stem of s.
     """
 
@@ -30,6 +30,7 @@ class ReconstructionNetwork(nn.Module):
         widths, norm = settings.widths, settings.norm
         scales = len(widths)
         self.pixels = pixels
+        self.jnd = settings.jnd
         self.restore_colour = settings.restore_colour
         # Three modules: after the second and third encoder block and after the decoder stage
         # that returns to the second block's width.
@@ -47,24 +48,28 @@ class ReconstructionNetwork(nn.Module):
         self.decoder = nn.ModuleList()
         for stage in range(1, scales):
             width = widths[max(scales - 2 - stage, 0)]
-            self.up.append(nn.ConvTranspose2d(inputs, inputs, 2, stride=2))
+            self.up.append(
+                nn.ConvTranspose2d(inputs, inputs, 2, stride=2)
+                if settings.upsampling == "transposed"
+                else UpUnit(inputs, inputs, norm)
+            )
             block = BasicBlock(inputs, inputs, width, norm, settings.dilation)
             if stage == decoder_module:
                 block.append(make_attention(settings.attention, width, norm))
             self.decoder.append(block)
             inputs = width
-        self.head = nn.Conv2d(inputs, 4 * pixels, 3, padding=1)
+        self.head = nn.Conv2d(inputs, (4 if settings.jnd else 3) * pixels, 3, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Reconstruct.
 
         Args:
             images: (B, 3 s^2, H, W) packed images in [0, 1], H and W multiples of 2^(L - 1).
 
         Returns:
-            The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W), both packed, and
-            the bottleneck's features averaged over a 2x2 grid (B, 4 C), by which products are
-            recognised.
+            The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W) or None, both
+            packed, and the bottleneck's features averaged over a 2x2 grid (B, 4 C), by which
+            products are recognised.
         """
         features = images
         for index, block in enumerate(self.encoder):
@@ -72,7 +77,9 @@ class ReconstructionNetwork(nn.Module):
         pooled = F.adaptive_avg_pool2d(features, _FEATURE_GRID).flatten(1)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
-        image, jnd = self.head(features).split((3 * self.pixels, self.pixels), 1)
+        maps = self.head(features)
+        image = maps[:, : 3 * self.pixels]
+        jnd = maps[:, 3 * self.pixels :] if self.jnd else None
         if self.restore_colour:
             image = _with_colours_of(images, image)
         return image, jnd, pooled

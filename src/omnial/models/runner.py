@@ -20,8 +20,8 @@ class Inspection(NamedTuple):
     """(B,) in [0, 1]."""
     reconstruction: NDArray[np.float32]
     """(B, 3, H, W) clipped to [0, 1]."""
-    jnd: NDArray[np.float32]
-    """(B, H, W), the reconstructed JND target."""
+    jnd: NDArray[np.float32] | None
+    """(B, H, W), the reconstructed JND target; None where the network has none."""
     features: NDArray[np.float32]
     """(B, F)."""
 
@@ -61,7 +61,7 @@ def inspect_images(network: nn.Module, images: Tensor, valid: Tensor | None = No
             score_maps=_host(maps),
             scores=_host(image_score(maps, valid)).astype(np.float64),
             reconstruction=_host(output.reconstruction.clamp(0.0, 1.0)),
-            jnd=_host(output.jnd[:, 0]),
+            jnd=None if output.jnd is None else _host(output.jnd[:, 0]),
             features=_host(output.features),
         )
 

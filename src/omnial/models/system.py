@@ -11,34 +11,40 @@ from omnial.models.localization import LocalizationNetwork
 from omnial.models.packing import pack, unpack
 from omnial.models.reconstruction import ReconstructionNetwork
 
+_SPREAD = 0.02
+
 
 class Output(NamedTuple):
     """What the network makes of a batch."""
 
     reconstruction: Tensor
     """(B, 3, H, W), the normal image; not clipped."""
-    jnd: Tensor
-    """(B, 1, H, W), the JND target clamp(JND / 32, 0, 1) of the normal image."""
+    jnd: Tensor | None
+    """(B, 1, H, W), the JND target clamp(JND / 32, 0, 1) of the normal image; None where the
+    network does not reconstruct it."""
     logits: Tensor
     """(B, 2, H, W): normal, anomalous."""
     features: Tensor
     """(B, F), pooled features of the reconstruction's bottleneck."""
 
 
-class OmniAL(nn.Module):
-    """The unified model; the ablations are other settings of the same class."""
+class InspectionNetwork(nn.Module):
+    """Reconstruction, neck, localization: OmniAL, and by other settings DRAEM, JNLD, ablations."""
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.stem = settings.stem
         pixels = settings.stem**2
+        jnd = settings.reconstruction.jnd
         self.reconstruction = ReconstructionNetwork(settings.reconstruction, pixels)
         self.neck = (
             DiffNeck(settings.localization, pixels)
             if settings.localization.diffneck
-            else PlainNeck(pixels)
+            else PlainNeck(pixels, jnd)
         )
         self.localization = LocalizationNetwork(settings.localization, self.neck.outputs, pixels)
+        if settings.initialisation == "normal":
+            self.apply(_draw_normal)
         scales = max(len(settings.reconstruction.widths), len(settings.localization.widths))
         self.multiple = settings.stem * 2 ** (scales - 1)
 
@@ -63,7 +69,7 @@ class OmniAL(nn.Module):
         logits = self.localization(self.neck(packed, restored, jnd))
         return Output(
             unpack(restored, self.stem)[..., :height, :width],
-            unpack(jnd, self.stem)[..., :height, :width],
+            None if jnd is None else unpack(jnd, self.stem)[..., :height, :width],
             unpack(logits, self.stem)[..., :height, :width],
             features,
         )
@@ -71,4 +77,13 @@ class OmniAL(nn.Module):
 
 def build_model(settings: ModelSettings) -> nn.Module:
     """The network of the given settings, freshly initialised from PyTorch's global generator."""
-    return OmniAL(settings)
+    return InspectionNetwork(settings)
+
+
+def _draw_normal(module: nn.Module) -> None:
+    """DRAEM's start; biases of convolutions keep PyTorch's."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, _SPREAD)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, _SPREAD)
+        nn.init.zeros_(module.bias)

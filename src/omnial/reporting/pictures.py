@@ -77,10 +77,14 @@ def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
             if borders
             else "Input without any true defect"
         )
+    visible, visible_words = None, "This system does not rebuild a visibility map"
+    if item.jnd is not None:
+        visible = _resized(_grey(item.jnd), height, width)
+        visible_words = "Visibility map as grey levels"
     contents = (
         (image, "The input image"),
         (_resized(item.reconstruction, height, width), "The image as rebuilt by the model"),
-        (_resized(_grey(item.jnd), height, width), "Visibility map as grey levels"),
+        (visible, visible_words),
         (heat(scores), f"Score map as colours; highest score {peak:.3f}"),
         (overlay(image, scores, marked), f"Input with {len(marked)} outlined findings"),
         (truth, truth_words),

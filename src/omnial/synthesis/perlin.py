@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omnial.synthesis.grids import turned_grid
 from omnial.synthesis.random import SampleRandom
 
 
@@ -86,25 +87,5 @@ def perlin_shapes(
         size,
     )
     turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).reshape(number)
-    turned = F.grid_sample(noise.unsqueeze(1), _turned_grid(turn, size), align_corners=False)
+    turned = F.grid_sample(noise.unsqueeze(1), turned_grid(turn, size), align_corners=False)
     return (turned > threshold).float().reshape(samples, count, *size)
-
-
-def pixel_centres(length: int, device: torch.device) -> Tensor:
-    """Where `grid_sample` places the pixels along an axis: (length,) inside -1..1."""
-    return (torch.arange(length, device=device) + 0.5) * (2.0 / length) - 1.0
-
-
-def _turned_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sampling places of images turned about their centre: (N,) radians to (N, H, W, 2).
-
-    PyTorch's `affine_grid` is a matrix product over three columns, three times as slow.
-    """
-    height, width = size
-    cosine, sine = turn.cos()[:, None], turn.sin()[:, None]
-    y, x = pixel_centres(height, turn.device), pixel_centres(width, turn.device)
-    aspect = width / height
-    grid = torch.empty(len(turn), height, width, 2, device=turn.device)
-    torch.sub((cosine * x)[:, None], (sine / aspect * y)[:, :, None], out=grid[..., 0])
-    torch.add((sine * aspect * x)[:, None], (cosine * y)[:, :, None], out=grid[..., 1])
-    return grid

@@ -1,5 +1,9 @@
-"""OmniAL's training samples: from defect-free images to anomalous ones and their masks."""
+"""Training samples: from defect-free images to anomalous ones and their masks.
 
+OmniAL's recipe, of which DRAEM's and JNLD's are other settings.
+"""
+
+import math
 from typing import NamedTuple
 
 import torch
@@ -7,10 +11,12 @@ from torch import Tensor
 
 from omnial.config.settings import SynthesisSettings
 from omnial.synthesis.filters import box_blur
+from omnial.synthesis.grids import turned
 from omnial.synthesis.jnd import jnd_levels, jnd_target
 from omnial.synthesis.labels import visible_change
 from omnial.synthesis.panels import draw_panels
 from omnial.synthesis.perlin import perlin_shapes
+from omnial.synthesis.photometric import photometric_changes
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.textures import augment_textures, match_colour
 
@@ -56,10 +62,15 @@ def synthesize(
     """
     size = (images.shape[-2], images.shape[-1])
     levels = settings.levels
+    if settings.turned_share > 0.0:
+        images, region = _some_turned(images, region, random, settings.turned_share)
     if settings.own_texture_share > 0.0:
         own = random.uniform("own texture") < settings.own_texture_share
         textures = torch.where(own[:, None, None, None], images, textures)
-    textures = augment_textures(textures, random, settings.texture_zoom)
+    if settings.texture_change == "photometric":
+        textures = photometric_changes(textures, random)
+    else:
+        textures = augment_textures(textures, random, settings.texture_zoom)
     if settings.match_colour:
         textures = match_colour(textures, images)
     jnd = jnd_levels(images)
@@ -92,3 +103,16 @@ def synthesize(
     if settings.label_correction:
         union &= visible_change(images, anomalous, jnd, settings.ssim_difference)
     return SynthesizedBatch(images, anomalous, union.float(), jnd_target(jnd), panel, drawn)
+
+
+def _some_turned(
+    images: Tensor, region: Tensor | None, random: SampleRandom, share: float
+) -> tuple[Tensor, Tensor | None]:
+    """Turn some of the normal images, and their regions of interest, by up to 90 degrees."""
+    chosen = random.uniform("image turned") < share
+    turn = random.uniform("image turn", low=-math.pi / 2, high=math.pi / 2)
+    chosen = chosen[:, None, None, None]
+    images = torch.where(chosen, turned(images, turn), images)
+    if region is not None:
+        region = torch.where(chosen, turned(region.float(), turn) >= 0.5, region.bool())
+    return images, region

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omnial.synthesis.grids import pixel_centres
 from omnial.synthesis.jnd import luma
-from omnial.synthesis.perlin import pixel_centres
 from omnial.synthesis.random import SampleRandom
 
 _STRETCH = (0.8, 1.25)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -68,13 +69,15 @@ def losses(output: Output, batch: SynthesizedBatch, settings: ObjectiveSettings)
         settings: Stride of the SSIM and focusing exponent; the weights are not applied.
 
     Returns:
-        Five (B,) float32 tensors.
+        Five (B,) float32 tensors; the terms of a JND map that the network does not have are 0.
     """
     stride = settings.ssim_stride
+    none = torch.zeros_like(batch.mask[:, 0, 0, 0])
+    jnd = output.jnd
     return Losses(
         squared_error(output.reconstruction, batch.normal),
         ssim_loss(output.reconstruction, batch.normal, stride),
-        squared_error(output.jnd, batch.jnd),
-        ssim_loss(output.jnd, batch.jnd, stride),
+        none if jnd is None else squared_error(jnd, batch.jnd),
+        none if jnd is None else ssim_loss(jnd, batch.jnd, stride),
         focal_loss(output.logits, batch.mask, settings.focal_gamma),
     )
