@@ -18,9 +18,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import machine
 from benchmarks.common import Entries, write_json
 from benchmarks.table import rich_table, write_document
+from omnial import machine
 
 QUICK: Mapping[str, Sequence[str]] = {
     "training_step": ("--quick",),

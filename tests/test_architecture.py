@@ -12,8 +12,18 @@ import omnial
 SOURCE = Path(omnial.__file__).parent
 # Each may import those to its right.
 ORDER = (
-    *("cli", "demo", "reporting", "inference", "evaluation", "training", "models"),
-    *("calibration", "synthesis", "metrics", "data", "config", "files", "memory", "errors"),
+    *("cli", "demo", "studies", "reporting", "inference", "evaluation", "training", "models"),
+    *(
+        "calibration",
+        "synthesis",
+        "metrics",
+        "data",
+        "config",
+        "files",
+        "memory",
+        "machine",
+        "errors",
+    ),
 )
 
 

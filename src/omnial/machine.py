@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 _ISA = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "asimd", "bf16")
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def describe() -> dict[str, Any]:
@@ -45,7 +45,12 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def _commit() -> str:
-    """The short commit, with a plus where the sources differ from it."""
+    """The short commit, with a plus where the sources differ from it.
+
+    An installed package may lie inside some other checkout, so a checkout of its own is asked for.
+    """
+    if not (_ROOT / ".git").exists():
+        return "unknown"
     try:
         commit = _git("rev-parse", "--short", "HEAD")
         return commit + ("+" if _git("status", "--porcelain", "src", "benchmarks") else "")

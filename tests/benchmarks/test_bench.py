@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import machine
 from benchmarks.common import entries, growth_exponent, in_own_process, ratio, side_by_side
 from benchmarks.pixel_metrics import measure_ours, naive_aupro, synthetic_map
 from benchmarks.run import QUICK, measure
 from benchmarks.table import BEGIN, END, between_markers, markdown, write_document
+from omnial import machine
 
 ENTRIES = entries("python -m benchmarks.synthesis", {"synthesis_vs_reference": (12.3456, "ratio")})
 

@@ -24,6 +24,15 @@ _FREE = {
 }
 
 
+def what_is_computed(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values, without those that say only where and how safely."""
+    dumped = settings.model_dump(mode="json")
+    for section, keys in _FREE.items():
+        for key in keys:
+            dumped[section].pop(key)
+    return dumped
+
+
 def folder_of_checkpoints(out: Path) -> Path:
     """Training state of the model folder `out`."""
     return out / "checkpoints"
@@ -51,10 +60,7 @@ class RunIdentity:
         precision: Precision,
     ) -> "RunIdentity":
         """The identity of a run about to start."""
-        dumped = settings.model_dump(mode="json")
-        for section, keys in _FREE.items():
-            for key in keys:
-                dumped[section].pop(key)
+        dumped = what_is_computed(settings)
         digest = hashlib.sha256()
         for record in records:
             line = (record.class_name, record.path.name, str(record.path.stat().st_size))

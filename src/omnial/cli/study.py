@@ -1,0 +1,128 @@
+"""`omnial study`: one of the paper's tables, row by row, resumable."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_json, say, working
+from omnial.config.presets import DEFAULT_SIZE
+from omnial.errors import UserError
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial study stages --data mvtec --images 20000 --out docs/results/stages\n\n"
+    "OMNIAL_DATA=/data omnial study systems --data mvtec --size base --out results/systems"
+)
+_DEFAULT_IMAGES = 20_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(study)
+
+
+@guarded
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="stages, modules, balance, systems, paradigms or colour.",
+        ),
+    ],
+    data: options.Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Folder for the table and a small file for each run, to be kept.",
+        ),
+    ],
+    size: Annotated[str, options.size_option(DEFAULT_SIZE)] = DEFAULT_SIZE,
+    images: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=options.SETTINGS_PANEL,
+            help="Images that each run trains on, the same for all.",
+        ),
+    ] = _DEFAULT_IMAGES,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=options.SETTINGS_PANEL,
+            help="Runs of each row, with seeds from 0. Default: the study's own number.",
+        ),
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row", metavar="NAME", help="Compute this row alone now, of all. Repeatable."
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", metavar="NAME", help="A class that the table is about. Repeatable."
+        ),
+    ] = None,
+    set_: options.Set = None,
+    work: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Folder for the models, which need not last.",
+        ),
+    ] = Path("runs/studies"),
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery/--no-gallery",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Train each row on the demo data too, and draw what it makes of ten images.",
+        ),
+    ] = True,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Train and evaluate the rows of a table of the paper, each at an equal budget.
+
+    Runs that stand in the output folder already are kept, and a run that was cut short goes on, so
+    that the same command may be given again and again. Data folders are looked for here, and then
+    below $OMNIAL_DATA.
+    """
+    from omnial.studies.plan import STUDIES
+
+    if name not in STUDIES:
+        raise UserError(f"study: {name!r} is unknown; allowed are {', '.join(STUDIES)}")
+    chosen = STUDIES[name]
+    options.check_out(out)
+    options.check_out(work)
+    with working():
+        from omnial.studies.run import StudyOptions, run_study
+
+        wanted = StudyOptions(
+            size=size,
+            images=images,
+            seeds=chosen.seeds if seeds is None else seeds,
+            overrides=tuple(set_ or ()),
+            classes=tuple(classes or ()),
+            rows=tuple(rows or ()),
+            gallery=gallery,
+        )
+        summary = run_study(chosen, data, out, work, wanted, tell=say)
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        print(summary.page.read_text("utf-8"))
+        print(f"page: {summary.page}")
+    for run in summary.missing:
+        say(f"not finished: {run}")
+    return ExitCode.SOME_BAD if summary.missing else ExitCode.DONE

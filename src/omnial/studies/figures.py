@@ -1,0 +1,84 @@
+"""A study's chart as PNG: bars with the spread over seeds, or lines over a setting."""
+
+import io
+import statistics
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from omnial.studies.plan import COMPARED, Study
+from omnial.studies.table import Figures
+
+_WORDS: Final = ("image AUROC", "pixel AUROC", "pixel AP")
+_COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d")
+_DPI: Final = 110
+
+
+def chart(study: Study, rows: Sequence[Figures]) -> bytes | None:
+    """Draw the three metrics of the finished rows.
+
+    Returns:
+        A PNG; None where no row is finished.
+    """
+    finished = [row for row in rows if row.runs]
+    if not finished:
+        return None
+    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    if study.chart == "line":
+        places = np.array([float(row.row.label) for row in finished])
+        # 0 has a place on a logarithmic axis only beside it, so the axis is even.
+        for metric, word, colour in zip(COMPARED, _WORDS, _COLOURS, strict=True):
+            means, low, high = _spread(finished, metric)
+            axes.errorbar(
+                np.arange(len(places)),
+                means,
+                yerr=(means - low, high - means),
+                marker="o",
+                color=colour,
+                label=word,
+                capsize=3,
+            )
+        axes.set_xticks(np.arange(len(places)), [row.row.label for row in finished])
+        axes.set_xlabel(study.axis)
+    else:
+        width = 0.8 / len(COMPARED)
+        for index, (metric, word, colour) in enumerate(
+            zip(COMPARED, _WORDS, _COLOURS, strict=True)
+        ):
+            means, low, high = _spread(finished, metric)
+            where = np.arange(len(finished)) + (index - 1) * width
+            axes.bar(
+                where,
+                means,
+                width,
+                yerr=(means - low, high - means),
+                color=colour,
+                label=word,
+                capsize=3,
+            )
+        axes.set_xticks(
+            np.arange(len(finished)), [row.row.label.replace(" ", "\n", 1) for row in finished]
+        )
+    axes.set_ylabel("percent, mean over classes")
+    axes.set_ylim(0.0, 100.0)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(ncols=3, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.1))
+    buffer = io.BytesIO()
+    # Without the library's version in it, the same figures give the same file.
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _spread(rows: Sequence[Figures], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, lowest and highest of a metric over the seeds, NaN where a row has none."""
+    values = [row.values(metric) or [float("nan")] for row in rows]
+    return (
+        np.array([statistics.fmean(run) for run in values]),
+        np.array([min(run) for run in values]),
+        np.array([max(run) for run in values]),
+    )

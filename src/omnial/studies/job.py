@@ -1,0 +1,218 @@
+"""One run of a row: train, evaluate, keep one small file of figures under a key."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from omnial import __version__, machine
+from omnial.config.load import load_settings
+from omnial.config.settings import Settings
+from omnial.data.layouts import discover
+from omnial.errors import RunError, UserError
+from omnial.evaluation.evaluate import evaluate_model
+from omnial.evaluation.result import mean_figures
+from omnial.files import replacing
+from omnial.models.count import describe
+from omnial.models.folder import load_model
+from omnial.studies.plan import COMMON, Row
+from omnial.studies.roots import digest_of, name_of
+from omnial.training.fit import train
+from omnial.training.run import folder_of_checkpoints, what_is_computed
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training to do and evaluate.
+
+    Attributes:
+        row: The row it belongs to.
+        settings: The run, its seed and budget among them.
+        roots: Data folders: the study's, or one class's for a separate model.
+        only: The class of a separate model; None for a unified one.
+        key: Digest of settings and data: equal keys are equal runs.
+        data: What was trained and evaluated on, as the result tells it.
+    """
+
+    row: Row
+    settings: Settings
+    roots: tuple[Path, ...]
+    only: str | None
+    key: str
+    data: Mapping[str, Any]
+
+    @property
+    def file_name(self) -> str:
+        """Name of the result file."""
+        parts = [self.row.name, f"seed{self.settings.training.seed}", self.key[:10]]
+        if self.only is not None:
+            parts.insert(1, hashlib.sha256(self.only.encode()).hexdigest()[:6])
+        return "-".join(parts) + ".json"
+
+
+def plan_jobs(
+    row: Row,
+    *,
+    roots: Sequence[Path],
+    classes: Sequence[str],
+    size: str,
+    images: int,
+    seed: int,
+    overrides: Sequence[str],
+    digests: dict[tuple[Path, ...], str],
+) -> list[Job]:
+    """The trainings of a row with one seed.
+
+    Args:
+        row: The row.
+        roots: The study's data folders.
+        classes: The classes that a separate row trains on.
+        size: Name of the size.
+        images: Images of the unified model; each separate model gets an equal part of them.
+        seed: Seed of every draw.
+        overrides: Settings of all rows, over the rows' own.
+        digests: Digests of data known already; new ones are added.
+
+    Raises:
+        UserError: Impossible settings or unusable data.
+    """
+    catalogue = discover(roots, need="test")
+    known = {product.name: product for product in catalogue.classes}
+    parts: list[tuple[tuple[Path, ...], str | None]] = [(tuple(roots), None)]
+    budget = images
+    if row.separate:
+        parts = [((known[name].root,), name) for name in classes]
+        budget = max(1, images // len(known))
+    jobs = []
+    for places, only in parts:
+        settings = load_settings(
+            system=row.system,
+            size=size,
+            overrides=[
+                *COMMON,
+                *row.overrides,
+                *overrides,
+                f"training.seed={seed}",
+                f"training.images={budget}",
+            ],
+        )
+        if places not in digests:
+            digests[places] = digest_of(discover(places, need="test"))
+        data = {
+            "roots": [name_of(root) for root in roots],
+            "classes": sorted(known) if only is None else [only],
+            "digest": digests[places],
+        }
+        identity = [SCHEMA, what_is_computed(settings), digests[places]]
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        jobs.append(Job(row, settings, places, only, key, data))
+    return jobs
+
+
+def find_result(job: Job, out: Path) -> dict[str, Any] | None:
+    """The result of a job, from the study's folder or a sibling's that ran the same.
+
+    A sibling's is copied, so that the folder is complete by itself.
+
+    Raises:
+        UserError: A file of this name holds something else.
+        RunError: The copy cannot be written.
+    """
+    own = out / job.file_name
+    if own.is_file():
+        return _read(own, job)
+    for path in sorted(out.parent.glob(f"*/*-{job.key[:10]}.json")):
+        result = _read(path, job)
+        result["row"] = job.row.name
+        _write(own, result)
+        return result
+    return None
+
+
+def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
+    """Train and evaluate, going on with an earlier start, and keep the result.
+
+    The model stays in `work/KEY`, without the state of its training.
+
+    Returns:
+        What the result file holds.
+
+    Raises:
+        UserError: Unusable data.
+        RunError: A result cannot be written.
+    """
+    folder = work / job.key[:16]
+    summary = train(job.settings, job.roots, folder, resume=True, progress=progress)
+    model = load_model(folder)
+    evaluated = evaluate_model(model, discover(job.roots, need="test"), gallery_per_class=0)
+    classes = {result.name: dict(result.figures) for result in evaluated.classes}
+    network = describe(job.settings.model, job.settings.data.height, job.settings.data.width)
+    result = {
+        "schema": SCHEMA,
+        "key": job.key,
+        "row": job.row.name,
+        "system": job.settings.system,
+        "size": job.settings.size,
+        "seed": job.settings.training.seed,
+        "images": summary.images,
+        "steps": summary.steps,
+        "separate": job.only,
+        "data": dict(job.data),
+        "figures": {"mean": dict(evaluated.mean), "classes": classes},
+        "validation": dict(summary.validation),
+        "parameters": {name: part["parameters"] for name, part in network["parts"].items()},
+        "precision": summary.precision,
+        "training_seconds": summary.seconds,
+        "version": __version__,
+        "machine": {
+            name: value for name, value in machine.describe().items() if name != "load_before"
+        },
+        "settings": what_is_computed(job.settings),
+    }
+    _write(out / job.file_name, result)
+    shutil.rmtree(folder_of_checkpoints(folder), ignore_errors=True)
+    return result
+
+
+def merge_classes(results: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """The figures of some classes from the results of one row and seed, and their mean.
+
+    Args:
+        results: One for a unified row, one for each class of a separate row.
+        classes: The classes that count.
+
+    Returns:
+        `mean` and `classes` as in a result's `figures`.
+    """
+    found: dict[str, Any] = {}
+    for result in results:
+        found |= result["figures"]["classes"]
+    chosen = {name: found[name] for name in classes}
+    mean, _ = mean_figures(list(chosen.values()))
+    return {"mean": mean, "classes": chosen}
+
+
+def _read(path: Path, job: Job) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if result["key"] == job.key and result["schema"] == SCHEMA:
+            return dict(result)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not the result of a study ({error}); move it away, and it is run again"
+        ) from error
+    raise UserError(f"{path}: the result of another run; move it away, and it is run again")
+
+
+def _write(path: Path, result: Mapping[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,186 @@
+"""What a study is, and the studies there are.
+
+A study trains its rows at an equal budget and lays their figures beside the published ones. The
+published figures are those of the paper and its supplement, on MVTec AD with the full network and
+budget; they are shown for their order, since no other column of the table can be compared to them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+Published = Mapping[str, float]
+"""Published figures in percent, by the keys of metrics.json."""
+
+COMPARED: Final = ("image_auroc", "pixel_auroc", "pixel_ap")
+"""The paper's three figures."""
+
+COMMON: Final = ("synthesis.match_colour=true",)
+"""What our own studies change for every row alike. Recipes of published rows do not."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        name: Names its files: letters, digits and `-`.
+        label: What the table calls it.
+        system: A system by name.
+        overrides: Settings as `key=value`, over the system's.
+        published: Published figures, where there are any.
+        separate: Train a model for each class instead of one for all.
+    """
+
+    name: str
+    label: str
+    system: str
+    overrides: tuple[str, ...] = ()
+    published: Published = field(default_factory=dict)
+    separate: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table.
+
+    Attributes:
+        name: The name that the command takes.
+        title: Heading of the page.
+        question: What the table answers, in a sentence.
+        rows: The rows, in the order in which the paper ranks them where it does.
+        seeds: Runs of each row unless more or fewer are asked for.
+        chart: `bars`, or `line` for rows that differ in one number, `axis`.
+        axis: For a line: the setting along it.
+        classes: How many classes the table is about, the first ones; None is all.
+    """
+
+    name: str
+    title: str
+    question: str
+    rows: tuple[Row, ...]
+    seeds: int
+    chart: str = "bars"
+    axis: str = ""
+    classes: int | None = None
+
+
+def _figures(image_auroc: float, pixel_auroc: float, pixel_ap: float) -> Published:
+    return dict(zip(COMPARED, (image_auroc, pixel_auroc, pixel_ap), strict=True))
+
+
+_OMNIAL: Final = _figures(97.2, 98.3, 73.4)
+
+_STAGES = Study(
+    "stages",
+    "From the baseline to OmniAL",
+    "What does each part of OmniAL add?",
+    (
+        Row(
+            "no-panels",
+            "all but panels",
+            "omnial-no-panels",
+            published=_figures(86.6, 93.7, 54.4),
+        ),
+        Row("baseline", "baseline", "surrogate", published=_figures(86.7, 86.4, 44.2)),
+        Row("panels", "+ panels", "surrogate-panels", published=_figures(94.1, 95.9, 68.3)),
+        Row(
+            "instance-norm",
+            "+ instance norm",
+            "surrogate-panels-instance-norm",
+            published=_figures(95.8, 97.0, 69.1),
+        ),
+        Row("omnial", "+ DCSA and DiffNeck (OmniAL)", "omnial", published=_OMNIAL),
+    ),
+    seeds=2,
+)
+_MODULES = Study(
+    "modules",
+    "The module between the basic blocks",
+    "Which module serves best in reconstruction and DiffNeck (the supplement's Table 6)?",
+    (
+        Row("resblock", "residual block", "omnial-resblock", published=_figures(93.3, 94.2, 60.0)),
+        Row("bottleneck", "bottleneck", "omnial-bottleneck", published=_figures(95.7, 96.1, 62.5)),
+        Row("ca", "CA", "omnial-ca", published=_figures(96.8, 98.2, 72.7)),
+        Row("dcsa", "DCSA", "omnial", published=_OMNIAL),
+    ),
+    seeds=1,
+)
+_BALANCE = Study(
+    "balance",
+    "DiffNeck's balance factor",
+    "How much should the separate paths weigh against the unified one (the paper's Fig. 8, whose "
+    "best factor is 0.1)?",
+    tuple(
+        Row(
+            f"balance-{factor:g}".replace(".", "_"),
+            f"{factor:g}",
+            "omnial",
+            (f"model.localization.balance={factor}",),
+            _OMNIAL if factor == 0.1 else {},
+        )
+        for factor in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+    ),
+    seeds=1,
+    chart="line",
+    axis="balance factor",
+)
+_SYSTEMS = Study(
+    "systems",
+    "DRAEM, JNLD and OmniAL",
+    "How do the systems compare at an equal budget, with and without panels?",
+    (
+        Row("draem", "DRAEM", "draem", published=_figures(88.7, 87.1, 49.4)),
+        Row("jnld", "JNLD", "jnld", published=_figures(91.3, 88.6, 46.6)),
+        Row(
+            "draem-panels",
+            "DRAEM + panels",
+            "draem-panels",
+            published=_figures(92.5, 94.5, 57.4),
+        ),
+        Row("jnld-panels", "JNLD + panels", "jnld-panels", published=_figures(92.9, 95.6, 63.1)),
+        Row("omnial", "OmniAL", "omnial", published=_OMNIAL),
+    ),
+    seeds=2,
+)
+_PARADIGMS = Study(
+    "paradigms",
+    "One model for all classes, or a model for each",
+    "What does a unified model give up against separate ones? The separate models share the "
+    "images of the unified one: each gets an equal part.",
+    (
+        Row("omnial-unified", "OmniAL, unified", "omnial", published=_OMNIAL),
+        Row("omnial-separate", "OmniAL, separate", "omnial", separate=True),
+        Row(
+            "baseline-unified",
+            "baseline, unified",
+            "surrogate",
+            published=_figures(86.7, 86.4, 44.2),
+        ),
+        Row(
+            "baseline-separate",
+            "baseline, separate",
+            "surrogate",
+            published=_figures(98.8, 98.4, 75.0),
+            separate=True,
+        ),
+    ),
+    seeds=1,
+    classes=3,
+)
+_COLOUR = Study(
+    "colour",
+    "Textures limited to the image's saturation",
+    "What does `synthesis.match_colour` do? Every other study has it on for every row.",
+    (
+        Row("free", "match_colour off", "omnial", ("synthesis.match_colour=false",)),
+        Row("matched", "match_colour on", "omnial"),
+    ),
+    seeds=2,
+)
+
+STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
+    {study.name: study for study in (_STAGES, _MODULES, _BALANCE, _SYSTEMS, _PARADIGMS, _COLOUR)}
+)
+"""The studies by name."""

@@ -1,0 +1,65 @@
+"""Data folders of a study: where they are on this machine, and what they are called anywhere."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from omnial.data.records import Catalogue
+from omnial.errors import UserError
+
+DATA_VARIABLE: Final = "OMNIAL_DATA"
+"""Environment variable: the folder that data roots are named relative to."""
+
+
+def find_roots(given: Sequence[Path]) -> list[Path]:
+    """Find each root here, or else below `$OMNIAL_DATA`.
+
+    Raises:
+        UserError: A root is in neither place.
+    """
+    base = os.environ.get(DATA_VARIABLE)
+    found = []
+    for root in given:
+        places = [root] if base is None or root.is_absolute() else [root, Path(base) / root]
+        place = next((place for place in places if place.is_dir()), None)
+        if place is None:
+            hint = f" (${DATA_VARIABLE} is {base})" if base else f"; or set ${DATA_VARIABLE}"
+            raise UserError(f"--data {root}: no such folder{hint}")
+        found.append(place)
+    return found
+
+
+def name_of(root: Path) -> str:
+    """What a root is called in results: relative to `$OMNIAL_DATA`, else its own name."""
+    resolved, base = root.resolve(), os.environ.get(DATA_VARIABLE)
+    if base is not None and resolved.is_relative_to(Path(base).resolve()):
+        return resolved.relative_to(Path(base).resolve()).as_posix()
+    return resolved.name
+
+
+def digest_of(catalogue: Catalogue) -> str:
+    """Digest the content of all training images, test images and masks, and their classes.
+
+    Where the files lie plays no part in it.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    total = hashlib.sha256()
+    for product in catalogue.classes:
+        for record in (*product.train, *product.test):
+            facts = [product.name, record.kind, record.path.name]
+            for path in (record.path, record.mask, product.roi):
+                facts.append("" if path is None else _digest(path))
+            total.update("\0".join(facts).encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error

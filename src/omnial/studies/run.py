@@ -1,0 +1,294 @@
+"""Run a study: every row at an equal budget, what is finished already being kept."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from omnial.data.checks import check_files
+from omnial.data.layouts import discover
+from omnial.data.production_line import generate
+from omnial.errors import RunError, UserError
+from omnial.files import replacing
+from omnial.models.folder import CONFIG_FILE, load_model
+from omnial.studies import gallery
+from omnial.studies.figures import chart
+from omnial.studies.job import Job, find_result, merge_classes, plan_jobs, run_job
+from omnial.studies.plan import Row, Study
+from omnial.studies.roots import find_roots, name_of
+from omnial.studies.table import Figures, page, percentages, remarks_of
+
+PAGE: Final = "README.md"
+CHART: Final = "chart.png"
+GALLERY: Final = "gallery.jpg"
+
+_DEMO_SEED: Final = 0
+_DEMO_SHARE: Final = 4  # the gallery's models get a quarter of a row's images
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """How a study is run.
+
+    Attributes:
+        size: Name of the size, the same for every row.
+        images: Images of a run.
+        seeds: Runs of each row, with the seeds from 0.
+        overrides: Settings of every row, as `key=value`.
+        classes: The classes that the table is about; empty leaves it to the study.
+        rows: Names of the rows to compute now; empty is all. The page shows every row.
+        gallery: Train each row on the demo data as well, and draw what it makes of ten images.
+    """
+
+    size: str
+    images: int
+    seeds: int
+    overrides: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    gallery: bool = True
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What came of a study.
+
+    Attributes:
+        page: The page.
+        rows: Each row's figures in percent, a list over seeds for each metric.
+        computed: Runs that were computed now.
+        kept: Runs that stood there already.
+        missing: Runs that are not there yet.
+    """
+
+    page: Path
+    rows: dict[str, dict[str, list[float]]]
+    computed: int
+    kept: int
+    missing: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {**vars(self), "page": str(self.page)}
+
+
+def run_study(
+    study: Study,
+    data: Sequence[Path],
+    out: Path,
+    work: Path,
+    options: StudyOptions,
+    *,
+    tell: Callable[[str], None] = print,
+    progress: bool = True,
+) -> StudySummary:
+    """Compute what is missing of a study, and write its page after every run.
+
+    Args:
+        study: The study.
+        data: Data folders, here or below `$OMNIAL_DATA`.
+        out: Folder for the page and a small file for each run; meant to be kept.
+        work: Folder for models, which need not last.
+        options: Size, budget, seeds.
+        tell: Called with a line about each run as it begins.
+        progress: Show each training's progress.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        UserError: Unusable data, settings or names.
+        RunError: A result cannot be written.
+    """
+    roots = find_roots(data)
+    classes = _classes(study, roots, options)
+    chosen = _rows(study, options)
+    digests: dict[tuple[Path, ...], str] = {}
+    jobs: dict[tuple[str, int], list[Job]] = {}
+    for seed in range(options.seeds):
+        for row in study.rows:
+            jobs[row.name, seed] = plan_jobs(
+                row,
+                roots=roots,
+                classes=classes,
+                size=options.size,
+                images=options.images,
+                seed=seed,
+                overrides=options.overrides,
+                digests=digests,
+            )
+    _check_files(jobs)
+    results: dict[str, dict[str, Any]] = {}
+    for group in jobs.values():
+        for job in group:
+            if (found := find_result(job, out)) is not None:
+                results[job.file_name] = found
+    kept, computed = len(results), 0
+    command = _command(study, roots, options)
+
+    def write() -> StudySummary:
+        return _write_page(study, jobs, results, classes, out, command, (computed, kept))
+
+    summary = write()
+    for (name, seed), group in jobs.items():
+        for job in group:
+            if job.file_name in results or name not in chosen:
+                continue
+            only = "" if job.only is None else f", {job.only} alone"
+            tell(f"{study.name}: {job.row.label}, seed {seed}{only}")
+            results[job.file_name] = run_job(job, out, work, progress)
+            computed += 1
+            summary = write()
+    own = [jobs[row.name, 0] for row in study.rows if not row.separate]
+    _draw([group[0] for group in own], work / f"{study.name}-{GALLERY}", work)
+    if options.gallery and not summary.missing:
+        _draw_demo(study, options, out, work, tell, progress)
+        summary = write()
+    return summary
+
+
+def _classes(study: Study, roots: Sequence[Path], options: StudyOptions) -> tuple[str, ...]:
+    known = discover(roots, need="test").names
+    unknown = [name for name in options.classes if name not in known]
+    if unknown:
+        raise UserError(f"no class {', '.join(unknown)} there; there are {', '.join(known)}")
+    return options.classes or known[: study.classes]
+
+
+def _rows(study: Study, options: StudyOptions) -> set[str]:
+    known = [row.name for row in study.rows]
+    unknown = [name for name in options.rows if name not in known]
+    if unknown:
+        raise UserError(
+            f"no row {', '.join(unknown)} in the study {study.name}; there are {', '.join(known)}"
+        )
+    return set(options.rows or known)
+
+
+def _check_files(jobs: dict[tuple[str, int], list[Job]]) -> None:
+    """Look at every file before the first run, not when the first evaluation comes to it."""
+    for group in jobs.values():
+        if all(job.only is None for job in group):
+            settings = group[0].settings.data
+            check_files(discover(group[0].roots, need="test"), settings)
+            return
+
+
+def _command(study: Study, roots: Sequence[Path], options: StudyOptions) -> str:
+    parts = [f"omnial study {study.name}"]
+    parts += [f"--data {name_of(root)}" for root in roots]
+    parts += [f"--size {options.size} --images {options.images} --seeds {options.seeds}"]
+    parts += [f"--set '{text}'" for text in options.overrides]
+    parts += [f"--class {name}" for name in options.classes]
+    return " ".join(parts)
+
+
+def _write_page(
+    study: Study,
+    jobs: dict[tuple[str, int], list[Job]],
+    results: dict[str, dict[str, Any]],
+    classes: Sequence[str],
+    out: Path,
+    command: str,
+    counts: tuple[int, int],
+) -> StudySummary:
+    rows, missing = [], []
+    for row in study.rows:
+        runs, classwise, files = [], [], []
+        for (name, seed), group in jobs.items():
+            if name != row.name:
+                continue
+            found = [results[job.file_name] for job in group if job.file_name in results]
+            if len(found) < len(group):
+                missing.append(f"{row.label} (seed {seed})")
+                continue
+            figures = merge_classes(found, classes)
+            runs.append(percentages(figures["mean"]))
+            classwise.append(figures["classes"])
+            files.append(found)
+        rows.append(Figures(row, tuple(runs), tuple(files), tuple(classwise)))
+    pictures = {}
+    picture = chart(study, rows)
+    if picture is not None:
+        _write(out / CHART, picture)
+        pictures[CHART] = "Means over classes and seeds; the bars span the seeds"
+    if (out / GALLERY).is_file():
+        pictures[GALLERY] = (
+            "What each row makes of the same ten images of the demo data, after a training there "
+            "with a quarter of the images"
+        )
+    target = out / PAGE
+    remarks = remarks_of(target.read_text("utf-8")) if target.is_file() else ""
+    text = page(study, rows, command=command, pictures=pictures, missing=missing, remarks=remarks)
+    _write(target, text.encode())
+    figures_of_rows = {
+        row.row.name: {metric: row.values(metric) for metric in (row.runs[0] if row.runs else {})}
+        for row in rows
+    }
+    return StudySummary(target, figures_of_rows, *counts, missing)
+
+
+def _draw(jobs: Sequence[Job], target: Path, work: Path) -> None:
+    """Draw what the rows make of ten images of the study's own data, as far as models are there."""
+    models = []
+    for job in jobs:
+        folder = work / job.key[:16]
+        if (folder / CONFIG_FILE).is_file():
+            models.append((job.row.label, load_model(folder)))
+    if not models:
+        return
+    catalogue = discover(jobs[0].roots, need="test")
+    records = gallery.pick(catalogue)
+    if not records:
+        return
+    buffer = io.BytesIO()
+    gallery.gallery(catalogue, records, models).save(buffer, "JPEG", quality=88, optimize=True)
+    _write(target, buffer.getvalue())
+
+
+def _draw_demo(
+    study: Study,
+    options: StudyOptions,
+    out: Path,
+    work: Path,
+    tell: Callable[[str], None],
+    progress: bool,
+) -> None:
+    """Train each unified row on the demo data, and draw the gallery that can be published."""
+    if (out / GALLERY).is_file():
+        return
+    data = work / "demo-data"
+    generate(data, seed=_DEMO_SEED)
+    jobs = []
+    for row in _drawn(study):
+        (job,) = plan_jobs(
+            row,
+            roots=[data],
+            classes=(),
+            size=options.size,
+            images=max(1, options.images // _DEMO_SHARE),
+            seed=0,
+            overrides=options.overrides,
+            digests={},
+        )
+        jobs.append(job)
+        results = work / "demo-results"
+        if find_result(job, results) is None or not (work / job.key[:16]).is_dir():
+            tell(f"{study.name}: {row.label}, on the demo data for the gallery")
+            run_job(job, results, work, progress)
+    _draw(jobs, out / GALLERY, work)
+
+
+def _drawn(study: Study) -> list[Row]:
+    """The rows that a gallery can show side by side: unified ones."""
+    return [row for row in study.rows if not row.separate]
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,44 @@
+"""`omnial study`: names checked, rows left out, tables written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnial.data.production_line import CLASS_NAMES, generate
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+
+SMALL = (
+    *("data.height=64", "data.width=64", "training.batch_size=2"),
+    *("model.reconstruction.widths=[4,6,8]", "model.localization.widths=[4,6,8]"),
+)
+GALLERY = "gallery.jpg"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "line"
+    generate(folder, seed=2, classes=CLASS_NAMES[:2], size=64, train=6, test_good=2, per_kind=1)
+    return folder
+
+
+def test_the_command_line(run: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+    settings = [part for text in SMALL for part in ("--set", text)]
+    common = ["--data", data, "--out", tmp_path / "out", "--work", tmp_path / "work"]
+    common += ["--size", "tiny", "--images", 4, "--seeds", 1, "--no-gallery", *settings]
+    wrong = run("study", "stage", *common)
+    assert wrong.code == 2
+    assert "stages" in wrong.err
+    partly = run("study", "colour", *common, "--row", "free", "--json")
+    assert partly.code == 1
+    summary = json.loads(partly.out)
+    assert (summary["computed"], summary["missing"]) == (1, ["match_colour on (seed 0)"])
+    whole = run("study", "colour", *common)
+    assert whole.code == 0
+    assert "match_colour on" in whole.out
+    assert not (tmp_path / "out" / GALLERY).exists()
+    assert (tmp_path / "work" / f"colour-{GALLERY}").is_file()
+    assert len(list((tmp_path / "out").glob("*.json"))) == 2

@@ -1,0 +1,208 @@
+"""A study end to end: equal budgets, nothing computed twice, nothing mixed up."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnial.data.layouts import discover
+from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.errors import UserError
+from omnial.evaluation.evaluate import evaluate_model
+from omnial.models.folder import load_model
+from omnial.studies import job as job_module
+from omnial.studies.gallery import pick
+from omnial.studies.plan import Row, Study
+from omnial.studies.roots import DATA_VARIABLE, digest_of, find_roots, name_of
+from omnial.studies.run import PAGE, StudyOptions, run_study
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+
+SMALL = (
+    *("data.height=64", "data.width=64", "training.batch_size=2"),
+    *("model.reconstruction.widths=[4,6,8]", "model.localization.widths=[4,6,8]"),
+)
+STUDY = Study(
+    "two",
+    "Two rows",
+    "Which?",
+    (Row("omnial", "OmniAL", "omnial"), Row("alone", "separate", "draem", separate=True)),
+    seeds=1,
+)
+OPTIONS = StudyOptions("tiny", images=8, seeds=1, overrides=SMALL, gallery=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("studies") / "line"
+    generate(folder, seed=2, classes=CLASS_NAMES[:2], size=64, train=6, test_good=2, per_kind=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run_study(STUDY, [data], folder / "out", folder / "work", OPTIONS, progress=False)
+    return folder
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    return {path.name: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}
+
+
+def never(*args: object, **kwargs: object) -> None:
+    raise AssertionError("a finished run was computed again")
+
+
+def test_each_run_leaves_one_file_and_the_budget_is_shared_out(finished: Path, data: Path) -> None:
+    found = list(results(finished / "out").values())
+    assert [r["row"] for r in found].count("omnial") == 1
+    separate = [r for r in found if r["row"] == "alone"]
+    assert sorted(r["separate"] for r in separate) == sorted(CLASS_NAMES[:2])
+    assert {r["images"] for r in separate} == {4}
+    (unified,) = (r for r in found if r["row"] == "omnial")
+    assert unified["images"] == 8
+    assert unified["settings"]["synthesis"]["match_colour"] is True
+    # Nothing of this machine's folders.
+    assert str(data.parent) not in json.dumps(found)
+    assert not list((finished / "work").glob("*/checkpoints"))
+
+
+def test_the_figures_are_those_of_the_model(finished: Path, data: Path) -> None:
+    (unified,) = (r for r in results(finished / "out").values() if r["row"] == "omnial")
+    model = load_model(finished / "work" / unified["key"][:16])
+    again = evaluate_model(model, discover([data], need="test"))
+    assert unified["figures"]["mean"] == pytest.approx(dict(again.mean))
+    page = (finished / "out" / PAGE).read_text("utf-8")
+    assert (
+        f"| OmniAL | `omnial` | 1 | {100 * unified['figures']['mean']['image_auroc']:.1f} |" in page
+    )
+
+
+def test_a_separate_row_is_the_mean_of_its_models(finished: Path) -> None:
+    found = [r for r in results(finished / "out").values() if r["row"] == "alone"]
+    values = [figures["image_auroc"] for r in found for figures in r["figures"]["classes"].values()]
+    page = (finished / "out" / PAGE).read_text("utf-8")
+    assert f"| separate | `draem` | 1 | {100 * sum(values) / len(values):.1f} |" in page
+
+
+def test_what_is_finished_is_not_computed_again(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    monkeypatch.setattr(job_module, "train", never)
+    summary = run_study(STUDY, [data], out, tmp_path / "work", OPTIONS, progress=False)
+    assert (summary.computed, summary.kept, summary.missing) == (0, 3, [])
+    assert (out / PAGE).read_bytes() == (finished / "out" / PAGE).read_bytes()
+
+
+def test_another_study_takes_over_equal_runs(
+    finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "train", never)
+    other = Study("other", "Other", "?", (Row("dcsa", "DCSA", "omnial"),), seeds=1)
+    summary = run_study(
+        other, [data], finished / "other", finished / "work2", OPTIONS, progress=False
+    )
+    assert summary.kept == 1
+    (copied,) = results(finished / "other").values()
+    assert copied["row"] == "dcsa"
+
+
+@pytest.mark.parametrize("change", ["seed", "budget", "setting", "data"])
+def test_any_other_run_has_another_key(change: str, data: Path, tmp_path: Path) -> None:
+    place, seed, images, overrides = data, 0, 8, SMALL
+    if change == "data":
+        place = tmp_path / "line"
+        shutil.copytree(data, place)
+        mask = next(place.glob("*/ground_truth/*/*.png"))
+        mask.write_bytes(next(p for p in place.glob("*/train/good/*.png")).read_bytes())
+    elif change == "seed":
+        seed = 1
+    elif change == "budget":
+        images = 10
+    else:
+        overrides = (*SMALL, "training.learning_rate=1e-5")
+    keys = [
+        job_module.plan_jobs(
+            STUDY.rows[0],
+            roots=[root],
+            classes=(),
+            size="tiny",
+            images=count,
+            seed=number,
+            overrides=given,
+            digests={},
+        )[0].key
+        for root, count, number, given in ((data, 8, 0, SMALL), (place, images, seed, overrides))
+    ]
+    assert keys[0] != keys[1]
+
+
+def test_the_key_does_not_depend_on_where_the_data_lie(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "elsewhere")
+    digests = {digest_of(discover([p], need="test")) for p in (data, tmp_path / "elsewhere")}
+    assert len(digests) == 1
+
+
+def test_a_run_cut_short_goes_on(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study("one", "One", "?", STUDY.rows[:1], seeds=1)
+    before = job_module.evaluate_model
+
+    def cut(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job_module, "evaluate_model", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, [data], tmp_path / "out", tmp_path / "work", OPTIONS, progress=False)
+    assert not results(tmp_path / "out")
+    monkeypatch.setattr(job_module, "evaluate_model", before)
+    run_study(study, [data], tmp_path / "out", tmp_path / "work", OPTIONS, progress=False)
+    (resumed,) = results(tmp_path / "out").values()
+    (whole,) = (r for r in results(finished / "out").values() if r["row"] == "omnial")
+    assert resumed["figures"] == whole["figures"]
+
+
+def test_a_file_that_is_no_result_is_refused_and_left_alone(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    broken = next(out.glob("omnial-*.json"))
+    broken.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=broken.name):
+        run_study(STUDY, [data], out, tmp_path / "work", OPTIONS, progress=False)
+    assert broken.read_text("utf-8") == "{"
+
+
+def test_rows_classes_and_roots_are_checked_by_name(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for options, words in (
+        (StudyOptions("tiny", 8, 1, SMALL, rows=("omnail",)), "no row omnail"),
+        (StudyOptions("tiny", 8, 1, SMALL, classes=("screw",)), "no class screw"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run_study(STUDY, [data], tmp_path / "out", tmp_path / "work", options)
+    monkeypatch.setenv(DATA_VARIABLE, str(data.parent))
+    assert find_roots([Path(data.name)]) == [data]
+    assert name_of(data) == data.name
+    assert name_of(data / CLASS_NAMES[0]) == f"{data.name}/{CLASS_NAMES[0]}"
+    with pytest.raises(UserError, match="nowhere"):
+        find_roots([Path("nowhere")])
+    monkeypatch.delenv(DATA_VARIABLE)
+    assert name_of(data) == data.name
+
+
+def test_a_gallery_shows_every_class_and_different_kinds(data: Path) -> None:
+    catalogue = discover([data], need="test")
+    chosen = pick(catalogue, 4)
+    assert [r.class_name for r in chosen] == [*catalogue.names, *catalogue.names]
+    assert all(r.anomalous and r.mask for r in chosen)
+    assert len({(r.class_name, r.kind) for r in chosen}) == 4
+    assert pick(catalogue, 4) == chosen

@@ -1,0 +1,81 @@
+"""What a study's page says, and does not say."""
+
+import pytest
+
+from omnial.studies.figures import chart
+from omnial.studies.plan import STUDIES, Row
+from omnial.studies.table import Figures, compare, page, percentages, remarks_of, verdict
+
+
+def row(name: str, published: float | None, *pixel_ap: float) -> Figures:
+    figures = {} if published is None else {"pixel_ap": published}
+    runs = tuple({"pixel_ap": value, "image_auroc": 50.0} for value in pixel_ap)
+    return Figures(Row(name, name, "omnial", published=figures), runs)
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher", "word"),
+    [
+        ([10.0, 12.0], [13.0, 20.0], "holds"),
+        ([13.0, 20.0], [10.0, 12.0], "reversed"),
+        ([10.0, 14.0], [13.0, 20.0], "undecided"),
+        ([10.0, 12.0], [12.0, 20.0], "undecided"),
+        ([10.0], [90.0], "undecided"),
+        ([10.0, 11.0], [90.0], "undecided"),
+        ([], [], "undecided"),
+    ],
+)
+def test_rows_are_told_apart_only_beyond_their_spread(
+    lower: list[float], higher: list[float], word: str
+) -> None:
+    assert verdict(lower, higher) == word
+
+
+def test_neighbours_of_the_published_order_are_compared() -> None:
+    rows = [row("c", 70.0, 3.0, 4.0), row("a", 40.0, 1.0, 2.0), row("x", None, 9.0, 9.0)]
+    rows.append(row("b", 50.0, 5.0, 6.0))
+    found = [(low.row.name, high.row.name, word) for low, high, word in compare(rows, "pixel_ap")]
+    assert found == [("a", "b", "holds"), ("b", "c", "reversed")]
+
+
+def test_missing_figures_are_left_out_of_percentages() -> None:
+    assert percentages({"image_auroc": 0.5, "pixel_ap": None, "psnr": 30.0}) == {
+        "image_auroc": 50.0
+    }
+
+
+def test_the_page_shows_means_spread_and_what_is_missing() -> None:
+    study = STUDIES["stages"]
+    rows = [Figures(r, ()) for r in study.rows]
+    rows[1] = Figures(study.rows[1], ({"image_auroc": 60.0}, {"image_auroc": 64.0}))
+    text = page(
+        study, rows, command="omnial study stages", pictures={}, missing=["OmniAL (seed 0)"]
+    )
+    assert "| baseline | `surrogate` | 2 | 62.0 (60.0 to 64.0) | - |" in text
+    assert "86.7 / 86.4 / 44.2" in text
+    assert "Not finished: OmniAL (seed 0)." in text
+    # Nothing is compared with a row that has not run.
+    assert "below" not in text
+
+
+def test_remarks_survive_a_new_page() -> None:
+    study = STUDIES["balance"]
+    rows = [Figures(r, ()) for r in study.rows]
+    first = page(study, rows, command="x", pictures={})
+    assert remarks_of(first) == ""
+    written = first.replace("begin -->\n", "begin -->\nTwo words.\n\nAnd more.\n")
+    assert remarks_of(written) == "Two words.\n\nAnd more."
+    again = page(study, rows, command="x", pictures={}, remarks=remarks_of(written))
+    assert remarks_of(again) == remarks_of(written)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_charts_are_drawn_of_what_is_finished_and_always_the_same(name: str) -> None:
+    study = STUDIES[name]
+    assert chart(study, [Figures(r, ()) for r in study.rows]) is None
+    runs = ({"image_auroc": 60.0, "pixel_auroc": 70.0}, {"image_auroc": 64.0, "pixel_auroc": 71.0})
+    rows = [Figures(study.rows[0], ()), *(Figures(r, runs) for r in study.rows[1:])]
+    first = chart(study, rows)
+    assert first is not None
+    assert first.startswith(b"\x89PNG")
+    assert chart(study, rows) == first
