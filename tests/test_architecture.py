@@ -12,18 +12,9 @@ import omnial
 SOURCE = Path(omnial.__file__).parent
 # Each may import those to its right.
 ORDER = (
-    *("cli", "demo", "studies", "reporting", "inference", "evaluation", "training", "models"),
-    *(
-        "calibration",
-        "synthesis",
-        "metrics",
-        "data",
-        "config",
-        "files",
-        "memory",
-        "machine",
-        "errors",
-    ),
+    *("cli", "demo", "studies", "reporting", "inference", "robustness", "evaluation"),
+    *("training", "attacks", "models", "calibration", "synthesis", "metrics", "data", "config"),
+    *("files", "memory", "machine", "errors"),
 )
 
 

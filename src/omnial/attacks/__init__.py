@@ -1,0 +1,1 @@
+"""Attacks on any differentiable function of images, pure functions of their arguments."""

@@ -1,0 +1,167 @@
+"""Projected gradient descent (Madry et al. 2018), written as ascent on any objective.
+
+The attack is a pure function of an objective, the clean images, a ball, a schedule and the
+samples' random numbers. Only the images get a gradient: what belongs to a network (its `.grad`,
+its buffers, its mode) stays as it was, see `undisturbed`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from omnial.attacks.ball import Ball
+from omnial.synthesis.random import SampleRandom
+
+Objective = Callable[[Tensor], Tensor]
+"""What an attack ascends: images (B, 3, H, W) to one value a sample (B,). A sample's value must
+depend on this sample alone, so that the batch it stands in does not matter."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How an attack moves.
+
+    Attributes:
+        steps: Number of gradient steps; 0 leaves the random start.
+        alpha: Length of a step as a share of the ball's radius; None is 2.5 / steps [O], enough
+            to cross the ball and to turn round within it.
+        momentum: Decay of the accumulated gradient (Dong et al. 2018); 0 is none.
+        restarts: Attacks from different starts, of which each sample keeps the best.
+        random_start: Start from a point of the ball; without, from the clean image.
+    """
+
+    steps: int = 5
+    alpha: float | None = None
+    momentum: float = 0.0
+    restarts: int = 1
+    random_start: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.restarts < 1:
+            raise ValueError("an attack takes at least 0 steps and 1 start")
+        if self.momentum < 0.0 or (self.alpha is not None and self.alpha <= 0.0):
+            raise ValueError("alpha is above 0, momentum at least 0")
+
+    def step_length(self, epsilon: float) -> float:
+        """Length of a step in the ball's norm."""
+        share = 2.5 / max(self.steps, 1) if self.alpha is None else self.alpha
+        return share * epsilon
+
+
+class Attacked(NamedTuple):
+    """What an attack came to."""
+
+    images: Tensor
+    """(B, 3, H, W) float32 in the ball and in [0, 1]."""
+    values: Tensor
+    """(steps + 1, B) float32: the objective at the start and after each step, of the attempt that
+    each sample keeps."""
+    gradient: Tensor
+    """(B,) float32: the mean absolute gradient of the first step; 0 says that the attack was
+    blind. Without a step, 0."""
+
+
+def attack(
+    objective: Objective, images: Tensor, ball: Ball, schedule: Schedule, random: SampleRandom
+) -> Attacked:
+    """Ascend an objective within a ball around each image.
+
+    x <- project(x + alpha sign(gradient)), or with the gradient's direction for L2; with momentum
+    m, the gradient is g <- m g + gradient / mean |gradient|.
+
+    Args:
+        objective: What to ascend; for a descent, its negative.
+        images: (B, 3, H, W) float32 in [0, 1], the clean images.
+        ball: What the perturbation is kept in.
+        schedule: How to move.
+        random: The samples' random numbers, on the images' device; the start of a sample is a
+            function of these alone.
+
+    Returns:
+        The attacked images and how the objective rose.
+
+    Raises:
+        TypeError: The images are not float32: near 1, bfloat16 cannot hold 1/255.
+    """
+    if images.dtype != torch.float32:
+        raise TypeError(f"an attack needs float32 images, not {images.dtype}")
+    best = _attempt(objective, images, ball, schedule, random, 0)
+    for number in range(1, schedule.restarts):
+        other = _attempt(objective, images, ball, schedule, random, number)
+        better = other.values[-1] > best.values[-1]
+        best = Attacked(
+            torch.where(better.view(-1, *(1,) * (images.ndim - 1)), other.images, best.images),
+            torch.where(better, other.values, best.values),
+            torch.where(better, other.gradient, best.gradient),
+        )
+    return best
+
+
+def _attempt(
+    objective: Objective,
+    clean: Tensor,
+    ball: Ball,
+    schedule: Schedule,
+    random: SampleRandom,
+    number: int,
+) -> Attacked:
+    """One attack from one start."""
+    images = clean
+    if schedule.random_start:
+        start = ball.start(random, f"attack start {number}", tuple(clean.shape[1:]))
+        images = ball.project(clean + start, clean)
+    alpha = schedule.step_length(ball.epsilon)
+    values, first, direction = [], torch.zeros_like(clean[:, 0, 0, 0]), torch.zeros_like(clean)
+    for step in range(schedule.steps):
+        value, gradient = _value_and_gradient(objective, images)
+        values.append(value)
+        size = gradient.flatten(1).abs().mean(1)
+        if step == 0:
+            first = size
+        if schedule.momentum:
+            scale = size.clamp_min(torch.finfo(size.dtype).tiny)
+            gradient = gradient / scale.view(-1, *(1,) * (clean.ndim - 1))
+            direction = schedule.momentum * direction + gradient
+        else:
+            direction = gradient
+        images = ball.project(images + ball.step(direction, alpha), clean)
+    with torch.no_grad():
+        values.append(objective(images).float())
+    return Attacked(images, torch.stack(values), first)
+
+
+def _value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The objective of each sample, and its gradient with respect to the images alone."""
+    with torch.enable_grad():
+        moving = images.detach().requires_grad_(True)
+        # A sum, not a mean: each sample's gradient is its own, whatever the batch.
+        value = objective(moving)
+        (gradient,) = torch.autograd.grad(value.sum(), moving)
+    return value.detach().float(), gradient
+
+
+@contextlib.contextmanager
+def undisturbed(network: nn.Module) -> Iterator[None]:
+    """Run an attack on a network that must not notice it: eval mode, float32, no own gradients.
+
+    Batch norm then uses its running statistics and leaves them as they are, and no gradient is
+    kept for parameters. Afterwards every module is in the mode that it was in.
+    """
+    modes = {module: module.training for module in network.modules()}
+    wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    device = next(iter(wanted)).device if wanted else torch.device("cpu")
+    network.eval()
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter, needed in wanted.items():
+            parameter.requires_grad_(needed)
