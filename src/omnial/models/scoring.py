@@ -55,18 +55,18 @@ def image_score(maps: Tensor, valid: Tensor | None = None) -> Tensor:
     window = window_size(maps.shape[1], maps.shape[2])
     scores = maps.float()
     if valid is None:
-        return _mean_filter(scores, window).amax(dim=(1, 2))
+        return mean_filter(scores, window).amax(dim=(1, 2))
     if valid.shape != maps.shape:
         raise ValueError(f"valid is {tuple(valid.shape)}, the maps are {tuple(maps.shape)}")
     valid = valid.bool()
-    inside = _mean_filter(torch.where(valid, scores, 0.0), window)
-    share = _mean_filter(valid.float(), window)
+    inside = mean_filter(torch.where(valid, scores, 0.0), window)
+    share = mean_filter(valid.float(), window)
     means = torch.where(valid, inside / share.clamp_min(torch.finfo(share.dtype).tiny), 0.0)
     return means.amax(dim=(1, 2))
 
 
-def _mean_filter(maps: Tensor, window: int) -> Tensor:
-    """(B, H, W) mean over a window of pixels inside the map; one axis after the other."""
-    half = window // 2
+def mean_filter(maps: Tensor, window: int) -> Tensor:
+    """Mean over a window around each pixel, of the pixels inside the map: (B, H, W) to the same."""
+    half = window // 2  # one axis after the other
     rows = F.avg_pool2d(maps[:, None], (window, 1), 1, (half, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, window), 1, (0, half), count_include_pad=False)[:, 0]

@@ -1,0 +1,208 @@
+"""What an adversarial set was made from, and the digests of what it consists of."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from omnial.errors import RunError, UserError
+from omnial.files import replacing
+from omnial.robustness.levels import Level
+
+MANIFEST_FILE: Final = "manifest.json"
+PLAN_FILE: Final = "plan.json"
+SCHEMA_VERSION: Final = 1
+_LARGEST: Final = 2**27
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that decides what a set holds: two sets of one identity are the same set.
+
+    Attributes:
+        schema_version: Of the files.
+        version: Of omnial.
+        surrogate: System, size and weights' SHA-256 of the attacked model.
+        seed: Of samples and attacks.
+        samples: Samples a class.
+        anomalous_share: Share of them that have a defect.
+        steps: Steps of the attack.
+        alpha: Length of a step, as a share of the radius.
+        levels: Name, radius in grey levels, targeted or not.
+        size: Height and width.
+        geometry: How files became images of this size.
+        recipe: The synthesis settings.
+        objective: The attacked loss's settings.
+        data: SHA-256 of the training images of each class, in order.
+    """
+
+    schema_version: int
+    version: str
+    surrogate: dict[str, str]
+    seed: int
+    samples: int
+    anomalous_share: float
+    steps: int
+    alpha: float
+    levels: list[dict[str, Any]]
+    size: list[int]
+    geometry: str
+    recipe: dict[str, Any]
+    objective: dict[str, Any]
+    data: dict[str, str]
+
+    @property
+    def all_levels(self) -> tuple[Level, ...]:
+        """The levels."""
+        return tuple(Level(**level) for level in self.levels)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sample of a set.
+
+    Attributes:
+        class_name: Its class.
+        number: Its number within the class.
+        file: Its file, relative to the set, with forward slashes.
+        sha256: The file's digest.
+        source: File name of its defect-free image.
+        defect_pixels: Pixels of its mask; 0 for a normal sample.
+    """
+
+    class_name: str
+    number: int
+    file: str
+    sha256: str
+    source: str
+    defect_pixels: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished set.
+
+    Attributes:
+        identity: What it was made from.
+        samples: What it holds, class by class in order.
+        made: Facts without influence on the content: time, machine, seconds.
+    """
+
+    identity: Identity
+    samples: tuple[Entry, ...]
+    made: Mapping[str, Any]
+
+
+def write_plan(folder: Path, identity: Identity) -> None:
+    """Note what is about to be made, so that another run can go on with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / PLAN_FILE) as part:
+        part.write_text(json.dumps(asdict(identity), indent=2) + "\n", encoding="utf-8")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest: with it, a set is finished.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    content = asdict(manifest)
+    content["sha256"] = _digest(content)
+    try:
+        with replacing(folder / MANIFEST_FILE) as part:
+            text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+            part.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"The manifest could not be written to {folder}: {error}") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a set's manifest.
+
+    Raises:
+        UserError: There is none, or it is not what was written.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        unfinished = (folder / PLAN_FILE).is_file()
+        reason = "the set is not finished" if unfinished else "there is no such file"
+        raise UserError(
+            f"{path}: {reason}. Name the folder that `omnial attack --out` wrote"
+            + (", or run the same command again to finish it." if unfinished else ".")
+        )
+    content = _read_json(path)
+    stated = content.pop("sha256", None)
+    if stated != _digest(content):
+        raise refusal(path, "its content is not what was written (another digest)")
+    try:
+        identity = Identity(**content["identity"])
+        if identity.schema_version != SCHEMA_VERSION:
+            raise refusal(
+                path,
+                f"its schema version is {identity.schema_version!r}, this version of omnial "
+                f"reads {SCHEMA_VERSION}",
+            )
+        samples = tuple(Entry(**entry) for entry in content["samples"])
+        made = dict(content["made"])
+        outside = [entry.file for entry in samples if not _inside(entry.file)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise refusal(path, f"it is not a manifest ({error})") from error
+    if outside:
+        raise refusal(path, f"it names a file outside of the set: {outside[0]}")
+    return Manifest(identity, samples, made)
+
+
+def read_plan(folder: Path) -> Identity | None:
+    """What an unfinished set in a folder was to be made from; None where there is none.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / PLAN_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Identity(**_read_json(path))
+    except TypeError as error:
+        raise refusal(path, f"it is not a plan ({error})") from error
+
+
+def differences(first: Identity, second: Identity) -> list[str]:
+    """Names of what differs between two identities."""
+    return [
+        field.name
+        for field in fields(Identity)
+        if getattr(first, field.name) != getattr(second, field.name)
+    ]
+
+
+def refusal(path: Path, reason: str) -> UserError:
+    """The error for a set that cannot be trusted."""
+    return UserError(
+        f"{path}: {reason}. The set was changed or damaged: copy it again from where it was "
+        "made, or make it anew with `omnial attack` into another folder."
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise refusal(path, f"it is larger than {_LARGEST} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise refusal(path, f"it cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise refusal(path, "it does not hold an object")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
