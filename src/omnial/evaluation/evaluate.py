@@ -44,6 +44,10 @@ from omnial.models.folder import TrainedModel
 Progress = Callable[[int, int], None]
 """Told after every batch: images done, images in all."""
 
+Transform = Callable[[Sample], Sample]
+"""Changes a decoded image with its mask before the detector sees it; called from several threads.
+It must be a function of the sample alone."""
+
 
 def evaluate_model(
     model: TrainedModel,
@@ -52,6 +56,7 @@ def evaluate_model(
     batch_size: int = 16,
     gallery_per_class: int = 6,
     on_progress: Progress | None = None,
+    transform: Transform | None = None,
 ) -> EvaluationResult:
     """Evaluate a trained model on the test images of a data set.
 
@@ -65,6 +70,7 @@ def evaluate_model(
         batch_size: Images that go through the network at once.
         gallery_per_class: Most gallery images of each class.
         on_progress: Told after every batch.
+        transform: Changes every image first, such as a corruption; None changes nothing.
 
     Returns:
         The figures of design section 6, every image's score, and the gallery.
@@ -94,6 +100,7 @@ def evaluate_model(
         description=description,
         device=None if device.type == "cpu" else device,
         on_progress=on_progress,
+        transform=transform,
     )
 
 
@@ -109,6 +116,7 @@ def evaluate_detector(
     description: Mapping[str, object] | None = None,
     device: torch.device | None = None,
     on_progress: Progress | None = None,
+    transform: Transform | None = None,
 ) -> EvaluationResult:
     """Evaluate any detector on the test images of a data set.
 
@@ -124,6 +132,8 @@ def evaluate_detector(
         description: JSON values about the detector, kept in the result.
         device: A GPU that helps with the figures; None leaves them to the host.
         on_progress: Told after every batch.
+        transform: Changes every image first; None changes nothing. PSNR and SSIM then compare
+            with the changed image.
 
     Returns:
         The figures. PSNR and SSIM are those of the good test images, and None for single kinds
@@ -150,7 +160,7 @@ def evaluate_detector(
         if on_progress is not None:
             on_progress(done, total)
 
-    run = _Run(detector, settings, batch_size, calibration, rois or {}, device, advance)
+    run = _Run(detector, settings, batch_size, calibration, rois or {}, device, advance, transform)
     classes: list[ClassResult] = []
     gallery: list[GalleryItem] = []
     for product in catalogue.classes:
@@ -210,6 +220,7 @@ class _Run:
     rois: Mapping[str, NDArray[np.bool_]]
     device: torch.device | None
     advance: Callable[[int], None]
+    transform: Transform | None
 
     def evaluate_class(self, product: ProductClass) -> ClassResult:
         """The figures of one class."""
@@ -274,7 +285,13 @@ class _Run:
             settings=self.settings,
             roi=self.rois.get(product.name),
         )
-        for samples in stream(records, load, self.batch_size):
+        change = self.transform
+
+        def changed(record: ImageRecord) -> Sample:
+            sample = load(record)
+            return sample if change is None else change(sample)
+
+        for samples in stream(records, changed, self.batch_size):
             detection = self.detector.detect(*stack(samples), product.name)
             _check_finite(samples, detection)
             yield samples, detection

@@ -82,7 +82,7 @@ class FigureCollector:
         # One kind: every sample's normal pixels count, as in the paper's tables.
         for row in range(len(clean)):
             maps, mask, valid = detection.score_maps[row], clean.mask[row], clean.valid[row]
-            self._pixels.add("sample", maps, mask, valid)
+            self._pixels.add("sample", maps, mask if mask.any() else None, valid)
         self._scores += detection.scores.tolist()
         self._anomalous += clean.mask.any(axis=(1, 2)).tolist()
         if detection.reconstruction is not None:

@@ -8,15 +8,14 @@ bytes as one that was never interrupted.
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from omnial import __version__
-from omnial.attacks.ball import Ball
-from omnial.attacks.pgd import Schedule, undisturbed
+from omnial.attacks.pgd import Schedule
 from omnial.data.cache import open_cache
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
@@ -24,9 +23,10 @@ from omnial.data.records import BadFile, Catalogue, ProductClass
 from omnial.errors import UserError
 from omnial.models.folder import WEIGHTS_FILE, TrainedModel, load_model
 from omnial.robustness.adversarial_set import AdversarialSet
-from omnial.robustness.checks import Trace, traced
+from omnial.robustness.attacking import attack_levels
+from omnial.robustness.checks import Trace
 from omnial.robustness.grid import difference
-from omnial.robustness.levels import LEVELS, Level
+from omnial.robustness.levels import LEVELS
 from omnial.robustness.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
@@ -39,7 +39,6 @@ from omnial.robustness.manifest import (
     write_manifest,
     write_plan,
 )
-from omnial.robustness.objectives import reversed_mask, training_loss
 from omnial.robustness.sample_file import (
     SUFFIX,
     BadSampleError,
@@ -151,29 +150,6 @@ def make_set(
     }
     write_manifest(out, Manifest(identity, tuple(entries), made))
     return MadeSet(AdversarialSet(out), catalogue.bad_files)
-
-
-def attack_levels(
-    model: TrainedModel, clean: Clean, levels: Sequence[Level], schedule: Schedule, seed: int
-) -> Iterator[tuple[Level, torch.Tensor, Trace]]:
-    """Attack samples at several levels.
-
-    Yields:
-        The level, the attacked images (n, 3, H, W), and how it went.
-    """
-    device = next(model.network.parameters()).device
-    targets, settings = clean.targets(device), model.settings.objective
-    random = clean.random(seed, device)
-    aims = {
-        False: training_loss(model.network, targets, settings),
-        True: reversed_mask(model.network, targets.mask, settings.focal_gamma),
-    }
-    with undisturbed(model.network):
-        for level in levels:
-            objective = aims[level.targeted]
-            ball = Ball(level.epsilon)
-            images, trace = traced(objective, targets.anomalous, ball, schedule, random)
-            yield level, images, trace
 
 
 def _groups(plan: SetPlan) -> list[range]:

@@ -4,7 +4,7 @@ A defence that survives the perturbations of another network alone is no defence
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.checks import Check, Trace, check_traces, check_unbounded, joined
 from omnial.robustness.figures import LevelFigures, class_figures
 from omnial.robustness.levels import UNATTACKED, UNTARGETED
-from omnial.robustness.making import attack_levels
+from omnial.robustness.attacking import attack_levels
 from omnial.robustness.objectives import reversed_mask
 from omnial.robustness.samples import Clean
 from omnial.robustness.transfer import Progress
@@ -40,8 +40,8 @@ class WhiteBoxPlan:
     """
 
     samples: int = 10
-    schedule: Schedule = Schedule(steps=20, momentum=0.75, restarts=2)
-    unbounded: Schedule = Schedule(steps=40, random_start=False)
+    schedule: Schedule = field(default_factory=lambda: Schedule(20, momentum=0.75, restarts=2))
+    unbounded: Schedule = field(default_factory=lambda: Schedule(40, random_start=False))
     unbounded_samples: int = 5
     batch_size: int = 10
     seed: int = 0

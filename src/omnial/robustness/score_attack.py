@@ -1,0 +1,188 @@
+"""White-box attacks on the verdict over real test images: hide a defect, invent a defect."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from omnial.attacks.ball import Ball
+from omnial.attacks.pgd import undisturbed
+from omnial.data.records import Catalogue, ImageRecord, ProductClass
+from omnial.errors import UserError
+from omnial.evaluation.stream import Sample, load_sample, stack, stream
+from omnial.metrics import ranking
+from omnial.models.folder import TrainedModel
+from omnial.models.runner import inspect_images
+from omnial.robustness.checks import Check, Trace, check_traces, joined, traced
+from omnial.robustness.levels import UNATTACKED, UNTARGETED
+from omnial.robustness.objectives import image_score
+from omnial.robustness.white_box import WhiteBoxPlan
+from omnial.synthesis.random import SampleRandom
+
+_STEP = 2**43  # no other draw has this number
+
+
+@dataclass(frozen=True)
+class ScoreFigures:
+    """The verdicts at one level, over the chosen images of all classes.
+
+    Attributes:
+        image_auroc: Mean over classes of the image AUROC, defective images pushed down and good
+            ones up; None where no class has both.
+        defective_score: Mean score of the defective images; None where there is none.
+        good_score: Mean score of the good images; None where there is none.
+        missed: Share of the defective images below their threshold.
+        false_alarms: Share of the good images above their threshold.
+    """
+
+    image_auroc: float | None
+    defective_score: float | None
+    good_score: float | None
+    missed: float | None
+    false_alarms: float | None
+
+
+@dataclass(frozen=True)
+class ScoreAttack:
+    """What attacks on the score come to, by level, and whether they are attacks."""
+
+    levels: Mapping[str, ScoreFigures]
+    checks: tuple[Check, ...]
+    images: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {
+            "levels": {name: asdict(figures) for name, figures in self.levels.items()},
+            "checks": [asdict(check) for check in self.checks],
+            "images": self.images,
+        }
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One image at one level."""
+
+    class_name: str
+    anomalous: bool
+    score: float
+    threshold: float
+
+
+def attack_scores(
+    model: TrainedModel,
+    catalogue: Catalogue,
+    plan: WhiteBoxPlan,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ScoreAttack:
+    """Attack the score of test images: up where they are good, down where they are defective.
+
+    Args:
+        model: The attacked model.
+        catalogue: Test images; of each class `plan.samples` are taken, half of them good, spread
+            evenly over its images.
+        plan: How hard.
+        on_progress: Called with the number of images done and of all.
+
+    Raises:
+        UserError: There is no test image, or a file cannot be used.
+    """
+    chosen = {product: _choose(product, plan.samples) for product in catalogue.classes}
+    total = sum(map(len, chosen.values()))
+    if total == 0:
+        raise UserError("There is no test image whose score could be attacked.")
+    done = 0
+    scored: dict[str, list[_Scored]] = {UNATTACKED: []} | {x.name: [] for x in UNTARGETED}
+    traces: dict[str, list[Trace]] = {level.name: [] for level in UNTARGETED}
+    for product, records in chosen.items():
+        for samples in _batches(model, product, records, plan.batch_size):
+            _attack(model, product.name, samples, plan, scored, traces)
+            done += len(samples)
+            if on_progress is not None:
+                on_progress(done, total)
+    rising = [level.name for level in sorted(UNTARGETED, key=lambda level: level.grey_levels)]
+    checks = check_traces({name: joined(parts) for name, parts in traces.items()}, rising)
+    return ScoreAttack({n: _figures(rows) for n, rows in scored.items()}, tuple(checks), total)
+
+
+def _choose(product: ProductClass, most: int) -> list[ImageRecord]:
+    """Good and defective images, half each, evenly spread over the class's."""
+    found = []
+    for anomalous, count in ((False, most // 2), (True, most - most // 2)):
+        own = [record for record in product.test if record.anomalous == anomalous]
+        places = np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(int)
+        found += [own[place] for place in places]
+    return found
+
+
+def _batches(
+    model: TrainedModel, product: ProductClass, records: Sequence[ImageRecord], size: int
+) -> Iterator[list[Sample]]:
+    load = partial(
+        load_sample,
+        product=product,
+        settings=model.settings.data,
+        roi=model.rois.get(product.name),
+    )
+    return stream(records, load, size)
+
+
+def _attack(
+    model: TrainedModel,
+    class_name: str,
+    samples: Sequence[Sample],
+    plan: WhiteBoxPlan,
+    scored: dict[str, list[_Scored]],
+    traces: dict[str, list[Trace]],
+) -> None:
+    """Attack a batch at every level, and note scores and traces."""
+    device = next(model.network.parameters()).device
+    pixels, inside = (torch.from_numpy(array).to(device) for array in stack(samples))
+    bad = [sample.record.anomalous for sample in samples]
+    upward = torch.tensor([not anomalous for anomalous in bad], device=device)
+    names = [f"{class_name}/{s.record.kind}/{s.record.path.name}" for s in samples]
+    places = torch.tensor([crc32(name.encode()) for name in names], device=device)
+    random = SampleRandom(plan.seed, _STEP, places)
+    known = class_name in model.calibration.per_class
+    limit = model.calibration.threshold_for(class_name if known else None)
+
+    def note(level: str, images: torch.Tensor) -> None:
+        scores = inspect_images(model.network, images, inside).scores
+        scored[level] += [
+            _Scored(class_name, anomalous, float(score), limit)
+            for anomalous, score in zip(bad, scores, strict=True)
+        ]
+
+    note(UNATTACKED, pixels)
+    objective = image_score(model.network, inside, upward)
+    for level in UNTARGETED:
+        with undisturbed(model.network):
+            images, trace = traced(objective, pixels, Ball(level.epsilon), plan.schedule, random)
+        traces[level.name].append(trace)
+        note(level.name, images)
+
+
+def _figures(rows: Sequence[_Scored]) -> ScoreFigures:
+    good = [row for row in rows if not row.anomalous]
+    bad = [row for row in rows if row.anomalous]
+    values = []
+    for name in dict.fromkeys(row.class_name for row in rows):
+        own = [row for row in rows if row.class_name == name]
+        counts = ranking.count([row.score for row in own], [row.anomalous for row in own])
+        if counts is not None:
+            values.append(ranking.auroc(counts))
+    return ScoreFigures(
+        image_auroc=_mean(values),
+        defective_score=_mean([row.score for row in bad]),
+        good_score=_mean([row.score for row in good]),
+        missed=_mean([float(not row.score > row.threshold) for row in bad]),
+        false_alarms=_mean([float(row.score > row.threshold) for row in good]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
