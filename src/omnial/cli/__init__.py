@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from omnial import __version__
-from omnial.cli import demo, evaluate, info, predict, study, synthesize, train
+from omnial.cli import attack, demo, evaluate, info, predict, robustness, study, synthesize, train
 from omnial.cli.outcome import ExitCode, settle
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _verb in (train, evaluate, predict, synthesize, info, demo, study):
+for _verb in (train, evaluate, predict, synthesize, info, demo, attack, robustness, study):
     _verb.register(app)
 
 

@@ -1,4 +1,4 @@
-"""The report's charts as inline SVG: curves over classes, and score histograms.
+"""The reports' charts as inline SVG: curves, score histograms, lines over steps.
 
 Charts are drawn in placeholder colours that are then replaced by CSS variables, so that one
 drawing serves the light and the dark page. No text of a user reaches matplotlib, whose labels
@@ -188,6 +188,56 @@ def score_histogram(
         )
     words = f"Scores of {len(good)} good and {len(defective)} defective images of {name}"
     return _svg(figure, key, words, {})
+
+
+def step_chart(
+    key: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    steps: Sequence[str],
+    series: Sequence[tuple[str, Sequence[float | None]]],
+    shares: bool = True,
+) -> str:
+    """Draw one line for each model over a few steps, such as radii or severities.
+
+    Args:
+        key: Prefix of the drawing's inner names, unique on the page.
+        title: What the chart shows, for the description.
+        x_label: Label of the steps.
+        y_label: Label of the values.
+        steps: Name of each step.
+        series: Name and values of each model, in the page's order; None leaves a gap.
+        shares: Whether the values are shares of 1, shown in percent on an axis from 0 to 1.
+
+    Returns:
+        An `svg` element for a page, without outside references.
+    """
+    figure = Figure(figsize=(4.0, 3.0))
+    figure.subplots_adjust(left=0.17, right=0.96, bottom=0.16, top=0.97)
+    axes = figure.add_subplot()
+    _plain(axes)
+    axes.grid(color=_GRID, linewidth=0.8)
+    names = {}
+    for index, (name, values) in enumerate(series):
+        names[f"line{index}"] = name
+        axes.plot(
+            range(len(values)),
+            [np.nan if value is None else value for value in values],
+            color=f"#0102{0x10 + index % SERIES_COLOURS:02x}",
+            linewidth=1.9,
+            marker="o",
+            markersize=3.5,
+            dashes=_dashes(index) or (None, None),
+            gid=f"line{index}",
+        )
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.2, len(steps) - 0.8))
+    axes.set_xticks(range(len(steps)), steps)
+    if shares:
+        axes.set_ylim(-0.01, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return _svg(figure, key, f"{title}: one line for each of {len(series)} models", names)
 
 
 def _dashes(index: int) -> tuple[float, ...]:

@@ -90,7 +90,7 @@ def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
         (truth, truth_words),
     )
     return [
-        Picture(caption, words, None if content is None else _uri(content), width, height)
+        Picture(caption, words, None if content is None else data_uri(content), width, height)
         for (caption, _), (content, words) in zip(PICTURES, contents, strict=True)
     ]
 
@@ -136,7 +136,7 @@ def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _uri(image: NDArray[np.uint8]) -> str:
+def data_uri(image: NDArray[np.uint8]) -> str:
     """A picture as a `data:` address: JPEG in full colour resolution, since lines are thin."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)

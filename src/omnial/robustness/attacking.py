@@ -1,4 +1,4 @@
-"""The attacks of the levels on samples whose targets are known: transfer and white box share them."""
+"""Attacks at several levels on samples with known targets, for sets and for white boxes."""
 
 from collections.abc import Iterator, Sequence
 

@@ -11,6 +11,7 @@ import torch
 
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import undisturbed
+from omnial.calibration.thresholds import is_anomalous
 from omnial.data.records import Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
 from omnial.evaluation.stream import Sample, load_sample, stack, stream
@@ -179,8 +180,8 @@ def _figures(rows: Sequence[_Scored]) -> ScoreFigures:
         image_auroc=_mean(values),
         defective_score=_mean([row.score for row in bad]),
         good_score=_mean([row.score for row in good]),
-        missed=_mean([float(not row.score > row.threshold) for row in bad]),
-        false_alarms=_mean([float(row.score > row.threshold) for row in good]),
+        missed=_mean([float(not is_anomalous(row.score, row.threshold)) for row in bad]),
+        false_alarms=_mean([float(is_anomalous(row.score, row.threshold)) for row in good]),
     )
 
 

@@ -15,10 +15,10 @@ from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.evaluation.detector import ModelDetector
 from omnial.models.folder import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
+from omnial.robustness.attacking import attack_levels
 from omnial.robustness.checks import Check, Trace, check_traces, check_unbounded, joined
 from omnial.robustness.figures import LevelFigures, class_figures
 from omnial.robustness.levels import UNATTACKED, UNTARGETED
-from omnial.robustness.attacking import attack_levels
 from omnial.robustness.objectives import reversed_mask
 from omnial.robustness.samples import Clean
 from omnial.robustness.transfer import Progress

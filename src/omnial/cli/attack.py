@@ -1,0 +1,106 @@
+"""`omnial attack`: an adversarial set from a model and defect-free images."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_facts, print_json, progress, say, working
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial attack models/surrogate --data mvtec --out sets/mvtec\n\n"
+    "omnial attack models/surrogate --data mvtec --samples 10 --steps 20 --out sets/strong"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(attack)
+
+
+@guarded
+def attack(
+    model_dir: options.ModelDir,
+    data: options.Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="SET_DIR", rich_help_panel=options.OUTPUT_PANEL, help="Folder for the set."
+        ),
+    ],
+    samples: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples a class, four of five with a defect.")
+    ] = 50,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of the attack.")] = 5,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Length of a step as a share of the radius. Default: 2.5 / steps."
+        ),
+    ] = None,
+    seed: options.Seed = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples at a time; changes speed and memory.")
+    ] = 10,
+    skip_bad_files: Annotated[
+        bool,
+        typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping."),
+    ] = False,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Attack a model on synthesized defects at five levels, and keep the samples.
+
+    For the paper's protocol the model is a `surrogate`. An interrupted run goes on when the same
+    command is given again.
+    """
+    from omnial.errors import UserError
+
+    if alpha is not None and alpha <= 0:
+        raise UserError(f"--alpha {alpha}: a step needs a length above 0")
+    options.check_out(out)
+    with working():
+        from omnial.robustness.making import SetPlan, make_set
+
+        plan = SetPlan(samples, seed=seed or 0, steps=steps, alpha=alpha, batch_size=batch_size)
+        with progress("checking files", "attacking") as (checked, attacked):
+            made = make_set(
+                model_dir,
+                data,
+                out,
+                plan,
+                skip_bad_files=skip_bad_files,
+                device=device,
+                on_checked=checked,
+                on_attacked=attacked,
+            )
+        checks = made.data.checks()
+    entries = made.data.manifest.samples
+    result: dict[str, Any] = {
+        "set": str(out),
+        "classes": list(made.data.classes),
+        "samples": len(entries),
+        "anomalous": sum(entry.defect_pixels > 0 for entry in entries),
+        "levels": [level.name for level in made.data.levels],
+        "checks": [vars(check) for check in checks],
+        "bad_files": [f"{bad.path}: {bad.reason}" for bad in made.bad_files],
+    }
+    if as_json:
+        print_json(result)
+    else:
+        print_facts([(key, _text(value)) for key, value in result.items() if key != "checks"])
+        for check in checks:
+            print(f"{'passed' if check.passed else 'FAILED'}  {check.name}: {check.detail}")
+    for bad in made.bad_files:
+        say(f"left out: {bad.path}: {bad.reason}")
+    failed = any(not check.passed for check in checks)
+    if failed:
+        say("the attack failed a check of itself: its figures would be no measure of robustness")
+    return ExitCode.SOME_BAD if made.bad_files or failed else ExitCode.DONE
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,126 @@
+"""`omnial robustness`: what models make of attacks and corruptions."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_json, print_table, progress, say, working
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial robustness sets/mvtec models/omnial models/draem --out reports/robust\n\n"
+    "omnial robustness sets/mvtec models/omnial --data mvtec --corruptions --out reports/robust"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(robustness)
+
+
+@guarded
+def robustness(
+    set_dir: Annotated[
+        Path, typer.Argument(metavar="SET_DIR", help="Set that `omnial attack` wrote.")
+    ],
+    model_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL_DIR...", help="Model folders that `omnial train` wrote."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Folder for robustness.json, robustness.csv, pictures and index.html.",
+        ),
+    ],
+    white_box: Annotated[
+        bool,
+        typer.Option("--white-box/--no-white-box", help="Also attack each model itself."),
+    ] = True,
+    white_box_samples: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Samples of each class that are attacked this way."),
+    ] = 10,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Test images: attack the verdicts on them too. Repeatable.",
+        ),
+    ] = None,
+    corruptions: Annotated[
+        bool,
+        typer.Option("--corruptions", help="Also evaluate on corrupted test images (with --data)."),
+    ] = False,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples at a time; changes speed and memory.")
+    ] = 16,
+    skip_bad_files: Annotated[
+        bool,
+        typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping."),
+    ] = False,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Evaluate models on an adversarial set, attack each of them itself, and write a report."""
+    options.check_out(out)
+    with working():
+        from omnial.reporting.robustness import REPORT_FILE, write_robustness
+        from omnial.robustness.assess import AssessmentPlan, assess
+        from omnial.robustness.white_box import WhiteBoxPlan
+
+        box = WhiteBoxPlan(samples=white_box_samples) if white_box else None
+        plan = AssessmentPlan(
+            white_box=box,
+            data=data or (),
+            corruptions=corruptions,
+            batch_size=batch_size,
+            skip_bad_files=skip_bad_files,
+        )
+        with progress("assessing") as (assessed,):
+
+            def tell(what: str, done: int, total: int) -> None:
+                assessed(done, total)
+                if done == total:
+                    say(f"{what}: done")
+
+            found = assess(set_dir, model_dirs, plan, device=device, tell=tell)
+        write_robustness(found, out)
+    result = found.to_dict()
+    if as_json:
+        print_json(result)
+    else:
+        print_table(_table(result))
+        print(f"\nreport: {out / REPORT_FILE}")
+    for failed in result["failed"]:
+        say(f"the attack failed a check of itself: {failed}")
+    for bad in found.bad_files:
+        say(f"left out: {bad.path}: {bad.reason}")
+    return ExitCode.SOME_BAD if result["failed"] or found.bad_files else ExitCode.DONE
+
+
+def _table(result: dict[str, Any]) -> Table:
+    """Mean figures of each model at each level."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    levels = [("0", "clean"), *((level["name"], level["name"]) for level in result["levels"])]
+    table.add_column("model")
+    table.add_column("pixel AP at")
+    for _, heading in levels:
+        table.add_column(heading, justify="right")
+    for name, model in result["models"].items():
+        for label, rows in (("transfer", model["transfer"]), ("white box", model["white_box"])):
+            if rows is not None:
+                rows = rows.get("levels", rows)
+                table.add_row(name, label, *(_cell(rows.get(level)) for level, _ in levels))
+    return table
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    value = None if row is None else row["mean"]["pixel_ap"]
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,92 @@
+"""The robustness report: figures, two pictures and one HTML page that opens offline."""
+
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from omnial import __version__
+from omnial.errors import RunError
+from omnial.files import replacing
+from omnial.reporting import robustness_page as page
+from omnial.reporting.pictures import data_uri
+from omnial.reporting.tables import duration, shown
+from omnial.robustness.assess import write_figures
+from omnial.robustness.assessment import Assessment
+from omnial.robustness.published import CAVEATS
+
+REPORT_FILE: Final = "index.html"
+TARGETED_FILE, LEVELS_FILE = "targeted.png", "levels.png"
+
+
+def write_robustness(assessment: Assessment, out: Path) -> Path:
+    """Write robustness.json, robustness.csv, targeted.png, levels.png and index.html.
+
+    Args:
+        assessment: What was found.
+        out: The folder, made if it is missing.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    write_figures(assessment, out)
+    targeted, levels = page.targeted_figure(assessment), page.levels_figure(assessment)
+    target = out / REPORT_FILE
+    try:
+        for name, picture in ((TARGETED_FILE, targeted), (LEVELS_FILE, levels)):
+            with replacing(out / name) as part:
+                Image.fromarray(picture).save(part, "PNG")
+        with replacing(target) as part:
+            text = _render(assessment, data_uri(targeted), data_uri(levels))
+            part.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise RunError(f"The report could not be written to {out}: {error}") from error
+    return target
+
+
+def _render(assessment: Assessment, targeted: str, levels: str) -> str:
+    """The page as text."""
+    loader = PackageLoader("omnial.reporting")
+    templates = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Drawings and style sheet are the project's own markup; every other value is escaped.
+    templates.filters["own_markup"] = Markup
+    facts = assessment.set_facts
+    surrogate = facts["surrogate"]
+    return templates.get_template("robustness.html").render(
+        style=loader.get_source(templates, "report.css")[0],
+        version=__version__,
+        facts=[
+            ("Set", shown(facts["folder"])),
+            ("Attacked model", f"{surrogate['system']}, {surrogate['size']}"),
+            ("Samples", f"{facts['samples']:,}, {facts['anomalous']:,} with a defect"),
+            ("Attack", f"{facts['steps']} steps of {facts['alpha']:g} of the radius"),
+            ("Seed", str(facts["seed"])),
+            ("Time", duration(assessment.seconds)),
+        ],
+        legend=page.legend(assessment),
+        failed=[shown(text) for text in assessment.failed()],
+        checks=page.checks(assessment),
+        transfer=page.transfer_tables(assessment),
+        published=page.published_table(),
+        caveats=CAVEATS,
+        white_box=page.white_box_tables(assessment),
+        scores=page.score_table(assessment),
+        corruptions=page.corruption_tables(assessment),
+        perception=page.perception_table(assessment),
+        level_charts=page.level_charts(assessment),
+        severity_charts=page.severity_charts(assessment),
+        targeted=targeted,
+        levels=levels,
+        bad_files=[(shown(bad.path), shown(bad.reason)) for bad in assessment.bad_files],
+    )
