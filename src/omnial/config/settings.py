@@ -225,6 +225,11 @@ class TrainingSettings(Section):
     quarter_share: Probability = 0.0
     """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: by
     turns a random crop, and the whole image at half the resolution. [O]"""
+    adversarial_steps: Annotated[int, Field(ge=0)] = 0
+    """Perturb each training sample by so many attack steps against the network as it stands; 0 is
+    none. Each costs about one more forward and backward pass. [O]"""
+    adversarial_epsilon: Annotated[float, Field(ge=0.0, le=64.0)] = 4.0
+    """Largest change of a value by these steps, in grey levels of 255. [O]"""
     gradient_clip: PositiveFloat = 1.0
     """Largest gradient norm."""
     average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999

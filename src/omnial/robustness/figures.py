@@ -84,7 +84,7 @@ class FigureCollector:
             maps, mask, valid = detection.score_maps[row], clean.mask[row], clean.valid[row]
             self._pixels.add("sample", maps, mask if mask.any() else None, valid)
         self._scores += detection.scores.tolist()
-        self._anomalous += clean.mask.any(axis=(1, 2)).tolist()
+        self._anomalous += [bool(mask.any()) for mask in clean.mask]
         if detection.reconstruction is not None:
             normal = from_grid(clean.normal)
             self._psnr += psnr(detection.reconstruction, normal, clean.valid).tolist()

@@ -46,7 +46,7 @@ class Published:
 def published() -> tuple[Published, ...]:
     """Every published average, in the order of the paper's tables."""
     source = resources.files("omnial.robustness") / "published.csv"
-    with source.open("r", encoding="utf-8", newline="") as file:
+    with source.open("r", encoding="utf-8") as file:
         return tuple(
             Published(
                 *(row["metric"], row["level"], row["system"]),

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from omnial.robustness.levels import Level
 
 SUFFIX: Final = ".safetensors"
 _MASK, _PANEL, _VALID = 1, 2, 4  # bits of `flags`
+
+_Form: TypeAlias = tuple[str, tuple[int, ...]]
+"""Type and shape of an array, as the format names them."""
 
 
 class BadSampleError(Exception):
@@ -142,12 +145,12 @@ def _trace(values: NDArray[np.float32]) -> Trace:
     return Trace(values[:1], values[1:2], values[3:, None], values[2:3])
 
 
-def _form(array: NDArray[Any]) -> tuple[str, tuple[int, ...]]:
+def _form(array: NDArray[Any]) -> _Form:
     names = {"uint16": "U16", "uint8": "U8", "int16": "I16", "float32": "F32"}
     return names[array.dtype.name], array.shape
 
 
-def _read(path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
+def _read(path: Path, expected: Mapping[str, _Form]) -> dict[str, Any]:
     with safe_open(path, framework="numpy") as file:
         if set(file.keys()) != set(expected):
             raise BadSampleError("it holds other arrays than a sample of this set")

@@ -97,7 +97,7 @@ def attack_scores(
     if total == 0:
         raise UserError("There is no test image whose score could be attacked.")
     done = 0
-    scored: dict[str, list[_Scored]] = {UNATTACKED: []} | {x.name: [] for x in UNTARGETED}
+    scored: dict[str, list[_Scored]] = {UNATTACKED: [], **{level.name: [] for level in UNTARGETED}}
     traces: dict[str, list[Trace]] = {level.name: [] for level in UNTARGETED}
     for product, records in chosen.items():
         for samples in _batches(model, product, records, plan.batch_size):

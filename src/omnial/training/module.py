@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from omnial.attacks.ball import Ball
+from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.settings import Settings
 from omnial.errors import RunError
 from omnial.models.layout import lay_out
@@ -67,9 +69,29 @@ class TrainingModule(L.LightningModule):
                     images, textures, region = map(halved, (images, textures, region))
             return synthesize(images, textures, self.settings.synthesis, random, region)
 
+    def perturb(self, sample: SynthesizedBatch, batch: FeedBatch) -> SynthesizedBatch:
+        """Attack the step's anomalous images in the network as it stands (Madry et al. 2018).
+
+        The targets stay those of the unattacked sample. The attack leaves no trace in the network:
+        it is in eval mode meanwhile, so batch norm's statistics are those of trained-on images.
+        """
+        training, objective = self.settings.training, self.settings.objective
+        random = SampleRandom(training.seed, batch["step"], batch["places"])
+        with undisturbed(self.network):
+            result = attack(
+                lambda images: losses(self.network(images), sample, objective).total(objective),
+                sample.anomalous,
+                Ball(training.adversarial_epsilon / 255.0),
+                Schedule(training.adversarial_steps),
+                random,
+            )
+        return sample._replace(anomalous=result.images)
+
     def training_step(self, batch: FeedBatch, batch_idx: int) -> Tensor:
         """The objective's mean over the batch."""
         sample = self.synthesize(batch)
+        if self.settings.training.adversarial_steps:
+            sample = self.perturb(sample, batch)
         output = self(sample.anomalous)
         with torch.autocast(self.device.type, enabled=False):
             terms = losses(output, sample, self.settings.objective)

@@ -1,0 +1,45 @@
+"""Two generated classes, two tiny models, one small set: shared by the tests of this folder."""
+
+from pathlib import Path
+
+import pytest
+
+from omnial.config.load import load_settings
+from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.robustness.making import SetPlan, make_set
+from omnial.training.fit import train
+
+CLASSES = CLASS_NAMES[:2]
+PLAN = SetPlan(samples=3, batch_size=2)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line") / "data"
+    generate(folder, seed=4, classes=CLASSES, size=64, train=6, test_good=2, per_kind=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A `surrogate` and an `omnial`, barely trained."""
+    folder = tmp_path_factory.mktemp("models")
+    for system in ("surrogate", "omnial"):
+        settings = load_settings(
+            system=system,
+            size="tiny",
+            overrides=[
+                *("data.height=64", "data.width=64", "training.batch_size=4"),
+                *("training.steps=12", "training.precision=fp32"),
+            ],
+        )
+        train(settings, [data], folder / system, progress=False)
+    return {system: folder / system for system in ("surrogate", "omnial")}
+
+
+@pytest.fixture(scope="session")
+def made(data: Path, models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished set; do not change it."""
+    folder = tmp_path_factory.mktemp("sets") / "set"
+    make_set(models["surrogate"], [data], folder, PLAN, device="cpu")
+    return folder

@@ -1,0 +1,230 @@
+"""Adversarial sets: what they hold, that they are the same everywhere, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnial.data.production_line import CLASS_NAMES
+from omnial.errors import RunError, UserError
+from omnial.robustness import making
+from omnial.robustness.adversarial_set import AdversarialSet
+from omnial.robustness.attacking import attack_levels
+from omnial.robustness.grid import add, difference, from_grid, to_grid
+from omnial.robustness.levels import LEVELS, Level
+from omnial.robustness.making import SetPlan, make_set
+from omnial.robustness.sample_file import read_sample, write_sample
+from omnial.robustness.samples import wants_defect
+
+CLASSES = CLASS_NAMES[:2]
+PLAN = SetPlan(samples=3, batch_size=2)  # as in conftest.py
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+
+
+def test_every_8_bit_value_survives_the_grid_to_the_bit() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    unit = levels.astype(np.float32) / np.float32(255)
+    assert np.array_equal(from_grid(to_grid(unit)), unit)
+    assert np.array_equal(to_grid(unit), 257 * levels.astype(np.uint16))
+
+
+@given(st.floats(0, 1, width=32), st.floats(-1, 1), st.sampled_from([1.0, 2.0, 4.0, 8.0]))
+def test_a_perturbation_survives_within_its_ball(clean: float, move: float, level: float) -> None:
+    kept = to_grid(np.array([clean], np.float32))
+    attacked = np.clip(from_grid(kept) + np.float32(move * level / 255), 0, 1)
+
+    steps = difference(attacked, kept, level)
+
+    assert abs(int(steps[0])) <= 257 * level
+    assert abs(float(add(kept, steps)[0]) - float(attacked[0])) <= 0.5001 / 65535
+
+
+def test_the_smallest_radius_is_not_lost() -> None:
+    clean = to_grid(np.full((1, 3, 4, 4), 0.5, np.float32))
+    up = difference(from_grid(clean) + np.float32(1 / 255), clean, 1.0)
+    assert set(np.unique(up)) == {257}
+
+
+def test_defects_are_spread_evenly() -> None:
+    wanted = [wants_defect(number, 0.8) for number in range(50)]
+    assert sum(wanted) == 40
+    assert [sum(wanted[start : start + 5]) for start in range(0, 50, 5)] == [4] * 10
+    assert not any(wants_defect(number, 0.0) for number in range(9))
+    assert all(wants_defect(number, 1.0) for number in range(9))
+
+
+def test_what_a_set_holds(made: Path, models: dict[str, Path]) -> None:
+    data = AdversarialSet(made)
+    identity = data.manifest.identity
+
+    assert data.classes == CLASSES
+    assert [level.name for level in data.levels] == ["8t", "8", "4", "2", "1"]
+    assert (identity.samples, identity.steps, identity.alpha) == (3, 5, 0.5)
+    config = json.loads((models["surrogate"] / "config.json").read_text("utf-8"))
+    assert identity.surrogate["weights_sha256"] == config["weights_sha256"]
+    assert identity.surrogate["system"] == "surrogate"
+    assert not config["settings"]["synthesis"]["panels"]
+    assert identity.recipe["panels"]
+    for name in CLASSES:
+        (batch,) = list(data.batches(name, 10))
+        clean = batch.clean
+        assert clean.numbers == (0, 1, 2)
+        assert clean.mask.any(axis=(1, 2)).tolist() == [
+            wants_defect(number, 0.8) for number in range(3)
+        ]
+        changed = (clean.anomalous != clean.normal).any(axis=1)
+        assert not (changed & ~clean.panel).any()
+        assert not (clean.mask & ~changed).any()
+        for level in LEVELS:
+            moved = np.abs(batch.images(level.name) - batch.images("0"))
+            assert moved.max() <= level.epsilon * 1.0001
+            assert moved.mean() > 0.4 * level.epsilon
+
+
+def test_the_same_bytes_from_any_run(
+    made: Path, data: Path, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted run goes on to the very files of an undisturbed one, and says what it is."""
+    out, write = tmp_path / "set", making.write_sample
+    written: list[Path] = []
+
+    def stopping(path: Path, *rest: object) -> str:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path)
+        return write(path, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "write_sample", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            make_set(models["surrogate"], [data], out, PLAN, device="cpu")
+    with pytest.raises(UserError, match="not finished"):
+        AdversarialSet(out)
+    with pytest.raises(UserError, match="seed differ"):
+        make_set(models["surrogate"], [data], out, SetPlan(3, seed=1, batch_size=2), device="cpu")
+
+    make_set(models["surrogate"], [data], out, PLAN, device="cpu")
+
+    first, second = AdversarialSet(made).manifest, AdversarialSet(out).manifest
+    assert first.identity == second.identity
+    assert first.samples == second.samples
+    before = (out / "manifest.json").read_bytes()
+    make_set(models["surrogate"], [data], out, PLAN, device="cpu")  # finished: nothing is done
+    assert (out / "manifest.json").read_bytes() == before
+
+
+def test_another_batch_size_changes_rounding_alone(
+    made: Path, data: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = SetPlan(samples=3, batch_size=3)
+    make_set(models["surrogate"], [data], tmp_path / "set", plan, device="cpu")
+    first, second = AdversarialSet(made), AdversarialSet(tmp_path / "set")
+
+    for name in CLASSES:
+        ours, theirs = next(first.batches(name, 3)), next(second.batches(name, 3))
+        for level in first.levels:
+            apart = np.abs(ours.steps[level.name].astype(int) - theirs.steps[level.name])
+            assert float((apart <= 1).mean()) >= 0.999
+    for level, trace in first.traces.items():
+        np.testing.assert_allclose(trace.values, second.traces[level].values, rtol=1e-3, atol=1e-4)
+
+
+def test_the_set_attacks_what_it_was_made_from(made: Path, models: dict[str, Path]) -> None:
+    """Attacking the stored clean samples anew gives the stored perturbations."""
+    from omnial.models.folder import load_model
+
+    data, model = AdversarialSet(made), load_model(models["surrogate"], "cpu")
+    batch = next(data.batches(CLASSES[0], 2))
+    for level, images, _ in attack_levels(model, batch.clean, LEVELS, PLAN.schedule, PLAN.seed):
+        stored = torch.from_numpy(batch.images(level.name))
+        torch.testing.assert_close(stored, images, atol=0.51 / 65535, rtol=0)
+
+
+def other_seed(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text("utf-8").replace('"seed": 0', '"seed": 1'), "utf-8")
+
+
+def one_bit(folder: Path) -> None:
+    path = sorted((folder / "samples").rglob("*.safetensors"))[0]
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def no_file(folder: Path) -> None:
+    sorted((folder / "samples").rglob("*.safetensors"))[0].unlink()
+
+
+def no_json(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{", "utf-8")
+
+
+def no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "plan.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (other_seed, "manifest.json"),
+        (one_bit, "0000.safetensors"),
+        (no_file, "0000.safetensors"),
+        (no_json, "manifest.json"),
+        (no_manifest, "manifest.json"),
+    ],
+)
+def test_a_changed_set_is_refused_by_the_name_of_the_file(
+    made: Path, tmp_path: Path, change: Callable[[Path], None], named: str
+) -> None:
+    shutil.copytree(made, tmp_path / "set")
+    change(tmp_path / "set")
+    with pytest.raises(UserError, match=named) as refused:
+        AdversarialSet(tmp_path / "set")
+    assert "omnial attack" in str(refused.value)
+
+
+def test_a_manifest_cannot_name_files_elsewhere(made: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from omnial.robustness.manifest import write_manifest
+
+    manifest = AdversarialSet(made).manifest
+    entry = replace(manifest.samples[0], file="../secret")
+    write_manifest(tmp_path, replace(manifest, samples=(entry,)))
+    with pytest.raises(UserError, match="outside"):
+        AdversarialSet(tmp_path)
+
+
+def test_a_perturbation_beyond_its_ball_is_not_written(made: Path, tmp_path: Path) -> None:
+    entry = AdversarialSet(made).manifest.samples[0]
+    sample = read_sample(made / entry.file, LEVELS, 5, (64, 64))
+    weaker = [Level(level.name, level.grey_levels / 2) for level in LEVELS]
+    with pytest.raises(RunError, match="ball"):
+        write_sample(tmp_path / "0000.safetensors", sample, weaker)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_that_the_model_does_not_know_is_refused(
+    data: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(data / CLASSES[0], tmp_path / "data" / "teapot")
+    with pytest.raises(UserError, match="teapot"):
+        make_set(models["surrogate"], [tmp_path / "data"], tmp_path / "set", PLAN, device="cpu")
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(
+    data: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        make_set(models["surrogate"], [data], tmp_path, PLAN, device="cpu")
