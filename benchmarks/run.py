@@ -29,6 +29,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "input_cache": ("--images", "8", "--size", "64", "--rounds", "1"),
     "end_to_end": ("--quick",),
     "growth": ("--quick",),
+    "attack": ("--quick",),
 }
 """The benchmarks in the order that they run in, and what makes each of them small."""
 _ROOT = Path(__file__).resolve().parents[1]
