@@ -94,7 +94,8 @@ def read_sample(
         BadSampleError: The file is damaged, of another shape, or a perturbation leaves its ball.
     """
     height, width = size
-    expected = dict.fromkeys(("normal", "anomalous"), ("U16", (3, height, width)))
+    colours: tuple[str, tuple[int, ...]] = ("U16", (3, height, width))
+    expected = {"normal": colours, "anomalous": colours}
     expected["flags"] = ("U8", (height, width))
     for level in levels:
         expected[f"steps.{level.name}"] = ("I16", (3, height, width))
