@@ -70,7 +70,7 @@ def test_robustness(
     out = tmp_path / "report"
 
     ended = run(
-        *("robustness", made[0], *models, "--out", out, "--white-box-samples", 1, "--json"),
+        *("robustness", made[0], models[1], "--out", out, "--white-box-samples", 1, "--json"),
         *("--data", data),
     )
 
@@ -78,19 +78,18 @@ def test_robustness(
     result = json.loads(ended.out)
     assert result == json.loads((out / "robustness.json").read_text("utf-8"))
     assert ended.code == int(bool(result["failed"]))
-    assert list(result["models"]) == ["surrogate", "omnial"]
-    for model in result["models"].values():
-        assert set(model["transfer"]) == {"0", "8t", "8", "4", "2", "1"}
-        assert set(model["white_box"]["levels"]) == {"0", "8", "4", "2", "1"}
-        assert set(model["score_attack"]["levels"]) == {"0", "8", "4", "2", "1"}
-        names = [check["name"] for check in model["white_box"]["checks"]]
-        assert len(names) == 5
-        for level in model["transfer"].values():
-            assert set(level["classes"]) == set(CLASSES)
-            assert 0 <= level["mean"]["pixel_ap"] <= 1
+    assert list(result["models"]) == ["omnial"]
+    model = result["models"]["omnial"]
+    assert set(model["transfer"]) == {"0", "8t", "8", "4", "2", "1"}
+    assert set(model["white_box"]["levels"]) == {"0", "8", "4", "2", "1"}
+    assert set(model["score_attack"]["levels"]) == {"0", "8", "4", "2", "1"}
+    assert len(model["white_box"]["checks"]) == 5
+    for level in model["transfer"].values():
+        assert set(level["classes"]) == set(CLASSES)
+        assert 0 <= level["mean"]["pixel_ap"] <= 1
     with (out / "robustness.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * (6 + 5) * 3
+    assert len(rows) == (6 + 5) * 3
     page = (out / "index.html").read_text("utf-8")
     for words in ("as published", "22.3", "23.2", "Is it an attack?", "White box", "omnial"):
         assert words in page
@@ -105,7 +104,7 @@ def test_corruptions_without_white_box(
     one = tmp_path / "data"
     (one / CLASSES[0]).parent.mkdir()
     (one / CLASSES[0]).symlink_to(data / CLASSES[0])
-    command = ("robustness", made[0], models[1], "--no-white-box", "--corruptions")
+    command = ("robustness", made[0], *models, "--no-white-box", "--corruptions")
 
     ended = run(*command, "--data", one, "--out", tmp_path / "report")
     refused = run(*command, "--out", tmp_path / "other")
@@ -113,6 +112,7 @@ def test_corruptions_without_white_box(
     assert ended.code in (0, 1), ended.err
     assert "pixel AP at" in ended.out
     result = json.loads((tmp_path / "report" / "robustness.json").read_text("utf-8"))
+    assert list(result["models"]) == ["surrogate", "omnial"]
     model = result["models"]["omnial"]
     assert model["white_box"] is None
     assert len(model["corruptions"]) == 8
