@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from omnial import __version__
-from omnial.cli import demo, evaluate, info, predict, synthesize, train
+from omnial.cli import (
+    calibrate,
+    demo,
+    drift,
+    evaluate,
+    export,
+    info,
+    predict,
+    synthesize,
+    train,
+    verify,
+)
 from omnial.cli.outcome import ExitCode, settle
 
 app = typer.Typer(
@@ -27,7 +38,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _verb in (train, evaluate, predict, synthesize, info, demo):
+_VERBS = (
+    *(train, evaluate, predict, calibrate, drift, export, verify),
+    *(synthesize, info, demo),
+)
+for _verb in _VERBS:
     _verb.register(app)
 
 
