@@ -12,18 +12,9 @@ import omnial
 SOURCE = Path(omnial.__file__).parent
 # Each may import those to its right.
 ORDER = (
-    *("cli", "demo", "studies", "reporting", "inference", "evaluation", "training", "models"),
-    *(
-        "calibration",
-        "synthesis",
-        "metrics",
-        "data",
-        "config",
-        "files",
-        "memory",
-        "machine",
-        "errors",
-    ),
+    *("cli", "demo", "studies", "serving", "reporting", "export", "inference"),
+    *("evaluation", "training", "models", "calibration", "synthesis", "metrics", "data"),
+    *("config", "files", "memory", "machine", "errors"),
 )
 
 
@@ -68,8 +59,13 @@ def test_every_package_has_a_place() -> None:
         "omnial.data.checks",
         "omnial.data.decode",
         "omnial.data.layouts",
+        "omnial.inference.calibrate",
+        "omnial.inference.drift",
+        "omnial.inference.inspector",
         "omnial.inference.outlines",
         "omnial.inference.overlay",
+        "omnial.inference.predictor",
+        "omnial.inference.samples",
     ],
 )
 def test_the_line_computer_needs_no_pytorch(module: str) -> None:

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from omnial import __version__
-from omnial.cli import demo, evaluate, info, predict, study, synthesize, train
+from omnial.cli import (
+    calibrate,
+    demo,
+    drift,
+    evaluate,
+    export,
+    info,
+    predict,
+    serve,
+    study,
+    synthesize,
+    train,
+    verify,
+)
 from omnial.cli.outcome import ExitCode, settle
 
 app = typer.Typer(
@@ -27,7 +40,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _verb in (train, evaluate, predict, synthesize, info, demo, study):
+_VERBS = (
+    *(train, evaluate, predict, calibrate, drift, export, verify, serve),
+    *(synthesize, info, demo, study),
+)
+for _verb in _VERBS:
     _verb.register(app)
 
 
