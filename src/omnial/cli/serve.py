@@ -1,6 +1,7 @@
 """`omnial serve`: inspection over HTTP, with a web page."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +18,9 @@ _EPILOG = (
     "omnial serve exported --host 0.0.0.0 --port 8080 --token-file token"
 )
 _LIMITS, _HISTORY = "Limits", "History"
+_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _TOKEN = "OMNIAL_TOKEN"
+_SHORTEST_TOKEN = 16
 _LARGEST_TOKEN_FILE = 4096
 
 
@@ -109,6 +112,8 @@ def serve(
     token = _token(token_file)
     with working():
         _check_packages()
+        from pydantic import SecretStr
+
         from omnial.inference.inspector import Inspector
         from omnial.serving.card import model_name
         from omnial.serving.server import is_loopback, listen, url
@@ -120,7 +125,7 @@ def serve(
             host=host,
             port=port,
             names=tuple(name or ()),
-            token=token,
+            token=None if token is None else SecretStr(token),
             queue=queue,
             timeout=timeout,
             max_megabytes=max_megabytes,
@@ -160,22 +165,18 @@ def _token(file: Path | None) -> str | None:
 
 def _checked(text: str, source: str) -> str:
     token = text.strip()
-    if len(token) < 16 or not all("!" <= c <= "~" for c in token):
+    if len(token) < _SHORTEST_TOKEN or not all("!" <= c <= "~" for c in token):
         raise UserError(
-            f"{source}: a token is one word of at least 16 ASCII characters. Make one: "
-            "python -c 'import secrets; print(secrets.token_urlsafe(32))'."
+            f"{source}: a token is one word of at least {_SHORTEST_TOKEN} ASCII characters. "
+            "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'."
         )
     return token
 
 
 def _check_packages() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import multipart  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
+    absent = [name for name in _PACKAGES if find_spec(name) is None]
+    if absent:
         raise UserError(
-            f"The service needs packages that are not installed ({error}): "
+            f"The service needs packages that are not installed ({', '.join(absent)}): "
             "pip install 'omnial[serve]'."
-        ) from error
+        )

@@ -39,9 +39,7 @@ _LOSSY = frozenset({"JPEG", "WEBP"})
 """Formats in which black need not stay exactly 0."""
 
 
-def read_rgb(
-    path: Path, settings: DataSettings, *, content: bytes | None = None
-) -> NDArray[Any]:
+def read_rgb(path: Path, settings: DataSettings, *, content: bytes | None = None) -> NDArray[Any]:
     """Read an image file as upright RGB.
 
     Args:

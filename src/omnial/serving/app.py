@@ -65,9 +65,7 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(health_routes(service))
     app.include_router(_page_routes())
     # The last that is added sees a request first.
-    app.add_middleware(
-        BodyLimit, limit=_body_limit(settings), refusal=lambda: too_large(settings)
-    )
+    app.add_middleware(BodyLimit, limit=_body_limit(settings), refusal=lambda: too_large(settings))
     app.add_middleware(OwnPagesOnly, names=_names(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Measured, metrics=service.metrics)

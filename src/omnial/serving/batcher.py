@@ -96,9 +96,7 @@ class Batcher:
     def alive(self, longest: float) -> bool:
         """Whether the thread runs and has not been at one batch for longer than that, in s."""
         since = self._busy_since
-        return self._thread.is_alive() and (
-            since is None or time.monotonic() - since <= longest
-        )
+        return self._thread.is_alive() and (since is None or time.monotonic() - since <= longest)
 
     def _work(self) -> None:
         while (jobs := self._gather()) is not None:

@@ -52,6 +52,7 @@ class SecurityHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; see the class."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -84,6 +85,7 @@ class OwnPagesOnly:
         self._names = frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; see the class."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
             await refusal.response()(scope, receive, send)
             return
@@ -134,6 +136,7 @@ class BodyLimit:
         self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; see the class."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -168,6 +171,7 @@ class Measured:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; see the class."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

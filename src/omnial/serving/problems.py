@@ -62,9 +62,7 @@ def answer_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def framework(_: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-        return RefusedError(
-            error.status_code, code, str(error.detail), error.headers
-        ).response()
+        return RefusedError(error.status_code, code, str(error.detail), error.headers).response()
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> JSONResponse:

@@ -10,7 +10,6 @@ from omnial.config.settings import PositiveFloat, PositiveInt, Section
 MEGABYTE = 1_000_000
 FORM_OVERHEAD = 16_384
 """Bytes of a request beside its images: boundaries, headers of the parts, the other fields."""
-SHORTEST_TOKEN = 16
 
 
 class ServiceSettings(Section):

@@ -1,8 +1,11 @@
 """What the routes share: refusals in the OpenAPI description."""
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from omnial.serving.problems import Problem
+
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+"""What a route may answer, for the OpenAPI description."""
 
 _REASONS: Final = {
     401: "No token, or a wrong one.",
@@ -18,6 +21,6 @@ _REASONS: Final = {
 }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def refusals(*statuses: int) -> Responses:
     """The `responses` of a route that may refuse with these statuses, beside 401."""
     return {s: {"model": Problem, "description": _REASONS[s]} for s in (401, *statuses)}

@@ -10,13 +10,13 @@ from fastapi.responses import StreamingResponse
 from omnial.serving.history import Kept, Search
 from omnial.serving.recorder import Recorder
 from omnial.serving.replies import HistoryItem, HistoryReply, Review, ReviewRequest, Verdict
-from omnial.serving.routes.common import refusals
+from omnial.serving.routes.common import Responses, refusals
 from omnial.serving.table import csv_lines, utc
 
 _LONGEST = 200
 _BLOB_HEADERS = {"Cache-Control": "private, max-age=86400"}
-_PICTURES = {200: {"content": {"image/jpeg": {}}}}
-_MAPS = {200: {"content": {"image/png": {}}}}
+_PICTURES: Responses = {200: {"content": {"image/jpeg": {}}}}
+_MAPS: Responses = {200: {"content": {"image/png": {}}}}
 
 
 def _search(

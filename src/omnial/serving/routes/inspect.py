@@ -116,9 +116,7 @@ def inspect_routes(service: Service) -> APIRouter:
                 service.admission.give()
                 return BadImageReply(name=None, error=upload.error, reason=upload.reason)
             try:
-                return await service.inspect(
-                    upload, product, with_map=with_map, suspects=suspects
-                )
+                return await service.inspect(upload, product, with_map=with_map, suspects=suspects)
             except RefusedError as error:
                 return BadImageReply(name=upload.name, error=error.error, reason=error.reason)
 

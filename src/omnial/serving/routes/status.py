@@ -5,24 +5,24 @@ from fastapi import APIRouter, Response
 from omnial.serving.metrics import CONTENT_TYPE
 from omnial.serving.problems import Problem, RefusedError
 from omnial.serving.replies import HealthReply, ModelReply
-from omnial.serving.routes.common import refusals
+from omnial.serving.routes.common import Responses, refusals
 from omnial.serving.service import Service
 
-_ILL = {503: {"model": Problem, "description": "Not so."}}
+_ILL: Responses = {503: {"model": Problem, "description": "Not so."}}
 
 
 def health_routes(service: Service) -> APIRouter:
     """What an orchestrator asks, without a token."""
     router = APIRouter(tags=["status"])
 
-    @router.get("/healthz", responses={**_ILL}, summary="Does the service live?")
+    @router.get("/healthz", responses=_ILL, summary="Does the service live?")
     async def health() -> HealthReply:
         """503 tells that inspections are stuck, and that a restart is the cure."""
         if not service.alive():
             raise RefusedError(503, "stuck", "Inspections do not go on; restart the service.")
         return HealthReply(status="ok")
 
-    @router.get("/readyz", responses={**_ILL}, summary="May requests be sent?")
+    @router.get("/readyz", responses=_ILL, summary="May requests be sent?")
     async def ready() -> HealthReply:
         """503 while the service is stopping, is ill, or has no place left in its queue."""
         if service.draining or not service.alive():
@@ -55,5 +55,3 @@ def status_routes(service: Service) -> APIRouter:
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return router
-
-
