@@ -257,7 +257,8 @@ class History:
                 ).rowcount
             if gone == 0:
                 break
-        self._db.execute("PRAGMA incremental_vacuum").fetchall()
+        # `execute` would step it once, which gives one page back.
+        self._db.executescript("PRAGMA incremental_vacuum")
 
     def _size(self) -> int:
         """Bytes in use in the file."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -32,6 +33,13 @@ class Upload:
         return sha256(self.content).hexdigest()
 
 
+class Rejected(NamedTuple):
+    """An image file of a form that is not even looked at."""
+
+    name: str | None
+    why: RefusedError
+
+
 def is_form(request: Request) -> bool:
     """Whether a request brings a form, instead of one image as its body."""
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
@@ -49,14 +57,15 @@ async def read_one(request: Request, settings: ServiceSettings) -> tuple[Upload,
             uploads, product = await _form(request, settings, most=1)
             if len(uploads) != 1:
                 raise RefusedError(422, "no_image", "Send exactly one file, in the field image.")
-            return uploads[0], product
-        content = await request.body()
-    return _checked(content, clean_name(request.query_params.get("name")), settings), None
+        else:
+            name = clean_name(request.query_params.get("name"))
+            uploads, product = [Upload(await request.body(), name)], None
+    return _checked(uploads[0], settings), product
 
 
 async def read_many(
     request: Request, settings: ServiceSettings
-) -> tuple[list[Upload | RefusedError], str | None]:
+) -> tuple[list[Upload | Rejected], str | None]:
     """The images of a form in order, each or what is wrong with it, and the product.
 
     Raises:
@@ -68,12 +77,12 @@ async def read_many(
         uploads, product = await _form(request, settings, most=settings.max_batch)
     if not uploads:
         raise RefusedError(422, "no_image", "Send at least one file, in fields named images.")
-    checked: list[Upload | RefusedError] = []
+    checked: list[Upload | Rejected] = []
     for upload in uploads:
         try:
-            checked.append(_checked(upload.content, upload.name, settings))
+            checked.append(_checked(upload, settings))
         except RefusedError as error:
-            checked.append(error)
+            checked.append(Rejected(upload.name, error))
     return checked, product
 
 
@@ -102,12 +111,12 @@ async def _form(
     return uploads, product
 
 
-def _checked(content: bytes, name: str | None, settings: ServiceSettings) -> Upload:
-    if len(content) > settings.image_bytes:
+def _checked(upload: Upload, settings: ServiceSettings) -> Upload:
+    if len(upload.content) > settings.image_bytes:
         raise too_large(settings)
-    if not content:
+    if not upload.content:
         raise RefusedError(422, "no_image", "The image is empty.")
-    return Upload(content, name)
+    return upload
 
 
 def too_large(settings: ServiceSettings) -> RefusedError:

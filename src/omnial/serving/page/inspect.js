@@ -9,6 +9,7 @@ const MOST_TILES = 200;
 const waiting = [];
 const tiles = [];
 let running = 0;
+let fresh = []; // what came last, of which the first usable one is shown
 let limits = { megabytes: Infinity };
 let afterward = () => {};
 
@@ -17,8 +18,10 @@ function pngBlob(base64) {
 }
 
 export function addFiles(files) {
-  for (const file of files) {
-    const tile = makeTile(file);
+  const added = [...files].map(makeTile);
+  if (added.length > 0) fresh = added;
+  for (const tile of added) {
+    const { file } = tile;
     tiles.push(tile);
     $("results").append(tile.item);
     if (file.size > limits.megabytes * 1e6) fail(tile, `larger than ${limits.megabytes} MB`);
@@ -42,7 +45,7 @@ function makeTile(file) {
   const button = element(
     "button", { type: "button", className: "tile", disabled: true }, picture, state, text, detail,
   );
-  const tile = { file, url, state, detail, picture, button, item: element("li", {}, button), result: null };
+  const tile = { file, url, state, detail, picture, button, item: element("li", {}, button), result: null, failed: false };
   button.addEventListener("click", () => {
     open(tile);
     $("view").focus({ preventScroll: true });
@@ -78,7 +81,14 @@ async function one(tile) {
   if (tile.picture.complete && tile.picture.naturalWidth === 0) useKept(tile);
   refresh(tile);
   say(`${tile.file.name}: ${isAnomalous(tile.result) ? "anomalous" : "good"}`);
-  if (current() === null || tiles.length === 1) open(tile);
+  showFirst();
+}
+
+function showFirst() {
+  while (fresh.length > 0 && fresh[0].failed) fresh.shift();
+  if (fresh.length === 0 || fresh[0].result === null) return;
+  open(fresh[0]);
+  fresh = [];
 }
 
 // A format that browsers do not show, such as TIFF, is shown as the history keeps it.
@@ -90,17 +100,19 @@ async function useKept(tile) {
 }
 
 function fail(tile, reason) {
+  tile.failed = true;
   tile.state.textContent = "Not inspected";
   tile.state.className = "badge bad";
   tile.detail.textContent = reason;
   say(`${tile.file.name}: ${reason}`, true);
+  showFirst();
 }
 
 function refresh(tile) {
   if (tile.result === null) return;
-  const fresh = badge(isAnomalous(tile.result));
-  tile.state.replaceWith(fresh);
-  tile.state = fresh;
+  const state = badge(isAnomalous(tile.result));
+  tile.state.replaceWith(state);
+  tile.state = state;
   tile.detail.textContent = `${productName(tile.result.class)}, ${number(tile.result.score)}`;
 }
 

@@ -44,6 +44,8 @@ export async function show(result, extras) {
   picture.width = result.width;
   picture.height = result.height;
   picture.src = extras.url ?? "";
+  // As large as the page allows without scrolling, in the picture's own proportions.
+  $("stage").style.width = `min(100%, ${(72 * result.width) / result.height}vh)`;
   $("caption").textContent = [result.name ?? "image", extras.note].filter(Boolean).join(" \u00b7 ");
   const box = `-0.5 -0.5 ${result.width} ${result.height}`;
   $("outlines").setAttribute("viewBox", box);

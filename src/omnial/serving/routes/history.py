@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from omnial.serving.history import Kept, Search
@@ -14,9 +14,13 @@ from omnial.serving.routes.common import Responses, refusals
 from omnial.serving.table import csv_lines, utc
 
 _LONGEST = 200
+_LARGEST_NUMBER = 2**62
 _BLOB_HEADERS = {"Cache-Control": "private, max-age=86400"}
 _PICTURES: Responses = {200: {"content": {"image/jpeg": {}}}}
 _MAPS: Responses = {200: {"content": {"image/png": {}}}}
+
+
+Number = Annotated[int, Path(ge=1, le=_LARGEST_NUMBER)]
 
 
 def _search(
@@ -55,7 +59,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     @router.get("", responses=refusals(422, 503), summary="Search the history")
     async def search(
         searched: Searched,
-        before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+        before: Annotated[int | None, Query(ge=1, le=_LARGEST_NUMBER)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> HistoryReply:
         """The inspections that match, the latest first; page on with `before`."""
@@ -81,7 +85,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
         )
 
     @router.get("/{number}", responses=refusals(404, 503), summary="One inspection")
-    async def one(number: int) -> HistoryItem:
+    async def one(number: Number) -> HistoryItem:
         """What was found, and what a person said."""
         return _item(await recorder.get(number))
 
@@ -91,7 +95,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
         responses={**_PICTURES, **refusals(404, 503)},
         summary="Its picture, small",
     )
-    async def picture(number: int) -> Response:
+    async def picture(number: Number) -> Response:
         """A JPEG of at most 384 pixels an edge."""
         content = await recorder.picture(number)
         return Response(content, media_type="image/jpeg", headers=_BLOB_HEADERS)
@@ -102,7 +106,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
         responses={**_MAPS, **refusals(404, 503)},
         summary="Its score map, small",
     )
-    async def score_map(number: int) -> Response:
+    async def score_map(number: Number) -> Response:
         """A grey PNG of at most 512 pixels an edge; 255 is probability 1."""
         content = await recorder.score_map(number)
         return Response(content, media_type="image/png", headers=_BLOB_HEADERS)
@@ -110,7 +114,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     @router.put(
         "/{number}/review", responses=refusals(404, 409, 422, 503), summary="Say what it was"
     )
-    async def review(number: int, request: ReviewRequest) -> HistoryItem:
+    async def review(number: Number, request: ReviewRequest) -> HistoryItem:
         """`right`, `false_alarm` (of an anomalous one), `missed` (of a good one), or null."""
         return _item(await recorder.review(number, request.review))
 

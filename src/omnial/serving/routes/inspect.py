@@ -9,7 +9,7 @@ from omnial.serving.problems import RefusedError
 from omnial.serving.replies import BadImageReply, BatchReply, InspectionReply, Reply
 from omnial.serving.routes.common import refusals
 from omnial.serving.service import Service
-from omnial.serving.upload import Upload, read_many, read_one
+from omnial.serving.upload import Rejected, Upload, read_many, read_one
 
 PATH, BATCH_PATH = "/v1/inspect", "/v1/inspect/batch"
 
@@ -111,18 +111,22 @@ def inspect_routes(service: Service) -> APIRouter:
             service.admission.give(taken)
             raise
 
-        async def one(upload: Upload | RefusedError) -> InspectionReply | BadImageReply:
-            if isinstance(upload, RefusedError):
+        async def one(upload: Upload | Rejected) -> InspectionReply | BadImageReply:
+            if isinstance(upload, Rejected):
                 service.admission.give()
-                return BadImageReply(name=None, error=upload.error, reason=upload.reason)
+                return _bad(upload.name, upload.why)
             try:
                 return await service.inspect(upload, product, with_map=with_map, suspects=suspects)
             except RefusedError as error:
-                return BadImageReply(name=upload.name, error=error.error, reason=error.reason)
+                return _bad(upload.name, error)
 
         return _json(BatchReply(results=await asyncio.gather(*map(one, uploads))))
 
     return router
+
+
+def _bad(name: str | None, why: RefusedError) -> BadImageReply:
+    return BadImageReply(name=name, error=why.error, reason=why.reason)
 
 
 def _json(reply: Reply) -> Response:
