@@ -11,9 +11,10 @@ from omnial.inference.export_folder import Format
 
 BLOCK = """
 import sys
+ABSENT = {"torch", "lightning", "tensorboard", "onnx", "nncf", "onnxscript"}
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "lightning", "tensorboard", "onnx", "nncf", "onnxscript"}:
+        if name.split(".")[0] in ABSENT:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """

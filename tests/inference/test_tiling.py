@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -27,7 +27,8 @@ class Red:
         return Scored(maps, maps.max(axis=(1, 2)).astype(np.float64), maps[:, 0])
 
 
-@given(st.integers(1, 3000), st.integers(1, 700))
+@settings(deadline=None)
+@given(st.integers(1, 600), st.integers(1, 200))
 def test_tiles_cover_the_axis_and_overlap(length: int, tile: int) -> None:
     grid = Grid.over(length, tile)
     covered = np.zeros(length, int)
@@ -82,12 +83,12 @@ def test_nothing_is_scored_outside_the_region() -> None:
 def test_larger_tiles_are_reduced() -> None:
     assert tile_size(64, SETTINGS) == (64, 128)
     assert tile_size(50, DataSettings(height=64, width=32)) == (100, 50)
-    image = np.kron(np.random.default_rng(0).random((40, 70, 3)), np.ones((2, 2, 1))).astype(
-        np.float32
-    )
+    ramp = np.linspace(0, 1, 140, dtype=np.float32)
+    image = np.broadcast_to(ramp[np.newaxis, :, np.newaxis], (80, 140, 3))
     _, score_map = inspect_tiles(Red(), image, SETTINGS, 64, batch_size=2)
     assert score_map.shape == image.shape[:2]
-    assert np.corrcoef(score_map.ravel(), image[..., 0].ravel())[0, 1] > 0.9
+    # Half a network pixel at the borders of tiles, where resizing repeats the last one.
+    np.testing.assert_allclose(score_map, image[..., 0], atol=1.1 / 140)
 
 
 def test_an_image_within_one_tile_needs_none() -> None:

@@ -75,7 +75,7 @@ def read_config(folder: Path) -> FolderConfig:
     if not isinstance(weights, str):
         raise refusal(
             folder,
-            f"{CONFIG_FILE}: weights_sha256 is no digest; weights and settings do not belong together",
+            f"{CONFIG_FILE}: weights_sha256 is no digest: weights and file do not belong together",
         )
     return FolderConfig(settings, classes, calibration, training, weights)
 
