@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,9 +10,6 @@ from rich.table import Table
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import print_json, print_table, progress, say, working
-
-if TYPE_CHECKING:
-    from omnial.inference.normal_scores import Which
 
 _EPILOG = (
     "Examples:\n\n"
@@ -92,7 +89,7 @@ def calibrate(
                 data,
                 false_alarm_rate=false_alarm_rate,
                 class_name=class_name,
-                which=cast("Which", images.value),
+                which=images.value,
                 tile=tile,
                 out=out,
                 device=device,

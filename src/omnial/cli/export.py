@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,10 +10,6 @@ from rich.table import Table
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import print_facts, print_json, print_table, say, working
-
-if TYPE_CHECKING:
-    from omnial.export.run import Choice
-    from omnial.inference.export_folder import Format
 
 _EPILOG = (
     "Examples:\n\n"
@@ -96,8 +92,8 @@ def export(
         summary = run(
             model_dir,
             out,
-            format_=cast("Format", format_.value),
-            precision=cast("Choice", precision.value),
+            format_=format_.value,
+            precision=precision.value,
             data=data or [],
             compared_images=compared_images,
             reconstruction=reconstruction,

@@ -244,6 +244,9 @@ def _write(
     shutil.copyfile(model_dir / CONFIG_FILE, folder / CONFIG_FILE)
     write_arrays(folder / ARRAYS_FILE, model.recogniser, model.rois)
     write_samples(folder / SAMPLES_FILE, samples)
+    for name in (ARRAYS_FILE, SAMPLES_FILE):
+        # The library lets the owner alone read its files; the user's own rule holds here.
+        shutil.copymode(chosen.path, folder / name)
     on_samples = run_samples(chosen.engine, samples)
     names = (*MODEL_FILES[format_], ARRAYS_FILE, SAMPLES_FILE)
     record = ExportRecord(

@@ -139,8 +139,9 @@ class Inspector:
             images = np.zeros((count, 3, *size), np.float32)
             self.backend.run(images, np.ones((count, *size), np.bool_))
 
+    # A text is a path here, never an iterable of one-letter paths.
     @overload
-    def inspect(
+    def inspect(  # type: ignore[overload-overlap]
         self, source: Picture, class_name: str | None = None, *, tile: Tile = "auto"
     ) -> Inspection: ...
 
@@ -229,7 +230,10 @@ class Inspector:
         settings = self.settings.data
         path = Path(source) if isinstance(source, str | Path) else None
         try:
-            image = _pixels(source) if path is None else read_rgb(path, settings)
+            if isinstance(source, str | Path):
+                image = read_rgb(Path(source), settings)
+            else:
+                image = _pixels(source)
             network, placement = network_input(image, settings)
         except ImageError as error:
             return ImageError(error.path, error.reason)

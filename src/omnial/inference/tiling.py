@@ -56,9 +56,9 @@ class Grid:
 
     def total(self) -> NDArray[np.float32]:
         """Of each pixel of the image: the sum of the weights of the tiles that it lies in."""
-        total = np.zeros(self.length, np.float32)
+        total, weights = np.zeros(self.length, np.float32), self.weights()
         for start in self.starts:
-            total[start : start + self.shown] += self.weights()
+            total[start : start + self.shown] += weights
         return total
 
 

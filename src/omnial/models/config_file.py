@@ -75,7 +75,7 @@ def read_config(folder: Path) -> FolderConfig:
     if not isinstance(weights, str):
         raise refusal(
             folder,
-            f"{CONFIG_FILE}: weights_sha256 is no digest, so it does not belong together with any weights",
+            f"{CONFIG_FILE}: weights_sha256 is no digest: weights and file do not belong together",
         )
     return FolderConfig(settings, classes, calibration, training, weights)
 
