@@ -1,9 +1,9 @@
 """Run the steps of the Containerfile without a container engine, and try what comes out.
 
 Every RUN, COPY, ENV and USER is carried out in a fresh folder that stands for the image's root,
-with a Python of this machine in place of the base image's. Then the entry point is started, the health check
-run, an image inspected, and the service stopped. What this cannot show is that the base image has
-every system library that the packages need.
+with a Python of this machine in place of the base image's. Then the entry point is started, the
+health check run, an image inspected, and the service stopped. What this cannot show is that the
+base image has every system library that the packages need.
 
     python tools/try_containerfile.py EXPORT_DIR IMAGE [--python /usr/bin/python3]
 

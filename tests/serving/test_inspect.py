@@ -49,10 +49,10 @@ def test_a_large_map_travels_small(plain: Running) -> None:
     reply = inspect(plain, part((slice(0, 600), slice(0, 600)), height=600, width=1200), map="true")
 
     with Image.open(BytesIO(base64.b64decode(reply["map"]))) as image:
-        assert image.size == (512, 256)
+        assert image.size == (320, 160)
         pixels = np.asarray(image)
-    assert pixels[:, :240].min() > 250
-    assert pixels[:, 270:].max() < 5
+    assert pixels[:, :150].min() > 250
+    assert pixels[:, 170:].max() < 5
 
 
 def test_form_and_body_give_the_same(plain: Running) -> None:

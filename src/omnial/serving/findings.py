@@ -14,7 +14,7 @@ from omnial.inference.inspection import Inspection, find_outlines
 from omnial.inference.outlines import Outline
 from omnial.serving.replies import OutlineReply
 
-MAP_EDGE = 512
+MAP_EDGE = 320
 """Longest edge of the score map that travels; networks see 256 to 320 pixels."""
 PICTURE_EDGE = 384
 """Longest edge of the picture in the history."""

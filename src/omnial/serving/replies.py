@@ -49,7 +49,7 @@ class InspectionReply(Reply):
     """Of the image turned upright, in pixels."""
     height: int
     map: str | None
-    """With `map=true`: the score map as a grey PNG in base64, at most 512 pixels an edge, 255 is
+    """With `map=true`: the score map as a grey PNG in base64, at most 320 pixels an edge, 255 is
     probability 1."""
 
 

@@ -107,7 +107,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
         summary="Its score map, small",
     )
     async def score_map(number: Number) -> Response:
-        """A grey PNG of at most 512 pixels an edge; 255 is probability 1."""
+        """A grey PNG of at most 320 pixels an edge; 255 is probability 1."""
         content = await recorder.score_map(number)
         return Response(content, media_type="image/png", headers=_BLOB_HEADERS)
 
