@@ -66,6 +66,7 @@ def test_every_package_has_a_place() -> None:
         "omnial.inference.overlay",
         "omnial.inference.predictor",
         "omnial.inference.samples",
+        "omnial.serving.server",
     ],
 )
 def test_the_line_computer_needs_no_pytorch(module: str) -> None:

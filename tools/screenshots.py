@@ -33,8 +33,9 @@ _DESK, _PHONE = {"width": 1280, "height": 1500}, {"width": 390, "height": 844}
 
 
 def pictures(data: Path) -> list[FilePayload]:
-    """The first defective test image of each product, whatever the model makes of it; of every
-    fourth product the first good one.
+    """The first defective test image of each product, whatever the model makes of it.
+
+    Of every fourth product, it is the first good one.
     """
     found = []
     for index, product in enumerate(discover([data], need="test").classes):

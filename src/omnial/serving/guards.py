@@ -3,10 +3,12 @@
 Plain ASGI, so that a refusal costs nothing and bodies are counted while they arrive.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -42,6 +44,8 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_LINGER_BYTES = 16_000_000
+_LINGER_SECONDS = 3.0
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -143,6 +147,7 @@ class BodyLimit:
         limit, seen = self._limit(scope["path"]), 0
         length = Headers(scope=scope).get("content-length", "0")
         if not (length.isascii() and length.isdigit()) or int(length) > limit:
+            await _drain(receive)
             await self._refusal().response()(scope, receive, send)
             return
 
@@ -152,10 +157,28 @@ class BodyLimit:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > limit:
+                    if message.get("more_body", False):
+                        await _drain(receive)
                     raise self._refusal()
             return message
 
         await self.app(scope, counting, send)
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a moment, and forget what comes.
+
+    A connection that is closed under a client that still writes is reset, and the client may then
+    never read why.
+    """
+    seen = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while seen < _LINGER_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                seen += len(message.get("body", b""))
 
 
 class Measured:

@@ -51,7 +51,6 @@ class Service:
         )
         facts = {"version": self.card.omnial, "model": model, "engine": inspector.backend.name}
         self.metrics.describe(facts, lambda: self.admission.inside, settings.queue)
-        self.draining = False
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -59,7 +58,6 @@ class Service:
 
     async def stop(self) -> None:
         """Finish what was taken, and close the history."""
-        self.draining = True
         await asyncio.to_thread(self._batcher.stop)
         if self.recorder is not None:
             await self.recorder.close()

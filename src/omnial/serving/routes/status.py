@@ -24,9 +24,9 @@ def health_routes(service: Service) -> APIRouter:
 
     @router.get("/readyz", responses=_ILL, summary="May requests be sent?")
     async def ready() -> HealthReply:
-        """503 while the service is stopping, is ill, or has no place left in its queue."""
-        if service.draining or not service.alive():
-            raise RefusedError(503, "not_ready", "The service is stopping or ill.")
+        """503 while inspections are stuck, or the queue has no place left."""
+        if not service.alive():
+            raise RefusedError(503, "stuck", "Inspections do not go on; restart the service.")
         if service.admission.inside >= service.admission.most:
             raise RefusedError(503, "busy", "The queue is full.")
         return HealthReply(status="ok")
