@@ -1,5 +1,6 @@
 """ONNX Runtime as an engine."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ class OnnxBackend:
     name = "onnx"
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
+        # From 1.32 on the package reports its use over the network, unless it is told not to
+        # before it is loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         with needs_package("ONNX Runtime", "onnxruntime"):
             import onnxruntime
         self._version = onnxruntime.__version__
