@@ -27,6 +27,7 @@ from omnial.data.production_line import generate
 from omnial.data.records import Catalogue
 from omnial.evaluation.evaluate import evaluate_model, write_metrics
 from omnial.evaluation.stream import DECODERS, Sample, load_sample, stack
+from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.reconstruction import psnr, ssim
@@ -100,6 +101,7 @@ def score(samples: list[Sample], inspections: list[Inspection]) -> None:
 def works(folder: Path) -> tuple[Works, int]:
     """The wholes and their parts, by name, and the number of images that each one sees."""
     data, model = folder / "data", load_model(folder / "model", "cpu")
+    inspector = Inspector.of(model)
     catalogue = discover([data], need="test")
     samples = decode(model, catalogue)
     inspections = inspect(model, samples)
@@ -112,7 +114,7 @@ def works(folder: Path) -> tuple[Works, int]:
 
     return {
         "evaluation": lambda: evaluate(folder / "model", [data], folder / "whole", device="cpu"),
-        "prediction": lambda: predict(model, paths, out=folder / "predictions"),
+        "prediction": lambda: predict(inspector, paths, out=folder / "predictions"),
         "check": lambda: check_files(discover([data], need="test"), model.settings.data),
         "decoding": lambda: decode(model, catalogue),
         "network": lambda: inspect(model, samples),

@@ -26,6 +26,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "training_step": ("--quick",),
     "synthesis": ("--quick",),
     "pixel_metrics": ("--quick",),
+    "inference": ("--quick",),
     "input_cache": ("--images", "8", "--size", "64", "--rounds", "1"),
     "end_to_end": ("--quick",),
     "growth": ("--quick",),

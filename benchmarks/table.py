@@ -19,6 +19,10 @@ AIMS: Mapping[str, str] = {
     "training_step_share_of_bare_convolutions": "at least 0.5",
     "synthesis_share_of_step": "at most 0.1",
     "synthesis_vs_reference": "at least 10",
+    "inference_openvino_bf16_vs_torch_fp32": "at least 6",
+    "inference_openvino_int8_vs_torch_fp32": "at least 8",
+    "inference_openvino_bf16_vs_torch_fp32_paper": "at least 9",
+    "inference_openvino_int8_vs_torch_fp32_paper": "at least 15",
     "pixel_metrics_time_vs_sklearn": "at most 0.1",
     "pixel_metrics_memory_vs_sklearn": "at most 0.125",
 }

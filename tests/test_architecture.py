@@ -12,9 +12,9 @@ import omnial
 SOURCE = Path(omnial.__file__).parent
 # Each may import those to its right.
 ORDER = (
-    *("cli", "demo", "studies", "reporting", "inference", "robustness", "evaluation"),
-    *("training", "attacks", "models", "calibration", "synthesis", "metrics", "data", "config"),
-    *("files", "memory", "machine", "errors"),
+    *("cli", "demo", "studies", "serving", "reporting", "export", "inference", "robustness"),
+    *("evaluation", "training", "attacks", "models", "calibration", "synthesis", "metrics"),
+    *("data", "config", "files", "memory", "machine", "errors"),
 )
 
 
@@ -59,8 +59,14 @@ def test_every_package_has_a_place() -> None:
         "omnial.data.checks",
         "omnial.data.decode",
         "omnial.data.layouts",
+        "omnial.inference.calibrate",
+        "omnial.inference.drift",
+        "omnial.inference.inspector",
         "omnial.inference.outlines",
         "omnial.inference.overlay",
+        "omnial.inference.predictor",
+        "omnial.inference.samples",
+        "omnial.serving.server",
     ],
 )
 def test_the_line_computer_needs_no_pytorch(module: str) -> None:

@@ -8,6 +8,7 @@ import omnial
 
 def test_every_public_name_is_there_and_nothing_else() -> None:
     assert omnial.__all__ == [
+        "Inspector",
         "__version__",
         "evaluate",
         "load_model",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omnial.config.load import load_settings
+    from omnial.inference.inspector import Inspector
     from omnial.inference.predictor import predict
     from omnial.models.folder import load_model
     from omnial.reporting.run import evaluate
@@ -12,9 +13,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "evaluate", "load_model", "load_settings", "predict", "train"]
+__all__ = [
+    "Inspector",
+    "__version__",
+    "evaluate",
+    "load_model",
+    "load_settings",
+    "predict",
+    "train",
+]
 
 _HOMES = {
+    "Inspector": "omnial.inference.inspector",
     "evaluate": "omnial.reporting.run",
     "load_model": "omnial.models.folder",
     "load_settings": "omnial.config.load",

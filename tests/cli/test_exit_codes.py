@@ -13,7 +13,10 @@ import pytest
 
 from omnial.errors import RunError, UserError
 
-VERBS = ("train", "evaluate", "predict", "synthesize", "info", "demo")
+VERBS = (
+    *("train", "evaluate", "predict", "calibrate", "drift", "export", "verify"),
+    *("synthesize", "info", "demo"),
+)
 
 
 Run = Callable[..., Any]

@@ -21,7 +21,7 @@ from omnial.data.decode import (
     read_rgb,
 )
 from omnial.data.geometry import place
-from omnial.data.image_file import image_size, open_image
+from omnial.data.image_file import TooManyPixelsError, image_size, open_image
 from omnial.errors import UserError
 
 DEFAULT = DataSettings()
@@ -442,3 +442,26 @@ def test_network_roi(tmp_path):
     assert np.array_equal(region, everywhere & (np.arange(64) < 32))
     with pytest.raises(ImageError, match="black all over"):
         network_roi(save(tmp_path / "black.png", left * 0), placement)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "jpg", "bmp", "webp"])
+def test_a_file_in_memory_is_read_like_one_on_disk(tmp_path, suffix):
+    path = save(tmp_path / f"1.{suffix}", COLOUR)
+    absent = tmp_path / "absent.png"
+    found = read_rgb(absent, DEFAULT, content=path.read_bytes())
+    np.testing.assert_array_equal(found, read_rgb(path, DEFAULT))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n"])
+def test_bytes_that_are_no_image_name_no_file_of_this_machine(tmp_path, content):
+    other = save(tmp_path / "1.png", COLOUR)
+    with pytest.raises(ImageError) as error:
+        read_rgb(other, DEFAULT, content=content)
+    assert str(tmp_path) not in error.value.reason
+
+
+def test_too_many_pixels_are_told_from_other_faults(tmp_path):
+    path = save(tmp_path / "1.png", COLOUR)
+    small = DEFAULT.model_copy(update={"max_megapixels": 1e-6})
+    with pytest.raises(TooManyPixelsError):
+        read_rgb(path, small, content=path.read_bytes())

@@ -13,6 +13,7 @@ from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import RunError, UserError
+from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
 from omnial.models.folder import TrainedModel
 from omnial.models.system import Output
@@ -90,7 +91,11 @@ def test_rows_maps_and_overlays_of_a_good_and_a_bad_part(tmp_path: Path) -> None
     bad = write_image(tmp_path / "in/bad.png", defect=(slice(10, 30), slice(20, 60)))
     seen: list[Row] = []
     summary = predict(
-        red_model(), [good, bad], out=tmp_path / "out", class_name="moss", on_image=seen.append
+        Inspector.of(red_model()),
+        [good, bad],
+        out=tmp_path / "out",
+        class_name="moss",
+        on_image=seen.append,
     )
     assert (summary.n_images, summary.n_anomalous, summary.errors) == (2, 1, [])
     rows = rows_of(tmp_path / "out")
@@ -124,7 +129,7 @@ def test_map_overlay_and_outline_have_the_size_of_the_source(
 ) -> None:
     rows, columns = slice(height // 4, height // 2), slice(width // 4, width // 2)
     path = write_image(tmp_path / "in.png", height=height, width=width, defect=(rows, columns))
-    predict(red_model(geometry), [path], out=tmp_path / "out")
+    predict(Inspector.of(red_model(geometry)), [path], out=tmp_path / "out")
     (row,) = rows_of(tmp_path / "out")
     assert map_of(tmp_path / "out", row).shape == (height, width)
     with Image.open(next((tmp_path / "out/overlays").iterdir())) as overlay:
@@ -147,7 +152,7 @@ def test_product_is_recognised_and_an_unknown_one_gets_the_largest_threshold(
         write_image(tmp_path / "2.png", ground=(0, 0, 240)),
         write_image(tmp_path / "3.png", ground=(0, 255, 255)),
     ]
-    predict(red_model(), paths, out=tmp_path / "out", batch_size=2)
+    predict(Inspector.of(red_model(), batch_size=2), paths, out=tmp_path / "out")
     rows = rows_of(tmp_path / "out")
     assert [row["class"] for row in rows] == ["moss", "sea", None]
     assert [row["threshold"] for row in rows] == [0.2, 0.3, 0.3]
@@ -165,7 +170,9 @@ def test_nothing_counts_outside_the_region_of_interest(
         tmp_path / "3.png", ground=(0, 0, 255), defect=(slice(10, 40), slice(40, 60))
     )
     model = red_model(rois={"moss": roi})
-    predict(model, [outside, inside, other], out=tmp_path / "out", class_name=class_name)
+    predict(
+        Inspector.of(model), [outside, inside, other], out=tmp_path / "out", class_name=class_name
+    )
     rows = rows_of(tmp_path / "out")
     if class_name is None:
         assert [row["class"] for row in rows] == ["moss", "moss", "sea"]
@@ -179,7 +186,8 @@ def test_result_does_not_depend_on_the_batch(tmp_path: Path) -> None:
         defect = (slice(5, 15 + 5 * index), slice(20, 40))
         write_image(tmp_path / f"in/{index}.png", ground=(20 * index, 255, 0), defect=defect)
     for size in (1, 3, 8):
-        predict(red_model(), [tmp_path / "in"], out=tmp_path / f"out{size}", batch_size=size)
+        inspector = Inspector.of(red_model(), batch_size=size)
+        predict(inspector, [tmp_path / "in"], out=tmp_path / f"out{size}")
     assert rows_of(tmp_path / "out1") == rows_of(tmp_path / "out3") == rows_of(tmp_path / "out8")
 
 
@@ -192,7 +200,7 @@ def test_bad_files_get_a_row_and_the_run_goes_on(tmp_path: Path) -> None:
     (folder / "5.txt").write_text("not an image")
     write_image(folder / "6.png", defect=(slice(0, 64), slice(0, 64)))
     paths = [folder, folder / "5.txt"]
-    summary = predict(red_model(), paths, out=tmp_path / "out", batch_size=2)
+    summary = predict(Inspector.of(red_model(), batch_size=2), paths, out=tmp_path / "out")
     rows = rows_of(tmp_path / "out")
     assert [Path(row["path"]).name for row in rows] == [
         *("1.png", "2.png", "3.png", "4.png", "6.png", "5.txt")
@@ -213,7 +221,9 @@ def test_bad_files_get_a_row_and_the_run_goes_on(tmp_path: Path) -> None:
 
 def test_run_of_nothing_but_bad_files(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"?")
-    summary = predict(red_model(), [tmp_path / "1.png"], out=tmp_path / "out", class_name="sea")
+    summary = predict(
+        Inspector.of(red_model()), [tmp_path / "1.png"], out=tmp_path / "out", class_name="sea"
+    )
     assert len(summary.errors) == summary.n_images == 1
     (row,) = rows_of(tmp_path / "out")
     assert (row["class"], row["map"]) == ("sea", None)
@@ -222,7 +232,7 @@ def test_run_of_nothing_but_bad_files(tmp_path: Path) -> None:
 def test_equal_stems_from_different_folders_keep_their_own_maps(tmp_path: Path) -> None:
     write_image(tmp_path / "a/000.png")
     write_image(tmp_path / "b/000.png", defect=(slice(0, 64), slice(0, 64)))
-    predict(red_model(), [tmp_path / "a", tmp_path / "b"], out=tmp_path / "out")
+    predict(Inspector.of(red_model()), [tmp_path / "a", tmp_path / "b"], out=tmp_path / "out")
     first, second = rows_of(tmp_path / "out")
     assert map_of(tmp_path / "out", first).max() < 0.01
     assert map_of(tmp_path / "out", second).min() > 0.99
@@ -231,7 +241,7 @@ def test_equal_stems_from_different_folders_keep_their_own_maps(tmp_path: Path) 
 def test_second_run_into_the_searched_folder_does_not_inspect_its_results(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png")
     for _ in range(2):
-        assert predict(red_model(), [tmp_path], out=tmp_path).n_images == 1
+        assert predict(Inspector.of(red_model()), [tmp_path], out=tmp_path).n_images == 1
     assert len(rows_of(tmp_path)) == 1
 
 
@@ -243,7 +253,9 @@ def test_anomalous_image_below_the_pixel_level_is_outlined_above_half_its_peak(
     pixels[..., 1] = 255
     pixels[16:48, 8:24, 0] = 115
     Image.fromarray(pixels).save(tmp_path / "1.png")
-    predict(red_model(), [tmp_path / "1.png"], out=tmp_path / "out", class_name="moss")
+    predict(
+        Inspector.of(red_model()), [tmp_path / "1.png"], out=tmp_path / "out", class_name="moss"
+    )
     (row,) = rows_of(tmp_path / "out")
     assert row["anomalous"]
     assert map_of(tmp_path / "out", row).max() < 0.5
@@ -259,7 +271,7 @@ def test_specks_are_outlined_only_where_there_is_nothing_else(tmp_path: Path) ->
     Image.fromarray(pixels).save(tmp_path / "2.png")
     calibration = Calibration({"moss": 0.001, "sea": 0.001}, 0.001, 0.5, 0.1, {"moss": 1, "sea": 1})
     model = red_model(calibration=calibration)
-    predict(model, [tmp_path / "1.png", tmp_path / "2.png"], out=tmp_path / "out")
+    predict(Inspector.of(model), [tmp_path / "1.png", tmp_path / "2.png"], out=tmp_path / "out")
     rows = rows_of(tmp_path / "out")
     areas = [[outline["area"] for outline in row["outlines"]] for row in rows]
     assert areas == [[1], [400]]
@@ -270,7 +282,7 @@ def test_sixteen_bit_grey_is_inspected_like_eight_bit(tmp_path: Path) -> None:
     Image.fromarray(grey).save(tmp_path / "8.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
     paths = [tmp_path / "8.png", tmp_path / "16.png"]
-    predict(red_model(), paths, out=tmp_path / "out", class_name="moss")
+    predict(Inspector.of(red_model()), paths, out=tmp_path / "out", class_name="moss")
     first, second = rows_of(tmp_path / "out")
     assert first["score"] == pytest.approx(second["score"], abs=1e-6)
 
@@ -283,8 +295,9 @@ def test_finished_rows_stay_after_an_interruption(tmp_path: Path) -> None:
         if str(row["path"]).endswith("3.png"):
             raise KeyboardInterrupt
 
+    inspector = Inspector.of(red_model(), batch_size=2)
     with pytest.raises(KeyboardInterrupt):
-        predict(red_model(), [tmp_path / "in"], out=tmp_path / "out", batch_size=2, on_image=stop)
+        predict(inspector, [tmp_path / "in"], out=tmp_path / "out", on_image=stop)
     assert not (tmp_path / "out/predictions.jsonl").exists()
     lines = (tmp_path / "out/predictions.jsonl.part").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
@@ -301,26 +314,26 @@ def test_result_that_cannot_be_written_stops_the_run(
     path = write_image(tmp_path / "1.png")
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(RunError, match="No space left"):
-        predict(red_model(), [path], out=tmp_path / "out")
+        predict(Inspector.of(red_model()), [path], out=tmp_path / "out")
 
 
 def test_mistakes_of_the_user_leave_no_trace(tmp_path: Path) -> None:
     path = write_image(tmp_path / "1.png")
     out = tmp_path / "out"
     with pytest.raises(UserError, match="moss, sea"):
-        predict(red_model(), [path], out=out, class_name="bottle")
+        predict(Inspector.of(red_model()), [path], out=out, class_name="bottle")
     with pytest.raises(UserError, match="nothing"):
-        predict(red_model(), [path, tmp_path / "nothing"], out=out)
+        predict(Inspector.of(red_model()), [path, tmp_path / "nothing"], out=out)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="No images"):
-        predict(red_model(), [tmp_path / "empty"], out=out)
+        predict(Inspector.of(red_model()), [tmp_path / "empty"], out=out)
     assert not out.exists()
     with pytest.raises(UserError, match="cannot be made"):
-        predict(red_model(), [path], out=path)
+        predict(Inspector.of(red_model()), [path], out=path)
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "1.png").write_bytes(b"?")
     write_image(tmp_path / "2.png")
-    predict(red_model(), [tmp_path], out=tmp_path / "out")
+    predict(Inspector.of(red_model()), [tmp_path], out=tmp_path / "out")
     assert capfd.readouterr() == ("", "")

@@ -217,7 +217,7 @@ def test_configuration_that_is_no_object_or_too_large(folder: Path) -> None:
         load_model(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, True, 1.0])
+@pytest.mark.parametrize("version", [0, 3, "1", None, True, 1.0])
 def test_other_schema_versions(folder: Path, version: object) -> None:
     write_config(folder, {**config_of(folder), "schema_version": version})
     with pytest.raises(UserError, match="schema version"):

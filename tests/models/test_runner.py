@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from omnial.models.folder import TrainedModel
-from omnial.models.runner import inspect_batch, inspect_images, restrict
+from omnial.models.runner import inspect_batch, inspect_images
 from omnial.models.scoring import image_score, score_map
 from omnial.models.system import Output
 
@@ -59,14 +59,6 @@ def test_nothing_is_scored_outside_the_valid_region(images: Tensor) -> None:
     assert (result.scores < whole.scores).all()
 
 
-def test_restricting_later_equals_restricting_at_once(images: Tensor) -> None:
-    valid = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(1)) < 0.3
-    at_once = inspect_images(Brightness(), images, valid)
-    later = restrict(inspect_images(Brightness(), images), valid.numpy())
-    for one, other in zip(at_once, later, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_double_precision_images_are_taken(images: Tensor) -> None:
     model = cast(TrainedModel, type("Model", (), {"network": Brightness()}))
     single, double = inspect_batch(model, images), inspect_batch(model, images.double())
@@ -79,5 +71,3 @@ def test_wrong_shapes_are_refused(images: Tensor) -> None:
         inspect_images(Brightness(), images[:, :1])
     with pytest.raises(ValueError, match="valid"):
         inspect_images(Brightness(), images, torch.ones(3, 40, 40, dtype=torch.bool))
-    with pytest.raises(ValueError, match="valid"):
-        restrict(inspect_images(Brightness(), images), np.ones((3, 40, 40), bool))

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from omnial.models.scoring import image_score, score_map, window_size
+from omnial.models.scoring import image_score, score_map
+from omnial.models.window import window_size
 
 
 def naive_score(score: Tensor, valid: Tensor) -> float:

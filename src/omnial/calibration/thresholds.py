@@ -65,6 +65,11 @@ class Calibration:
     """Share of normal images that may be called anomalous: q = 1 - rate."""
     counts: Mapping[str, int]
     """Normal validation images per class; the same names as `per_class`."""
+    scores: Mapping[str, tuple[float, ...]] | None = None
+    """The scores that the thresholds were set from, rising, of each class; None where they were
+    not kept (schema version 1)."""
+    tile: int | None = None
+    """Edge of the tiles, in source pixels, that the scores were taken with; None: whole images."""
 
     def __post_init__(self) -> None:
         if set(self.per_class) != set(self.counts):
@@ -76,6 +81,16 @@ class Calibration:
             raise ValueError("the false alarm rate must lie between 0 and 1")
         if any(count < 0 for count in self.counts.values()):
             raise ValueError("a count of validation images is negative")
+        if self.tile is not None and self.tile < 1:
+            raise ValueError("a tile has at least one pixel")
+        if self.scores is not None:
+            self._check_scores(self.scores)
+
+    def _check_scores(self, scores: Mapping[str, tuple[float, ...]]) -> None:
+        if {name: len(values) for name, values in scores.items()} != dict(self.counts):
+            raise ValueError("the stored scores are not as many as the counts say")
+        if any(_finite(values).tolist() != sorted(values) for values in scores.values()):
+            raise ValueError("the stored scores do not rise")
 
     @property
     def pooled_is_largest(self) -> bool:
@@ -111,42 +126,57 @@ class Calibration:
             )
         return tuple(sentences)
 
-    def to_dict(self) -> dict[str, object]:
-        """The thresholds as plain JSON values; `from_dict` reads them back."""
+    def summary(self) -> dict[str, object]:
+        """The thresholds and what they rest on as plain JSON values, without the scores."""
         return {
             "per_class": dict(self.per_class),
             "pooled": self.pooled,
             "pixel": self.pixel,
             "false_alarm_rate": self.false_alarm_rate,
             "counts": dict(self.counts),
+            "tile": self.tile,
         }
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything as plain JSON values; `from_dict` reads them back."""
+        scores = None if self.scores is None else {k: list(v) for k, v in self.scores.items()}
+        return {**self.summary(), "scores": scores}
 
     @classmethod
     def from_dict(cls, values: object) -> "Calibration":
-        """Read what `to_dict` wrote.
+        """Read what `to_dict` wrote; schema version 1 had neither scores nor tile.
 
         Raises:
             ValueError: A key is missing or unknown, or a value is of the wrong kind.
         """
         keys = {"per_class", "pooled", "pixel", "false_alarm_rate", "counts"}
-        if not isinstance(values, dict) or set(values) != keys:
+        if not isinstance(values, dict) or not keys <= set(values) <= keys | {"scores", "tile"}:
             raise ValueError(f"expected an object with the keys {', '.join(sorted(keys))}")
         per_class, counts = values["per_class"], values["counts"]
         if not isinstance(per_class, dict) or not isinstance(counts, dict):
             raise ValueError("per_class and counts must be objects")
         if not all(type(count) is int for count in counts.values()):
             raise ValueError("counts must hold whole numbers")
+        tile = values.get("tile")
+        if tile is not None and type(tile) is not int:
+            raise ValueError("tile must be a whole number of pixels")
         return cls(
             per_class={k: None if v is None else _number(v) for k, v in per_class.items()},
             pooled=_number(values["pooled"]),
             pixel=_number(values["pixel"]),
             false_alarm_rate=_number(values["false_alarm_rate"]),
             counts=counts,
+            scores=_stored_scores(values.get("scores")),
+            tile=tile,
         )
 
 
 def calibrate(
-    scores_by_class: Mapping[str, ArrayLike], pixel: float, false_alarm_rate: float
+    scores_by_class: Mapping[str, ArrayLike],
+    pixel: float,
+    false_alarm_rate: float,
+    *,
+    tile: int | None = None,
 ) -> Calibration:
     """Image thresholds from the scores of normal validation images.
 
@@ -155,6 +185,7 @@ def calibrate(
             validation images; n may be 0.
         pixel: Score-map level in [0, 1] at which outlines are drawn.
         false_alarm_rate: Share of normal images that may be called anomalous, in (0, 1).
+        tile: Edge of the tiles that the scores were taken with; None for whole images.
 
     Raises:
         UserError: There is not a single normal validation image.
@@ -175,6 +206,8 @@ def calibrate(
         pixel=float(pixel),
         false_alarm_rate=false_alarm_rate,
         counts={name: int(values.size) for name, values in scores.items()},
+        scores={name: tuple(np.sort(values).tolist()) for name, values in scores.items()},
+        tile=tile,
     )
 
 
@@ -183,6 +216,14 @@ def _finite(scores: ArrayLike) -> NDArray[np.float64]:
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError("scores must be a one-dimensional array of finite numbers")
     return values
+
+
+def _stored_scores(values: object) -> dict[str, tuple[float, ...]] | None:
+    if values is None:
+        return None
+    if not isinstance(values, dict) or not all(isinstance(v, list) for v in values.values()):
+        raise ValueError("scores must be an object of lists")
+    return {name: tuple(_number(score) for score in scores) for name, scores in values.items()}
 
 
 def _number(value: object) -> float:

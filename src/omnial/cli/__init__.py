@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from omnial import __version__
-from omnial.cli import attack, demo, evaluate, info, predict, robustness, study, synthesize, train
+from omnial.cli import (
+    attack,
+    calibrate,
+    demo,
+    drift,
+    evaluate,
+    export,
+    info,
+    predict,
+    robustness,
+    serve,
+    study,
+    synthesize,
+    train,
+    verify,
+)
 from omnial.cli.outcome import ExitCode, settle
 
 app = typer.Typer(
@@ -27,7 +42,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _verb in (train, evaluate, predict, synthesize, info, demo, attack, robustness, study):
+_VERBS = (
+    *(train, evaluate, predict, calibrate, drift, export, verify, serve),
+    *(synthesize, info, demo, attack, robustness, study),
+)
+for _verb in _VERBS:
     _verb.register(app)
 
 

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 @guarded
 def evaluate(
-    model_dir: options.ModelDir,
+    model_dir: options.AnyModelDir,
     data: options.Data,
     out: Annotated[
         Path,

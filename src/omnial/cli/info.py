@@ -85,7 +85,7 @@ def _read(folder: Path) -> tuple[Settings, dict[str, Any]]:
     facts = {
         "model": str(folder),
         "classes": list(model.classes),
-        "calibration": model.calibration.to_dict(),
+        "calibration": model.calibration.summary(),
         "notes": list(model.calibration.notes()),
         "thresholds": {name: model.calibration.threshold_for(name) for name in model.classes},
         "training": dict(model.training),

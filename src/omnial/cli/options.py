@@ -61,6 +61,27 @@ AsJson = Annotated[
 ModelDir = Annotated[
     Path, typer.Argument(metavar="MODEL_DIR", help="Model folder that `omnial train` wrote.")
 ]
+AnyModelDir = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL_DIR",
+        help="Model folder that `omnial train` wrote, or one that `omnial export` wrote.",
+    ),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated.",
+    ),
+]
+ClassOfAll = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="NAME", help="Product on all images. Default: the folders' names."
+    ),
+]
 
 
 def size_option(default: str) -> typer.models.OptionInfo:
@@ -71,6 +92,16 @@ def size_option(default: str) -> typer.models.OptionInfo:
         help=f"How large and how long: {', '.join(SIZES)}. Default: {default}.",
     )
     return option
+
+
+def check_rate(rate: float | None) -> None:
+    """Refuse a false-alarm rate outside (0, 1).
+
+    Raises:
+        UserError: it is.
+    """
+    if rate is not None and not 0.0 < rate < 1.0:
+        raise UserError(f"--false-alarm-rate {rate:g}: give a share above 0 and below 1")
 
 
 def check_out(folder: Path) -> Path:

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 @guarded
 def predict(
-    model_dir: options.ModelDir,
+    model_dir: options.AnyModelDir,
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Images, or folders of images.")
     ],
@@ -47,6 +47,7 @@ def predict(
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
     ] = 8,
+    tile: options.Tile = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -56,16 +57,16 @@ def predict(
     """
     options.check_out(out)
     with working():
+        from omnial.inference.inspector import Inspector
         from omnial.inference.predictor import PREDICTIONS_FILE
         from omnial.inference.predictor import predict as inspect
-        from omnial.models.folder import load_model
 
         summary = inspect(
-            load_model(model_dir, device),
+            Inspector(model_dir, device=device, batch_size=batch_size),
             paths,
             out=out,
             class_name=class_name,
-            batch_size=batch_size,
+            tile=tile or "auto",
             on_image=_show,
         )
     predictions = out / PREDICTIONS_FILE

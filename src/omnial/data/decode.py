@@ -39,12 +39,13 @@ _LOSSY = frozenset({"JPEG", "WEBP"})
 """Formats in which black need not stay exactly 0."""
 
 
-def read_rgb(path: Path, settings: DataSettings) -> NDArray[Any]:
+def read_rgb(path: Path, settings: DataSettings, *, content: bytes | None = None) -> NDArray[Any]:
     """Read an image file as upright RGB.
 
     Args:
         path: a PNG, JPEG, BMP, TIFF or WebP file.
         settings: gives `max_megapixels` and `significant_bits`.
+        content: the file's bytes, where they do not come from disk; see `open_image`.
 
     Returns:
         (H, W, 3): uint8 for sources of at most 8 bits a channel, float32 in [0, 1] for deeper
@@ -53,7 +54,7 @@ def read_rgb(path: Path, settings: DataSettings) -> NDArray[Any]:
     Raises:
         ImageError: the file is unreadable, too large, or its values leave the stated range.
     """
-    with open_image(path, settings.max_megapixels) as file:
+    with open_image(path, settings.max_megapixels, content=content) as file:
         _refuse_deep_colour(path, file, settings)
         image = upright(file)
         if _is_deep(image):

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,8 +60,14 @@ class ImageError(UserError):
         self.reason = reason
 
 
+class TooManyPixelsError(ImageError):
+    """An image file that is larger than allowed."""
+
+
 @contextmanager
-def open_image(path: Path, max_megapixels: float | None = None) -> Iterator[ImageFile]:
+def open_image(
+    path: Path, max_megapixels: float | None = None, *, content: bytes | None = None
+) -> Iterator[ImageFile]:
     """Open an image file, read its header, and name what is wrong with it.
 
     Pillow's readers are called directly, so `max_megapixels` stands in for Pillow's own,
@@ -69,6 +76,8 @@ def open_image(path: Path, max_megapixels: float | None = None) -> Iterator[Imag
     Args:
         path: the file.
         max_megapixels: larger images are refused before anything is decoded.
+        content: the file's bytes, where they do not come from disk; `path` is then a name for
+            errors, and nothing of that name is opened.
 
     Yields:
         The image, not decoded yet. Damage met while it is decoded inside the `with` block is
@@ -78,9 +87,7 @@ def open_image(path: Path, max_megapixels: float | None = None) -> Iterator[Imag
         ImageError: the file is missing, empty, damaged, too large or of an unknown format.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise ImageError(path, "is not a file")
-        with path.open("rb") as stream:
+        with _stream(path, content) as stream:
             # Without the file's name Pillow does not map it into memory, which would scramble
             # uncompressed TIFF files that their orientation turns by 90 degrees.
             image = _reader(path, stream)(stream)
@@ -94,6 +101,14 @@ def open_image(path: Path, max_megapixels: float | None = None) -> Iterator[Imag
         raise ImageError(path, "not enough memory to decode it") from error
     except _DAMAGE as error:
         raise ImageError(path, f"the file is damaged or incomplete ({error})") from error
+
+
+def _stream(path: Path, content: bytes | None) -> BinaryIO:
+    if content is not None:
+        return BytesIO(content)
+    if path.exists() and not path.is_file():
+        raise ImageError(path, "is not a file")
+    return path.open("rb")
 
 
 def _reader(path: Path, stream: BinaryIO) -> type[ImageFile]:
@@ -111,7 +126,7 @@ def _reader(path: Path, stream: BinaryIO) -> type[ImageFile]:
 def _check_size(path: Path, image: ImageFile, max_megapixels: float | None) -> None:
     width, height = image.size
     if max_megapixels is not None and width * height > max_megapixels * 1e6:
-        raise ImageError(
+        raise TooManyPixelsError(
             path,
             f"{width}x{height} pixels are more than the allowed {max_megapixels:g} megapixels; "
             "raise data.max_megapixels if this is meant",

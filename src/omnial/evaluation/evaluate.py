@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from omnial.calibration.thresholds import Calibration
-from omnial.config.settings import DataSettings
+from omnial.config.settings import DataSettings, Settings
 from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.errors import RunError, UserError
 from omnial.evaluation.detector import Detection, Detector, ModelDetector
@@ -39,6 +39,7 @@ from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
 from omnial.metrics.reconstruction import psnr, ssim
+from omnial.models.config_file import JSON
 from omnial.models.folder import TrainedModel
 
 Progress = Callable[[int, int], None]
@@ -79,29 +80,39 @@ def evaluate_model(
         UserError: There is no test image, or a file cannot be used.
         RunError: The model's scores are not finite.
     """
-    calibration = model.calibration
     device = next(model.network.parameters()).device
-    description = {
-        "system": model.settings.system,
-        "size": model.settings.size,
-        "classes": list(model.classes),
-        "calibration": calibration.to_dict(),
-        "notes": list(calibration.notes()),
-        "training": dict(model.training),
-    }
     return evaluate_detector(
         ModelDetector(model),
         catalogue,
         model.settings.data,
         batch_size=batch_size,
         gallery_per_class=gallery_per_class,
-        calibration=calibration,
+        calibration=model.calibration,
         rois=model.rois,
-        description=description,
+        description=describe_model(
+            model.settings, model.classes, model.calibration, model.training
+        ),
         device=None if device.type == "cpu" else device,
         on_progress=on_progress,
         transform=transform,
     )
+
+
+def describe_model(
+    settings: Settings,
+    classes: Sequence[str],
+    calibration: Calibration,
+    training: Mapping[str, JSON],
+) -> dict[str, object]:
+    """What `metrics.json` says about a trained model, whatever engine runs it."""
+    return {
+        "system": settings.system,
+        "size": settings.size,
+        "classes": list(classes),
+        "calibration": calibration.summary(),
+        "notes": list(calibration.notes()),
+        "training": dict(training),
+    }
 
 
 def evaluate_detector(

@@ -5,18 +5,15 @@ size and shape of every tensor is compared with what the settings ask for before
 taken, and the configuration names the digest of the weights that it belongs to.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,18 +23,21 @@ from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import RunError, UserError
 from omnial.files import replacing
+from omnial.models.config_file import (
+    CONFIG_FILE,
+    JSON,
+    FolderConfig,
+    class_names,
+    file_digest,
+    read_config,
+    refusal,
+)
 from omnial.models.layout import lay_out
 from omnial.models.system import build_model
 
-SCHEMA_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 
-JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
-
-_KEYS = {"schema_version", "weights_sha256", "settings", "classes", "calibration", "training"}
 _NETWORK, _RECOGNISER, _ROI = "network.", "recogniser.", "roi."
-_LARGEST_CONFIG = 2**24
 _DTYPES = {
     torch.float32: "F32",
     torch.float16: "F16",
@@ -85,13 +85,6 @@ def save_model(folder: Path, model: TrainedModel) -> None:
         **{_ROI + name: torch.from_numpy(value) for name, value in model.rois.items()},
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    config = {
-        "schema_version": SCHEMA_VERSION,
-        "settings": model.settings.model_dump(mode="json"),
-        "classes": list(model.classes),
-        "calibration": model.calibration.to_dict(),
-        "training": dict(model.training),
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (
@@ -99,9 +92,14 @@ def save_model(folder: Path, model: TrainedModel) -> None:
             replacing(folder / WEIGHTS_FILE) as weights_part,
         ):
             save_file(tensors, weights_part)
-            config["weights_sha256"] = _digest(weights_part)
-            text = json.dumps(config, indent=2, allow_nan=False)
-            config_part.write_text(text + "\n", encoding="utf-8")
+            config = FolderConfig(
+                settings=model.settings,
+                classes=model.classes,
+                calibration=model.calibration,
+                training=model.training,
+                weights_sha256=file_digest(weights_part),
+            )
+            config_part.write_text(config.to_text(), encoding="utf-8")
             # The library lets the owner alone read the weights; the user's own rule holds here.
             shutil.copymode(config_part, weights_part)
     except (OSError, SafetensorError) as error:
@@ -124,35 +122,28 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
             not finite, or the device does not exist.
     """
     target = choose_device(device)
-    config = _read_config(folder)
-    try:
-        settings = Settings.model_validate(config["settings"])
-        classes = _class_names(config["classes"])
-        calibration = Calibration.from_dict(config["calibration"])
-        if set(calibration.per_class) != set(classes):
-            raise ValueError("the calibration names other classes than the model")
-    except (ValidationError, ValueError) as error:
-        raise _refusal(folder, f"{CONFIG_FILE}: {error}") from error
-    training = config["training"]
-    if not isinstance(training, dict):
-        raise _refusal(folder, f"{CONFIG_FILE}: training is not an object")
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise refusal(folder, f"it has no file {name}")
+    config = read_config(folder)
+    settings, classes = config.settings, config.classes
     network = _skeleton(folder, settings)
-    tensors = _read_tensors(folder, network, settings, classes, config["weights_sha256"])
+    tensors = _read_tensors(folder, network, settings, classes, config.weights_sha256)
     network.load_state_dict(_under(_NETWORK, tensors), assign=True)
     try:
         recogniser = Recogniser.from_arrays(
             {name: value.numpy() for name, value in _under(_RECOGNISER, tensors).items()}, classes
         )
     except ValueError as error:
-        raise _refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
+        raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
     return TrainedModel(
         settings=settings,
         classes=classes,
         network=lay_out(network.eval().to(target)),
-        calibration=calibration,
+        calibration=config.calibration,
         recogniser=recogniser,
         rois={name: value.numpy() for name, value in _under(_ROI, tensors).items()},
-        training=training,
+        training=config.training,
     )
 
 
@@ -177,7 +168,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _check_parts(model: TrainedModel) -> None:
-    classes = _class_names(list(model.classes))
+    classes = class_names(list(model.classes))
     if set(model.calibration.per_class) != set(classes):
         raise ValueError("the calibration names other classes than the model")
     if model.recogniser.names != classes:
@@ -190,45 +181,6 @@ def _check_parts(model: TrainedModel) -> None:
             raise ValueError(f"the region of interest of {name!r} is not bool of {size}")
 
 
-def _class_names(names: object) -> tuple[str, ...]:
-    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
-        raise ValueError("classes must be a list of names")
-    if not names or len(set(names)) != len(names):
-        raise ValueError("classes must be at least one name, none of them twice")
-    return tuple(names)
-
-
-def _read_config(folder: Path) -> dict[str, object]:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise _refusal(folder, f"it has no file {name}")
-    path = folder / CONFIG_FILE
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise _refusal(folder, f"{CONFIG_FILE} is larger than {_LARGEST_CONFIG} bytes")
-        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except OSError as error:
-        raise _refusal(folder, f"{CONFIG_FILE} cannot be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise _refusal(folder, f"{CONFIG_FILE} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise _refusal(folder, f"{CONFIG_FILE} does not hold an object")
-    version = config.get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise _refusal(
-            folder,
-            f"its schema version is {version!r}, this version of omnial reads {SCHEMA_VERSION}",
-        )
-    if set(config) != _KEYS:
-        missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS)
-        raise _refusal(folder, f"{CONFIG_FILE}: missing keys {missing}, unknown keys {unknown}")
-    return config
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a number")
-
-
 def _skeleton(folder: Path, settings: Settings) -> nn.Module:
     """The network without memory behind it: it only knows names, shapes and dtypes."""
     try:
@@ -237,11 +189,11 @@ def _skeleton(folder: Path, settings: Settings) -> nn.Module:
     except (RuntimeError, ValueError, OverflowError, TypeError) as error:
         # Sizes beyond what PyTorch can count end in any of these.
         reason = str(error).splitlines()[0]
-        raise _refusal(folder, f"{CONFIG_FILE}: no such network can be built: {reason}") from error
+        raise refusal(folder, f"{CONFIG_FILE}: no such network can be built: {reason}") from error
 
 
 def _read_tensors(
-    folder: Path, network: nn.Module, settings: Settings, classes: tuple[str, ...], digest: object
+    folder: Path, network: nn.Module, settings: Settings, classes: tuple[str, ...], digest: str
 ) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     expected = {
@@ -262,13 +214,13 @@ def _read_tensors(
                 part = file.get_slice(name)
                 found = (part.get_dtype(), tuple(part.get_shape()))
                 if found != (dtype, shape):
-                    raise _refusal(
+                    raise refusal(
                         folder,
                         f"{WEIGHTS_FILE}: {name} is {found[0]} {list(found[1])}, the settings "
                         f"ask for {dtype} {list(shape)}",
                     )
-            if _digest(path) != digest:
-                raise _refusal(
+            if file_digest(path) != digest:
+                raise refusal(
                     folder,
                     f"{WEIGHTS_FILE} and {CONFIG_FILE} do not belong together, or the weights "
                     "are damaged (another digest)",
@@ -276,10 +228,10 @@ def _read_tensors(
             for name in expected:
                 tensor = file.get_tensor(name)
                 if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                    raise _refusal(folder, f"{WEIGHTS_FILE}: {name} holds NaN or infinity")
+                    raise refusal(folder, f"{WEIGHTS_FILE}: {name} holds NaN or infinity")
                 tensors[name] = tensor
     except (OSError, SafetensorError) as error:
-        raise _refusal(folder, f"{WEIGHTS_FILE} cannot be read: {error}") from error
+        raise refusal(folder, f"{WEIGHTS_FILE} cannot be read: {error}") from error
     return tensors
 
 
@@ -301,20 +253,8 @@ def _check_names(folder: Path, expected: Iterable[str], found: Iterable[str]) ->
     for word, names in (("lacks", missing), ("has the unexpected", unexpected)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise _refusal(folder, f"{WEIGHTS_FILE} {word} tensor {names[0]}{more}")
+            raise refusal(folder, f"{WEIGHTS_FILE} {word} tensor {names[0]}{more}")
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _refusal(folder: Path, reason: str) -> UserError:
-    return UserError(
-        f"{folder} is not a usable model folder: {reason}. Name the folder that "
-        "`omnial train --out` wrote, or train it again."
-    )

@@ -66,25 +66,6 @@ def inspect_images(network: nn.Module, images: Tensor, valid: Tensor | None = No
         )
 
 
-def restrict(inspection: Inspection, valid: NDArray[np.bool_]) -> Inspection:
-    """The same inspection with scores inside a region alone.
-
-    For a region of interest that is known only after the product has been recognised.
-
-    Args:
-        inspection: A batch of B maps of H x W.
-        valid: (B, H, W), True where scores count.
-
-    Raises:
-        ValueError: `valid` has another shape than the maps.
-    """
-    if valid.shape != inspection.score_maps.shape:
-        raise ValueError(f"valid is {valid.shape}, the maps are {inspection.score_maps.shape}")
-    maps = np.where(valid, inspection.score_maps, np.float32(0.0))
-    scores = image_score(torch.from_numpy(maps), torch.from_numpy(valid))
-    return inspection._replace(score_maps=maps, scores=scores.numpy().astype(np.float64))
-
-
 def _host(tensor: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = tensor.float().contiguous().cpu().numpy()
     return array

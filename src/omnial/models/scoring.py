@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW_AT_256 = 21
-"""Edge of the mean filter in pixels where the shorter side of the map has 256. [O, DRAEM]"""
+from omnial.models.window import window_size
 
 
 def score_map(logits: Tensor) -> Tensor:
@@ -23,14 +22,6 @@ def score_map(logits: Tensor) -> Tensor:
     if logits.ndim != 4 or logits.shape[1] != 2:
         raise ValueError(f"logits must be (B, 2, H, W), not {tuple(logits.shape)}")
     return torch.softmax(logits.float(), dim=1)[:, 1].contiguous()
-
-
-def window_size(height: int, width: int) -> int:
-    """Edge of the mean filter for a map of height x width: odd, at least 1.
-
-    The odd number nearest to 21 * min(height, width) / 256.
-    """
-    return 2 * (WINDOW_AT_256 * min(height, width) // 512) + 1
 
 
 def image_score(maps: Tensor, valid: Tensor | None = None) -> Tensor:

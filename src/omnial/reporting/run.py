@@ -3,10 +3,20 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from omnial.config.settings import DataSettings
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
-from omnial.evaluation.evaluate import evaluate_model, write_metrics
+from omnial.data.records import Catalogue
+from omnial.evaluation.evaluate import (
+    describe_model,
+    evaluate_detector,
+    evaluate_model,
+    write_metrics,
+)
 from omnial.evaluation.result import EvaluationResult
+from omnial.inference.detector import EngineDetector
+from omnial.inference.export_folder import is_export
+from omnial.inference.inspector import Inspector
 from omnial.models.folder import load_model
 from omnial.reporting.report import write_report
 
@@ -26,7 +36,8 @@ def evaluate(
     """Evaluate a model on test images, and write metrics.json, metrics.csv and index.html.
 
     Args:
-        model: A model folder.
+        model: A model folder or an export folder; an export that does not reconstruct has
+            neither PSNR and SSIM nor a gallery.
         roots: Data folders, see `omnial.data.layouts.discover`.
         out: Folder for the results.
         batch_size: Images a batch.
@@ -43,17 +54,40 @@ def evaluate(
         UserError: The model folder or the data is bad.
         RunError: The results cannot be written.
     """
-    trained = load_model(model, device)
     on_bad_file = "skip" if skip_bad_files else "fail"
-    settings = trained.settings.data.model_copy(update={"on_bad_file": on_bad_file})
-    catalogue = check_files(discover(roots, need="test"), settings, progress=on_checked)
-    result = evaluate_model(
-        trained,
-        catalogue,
-        batch_size=batch_size,
-        gallery_per_class=gallery_per_class,
-        on_progress=on_evaluated,
-    )
+
+    def catalogue_for(settings: DataSettings) -> Catalogue:
+        strict = settings.model_copy(update={"on_bad_file": on_bad_file})
+        return check_files(discover(roots, need="test"), strict, progress=on_checked)
+
+    if is_export(model):
+        inspector = Inspector(model, device=device)
+        settings = inspector.settings
+        result = evaluate_detector(
+            EngineDetector(inspector.backend),
+            catalogue_for(settings.data),
+            settings.data,
+            batch_size=batch_size,
+            gallery_per_class=gallery_per_class,
+            calibration=inspector.calibration,
+            rois=inspector.rois,
+            description={
+                **describe_model(
+                    settings, inspector.classes, inspector.calibration, inspector.training
+                ),
+                "engine": inspector.backend.facts(),
+            },
+            on_progress=on_evaluated,
+        )
+    else:
+        trained = load_model(model, device)
+        result = evaluate_model(
+            trained,
+            catalogue_for(trained.settings.data),
+            batch_size=batch_size,
+            gallery_per_class=gallery_per_class,
+            on_progress=on_evaluated,
+        )
     write_metrics(result, out)
     write_report(result, out)
     return result

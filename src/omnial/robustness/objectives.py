@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from omnial.attacks.pgd import Objective
 from omnial.config.settings import ObjectiveSettings
-from omnial.models.scoring import mean_filter, window_size
+from omnial.models.scoring import mean_filter
+from omnial.models.window import window_size
 from omnial.synthesis.recipe import SynthesizedBatch
 from omnial.training.objective import focal_loss, losses
 

@@ -11,7 +11,8 @@ from omnial.data.layouts import discover
 from omnial.data.production_line import generate
 from omnial.errors import RunError, UserError
 from omnial.files import replacing
-from omnial.models.folder import CONFIG_FILE, load_model
+from omnial.models.config_file import CONFIG_FILE
+from omnial.models.folder import load_model
 from omnial.studies import gallery
 from omnial.studies.figures import chart
 from omnial.studies.job import Job, find_result, merge_classes, plan_jobs, run_job

@@ -21,7 +21,8 @@ from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
-from omnial.models.folder import JSON, WEIGHTS_FILE, TrainedModel, load_model, save_model
+from omnial.models.config_file import JSON
+from omnial.models.folder import WEIGHTS_FILE, TrainedModel, load_model, save_model
 from omnial.training.budget import Budget
 from omnial.training.feed import ImageStore, store_of
 from omnial.training.loop import run_loop

@@ -11,7 +11,7 @@ from omnial.config.settings import Settings
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.errors import UserError
 from omnial.files import replacing
-from omnial.models.folder import CONFIG_FILE
+from omnial.models.config_file import CONFIG_FILE
 from omnial.training.precision import Precision
 
 RUN_FILE = "run.json"

@@ -1,0 +1,127 @@
+"""`omnial calibrate`: thresholds from normal images, and how sure they are."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_json, print_table, progress, say, working
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial calibrate models/mvtec --data normals --false-alarm-rate 0.01\n\n"
+    "omnial calibrate exports/mvtec --data normals/bottle --out exports/mvtec-2"
+)
+
+
+class WhichName(StrEnum):
+    """Which of a class's normal images."""
+
+    AUTO = "auto"
+    HELD_OUT = "held-out"
+    ALL = "all"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(calibrate)
+
+
+@guarded
+def calibrate(
+    model_dir: options.AnyModelDir,
+    data: options.Data,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="Share of normal images that may be called anomalous. Default: as before.",
+        ),
+    ] = None,
+    class_name: options.ClassOfAll = None,
+    images: Annotated[
+        WhichName,
+        typer.Option(
+            help="Which normal images: those that the training held out, or all. auto: held out "
+            "where the data is that of the training, else all."
+        ),
+    ] = WhichName.AUTO,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Inspect in overlapping tiles of N source pixels an edge, now and from now on. "
+            "Default: whole images.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Write a copy of the folder; without it, the folder itself is changed.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
+    ] = 8,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Set thresholds from normal images, of each class and of all together.
+
+    Shows the interval in which the true false-alarm rate lies, and warns where images are few.
+    """
+    options.check_rate(false_alarm_rate)
+    if out is not None:
+        options.check_out(out)
+    with working():
+        from omnial.inference.calibrate import calibrate_folder
+
+        with progress("scoring") as (scored,):
+            report = calibrate_folder(
+                model_dir,
+                data,
+                false_alarm_rate=false_alarm_rate,
+                class_name=class_name,
+                which=images.value,
+                tile=tile,
+                out=out,
+                device=device,
+                batch_size=batch_size,
+                on_progress=scored,
+            )
+    result = report.to_dict()
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+    for bad in report.bad_files:
+        say(f"left out: {bad.path}: {bad.reason}")
+    return ExitCode.SOME_BAD if report.bad_files else ExitCode.DONE
+
+
+def _print(result: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for heading in ("images", "before", "threshold", "true false-alarm rate"):
+        table.add_column(heading, justify="right")
+    rows = {**result["classes"], "all together": result["overall"]}
+    for name, row in rows.items():
+        interval = row["interval"]
+        span = "-" if interval is None else " to ".join(f"{100 * end:.1f}" for end in interval)
+        limit = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all)")
+        table.add_row(name, str(row["images"]), f"{row['before']:.4f}", limit, f"{span} %")
+    print_table(table)
+    rate, confidence = 100 * result["false_alarm_rate"], 100 * result["confidence"]
+    print(f"\nchosen false-alarm rate {rate:g} %; intervals cover it with {confidence:g} %")
+    print(f"written to {result['folder']}")
+    for name, which in result["used"].items():
+        say(f"{name}: {which} normal images")
+    for warning in result["warnings"]:
+        say(f"warning: {warning}")

@@ -1,0 +1,137 @@
+"""`omnial export`: a folder that inspects without PyTorch."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import print_facts, print_json, print_table, say, working
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial export models/mvtec --format openvino --data mvtec --out exports/mvtec\n\n"
+    "omnial export models/mvtec --format onnx --precision fp32 --out exports/mvtec-onnx"
+)
+
+
+class FormatName(StrEnum):
+    """Formats."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
+class PrecisionName(StrEnum):
+    """Precisions."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(export)
+
+
+@guarded
+def export(
+    model_dir: options.ModelDir,
+    format_: Annotated[
+        FormatName, typer.Option("--format", help="Engine that the folder is made for.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="EXPORT_DIR",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="Folder to write; an older export there is replaced.",
+        ),
+    ],
+    precision: Annotated[
+        PrecisionName,
+        typer.Option(help="auto measures, and takes the fastest that passes the accuracy gate."),
+    ] = PrecisionName.AUTO,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Data set to calibrate INT8 on and to judge the export on. Repeatable.",
+        ),
+    ] = None,
+    compared_images: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Most images of it to judge on.")
+    ] = 100,
+    reconstruction: Annotated[
+        bool, typer.Option("--reconstruction", help="Also give the reconstructed image.")
+    ] = False,
+    with_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--with-pictures",
+            help="Keep a few images of the data in the folder for `omnial verify`, instead of "
+            "made-up ones.",
+        ),
+    ] = False,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Export a model for inspection without PyTorch, and judge the export against PyTorch.
+
+    The exit code is 1 if the export is not as accurate as it must be; it is written all the same.
+    """
+    options.check_out(out)
+    with working():
+        from omnial.export.run import export as run
+
+        summary = run(
+            model_dir,
+            out,
+            format_=format_.value,
+            precision=precision.value,
+            data=data or [],
+            compared_images=compared_images,
+            reconstruction=reconstruction,
+            with_pictures=with_pictures,
+            on_step=say,
+        )
+    result = summary.to_dict()
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+    return ExitCode.DONE if summary.record.gate.passed else ExitCode.SOME_BAD
+
+
+def _print(result: dict[str, Any]) -> None:
+    gate = result["gate"]
+    found = gate["differences"]
+    if result["candidates"]:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading, justify in (("precision", "left"), ("ms an image", "right"), ("gate", "left")):
+            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        for row in result["candidates"]:
+            verdict = "passed" if row["passed"] else "; ".join(row["reasons"])
+            table.add_row(row["precision"], f"{row['milliseconds']:.1f}", verdict)
+        print_table(table)
+        print()
+    images = "images of the data" if gate["images"] == "data" else "made-up pictures"
+    facts: list[tuple[str, object]] = [
+        ("export", result["folder"]),
+        ("precision", f"{result['precision']}, computed in {result['executed']}"),
+        ("judged on", f"{found['images']} {images}"),
+        ("largest map difference", f"{found['map_largest']:.2g}"),
+        ("mean map difference", f"{found['map_mean']:.2g}"),
+        ("largest score difference", f"{found['score_largest']:.2g}"),
+        ("verdicts changed", f"{100 * gate['verdicts_changed']:.1f} %"),
+    ]
+    if gate["pixel_ap"] is not None:
+        before, after = gate["pixel_ap_reference"], gate["pixel_ap"]
+        facts.append(("pixel AP", f"{100 * after:.2f}, PyTorch {100 * before:.2f}"))
+    facts.append(("gate", "passed" if gate["passed"] else "; ".join(gate["reasons"])))
+    print_facts(facts)

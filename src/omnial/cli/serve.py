@@ -1,0 +1,182 @@
+"""`omnial serve`: inspection over HTTP, with a web page."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.output import say, working
+from omnial.errors import UserError
+
+_EPILOG = (
+    "Examples:\n\n"
+    "omnial serve models/mvtec\n\n"
+    "omnial serve exported --host 0.0.0.0 --port 8080 --token-file token"
+)
+_LIMITS, _HISTORY = "Limits", "History"
+_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_TOKEN = "OMNIAL_TOKEN"
+_SHORTEST_TOKEN = 16
+_LARGEST_TOKEN_FILE = 4096
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EPILOG)(serve)
+
+
+@guarded
+def serve(
+    model_dir: options.AnyModelDir,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Listen there; 0.0.0.0 is every address.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")
+    ] = 8000,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Host name that browsers use for it. Repeatable."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"Ask for the token in this file; or set the environment variable {_TOKEN}.",
+        ),
+    ] = None,
+    backend: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"],
+        typer.Option(help="Engine; auto takes the one that the folder was made for."),
+    ] = "auto",
+    device: options.Device = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads of an exported model's engine.")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
+    ] = 8,
+    gather_ms: Annotated[
+        float,
+        typer.Option(min=0, max=1000, metavar="MS", help="Wait that long for a batch to fill."),
+    ] = 4.0,
+    queue: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", rich_help_panel=_LIMITS, help="Images waiting at most."),
+    ] = 64,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.001, metavar="S", rich_help_panel=_LIMITS, help="Seconds for one request."
+        ),
+    ] = 30.0,
+    max_megabytes: Annotated[
+        float,
+        typer.Option(min=0.001, metavar="MB", rich_help_panel=_LIMITS, help="Largest file."),
+    ] = 20.0,
+    max_megapixels: Annotated[
+        float,
+        typer.Option(min=0.001, metavar="MP", rich_help_panel=_LIMITS, help="Largest image."),
+    ] = 50.0,
+    max_batch: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", rich_help_panel=_LIMITS, help="Images in one request."),
+    ] = 16,
+    history: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", rich_help_panel=_HISTORY, help="SQLite file of what was inspected."
+        ),
+    ] = Path("runs/serve/history.sqlite"),
+    no_history: Annotated[
+        bool, typer.Option("--no-history", rich_help_panel=_HISTORY, help="Keep nothing.")
+    ] = False,
+    history_days: Annotated[
+        float,
+        typer.Option(min=0.001, metavar="D", rich_help_panel=_HISTORY, help="Forget after."),
+    ] = 90.0,
+    history_megabytes: Annotated[
+        float,
+        typer.Option(min=1, metavar="MB", rich_help_panel=_HISTORY, help="Forget beyond."),
+    ] = 1000.0,
+) -> ExitCode:
+    """Answer over HTTP, and show a page to drop images on.
+
+    Reachable from this machine alone unless --host says otherwise. SIGTERM ends it when every
+    request that was begun has its answer.
+    """
+    token = _token(token_file)
+    with working():
+        _check_packages()
+        from pydantic import SecretStr
+
+        from omnial.inference.inspector import Inspector
+        from omnial.serving.card import model_name
+        from omnial.serving.server import is_loopback, listen, url
+        from omnial.serving.server import serve as answer
+        from omnial.serving.service import Service
+        from omnial.serving.settings import ServiceSettings
+
+        settings = ServiceSettings(
+            host=host,
+            port=port,
+            names=tuple(name or ()),
+            token=None if token is None else SecretStr(token),
+            queue=queue,
+            timeout=timeout,
+            max_megabytes=max_megabytes,
+            max_megapixels=max_megapixels,
+            max_batch=max_batch,
+            gather_milliseconds=gather_ms,
+            history=None if no_history else history,
+            history_days=history_days,
+            history_megabytes=history_megabytes,
+        )
+        inspector = Inspector(
+            model_dir, backend, device=device, batch_size=batch_size, threads=threads
+        )
+        with listen(settings) as listening:
+            service = Service(inspector, model_name(model_dir), settings)
+            say(f"warming up {inspector.backend.name}")
+            inspector.warm_up()
+            if not is_loopback(listening) and token is None:
+                say(
+                    "warning: other machines reach this service, and nothing keeps them out. "
+                    "Give --token-file, and put a proxy with TLS in front of it."
+                )
+            answer(service, listening, lambda: say(f"inspecting at {url(listening)}"))
+    return ExitCode.DONE
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        return _checked(os.environ[_TOKEN], _TOKEN) if _TOKEN in os.environ else None
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_LARGEST_TOKEN_FILE)
+    except OSError as error:
+        raise UserError(f"--token-file {file}: cannot be read: {error}") from error
+    return _checked(content.decode("ascii", "replace"), f"--token-file {file}")
+
+
+def _checked(text: str, source: str) -> str:
+    token = text.strip()
+    if len(token) < _SHORTEST_TOKEN or not all("!" <= c <= "~" for c in token):
+        raise UserError(
+            f"{source}: a token is one word of at least {_SHORTEST_TOKEN} ASCII characters. "
+            "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'."
+        )
+    return token
+
+
+def _check_packages() -> None:
+    absent = [name for name in _PACKAGES if find_spec(name) is None]
+    if absent:
+        raise UserError(
+            f"The service needs packages that are not installed ({', '.join(absent)}): "
+            "pip install 'omnial[serve]'."
+        )

@@ -1,0 +1,142 @@
+"""The accuracy gate: how far an exported network may be from PyTorch in float32."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.calibration.thresholds import Calibration, is_anomalous
+from omnial.data.decode import as_unit
+from omnial.evaluation.stream import Sample
+from omnial.inference.backends.base import Backend
+from omnial.inference.export_folder import Differences, Gate, Precision, Tolerance
+from omnial.inference.samples import beyond, differences
+from omnial.metrics.ranking import average_precision, count
+
+_EXACT = Tolerance(map_largest=1e-3, map_mean=1e-4, score_largest=1e-3, pixel_ap_loss=0.005)
+_REDUCED = Tolerance(map_largest=None, map_mean=0.01, score_largest=0.1, pixel_ap_loss=0.005)
+TOLERANCES: Final[dict[Precision, Tolerance]] = {
+    "fp32": _EXACT,
+    "fp16": _REDUCED,
+    "bf16": _REDUCED,
+    "int8": _REDUCED,
+}
+"""What counts as good. [O] Single pixels at the rim of a defect may change in reduced precision;
+what must not is the map as a whole, an image's score, and pixel AP by half a point."""
+
+_SLACK = 1.5
+"""Of the differences on the stored samples, since another machine rounds in another way."""
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Images that an export is judged on, with PyTorch's results."""
+
+    source: Literal["synthetic", "data"]
+    samples: tuple[Sample, ...]
+    maps: NDArray[np.float32]
+    """(n, H, W)."""
+    scores: NDArray[np.float64]
+    """(n,)."""
+
+    @classmethod
+    def of(
+        cls, source: Literal["synthetic", "data"], samples: Sequence[Sample], reference: Backend
+    ) -> "Trial":
+        """Let the reference inspect the images."""
+        return cls(source, tuple(samples), *_run(reference, samples))
+
+
+def judge(engine: Backend, trial: Trial, precision: Precision, calibration: Calibration) -> Gate:
+    """Compare an engine with the reference.
+
+    Args:
+        engine: The exported network.
+        trial: Images and reference.
+        precision: Decides what is tolerated.
+        calibration: The thresholds, by which verdicts are compared.
+    """
+    tolerance = TOLERANCES[precision]
+    maps, scores = _run(engine, trial.samples)
+    found = differences(trial.maps, trial.scores, maps, scores)
+    before, after = _pixel_ap(trial.samples, trial.maps), _pixel_ap(trial.samples, maps)
+    reasons = list(beyond(found, tolerance))
+    if before is not None and after is not None and before - after > tolerance.pixel_ap_loss:
+        reasons.append(
+            f"pixel AP {100 * after:.1f} instead of {100 * before:.1f}, allowed loss "
+            f"{100 * tolerance.pixel_ap_loss:.1f} points"
+        )
+    limits = [_threshold(sample, calibration) for sample in trial.samples]
+    changed = [
+        is_anomalous(float(first), limit) != is_anomalous(float(second), limit)
+        for first, second, limit in zip(trial.scores, scores, limits, strict=True)
+    ]
+    return Gate(
+        passed=not reasons,
+        images=trial.source,
+        differences=found,
+        verdicts_changed=float(np.mean(changed)),
+        pixel_ap_reference=before,
+        pixel_ap=after,
+        tolerance=tolerance,
+        reasons=tuple(reasons),
+    )
+
+
+def allowed_elsewhere(precision: Precision, measured: Differences) -> Tolerance:
+    """What `omnial verify` allows on the stored samples: the gate, or a bit more than measured.
+
+    Pictures of nothing can lie further apart than real ones; float32 has no such excuse.
+    """
+    tolerance = TOLERANCES[precision]
+    if precision == "fp32":
+        return tolerance
+    return tolerance.model_copy(
+        update={
+            "map_mean": max(tolerance.map_mean, _SLACK * measured.map_mean),
+            "score_largest": max(tolerance.score_largest, _SLACK * measured.score_largest),
+        }
+    )
+
+
+def _run(
+    engine: Backend, samples: Sequence[Sample]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    maps, scores = [], []
+    for start in range(0, len(samples), _BATCH):
+        part = samples[start : start + _BATCH]
+        images = np.stack([as_unit(sample.image) for sample in part])
+        scored = engine.run(images, np.stack([sample.valid for sample in part]))
+        maps.append(scored.score_maps)
+        scores.append(scored.scores)
+    return np.concatenate(maps), np.concatenate(scores)
+
+
+def _pixel_ap(samples: Sequence[Sample], maps: NDArray[np.float32]) -> float | None:
+    """Pixel AP, mean over the classes that have both masks and normal pixels."""
+    classes: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        if sample.mask is not None or not sample.record.anomalous:
+            classes.setdefault(sample.record.class_name, []).append(index)
+    found = []
+    for members in classes.values():
+        values = np.concatenate([maps[index][samples[index].valid] for index in members])
+        labels = np.concatenate([_labels(samples[index]) for index in members])
+        counts = count(np.nan_to_num(values), labels)
+        if counts is not None:
+            found.append(average_precision(counts))
+    return float(np.mean(found)) if found else None
+
+
+def _labels(sample: Sample) -> NDArray[np.bool_]:
+    mask = np.zeros_like(sample.valid) if sample.mask is None else sample.mask
+    labels: NDArray[np.bool_] = mask[sample.valid]
+    return labels
+
+
+def _threshold(sample: Sample, calibration: Calibration) -> float:
+    name = sample.record.class_name
+    return calibration.threshold_for(name if name in calibration.per_class else None)

@@ -1,0 +1,136 @@
+"""The network with softmax, smoothing and score in one graph, written as ONNX."""
+
+import ast
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from omnial.models.attention import (
+    BottleneckBlock,
+    ChannelAttention,
+    DilatedSpatialAttention,
+    ResidualBlock,
+)
+from omnial.models.folder import TrainedModel
+from omnial.models.scoring import image_score, score_map
+
+_FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
+"""Modules that stay in float when the rest is quantized: small, and they weigh everything."""
+_HEAD = "head"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_EXAMPLES = 2
+"""Images of the example batch: a size of 1 would be taken for a constant."""
+
+
+class ExportedNetwork(nn.Module):
+    """What an export folder computes: a batch to score maps, scores and features.
+
+    Args:
+        network: From `build_model`.
+        reconstruction: Give the reconstructed image as well.
+    """
+
+    def __init__(self, network: nn.Module, reconstruction: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.reconstruction = reconstruction
+
+    def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+        """Inspect.
+
+        Args:
+            images: (B, 3, H, W) float32 in [0, 1].
+            valid: (B, H, W) bool, True where scores count.
+
+        Returns:
+            (B, H, W) score maps, (B,) scores, (B, F) features, and (B, 3, H, W) in [0, 1].
+        """
+        output = self.network(images)
+        maps = torch.where(valid, score_map(output.logits), 0.0)
+        found = (maps, image_score(maps, valid), output.features)
+        return (*found, output.reconstruction.clamp(0.0, 1.0)) if self.reconstruction else found
+
+
+def output_names(reconstruction: bool) -> list[str]:
+    """Names of the outputs, in order."""
+    return ["score_map", "score", "features", *(["reconstruction"] if reconstruction else [])]
+
+
+def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False) -> None:
+    """Write a model's network as ONNX in float32, for any number of images at once.
+
+    Instance norm becomes ONNX's own operator: while a graph is captured, its module takes the
+    plain path instead of the channels-last kernels that training uses.
+
+    Args:
+        model: On the CPU.
+        path: The file; weights lie inside it.
+        reconstruction: Give the reconstructed image as a further output.
+    """
+    size = (model.settings.data.height, model.settings.data.width)
+    network = ExportedNetwork(copy.deepcopy(model.network), reconstruction).eval()
+    images = torch.full((_EXAMPLES, 3, *size), 0.5)
+    valid = torch.ones((_EXAMPLES, *size), dtype=torch.bool)
+    batch = torch.export.Dim("batch")
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (images, valid),
+            dynamo=True,
+            dynamic_shapes={"images": {0: batch}, "valid": {0: batch}},
+            input_names=["images", "valid"],
+            output_names=output_names(reconstruction),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter gave no program")
+    program.save(path, external_data=False)
+
+
+def float_nodes(path: Path, network: nn.Module) -> list[str]:
+    """Nodes of a written graph that stay in float when the rest is quantized.
+
+    These are the score behind the network, the last layer of either sub-network, and attention.
+
+    Args:
+        path: From `write_onnx`.
+        network: The network that was written.
+    """
+    kept = {
+        f"network.{name}"
+        for name, module in network.named_modules()
+        if isinstance(module, _FLOAT_MODULES) or name.split(".")[-1] == _HEAD
+    }
+    names = []
+    for node in onnx.load(path).graph.node:
+        scopes = _scopes(node)
+        if "network" not in scopes or scopes & kept:
+            names.append(node.name)
+    return names
+
+
+def _scopes(node: onnx.NodeProto) -> set[str]:
+    """Paths of the modules that a node stands in, which the exporter writes down."""
+    texts = [entry.value for entry in node.metadata_props if entry.key == _SCOPES]
+    return set(ast.literal_eval(texts[0])) if texts else set()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks about its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,93 @@
+"""Images that an export is calibrated on and judged by."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.config.settings import DataSettings
+from omnial.data.decode import as_unit
+from omnial.data.layouts import discover
+from omnial.data.records import GOOD, ImageRecord, ProductClass
+from omnial.data.split import split_validation
+from omnial.evaluation.stream import Sample, load_sample
+from omnial.inference.samples import make_inputs
+from omnial.models.folder import TrainedModel
+
+_T = TypeVar("_T")
+
+CALIBRATION_IMAGES = 128
+"""Normal images that INT8's ranges are taken from, over all classes. [O]"""
+
+
+class ExportImages(NamedTuple):
+    """What a data set gives to an export."""
+
+    calibration: tuple[NDArray[np.float32], ...]
+    """(3, H, W) float32 network inputs of normal images."""
+    trial: tuple[Sample, ...]
+    """Images to compare on, test images where there are some."""
+
+
+def from_data(roots: Sequence[Path], model: TrainedModel, most: int) -> ExportImages:
+    """Choose images of a data set, evenly over its classes, the same in every run.
+
+    Args:
+        roots: Data folders, see `omnial.data.layouts.discover`.
+        model: Says how files become network input, and which images it did not learn from.
+        most: Images to compare on, over all classes; each class has at least two.
+
+    Raises:
+        UserError: The data is bad, or an image cannot be read.
+    """
+    settings = model.settings
+    products = discover(roots, need="any").classes
+    calibration: list[NDArray[np.float32]] = []
+    trial: list[Sample] = []
+    for product in products:
+        learnt, kept = split_validation(product.train, settings.data, settings.training.seed)
+        share = max(1, CALIBRATION_IMAGES // len(products))
+        for record in spread(learnt or kept, share):
+            calibration.append(as_unit(_load(record, product, settings.data, model).image))
+        for record in _to_compare(product, kept or learnt, max(2, most // len(products))):
+            trial.append(_load(record, product, settings.data, model))
+    return ExportImages(tuple(calibration), tuple(trial))
+
+
+def made_up(settings: DataSettings) -> tuple[Sample, ...]:
+    """The pictures of nothing that every export folder carries."""
+    images, valid = make_inputs(settings)
+    record = ImageRecord(Path("sample"), "", "test", GOOD)
+    return tuple(
+        Sample(record, image, region, None) for image, region in zip(images, valid, strict=True)
+    )
+
+
+def spread(items: Sequence[_T], most: int) -> list[_T]:
+    """At most so many of the items, evenly spaced."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index * len(items) // most] for index in range(most)]
+
+
+def _to_compare(
+    product: ProductClass, others: Sequence[ImageRecord], most: int
+) -> list[ImageRecord]:
+    """Half good, half defective test images; without test images, normal ones."""
+    good = [record for record in product.test if not record.anomalous]
+    bad = [record for record in product.test if record.anomalous]
+    if not good and not bad:
+        return spread(others, most)
+    half = most // 2
+    return [
+        *spread(good, max(half, most - len(bad))),
+        *spread(bad, max(half, most - len(good))),
+    ]
+
+
+def _load(
+    record: ImageRecord, product: ProductClass, settings: DataSettings, model: TrainedModel
+) -> Sample:
+    return load_sample(record, product, settings, model.rois.get(product.name))

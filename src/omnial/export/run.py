@@ -1,0 +1,301 @@
+"""`omnial export`: a model folder in, an export folder out, judged before it is called good."""
+
+import json
+import logging
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.data.decode import as_unit
+from omnial.errors import RunError, UserError
+from omnial.evaluation.stream import Sample
+from omnial.export.build import HINTS, PRECISIONS, build
+from omnial.export.gate import Trial, allowed_elsewhere, judge
+from omnial.export.graph import float_nodes, write_onnx
+from omnial.export.images import ExportImages, from_data, made_up, spread
+from omnial.inference.backends.base import Backend, needs_package
+from omnial.inference.backends.onnx import OnnxBackend
+from omnial.inference.backends.openvino import OpenVinoBackend
+from omnial.inference.backends.pytorch import TorchBackend
+from omnial.inference.export_folder import (
+    ARRAYS_FILE,
+    EXPORT_FILE,
+    MODEL_FILES,
+    SAMPLES_FILE,
+    Candidate,
+    ExportRecord,
+    Format,
+    Gate,
+    Precision,
+    is_export,
+    write_arrays,
+)
+from omnial.inference.samples import COUNT, Samples, make_inputs, run_samples, write_samples
+from omnial.models.config_file import CONFIG_FILE, file_digest
+from omnial.models.folder import TrainedModel, load_model
+
+Choice: TypeAlias = Precision | Literal["auto"]
+
+COMPARED_IMAGES = 100
+"""Images of a data set that an export is judged on, by default. [O]"""
+
+_ROUNDS = 9
+_PACKAGES = ("omnial", "torch", "onnx", "onnxruntime", "openvino", "nncf")
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What came of an export."""
+
+    folder: Path
+    record: ExportRecord
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON values."""
+        return {"folder": str(self.folder), **self.record.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class _Built:
+    precision: Precision
+    path: Path
+    engine: Backend
+    gate: Gate
+
+
+def export(
+    model_dir: Path,
+    out: Path,
+    *,
+    format_: Format,
+    precision: Choice = "auto",
+    data: Sequence[Path] = (),
+    compared_images: int = COMPARED_IMAGES,
+    reconstruction: bool = False,
+    with_pictures: bool = False,
+    on_step: Callable[[str], None] | None = None,
+) -> ExportSummary:
+    """Export a trained model.
+
+    Args:
+        model_dir: A model folder.
+        out: The export folder; one that is there is replaced.
+        format_: `onnx` for ONNX Runtime, `openvino` for OpenVINO.
+        precision: `fp32`, `fp16`, `bf16`, `int8`, or `auto`: all that this machine gains from
+            are built, measured and judged, and the fastest that passes the gate is taken.
+        data: Data folders: normal images to calibrate INT8 on, and images to judge the export
+            on, with pixel AP where there are defects with masks. Without, the export is judged
+            on made-up pictures, and there is no INT8.
+        compared_images: Most images to judge on.
+        reconstruction: The exported network gives the reconstructed image as well.
+        with_pictures: Keep a few images of the data in the folder for `omnial verify`, instead
+            of made-up ones.
+        on_step: Told in words what is being done.
+
+    Returns:
+        The folder's record. Its `gate.passed` says whether the export is good; one that is not
+        is written all the same, and says so whenever it is opened.
+
+    Raises:
+        UserError: The model folder or data is bad, the format does not have the precision, INT8
+            lacks images, a package is missing, or `out` holds something else.
+        RunError: The folder cannot be written.
+    """
+    step = on_step or (lambda _: None)
+    _check(format_, precision, data, out, with_pictures)
+    model = load_model(model_dir, "cpu")
+    step("reading images")
+    images = from_data(data, model, compared_images) if data else ExportImages((), ())
+    reference = TorchBackend(model)
+    step("inspecting with PyTorch")
+    made = made_up(model.settings.data)
+    trial = Trial.of("data" if data else "synthetic", images.trial or made, reference)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as name:
+            work = Path(name)
+            step("writing the graph")
+            source = work / "source.onnx"
+            write_onnx(model, source, reconstruction=reconstruction)
+            built = []
+            for wanted in _wanted(format_, precision, bool(data)):
+                step(f"building and judging {wanted}")
+                built.append(_build(source, format_, wanted, work, model, images, trial))
+            times = _times(built, trial.samples[0]) if len(built) > 1 else {}
+            chosen = _choose(built, times)
+            samples = _samples(model, reference, images.trial if with_pictures else ())
+            record = _write(work, chosen, format_, model_dir, model, samples, built, times)
+            _put_in_place(work, out, record)
+    except OSError as error:
+        raise RunError(f"The export could not be written to {out}: {error}") from error
+    return ExportSummary(out, record)
+
+
+def _check(
+    format_: Format, precision: Choice, data: Sequence[Path], out: Path, with_pictures: bool
+) -> None:
+    with needs_package("ONNX", "omnial[export]"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    if precision != "auto" and precision not in PRECISIONS[format_]:
+        raise UserError(
+            f"--format {format_} has no precision {precision}; it has "
+            f"{', '.join(PRECISIONS[format_])}."
+        )
+    if not data and (precision == "int8" or with_pictures):
+        what = "INT8 is calibrated on normal images" if precision == "int8" else "no pictures"
+        raise UserError(f"{what}: name a data set with --data.")
+    if out.is_dir() and any(out.iterdir()) and not is_export(out):
+        raise UserError(f"{out} is not empty and is no export folder. Choose another --out.")
+
+
+def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precision]:
+    """The precisions to build; for `auto` those that can be faster on this machine."""
+    if precision != "auto":
+        return [precision]
+    wanted: list[Precision] = ["fp32"]
+    if format_ == "openvino":
+        import openvino
+
+        abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        names: dict[Precision, str] = {"bf16": "BF16", "fp16": "FP16"}
+        wanted += [name for name, ability in names.items() if ability in abilities]
+    if with_data:
+        return [*wanted, "int8"]
+    _logger.info("INT8 was not tried: it needs normal images, see --data")
+    return wanted
+
+
+def _build(
+    source: Path,
+    format_: Format,
+    precision: Precision,
+    work: Path,
+    model: TrainedModel,
+    images: ExportImages,
+    trial: Trial,
+) -> _Built:
+    folder = work / precision
+    folder.mkdir()
+    in_float = float_nodes(source, model.network) if precision == "int8" else ()
+    path = build(source, format_, precision, folder, images=images.calibration, in_float=in_float)
+    engine: Backend = (
+        OnnxBackend(path, "cpu")
+        if format_ == "onnx"
+        else OpenVinoBackend(path, "cpu", hint=HINTS[precision])
+    )
+    return _Built(precision, path, engine, judge(engine, trial, precision, model.calibration))
+
+
+def _times(built: Sequence[_Built], sample: Sample) -> dict[Precision, float]:
+    """Median milliseconds of one image, the engines taking turns."""
+    images, valid = as_unit(sample.image)[np.newaxis], sample.valid[np.newaxis]
+    times: dict[Precision, list[float]] = {item.precision: [] for item in built}
+    for round_ in range(_ROUNDS + 1):
+        for item in built:
+            start = time.perf_counter()
+            item.engine.run(images, valid)
+            if round_ > 0:
+                times[item.precision].append(1000.0 * (time.perf_counter() - start))
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def _choose(built: Sequence[_Built], times: Mapping[Precision, float]) -> _Built:
+    """The fastest that passed; where none did, the first, which is the most exact."""
+    passed = [item for item in built if item.gate.passed]
+    return min(passed, key=lambda item: times.get(item.precision, 0.0)) if passed else built[0]
+
+
+def _samples(model: TrainedModel, reference: Backend, pictures: Sequence[Sample]) -> Samples:
+    images: NDArray[np.uint8]
+    if pictures:
+        kept = spread(pictures, COUNT)
+        unit = np.stack([as_unit(sample.image) for sample in kept])
+        images = np.rint(255.0 * unit).astype(np.uint8)
+        valid = np.stack([sample.valid for sample in kept])
+    else:
+        images, valid = make_inputs(model.settings.data)
+    return Samples(images, valid, reference.run(images.astype(np.float32) / np.float32(255), valid))
+
+
+def _write(
+    work: Path,
+    chosen: _Built,
+    format_: Format,
+    model_dir: Path,
+    model: TrainedModel,
+    samples: Samples,
+    built: Sequence[_Built],
+    times: Mapping[Precision, float],
+) -> ExportRecord:
+    """Complete the chosen precision's folder; `export.json` is its last file."""
+    folder = chosen.path.parent
+    shutil.copyfile(model_dir / CONFIG_FILE, folder / CONFIG_FILE)
+    write_arrays(folder / ARRAYS_FILE, model.recogniser, model.rois)
+    write_samples(folder / SAMPLES_FILE, samples)
+    for name in (ARRAYS_FILE, SAMPLES_FILE):
+        # The library lets the owner alone read its files; the user's own rule holds here.
+        shutil.copymode(chosen.path, folder / name)
+    on_samples = run_samples(chosen.engine, samples)
+    names = (*MODEL_FILES[format_], ARRAYS_FILE, SAMPLES_FILE)
+    record = ExportRecord(
+        export_version=1,
+        format=format_,
+        precision=chosen.precision,
+        hint=HINTS[chosen.precision],
+        executed={name: str(value) for name, value in chosen.engine.facts().items()},
+        gate=chosen.gate,
+        samples=on_samples,
+        samples_tolerance=allowed_elsewhere(chosen.precision, on_samples),
+        candidates=tuple(
+            Candidate(
+                precision=item.precision,
+                milliseconds=round(times[item.precision], 3),
+                passed=item.gate.passed,
+                reasons=item.gate.reasons,
+            )
+            for item in built
+            if item.precision in times
+        ),
+        versions=_versions(),
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        files={name: file_digest(folder / name) for name in names},
+    )
+    text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
+    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    return record
+
+
+def _put_in_place(work: Path, out: Path, record: ExportRecord) -> None:
+    """Move the files over an older export; what says that it is one goes first and comes last."""
+    source = work / record.precision
+    out.mkdir(exist_ok=True)
+    (out / EXPORT_FILE).unlink(missing_ok=True)
+    stale = {name for names in MODEL_FILES.values() for name in names} - set(record.files)
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
+    for name in (*record.files, CONFIG_FILE, EXPORT_FILE):
+        with (source / name).open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(source / name, out / name)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,104 @@
+"""What every engine takes and gives, and the class-dependent region of interest afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from omnial.errors import UserError
+from omnial.models.config_file import JSON
+from omnial.models.window import window_size
+
+
+class Scored(NamedTuple):
+    """What a network says about a batch, on the host."""
+
+    score_maps: NDArray[np.float32]
+    """(B, H, W) in [0, 1]; 0 outside the valid region."""
+    scores: NDArray[np.float64]
+    """(B,) in [0, 1]."""
+    features: NDArray[np.float32]
+    """(B, F), by which products are recognised."""
+    reconstruction: NDArray[np.float32] | None = None
+    """(B, 3, H, W) in [0, 1]; None where the engine does not give it."""
+    jnd: NDArray[np.float32] | None = None
+    """(B, H, W), the reconstructed JND target; None likewise."""
+
+
+class Backend(Protocol):
+    """An engine with a network in it. Threads may call it at the same time."""
+
+    name: str
+    """`torch`, `onnx` or `openvino`."""
+
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
+        """Inspect a batch of any size.
+
+        Args:
+            images: (B, 3, H, W) float32 in [0, 1], H and W those of the network input.
+            valid: (B, H, W), True where scores count.
+        """
+        ...
+
+    def facts(self) -> dict[str, JSON]:
+        """What the engine is and how it computes: versions, device, precision."""
+        ...
+
+
+def restrict(scored: Scored, valid: NDArray[np.bool_]) -> Scored:
+    """The same result with scores inside a region alone.
+
+    For a region of interest that is known only after the product has been recognised.
+
+    Args:
+        scored: A batch of B maps of H x W.
+        valid: (B, H, W), True where scores count.
+
+    Raises:
+        ValueError: `valid` has another shape than the maps.
+    """
+    if valid.shape != scored.score_maps.shape:
+        raise ValueError(f"valid is {valid.shape}, the maps are {scored.score_maps.shape}")
+    maps = np.where(valid, scored.score_maps, np.float32(0.0))
+    return scored._replace(score_maps=maps, scores=image_scores(maps, valid))
+
+
+def image_scores(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """One score per image, as `omnial.models.scoring.image_score` defines it, in NumPy.
+
+    A mean over the valid pixels of a window is the sum of their scores over their number, and
+    the filter's own divisor, the window's area, cancels.
+
+    Args:
+        maps: (B, H, W) scores in [0, 1], 0 outside the valid region.
+        valid: (B, H, W).
+
+    Returns:
+        (B,); 0 for an image without a valid pixel.
+    """
+    window = window_size(maps.shape[1], maps.shape[2])
+    size = (1, window, window)
+    sums = uniform_filter(maps.astype(np.float64), size, mode="constant")
+    share = uniform_filter(valid.astype(np.float64), size, mode="constant")
+    means = np.divide(sums, share, out=np.zeros_like(sums), where=valid)
+    scores: NDArray[np.float64] = means.max(axis=(1, 2)).clip(0.0, 1.0)
+    return scores
+
+
+@contextmanager
+def needs_package(package: str, extra: str) -> Iterator[None]:
+    """Turn the failure to import a package into advice.
+
+    Raises:
+        UserError: The package is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"{package} is not installed, or cannot be loaded ({error}). Install it: "
+            f"pip install '{extra}'."
+        ) from error

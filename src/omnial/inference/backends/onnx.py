@@ -1,0 +1,82 @@
+"""ONNX Runtime as an engine."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.errors import UserError
+from omnial.inference.backends.base import Scored, needs_package
+from omnial.models.config_file import JSON
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxBackend:
+    """A session of ONNX Runtime, which any number of threads may use.
+
+    Args:
+        path: The exported network.
+        device: `cpu`, `cuda` or `cuda:N`; `auto` is a GPU that the installed package can use,
+            else the CPU.
+        threads: Threads of one call; None is one for each core.
+
+    Raises:
+        UserError: The package is missing, the device does not exist, or the file is damaged.
+    """
+
+    name = "onnx"
+
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
+        # From 1.32 on the package reports its use over the network, unless it is told not to
+        # before it is loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        with needs_package("ONNX Runtime", "onnxruntime"):
+            import onnxruntime
+        self._version = onnxruntime.__version__
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=_providers(device, onnxruntime.get_available_providers())
+            )
+        except Exception as error:  # the library has no base class for its errors
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path} cannot be loaded by ONNX Runtime: {reason}") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
+        """Inspect a batch; see `Backend.run`."""
+        values = self._session.run(self._outputs, {"images": images, "valid": valid})
+        return as_scored(dict(zip(self._outputs, values, strict=True)))
+
+    def facts(self) -> dict[str, JSON]:
+        """Version and device."""
+        return {"onnxruntime": self._version, "device": self._session.get_providers()[0]}
+
+
+def as_scored(outputs: dict[str, NDArray[Any]]) -> Scored:
+    """The exported network's outputs by name."""
+    return Scored(
+        score_maps=outputs["score_map"],
+        scores=outputs["score"].astype(np.float64),
+        features=outputs["features"],
+        reconstruction=outputs.get("reconstruction"),
+    )
+
+
+def _providers(device: str, available: list[str]) -> list[Any]:
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
+    wanted = _PROVIDERS.get(kind)
+    if wanted is None or wanted not in available or not (number.isdigit() or number == ""):
+        raise UserError(
+            f"Device {device!r} cannot be used: ONNX Runtime here has "
+            f"{', '.join(available)}. Try 'cpu'."
+        )
+    chosen: Any = (wanted, {"device_id": int(number)}) if number else wanted
+    return [chosen] if kind == "cpu" else [chosen, _PROVIDERS["cpu"]]

@@ -1,0 +1,222 @@
+"""`omnial calibrate`: thresholds of a folder set anew from normal images, with what they are worth.
+
+The network stays as it is: only `config.json` changes, so that an export folder takes the same
+thresholds as a model folder, set with its own arithmetic.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from omnial.calibration.intervals import (
+    CONFIDENCE,
+    Interval,
+    false_alarm_interval,
+    images_needed,
+    share_interval,
+)
+from omnial.calibration.thresholds import Calibration, calibrate, rank
+from omnial.data.records import BadFile
+from omnial.errors import RunError, UserError
+from omnial.files import replacing
+from omnial.inference.export_folder import EXPORT_FILE, is_export, read_export
+from omnial.inference.inspector import Inspector
+from omnial.inference.normal_scores import NormalScores, Which, score_normals
+from omnial.models.config_file import CONFIG_FILE, JSON, read_config
+
+WEIGHTS_FILE = "model.safetensors"
+TOO_UNSURE = 2.0
+"""An upper end of the interval above this multiple of the chosen rate is worth a warning. [O]"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The threshold of one class, or of all together."""
+
+    images: int
+    """Normal images that it was set from."""
+    threshold: float
+    before: float
+    """The threshold until now."""
+    own: bool
+    """False where the class takes the threshold of all classes together."""
+    interval: Interval | None
+    """Of the true false-alarm rate; None without images."""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """JSON values."""
+        return {
+            "images": self.images,
+            "threshold": self.threshold,
+            "before": self.before,
+            "own": self.own,
+            "interval": None if self.interval is None else list(self.interval),
+        }
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What came of a calibration."""
+
+    folder: Path
+    calibration: Calibration
+    classes: Mapping[str, Row]
+    overall: Row
+    used: Mapping[str, str]
+    """Which images of each class in the data were taken: `held-out` or `all`."""
+    kept: tuple[str, ...]
+    """Classes without images in the data, whose earlier scores were used again."""
+    warnings: tuple[str, ...]
+    bad_files: tuple[BadFile, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON values."""
+        return {
+            "folder": str(self.folder),
+            "false_alarm_rate": self.calibration.false_alarm_rate,
+            "confidence": CONFIDENCE,
+            "tile": self.calibration.tile,
+            "classes": {name: row.to_dict() for name, row in self.classes.items()},
+            "overall": self.overall.to_dict(),
+            "used": dict(self.used),
+            "kept": list(self.kept),
+            "warnings": list(self.warnings),
+            "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
+        }
+
+
+def calibrate_folder(
+    folder: Path,
+    roots: Sequence[Path],
+    *,
+    false_alarm_rate: float | None = None,
+    class_name: str | None = None,
+    which: Which = "auto",
+    tile: int | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> CalibrationReport:
+    """Set a folder's thresholds from normal images.
+
+    Classes without images in the data keep the scores that they were calibrated with, at the
+    new rate, if these were taken with the same tiles.
+
+    Args:
+        folder: A model folder or an export folder.
+        roots: Data folders; see `score_normals`.
+        false_alarm_rate: Share of normal images that may be called anomalous, in (0, 1); None
+            keeps the folder's.
+        class_name: The product on all images; None takes the folders' names.
+        which: Which of the images; see `score_normals`.
+        tile: Edge of tiles in source pixels; None inspects whole images. It is stored, and
+            used from then on.
+        out: Write a copy of the folder with the new thresholds; None changes the folder itself.
+        device: See `Inspector`.
+        batch_size: See `Inspector`.
+        on_progress: Told the number of images done and of all.
+
+    Raises:
+        UserError: The folder or data is bad, or `out` is not empty.
+        RunError: The result cannot be written.
+    """
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
+    inspector = Inspector(folder, device=device, batch_size=batch_size)
+    before = inspector.calibration
+    rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
+    found = score_normals(
+        inspector, roots, class_name=class_name, which=which, tile=tile, on_progress=on_progress
+    )
+    earlier = before.scores if before.scores is not None and before.tile == tile else {}
+    scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
+    calibration = calibrate(scores, before.pixel, rate, tile=tile)
+    target = folder if out is None else out
+    _write(folder, target, calibration)
+    return _report(target, before, calibration, found, earlier)
+
+
+def _report(
+    folder: Path,
+    before: Calibration,
+    calibration: Calibration,
+    found: NormalScores,
+    earlier: Mapping[str, Sequence[float]],
+) -> CalibrationReport:
+    rows = {name: _row(name, before, calibration) for name in calibration.per_class}
+    scores = calibration.scores or {}
+    count = sum(len(values) for values in scores.values())
+    quantile = 1.0 - calibration.false_alarm_rate
+    overall = Row(
+        images=count,
+        threshold=calibration.pooled,
+        before=before.pooled,
+        own=True,
+        interval=false_alarm_interval(count, rank(count, quantile) or count),
+    )
+    return CalibrationReport(
+        folder=folder,
+        calibration=calibration,
+        classes=rows,
+        overall=overall,
+        used=found.used,
+        kept=tuple(name for name in rows if not found.scores.get(name) and earlier.get(name)),
+        warnings=(*calibration.notes(), *_unsure(rows, calibration.false_alarm_rate)),
+        bad_files=tuple(found.bad_files),
+    )
+
+
+def _row(name: str, before: Calibration, calibration: Calibration) -> Row:
+    values = np.array((calibration.scores or {})[name])
+    count, own = values.size, calibration.per_class[name] is not None
+    limit = calibration.threshold_for(name)
+    k = rank(count, 1.0 - calibration.false_alarm_rate)
+    interval = None
+    if k is not None:
+        interval = false_alarm_interval(count, k)
+    elif count:
+        # The common threshold owes little to this class: its images are a sample beside it.
+        interval = share_interval(int(np.count_nonzero(values > limit)), count)
+    return Row(count, limit, before.threshold_for(name), own, interval)
+
+
+def _unsure(rows: Mapping[str, Row], rate: float) -> tuple[str, ...]:
+    """A sentence on each class whose own threshold rests on few images."""
+    unsure = {
+        name: row.interval.high
+        for name, row in rows.items()
+        if row.own and row.interval is not None and row.interval.high > TOO_UNSURE * rate
+    }
+    if not unsure:
+        return ()
+    worst = max(unsure, key=lambda name: unsure[name])
+    needed = images_needed(rate, TOO_UNSURE * rate)
+    advice = "" if needed is None else f" From {needed} images on it is surely below twice that."
+    return (
+        f"Few images in {', '.join(sorted(unsure))}: with {rate:g} chosen, the true false-alarm "
+        f"rate may be as high as {unsure[worst]:.2g} (in {worst}).{advice}",
+    )
+
+
+def _write(folder: Path, target: Path, calibration: Calibration) -> None:
+    """Change `config.json` in one step; in a copy, it is the last file to come."""
+    config = replace(read_config(folder), calibration=calibration)
+    names: list[str] = []
+    if target != folder:
+        names = (
+            [*read_export(folder).record.files, EXPORT_FILE]
+            if is_export(folder)
+            else [WEIGHTS_FILE]
+        )
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copyfile(folder / name, target / name)
+        with replacing(target / CONFIG_FILE) as part:
+            part.write_text(config.to_text(), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"The thresholds could not be written to {target}: {error}") from error

@@ -1,0 +1,342 @@
+"""`Inspector`: the one way from an image to a verdict, whatever engine runs the network.
+
+Imports no PyTorch, unless a model folder is opened.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import Calibration, is_anomalous
+from omnial.config.settings import Settings
+from omnial.data.decode import as_unit, network_input, network_roi, read_rgb
+from omnial.data.geometry import Placement, place, to_source
+from omnial.data.image_file import ImageError
+from omnial.errors import UserError
+from omnial.inference.ahead import ahead
+from omnial.inference.backends.base import Backend, Scored, restrict
+from omnial.inference.inspection import Inspection, find_outlines
+from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
+from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
+
+if TYPE_CHECKING:
+    from omnial.models.folder import TrainedModel
+
+Picture: TypeAlias = str | Path | NDArray[Any] | Image.Image
+"""A file, an RGB array (H, W, 3) of uint8 or of floats in [0, 1], or a Pillow image."""
+Tile: TypeAlias = int | Literal["auto"] | None
+"""Edge of tiles in source pixels; None: none; `auto`: as the thresholds were calibrated."""
+
+_BATCH_PIXELS = 50_000_000
+"""Source pixels that end a batch early: large images wait for their score maps in memory."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    path: Path | None
+    image: NDArray[Any]
+    network: NDArray[Any]
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict at the map's own resolution, before maps and outlines are made of it."""
+
+    loaded: _Loaded
+    class_name: str | None
+    score: float
+    threshold: float
+    score_map: NDArray[np.float32]
+    placement: Placement
+    """Where the source image lies in the map."""
+    cell: float
+    """Map pixels that one network pixel covers."""
+
+
+class Inspector:
+    """A trained model, ready to inspect.
+
+    Threads may share one Inspector: every call works on its own data, PyTorch's and ONNX
+    Runtime's networks take concurrent calls, and OpenVINO's gets a request for each.
+
+    Args:
+        folder: A model folder or an export folder.
+        backend: `torch`, `onnx`, `openvino`, or `auto` for the one that the folder was made for.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, or `gpu` for OpenVINO.
+        batch_size: Images or tiles at once; changes speed and memory alone.
+        workers: Threads that decode, and that finish maps and outlines.
+        threads: Threads of the engine in one call; None leaves it the choice. PyTorch's number
+            holds for the process, so that it is not set here.
+
+    Attributes:
+        backend: The engine.
+        settings: The run's settings; `settings.data` says how files become network input.
+        classes: Names of the products.
+        calibration: The thresholds.
+        recogniser: Tells the products apart.
+        rois: Regions of interest (height, width) bool of the classes that have one.
+        training: Facts about the training.
+
+    Raises:
+        UserError: The folder is not usable, the engine does not fit it or is not installed, or
+            the device does not exist.
+    """
+
+    backend: Backend
+    settings: Settings
+    classes: tuple[str, ...]
+    calibration: Calibration
+    recogniser: Recogniser
+    rois: Mapping[str, NDArray[np.bool_]]
+    training: Mapping[str, Any]
+
+    def __init__(
+        self,
+        folder: str | Path,
+        backend: BackendName = "auto",
+        *,
+        device: str = "auto",
+        batch_size: int = 8,
+        workers: int = 2,
+        threads: int | None = None,
+    ) -> None:
+        opened = open_folder(Path(folder), backend, device, threads)
+        self._take(opened, batch_size, workers)
+
+    @classmethod
+    def of(cls, model: "TrainedModel", *, batch_size: int = 8, workers: int = 2) -> "Inspector":
+        """An Inspector of a model in memory, on the device that it is on."""
+        inspector = cls.__new__(cls)
+        inspector._take(open_model(model), batch_size, workers)
+        return inspector
+
+    def _take(self, opened: Opened, batch_size: int, workers: int) -> None:
+        if batch_size < 1 or workers < 1:
+            raise ValueError("batch_size and workers must be at least 1")
+        self.backend = opened.backend
+        self.settings = opened.settings
+        self.classes = opened.classes
+        self.calibration = opened.calibration
+        self.recogniser = opened.recogniser
+        self.rois = opened.rois
+        self.training = opened.training
+        self.batch_size = batch_size
+        self.workers = workers
+
+    def warm_up(self) -> None:
+        """Run batches of one and of `batch_size`, so that the first image is not the slow one."""
+        for count in {1, self.batch_size}:
+            size = (self.settings.data.height, self.settings.data.width)
+            images = np.zeros((count, 3, *size), np.float32)
+            self.backend.run(images, np.ones((count, *size), np.bool_))
+
+    # A text is a path here, never an iterable of one-letter paths.
+    @overload
+    def inspect(  # type: ignore[overload-overlap]
+        self, source: Picture, class_name: str | None = None, *, tile: Tile = "auto"
+    ) -> Inspection: ...
+
+    @overload
+    def inspect(
+        self, source: Iterable[Picture], class_name: str | None = None, *, tile: Tile = "auto"
+    ) -> Iterator[Inspection]: ...
+
+    def inspect(
+        self,
+        source: Picture | Iterable[Picture],
+        class_name: str | None = None,
+        *,
+        tile: Tile = "auto",
+    ) -> Inspection | Iterator[Inspection]:
+        """Inspect one image, or any number of them in batches.
+
+        Args:
+            source: A picture, or an iterable of pictures, which is read as results are asked for.
+            class_name: The product; None recognises it, image by image. An unknown product gets
+                the largest threshold and no region of interest.
+            tile: Inspect in overlapping tiles of that many source pixels an edge, each as an
+                image of its own. Thresholds hold for what they were calibrated with:
+                `omnial calibrate --tile` first.
+
+        Returns:
+            An inspection, or an iterator of one for each picture in order.
+
+        Raises:
+            UserError: The model does not know the class, or (`ImageError`) a file cannot be used.
+            ValueError: An array is no RGB image, or a tile has no pixel.
+        """
+        if isinstance(source, str | Path | np.ndarray | Image.Image):
+            return next(self._inspect_all([source], class_name, tile))
+        return self._inspect_all(source, class_name, tile)
+
+    def _inspect_all(
+        self, sources: Iterable[Picture], class_name: str | None, tile: Tile
+    ) -> Iterator[Inspection]:
+        for result in self.each(sources, class_name, tile=tile):
+            if isinstance(result, ImageError):
+                raise result
+            yield result
+
+    def each(
+        self, sources: Iterable[Picture], class_name: str | None = None, *, tile: Tile = "auto"
+    ) -> Iterator[Inspection | ImageError]:
+        """Like `inspect` of an iterable, but a file that cannot be used gives its error in turn."""
+        self.check_class(class_name)
+        with ThreadPoolExecutor(self.workers) as pool:
+            judged = self.judge(sources, class_name, tile=tile, pool=pool)
+            yield from ahead(pool, self._finish, judged, self.workers)
+
+    def judge(
+        self,
+        sources: Iterable[Picture],
+        class_name: str | None,
+        *,
+        pool: ThreadPoolExecutor,
+        tile: Tile = "auto",
+    ) -> Iterator[Judged | ImageError]:
+        """Scores and verdicts in order, without maps at source size and without outlines."""
+        edge = self.calibration.tile if tile == "auto" else tile
+        if edge is not None and edge < 1:
+            raise ValueError("a tile has at least one pixel")
+        loaded = ahead(pool, self._load, sources, 2 * self.workers)
+        for batch in _batches(loaded, self.batch_size):
+            good = [item for item in batch if isinstance(item, _Loaded)]
+            done = iter(self._judge_batch(good, class_name, edge) if good else ())
+            for item in batch:
+                yield next(done) if isinstance(item, _Loaded) else item
+
+    def check_class(self, class_name: str | None) -> None:
+        """Refuse a class that the model does not know.
+
+        Raises:
+            UserError: It does not.
+        """
+        if class_name is not None and class_name not in self.classes:
+            raise UserError(
+                f"The model does not know the class {class_name!r}. "
+                f"Its classes are {', '.join(self.classes)}."
+            )
+
+    def _load(self, source: Picture) -> _Loaded | ImageError:
+        settings = self.settings.data
+        path = Path(source) if isinstance(source, str | Path) else None
+        try:
+            if isinstance(source, str | Path):
+                image = read_rgb(Path(source), settings)
+            else:
+                image = _pixels(source)
+            network, placement = network_input(image, settings)
+        except ImageError as error:
+            return ImageError(error.path, error.reason)
+        return _Loaded(path, image, network, placement)
+
+    def _judge_batch(
+        self, loaded: Sequence[_Loaded], class_name: str | None, tile: int | None
+    ) -> list[Judged]:
+        scored, names = self._run(loaded, class_name)
+        results = []
+        for index, (item, name) in enumerate(zip(loaded, names, strict=True)):
+            score, score_map = float(scored.scores[index]), scored.score_maps[index]
+            placement, cell = item.placement, 1.0
+            if tile is not None and not fits_one_tile(
+                item.image.shape[:2], tile, self.settings.data
+            ):
+                score, score_map, placement, cell = self._in_tiles(item, name, tile)
+            threshold = self.calibration.threshold_for(name)
+            results.append(Judged(item, name, score, threshold, score_map, placement, cell))
+        return results
+
+    def _run(
+        self, loaded: Sequence[_Loaded], class_name: str | None
+    ) -> tuple[Scored, list[str | None]]:
+        """Whole images through the network, and the product on each."""
+        images = np.stack([as_unit(item.network) for item in loaded])
+        content = np.stack([network_roi(None, item.placement) for item in loaded])
+        names: list[str | None] = [class_name] * len(loaded)
+        scored = self.backend.run(images, self._within_rois(content, names))
+        if class_name is None:
+            names = self.recogniser.recognise(scored.features)
+            if any(name in self.rois for name in names):
+                scored = restrict(scored, self._within_rois(content, names))
+        return scored, names
+
+    def _in_tiles(
+        self, item: _Loaded, name: str | None, tile: int
+    ) -> tuple[float, NDArray[np.float32], Placement, float]:
+        settings, size = self.settings.data, item.image.shape[:2]
+        region = None if name is None else self.rois.get(name)
+        if region is not None:
+            region = region[item.placement.box]
+        score, score_map = inspect_tiles(
+            self.backend.run,
+            item.image,
+            settings,
+            tile,
+            batch_size=self.batch_size,
+            region=region,
+        )
+        height, width = tile_size(tile, settings)
+        cell = height * width / (settings.height * settings.width)
+        same = settings.model_copy(
+            update={"height": size[0], "width": size[1], "geometry": "squash"}
+        )
+        return score, score_map, place(size, same), cell
+
+    def _within_rois(
+        self, content: NDArray[np.bool_], names: Sequence[str | None]
+    ) -> NDArray[np.bool_]:
+        """(B, H, W): the images' content boxes within their classes' regions of interest."""
+        regions = [True if name is None else self.rois.get(name, True) for name in names]
+        return np.stack([box & region for box, region in zip(content, regions, strict=True)])
+
+    def _finish(self, judged: Judged | ImageError) -> Inspection | ImageError:
+        if isinstance(judged, ImageError):
+            return judged
+        image, placement = judged.loaded.image, judged.placement
+        if image.dtype != np.uint8:
+            image = np.rint(image * np.float32(255)).astype(np.uint8)
+        anomalous = is_anomalous(judged.score, judged.threshold)
+        find = partial(find_outlines, judged.score_map, self.calibration.pixel, placement)
+        return Inspection(
+            path=judged.loaded.path,
+            class_name=judged.class_name,
+            score=judged.score,
+            threshold=judged.threshold,
+            anomalous=anomalous,
+            score_map=np.clip(to_source(judged.score_map, placement), 0.0, 1.0),
+            outlines=find(cell=judged.cell) if anomalous else (),
+            image=image,
+        )
+
+
+def _pixels(source: NDArray[Any] | Image.Image) -> NDArray[Any]:
+    """An RGB array of a picture that is no file; `network_input` checks it."""
+    if isinstance(source, Image.Image):
+        return np.array(ImageOps.exif_transpose(source).convert("RGB"))
+    return source
+
+
+def _batches(
+    items: Iterable[_Loaded | ImageError], batch_size: int
+) -> Iterator[list[_Loaded | ImageError]]:
+    """Batches of at most `batch_size` files, ended early by many source pixels."""
+    batch: list[_Loaded | ImageError] = []
+    pixels = 0
+    for item in items:
+        batch.append(item)
+        if isinstance(item, _Loaded):
+            pixels += item.image.shape[0] * item.image.shape[1]
+        if len(batch) >= batch_size or pixels >= _BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,110 @@
+"""From a folder to an engine and what it needs to know, for each kind of folder."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import Calibration
+from omnial.config.settings import Settings
+from omnial.errors import UserError
+from omnial.inference.backends.base import Backend, needs_package
+from omnial.inference.backends.onnx import OnnxBackend
+from omnial.inference.backends.openvino import OpenVinoBackend
+from omnial.inference.export_folder import Export, is_export, read_export
+
+if TYPE_CHECKING:
+    from omnial.models.folder import TrainedModel
+
+BackendName: TypeAlias = Literal["auto", "torch", "onnx", "openvino"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An engine with a network, and everything that stands beside the network."""
+
+    backend: Backend
+    settings: Settings
+    classes: tuple[str, ...]
+    calibration: Calibration
+    recogniser: Recogniser
+    rois: Mapping[str, NDArray[np.bool_]]
+    training: Mapping[str, Any]
+
+
+def open_folder(folder: Path, backend: BackendName, device: str, threads: int | None) -> Opened:
+    """Open a model folder with PyTorch, or an export folder with the engine it was made for.
+
+    Raises:
+        UserError: The folder is not usable, the engine does not fit it or is not installed, or
+            the device does not exist.
+    """
+    if is_export(folder):
+        return _open_export(folder, backend, device, threads)
+    if backend not in ("auto", "torch"):
+        raise UserError(
+            f"{folder} is not an export folder, and {backend} runs exported networks alone. "
+            f"Make one: omnial export {folder} --format {backend} --out EXPORT_DIR."
+        )
+    with needs_package("PyTorch, which a model folder needs,", "torch"):
+        from omnial.models.folder import load_model
+    return open_model(load_model(folder, device))
+
+
+def open_model(model: "TrainedModel") -> Opened:
+    """A model in memory, on PyTorch."""
+    from omnial.inference.backends.pytorch import TorchBackend
+
+    return Opened(
+        backend=TorchBackend(model),
+        settings=model.settings,
+        classes=model.classes,
+        calibration=model.calibration,
+        recogniser=model.recogniser,
+        rois=model.rois,
+        training=model.training,
+    )
+
+
+def _open_export(folder: Path, backend: BackendName, device: str, threads: int | None) -> Opened:
+    export = read_export(folder)
+    if not export.record.gate.passed:
+        _logger.warning(
+            "%s did not pass its accuracy gate: %s", folder, "; ".join(export.record.gate.reasons)
+        )
+    return Opened(
+        backend=open_engine(export, backend, device, threads),
+        settings=export.config.settings,
+        classes=export.config.classes,
+        calibration=export.config.calibration,
+        recogniser=export.recogniser,
+        rois=export.rois,
+        training=export.config.training,
+    )
+
+
+def open_engine(
+    export: Export, backend: BackendName = "auto", device: str = "auto", threads: int | None = None
+) -> Backend:
+    """The engine for an exported network; OpenVINO also reads what was exported to ONNX.
+
+    Raises:
+        UserError: The engine cannot run that format or is not installed, or the device does not
+            exist.
+    """
+    name = export.record.format if backend == "auto" else backend
+    if name == "openvino":
+        return OpenVinoBackend(export.model_path, device, threads, export.record.hint)
+    if name == "onnx" and export.record.format == "onnx":
+        return OnnxBackend(export.model_path, device, threads)
+    raise UserError(
+        f"{export.folder} was exported to {export.record.format}, which {name} cannot run. "
+        "Name the model folder, or export again."
+    )

@@ -1,0 +1,176 @@
+"""Inputs with known outputs, by which an export folder is checked anywhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from omnial.config.settings import DataSettings
+from omnial.inference.backends.base import Backend, Scored
+from omnial.inference.export_folder import (
+    SAMPLES_FILE,
+    Differences,
+    Export,
+    Tolerance,
+    read_export,
+)
+from omnial.inference.open_folder import BackendName, open_engine
+from omnial.models.config_file import JSON, refusal
+
+COUNT = 4
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A few network inputs and what PyTorch made of them in float32."""
+
+    images: NDArray[np.uint8]
+    """(N, 3, H, W)."""
+    valid: NDArray[np.bool_]
+    """(N, H, W)."""
+    reference: Scored
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `omnial verify` found."""
+
+    passed: bool
+    differences: Differences
+    tolerance: Tolerance
+    reasons: tuple[str, ...]
+    facts: dict[str, JSON]
+    """Engine, device and precision on this machine."""
+
+
+def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Pictures of nothing: smooth colours with grain, and bright and dark patches on them.
+
+    Returns:
+        (N, 3, H, W) uint8 images, the same for every call, and (N, H, W) valid pixels, of which
+        the last image lacks its left quarter.
+    """
+    height, width = settings.height, settings.width
+    random = np.random.default_rng(_SEED)
+    images = []
+    for _ in range(COUNT):
+        coarse = random.integers(60, 200, (6, 6, 3), np.uint8)
+        smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        pixels = np.asarray(smooth) + random.normal(0.0, 6.0, (height, width, 1))
+        for tone in (-70.0, 70.0):
+            top, left = random.integers(0, height // 2), random.integers(0, width // 2)
+            pixels[top : top + height // 8, left : left + width // 6] += tone
+        images.append(pixels.clip(0, 255).astype(np.uint8).transpose(2, 0, 1))
+    valid = np.ones((COUNT, height, width), np.bool_)
+    valid[-1, :, : width // 4] = False
+    return np.stack(images), valid
+
+
+def write_samples(path: Path, samples: Samples) -> None:
+    """Write samples with their reference.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    reference = samples.reference
+    arrays = {
+        "images": samples.images,
+        "valid": samples.valid,
+        "score_map": reference.score_maps,
+        "score": reference.scores,
+        "features": reference.features,
+    }
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path)
+
+
+def read_samples(export: Export) -> Samples:
+    """The samples of an export folder.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    data = export.config.settings.data
+    size = (data.height, data.width)
+    try:
+        arrays = load_file(export.folder / SAMPLES_FILE)
+        samples = Samples(
+            arrays["images"],
+            arrays["valid"],
+            Scored(arrays["score_map"], arrays["score"], arrays["features"]),
+        )
+    except (OSError, SafetensorError, KeyError) as error:
+        raise refusal(export.folder, f"{SAMPLES_FILE}: {error}") from error
+    count = len(samples.images)
+    shapes = (samples.images.shape, samples.valid.shape, samples.reference.score_maps.shape)
+    if count == 0 or shapes != ((count, 3, *size), (count, *size), (count, *size)):
+        raise refusal(export.folder, f"{SAMPLES_FILE}: shapes {shapes} do not fit the network")
+    return samples
+
+
+def run_samples(engine: Backend, samples: Samples) -> Differences:
+    """What an engine makes of the samples, against their reference; one image at a time."""
+    images = samples.images.astype(np.float32) / np.float32(255)
+    parts = [
+        engine.run(images[index : index + 1], samples.valid[index : index + 1])
+        for index in range(len(images))
+    ]
+    maps = np.concatenate([part.score_maps for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    return differences(samples.reference.score_maps, samples.reference.scores, maps, scores)
+
+
+def differences(
+    reference_maps: NDArray[np.float32],
+    reference_scores: NDArray[np.float64],
+    maps: NDArray[np.float32],
+    scores: NDArray[np.float64],
+) -> Differences:
+    """How far two results for the same images lie apart; NaN counts as the largest difference."""
+    apart = np.nan_to_num(np.abs(maps - reference_maps), nan=1.0)
+    scores_apart = np.nan_to_num(np.abs(scores - reference_scores), nan=1.0)
+    return Differences(
+        images=len(maps),
+        map_largest=float(apart.max()),
+        map_mean=float(apart.mean(dtype=np.float64)),
+        score_largest=float(scores_apart.max()),
+    )
+
+
+def beyond(found: Differences, tolerance: Tolerance) -> tuple[str, ...]:
+    """What lies beyond a tolerance, in words; empty where nothing does."""
+    pairs = (
+        ("largest difference of a map", found.map_largest, tolerance.map_largest),
+        ("mean difference of the maps", found.map_mean, tolerance.map_mean),
+        ("largest difference of a score", found.score_largest, tolerance.score_largest),
+    )
+    return tuple(
+        f"{name} {value:.2g}, allowed {limit:.2g}"
+        for name, value, limit in pairs
+        if limit is not None and value > limit
+    )
+
+
+def verify(folder: Path, backend: BackendName = "auto", device: str = "auto") -> Verification:
+    """Repeat an export's comparison with PyTorch, without PyTorch, on this machine.
+
+    Args:
+        folder: An export folder.
+        backend: See `Inspector`.
+        device: See `Inspector`.
+
+    Raises:
+        UserError: A file is missing, damaged or changed, or the engine cannot be used.
+    """
+    export = read_export(folder)
+    engine = open_engine(export, backend, device)
+    found = run_samples(engine, read_samples(export))
+    tolerance = export.record.samples_tolerance
+    reasons = beyond(found, tolerance)
+    if not export.record.gate.passed:
+        reasons = (*reasons, *(f"when exported: {text}" for text in export.record.gate.reasons))
+    return Verification(not reasons, found, tolerance, reasons, engine.facts())

@@ -1,0 +1,1 @@
+"""The service: inspection over HTTP, a web page, and a history of what was inspected."""

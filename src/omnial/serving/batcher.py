@@ -1,0 +1,196 @@
+"""One thread that inspects what all requests brought, in batches.
+
+Requests that arrive at the same time share a batch: the first image waits a few milliseconds for
+others. A batch never changes a result, it only costs less than its images one by one. Files are
+decoded on the way into the batch and pictures encoded on the way out, a few at a time, so that
+memory holds the files of the queue but the pixels of one batch.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from numpy.typing import NDArray
+
+from omnial.data.decode import read_rgb
+from omnial.data.image_file import ImageError
+from omnial.inference.ahead import ahead
+from omnial.inference.inspection import Inspection
+from omnial.inference.inspector import Inspector
+from omnial.serving.admission import Admission
+from omnial.serving.findings import Finding, describe
+from omnial.serving.metrics import Metrics
+
+_NAME = Path("image")
+"""Stands for every upload: what a request calls its file never becomes a path."""
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Job:
+    """An image to be inspected; it holds a place of the admission until it is dealt with."""
+
+    content: bytes
+    class_name: str | None
+    suspects: bool = False
+    future: "Future[Finding]" = field(default_factory=Future)
+    """Gets the finding, or the `ImageError` of a file that cannot be used."""
+
+
+class Batcher:
+    """Inspects jobs in a thread of its own.
+
+    Args:
+        inspector: The model.
+        admission: Gets the place of each job back.
+        metrics: Told about every batch.
+        gather: Seconds that the first job of a batch waits for others.
+        max_megapixels: Larger images are refused before they are decoded.
+        pictures: Whether findings need a picture for the history.
+    """
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        gather: float,
+        max_megapixels: float,
+        pictures: bool,
+    ) -> None:
+        self._inspector = inspector
+        self._admission = admission
+        self._metrics = metrics
+        self._gather_seconds = gather
+        own = inspector.settings.data
+        limit = min(max_megapixels, own.max_megapixels)
+        self._reading = own.model_copy(update={"max_megapixels": limit})
+        self._pictures = pictures
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(inspector.workers, thread_name_prefix="pictures")
+        self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)
+        self._busy_since: float | None = None
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Put a job into the queue; its place is given back when it has been dealt with."""
+        self._queue.put(job)
+
+    def stop(self) -> None:
+        """Finish what is in the queue, and end."""
+        self._queue.put(None)
+        self._thread.join()
+        self._pool.shutdown()
+
+    def alive(self, longest: float) -> bool:
+        """Whether the thread runs and has not been at one batch for longer than that, in s."""
+        since = self._busy_since
+        return self._thread.is_alive() and (since is None or time.monotonic() - since <= longest)
+
+    def _work(self) -> None:
+        while (jobs := self._gather()) is not None:
+            self._busy_since = time.monotonic()
+            groups: defaultdict[str | None, list[Job]] = defaultdict(list)
+            for job in jobs:
+                # A request that gave up is not worth the work.
+                if job.future.set_running_or_notify_cancel():
+                    groups[job.class_name].append(job)
+                else:
+                    self._admission.give()
+            for group in groups.values():
+                self._run(group)
+            self._admission.took(len(jobs), self._busy_since)
+            self._busy_since = None
+
+    def _gather(self) -> list[Job] | None:
+        """The jobs of one batch, or None at the end."""
+        first = self._queue.get()
+        if first is None:
+            return None
+        jobs = [first]
+        until = time.monotonic() + self._gather_seconds
+        while len(jobs) < self._inspector.batch_size:
+            try:
+                job = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                break
+            if job is None:
+                self._queue.put(None)
+                break
+            jobs.append(job)
+        return jobs
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Inspect jobs of one class; whatever happens, each gets an answer."""
+        try:
+            self._inspect(jobs)
+        except Exception as error:
+            left = [job for job in jobs if not job.future.done()]
+            if len(jobs) > 1:
+                # One image must not take its neighbours with it.
+                for job in left:
+                    self._run([job])
+                return
+            _logger.exception("an inspection failed")
+            for job in left:
+                self._settle(job, error)
+
+    def _settle(self, job: Job, result: Finding | Exception) -> None:
+        # The place first: whoever gets an answer may come back at once.
+        self._admission.give()
+        if isinstance(result, Exception):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)
+
+    def _inspect(self, jobs: Sequence[Job]) -> None:
+        start, decoded = time.perf_counter(), deque[Job]()
+        found = self._inspector.each(self._images(jobs, decoded), jobs[0].class_name)
+        pairs = ((decoded.popleft(), result) for result in found)
+        count = 0
+        for job, finding in ahead(self._pool, self._describe, pairs, self._inspector.workers):
+            count += 1
+            self._settle(job, finding)
+        self._metrics.batch(count, time.perf_counter() - start)
+
+    def _images(self, jobs: Sequence[Job], decoded: deque[Job]) -> Iterator[NDArray[Any]]:
+        """The images of the jobs whose files can be read; these jobs go into `decoded`."""
+        images = ahead(self._pool, self._decode, jobs, self._inspector.workers)
+        for job, image in zip(jobs, images, strict=True):
+            if isinstance(image, ImageError):
+                self._settle(job, image)
+            else:
+                decoded.append(job)
+                yield image
+
+    def _decode(self, job: Job) -> NDArray[Any] | ImageError:
+        try:
+            return read_rgb(_NAME, self._reading, content=job.content)
+        except ImageError as error:
+            return error
+
+    def _describe(
+        self, pair: tuple[Job, Inspection | ImageError]
+    ) -> tuple[Job, Finding | ImageError]:
+        job, result = pair
+        if isinstance(result, ImageError):
+            return job, result
+        finding = describe(
+            result,
+            self._inspector.calibration.pixel,
+            self._inspector.settings.data,
+            suspects=job.suspects,
+            picture=self._pictures,
+        )
+        return job, finding

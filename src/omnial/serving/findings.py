@@ -1,0 +1,121 @@
+"""From an inspection, which holds arrays at source size, to what is sent and kept: small."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from omnial.config.settings import DataSettings
+from omnial.data.geometry import place
+from omnial.inference.inspection import Inspection, find_outlines
+from omnial.inference.outlines import Outline
+from omnial.serving.replies import OutlineReply
+
+MAP_EDGE = 320
+"""Longest edge of the score map that travels; networks see 256 to 320 pixels."""
+PICTURE_EDGE = 384
+"""Longest edge of the picture in the history."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict and its pictures, encoded."""
+
+    class_name: str | None
+    score: float
+    threshold: float
+    anomalous: bool
+    outlines: list[OutlineReply]
+    suspects: list[OutlineReply] | None
+    width: int
+    height: int
+    map_png: bytes
+    """8-bit grey, 255 is probability 1."""
+    picture_jpeg: bytes | None
+    """The image, small; None where no history is kept."""
+
+
+def describe(
+    inspection: Inspection,
+    level: float,
+    settings: DataSettings,
+    *,
+    suspects: bool,
+    picture: bool,
+) -> Finding:
+    """Shrink and encode what an inspection found.
+
+    Args:
+        inspection: The verdict with its arrays.
+        level: Score-map level of outlines.
+        settings: The network input.
+        suspects: Whether to outline a good image too.
+        picture: Whether to make the history's picture.
+    """
+    height, width = inspection.image.shape[:2]
+    small = _small_map(inspection.score_map)
+    outlined = _replies(inspection.outlines)
+    would_be = outlined
+    if suspects and not inspection.anomalous:
+        would_be = _replies(_suspects(small, (height, width), level, settings))
+    return Finding(
+        class_name=inspection.class_name,
+        score=inspection.score,
+        threshold=inspection.threshold,
+        anomalous=inspection.anomalous,
+        outlines=outlined,
+        suspects=would_be if suspects else None,
+        width=width,
+        height=height,
+        map_png=_png(small),
+        picture_jpeg=_jpeg(inspection.image) if picture else None,
+    )
+
+
+def _small_map(score_map: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The score map with at most `MAP_EDGE` pixels an edge, by area averages."""
+    height, width = score_map.shape
+    factor = MAP_EDGE / max(height, width)
+    if factor >= 1.0:
+        return score_map
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(score_map).resize(size, Image.Resampling.BOX))
+
+
+def _suspects(
+    small: NDArray[np.float32], size: tuple[int, int], level: float, settings: DataSettings
+) -> tuple[Outline, ...]:
+    rows, columns = small.shape
+    frame = {"height": rows, "width": columns, "geometry": "squash"}
+    placement = place(size, settings.model_copy(update=frame))
+    cell = max(1.0, rows * columns / (settings.height * settings.width))
+    return find_outlines(small, level, placement, cell=cell)
+
+
+def _replies(found: Iterable[Outline]) -> list[OutlineReply]:
+    return [
+        OutlineReply(
+            polygon=[(round(float(x), 2), round(float(y), 2)) for x, y in outline.polygon],
+            area=outline.area,
+            peak=round(outline.peak, 4),
+        )
+        for outline in found
+    ]
+
+
+def _png(score_map: NDArray[np.float32]) -> bytes:
+    stream = BytesIO()
+    levels = np.rint(score_map * np.float32(255)).astype(np.uint8)
+    Image.fromarray(levels).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    stream = BytesIO()
+    picture = Image.fromarray(image)
+    picture.thumbnail((PICTURE_EDGE, PICTURE_EDGE), reducing_gap=2.0)
+    picture.save(stream, "JPEG", quality=85)
+    return stream.getvalue()

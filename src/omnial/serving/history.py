@@ -1,0 +1,333 @@
+"""The history of inspections: one SQLite file, bounded by age and size.
+
+The file is in WAL mode, so that a crash of the process loses nothing that was written. A `History`
+belongs to one thread at a time.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omnial.errors import UserError
+from omnial.serving.replies import Review
+from omnial.serving.settings import MEGABYTE
+
+_APPLICATION = 0x6F6D6E69
+"""`omni`, in the file's header: another program's file is not touched."""
+_SCHEMA_VERSION = 1
+_PURGE_EVERY = 64
+_SHARE_KEPT = 0.9
+"""What is left of a history that has grown too large, so that not every image makes room."""
+_SCHEMA = """
+CREATE TABLE inspections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time REAL NOT NULL,
+    name TEXT,
+    sha256 TEXT NOT NULL,
+    class TEXT,
+    score REAL NOT NULL,
+    threshold REAL NOT NULL,
+    anomalous INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    outlines TEXT NOT NULL,
+    suspects TEXT,
+    model TEXT NOT NULL,
+    map BLOB NOT NULL,
+    picture BLOB,
+    review TEXT CHECK (review IN ('right', 'false_alarm', 'missed')),
+    reviewed REAL
+);
+CREATE INDEX by_time ON inspections (time);
+CREATE INDEX by_class ON inspections (class, id);
+CREATE INDEX by_review ON inspections (review, id) WHERE review IS NOT NULL;
+"""
+_COLUMNS = (
+    "id, time, name, sha256, class, score, threshold, anomalous, width, height, outlines, "
+    "suspects, model, review, reviewed"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An inspection to be kept."""
+
+    name: str | None
+    sha256: str
+    class_name: str | None
+    score: float
+    threshold: float
+    anomalous: bool
+    width: int
+    height: int
+    outlines: list[dict[str, Any]]
+    suspects: list[dict[str, Any]] | None
+    model: str
+    map_png: bytes
+    picture_jpeg: bytes | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An inspection in the history, without its pictures."""
+
+    id: int
+    time: float
+    """Seconds since 1970, UTC."""
+    name: str | None
+    sha256: str
+    class_name: str | None
+    score: float
+    threshold: float
+    anomalous: bool
+    width: int
+    height: int
+    outlines: list[dict[str, Any]]
+    suspects: list[dict[str, Any]] | None
+    model: str
+    review: Review | None
+    reviewed: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to look for; None does not narrow."""
+
+    text: str | None = None
+    """Part of the name, or the start of the digest."""
+    class_name: str | None = None
+    """A product; the empty text stands for unknown products."""
+    anomalous: bool | None = None
+    review: Review | None = None
+    reviewed: bool | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def where(self) -> tuple[str, list[object]]:
+        """An SQL condition and its values; no value becomes SQL."""
+        parts: list[str] = []
+        values: list[object] = []
+
+        def narrow(condition: str, *given: object) -> None:
+            parts.append(condition)
+            values.extend(given)
+
+        if self.text:
+            pattern = "".join("\\" + c if c in "\\%_" else c for c in self.text)
+            condition = r"(name LIKE ? ESCAPE '\' OR sha256 LIKE ? ESCAPE '\')"
+            narrow(condition, f"%{pattern}%", f"{pattern}%")
+        if self.class_name is not None:
+            narrow("class IS ?", self.class_name or None)
+        if self.anomalous is not None:
+            narrow("anomalous = ?", int(self.anomalous))
+        if self.review is not None:
+            narrow("review = ?", self.review)
+        if self.reviewed is not None:
+            narrow("review IS NOT NULL" if self.reviewed else "review IS NULL")
+        if self.since is not None:
+            narrow("time >= ?", self.since)
+        if self.until is not None:
+            narrow("time < ?", self.until)
+        return " AND ".join(parts) or "1", values
+
+
+class History:
+    """Inspections on disk.
+
+    Args:
+        path: The file; it is made, readable for its owner alone, where there is none.
+        days: Older inspections are forgotten.
+        megabytes: Where the file holds more, in 10^6 bytes, the oldest are forgotten.
+        clock: Seconds since 1970.
+
+    Raises:
+        UserError: The file cannot be written, or is not a history of this program.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        days: float,
+        megabytes: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._seconds = days * 86400
+        self._bytes = megabytes * MEGABYTE
+        self._clock = clock
+        self._until_purge = 0
+        self._db = _open(path)
+        self._purge()
+
+    def close(self) -> None:
+        """Put everything into the one file, and close it."""
+        self._db.close()
+
+    def add(self, entry: Entry) -> int:
+        """Keep an inspection; returns its number.
+
+        Raises:
+            sqlite3.Error: It could not be written.
+        """
+        suspects = None if entry.suspects is None else json.dumps(entry.suspects)
+        with self._db:
+            cursor = self._db.execute(
+                "INSERT INTO inspections (time, name, sha256, class, score, threshold, anomalous, "
+                "width, height, outlines, suspects, model, map, picture) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(self._clock(), entry.name, entry.sha256, entry.class_name, entry.score),
+                    *(entry.threshold, int(entry.anomalous), entry.width, entry.height),
+                    *(json.dumps(entry.outlines), suspects, entry.model),
+                    *(entry.map_png, entry.picture_jpeg),
+                ),
+            )
+        self._until_purge -= 1
+        if self._until_purge <= 0:
+            self._purge()
+        if cursor.lastrowid is None:
+            raise AssertionError("an insertion has a row")
+        return cursor.lastrowid
+
+    def search(self, search: Search, before: int | None, limit: int) -> list[Kept]:
+        """The latest inspections that match, those with a smaller number than `before`."""
+        where, values = search.where()
+        if before is not None:
+            where, values = f"{where} AND id < ?", [*values, before]
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM inspections WHERE {where} ORDER BY id DESC LIMIT ?",
+            [*values, limit],
+        )
+        return [_kept(row) for row in rows]
+
+    def get(self, number: int) -> Kept | None:
+        """One inspection."""
+        row = self._db.execute(
+            f"SELECT {_COLUMNS} FROM inspections WHERE id = ?", (number,)
+        ).fetchone()
+        return None if row is None else _kept(row)
+
+    def picture(self, number: int) -> bytes | None:
+        """The small picture of an inspection, a JPEG file."""
+        return self._blob("picture", number)
+
+    def score_map(self, number: int) -> bytes | None:
+        """The score map of an inspection, a PNG file."""
+        return self._blob("map", number)
+
+    def review(self, number: int, review: Review | None) -> Kept | None:
+        """Keep a person's word on a verdict; None takes it back.
+
+        Returns:
+            The inspection, or None where there is no such number.
+        """
+        when = None if review is None else self._clock()
+        with self._db:
+            self._db.execute(
+                "UPDATE inspections SET review = ?, reviewed = ? WHERE id = ?",
+                (review, when, number),
+            )
+        return self.get(number)
+
+    def _blob(self, column: str, number: int) -> bytes | None:
+        row = self._db.execute(
+            f"SELECT {column} FROM inspections WHERE id = ?", (number,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def _purge(self) -> None:
+        """Forget what is too old or too much."""
+        self._until_purge = _PURGE_EVERY
+        with self._db:
+            self._db.execute(
+                "DELETE FROM inspections WHERE time < ?", (self._clock() - self._seconds,)
+            )
+        limit = self._bytes
+        while self._size() > limit:
+            limit = _SHARE_KEPT * self._bytes
+            with self._db:
+                gone = self._db.execute(
+                    "DELETE FROM inspections WHERE id IN (SELECT id FROM inspections ORDER BY id "
+                    "LIMIT 1 + (SELECT count(*) FROM inspections) / 20)"
+                ).rowcount
+            if gone == 0:
+                break
+        # `execute` would step it once, which gives one page back.
+        self._db.executescript("PRAGMA incremental_vacuum")
+
+    def _size(self) -> int:
+        """Bytes in use in the file."""
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, size = (self._db.execute(f"PRAGMA {n}").fetchone()[0] for n in names)
+        return int((pages - free) * size)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The pictures are the owner's; SQLite gives its side files the same permissions.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(path, timeout=10.0, check_same_thread=False)
+        db.row_factory = sqlite3.Row
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(
+            f"The history {path} cannot be written: {error}. Name another file with --history, "
+            "or give --no-history."
+        ) from error
+    try:
+        _prepare(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        raise UserError(
+            f"{path} is not a usable history: {error}. Name another file with --history."
+        ) from error
+    except UserError:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and (application, version) != (_APPLICATION, _SCHEMA_VERSION):
+        raise UserError(
+            f"{path} is a database, but not a history that this version of omnial reads. "
+            "Name another file with --history."
+        )
+    if not tables:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL").fetchone()
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA journal_size_limit = {16 * MEGABYTE}")
+    if not tables:
+        db.executescript(
+            f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; "
+            f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
+        )
+
+
+def _kept(row: sqlite3.Row) -> Kept:
+    return Kept(
+        id=row["id"],
+        time=row["time"],
+        name=row["name"],
+        sha256=row["sha256"],
+        class_name=row["class"],
+        score=row["score"],
+        threshold=row["threshold"],
+        anomalous=bool(row["anomalous"]),
+        width=row["width"],
+        height=row["height"],
+        outlines=json.loads(row["outlines"]),
+        suspects=None if row["suspects"] is None else json.loads(row["suspects"]),
+        model=row["model"],
+        review=row["review"],
+        reviewed=row["reviewed"],
+    )

@@ -1,0 +1,71 @@
+"""How a request is refused: one shape of answer for whatever went wrong."""
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+_logger = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """What is wrong with a request, or with the service."""
+
+    error: str
+    """A short code that programs may rely on."""
+    reason: str
+    """A sentence for people."""
+
+
+class RefusedError(Exception):
+    """A request that gets no result.
+
+    Args:
+        status: The HTTP status.
+        error: A short code, see `Problem`.
+        reason: A sentence for people.
+        headers: Headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, error: str, reason: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.error = error
+        self.reason = reason
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        problem = Problem(error=self.error, reason=self.reason)
+        return JSONResponse(problem.model_dump(), self.status, self.headers)
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Let every failure of a handler become an answer of the shape `Problem`."""
+
+    @app.exception_handler(RefusedError)
+    async def refused(_: Request, error: RefusedError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first.get("loc", ()))
+        return RefusedError(422, "invalid", f"{place}: {first.get('msg', 'invalid')}").response()
+
+    @app.exception_handler(HTTPException)
+    async def framework(_: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        return RefusedError(error.status_code, code, str(error.detail), error.headers).response()
+
+    @app.exception_handler(Exception)
+    async def internal(_: Request, error: Exception) -> JSONResponse:
+        _logger.error("a request failed", exc_info=error)
+        # What went wrong inside is for the log, not for whoever sent the request.
+        return RefusedError(500, "internal", "The service failed; its log says how.").response()

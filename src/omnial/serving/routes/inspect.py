@@ -1,0 +1,134 @@
+"""`POST /v1/inspect` and `POST /v1/inspect/batch`."""
+
+import asyncio
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from omnial.serving.problems import RefusedError
+from omnial.serving.replies import BadImageReply, BatchReply, InspectionReply, Reply
+from omnial.serving.routes.common import refusals
+from omnial.serving.service import Service
+from omnial.serving.upload import Rejected, Upload, read_many, read_one
+
+PATH, BATCH_PATH = "/v1/inspect", "/v1/inspect/batch"
+
+_FILE: Final = {"type": "string", "format": "binary"}
+_PRODUCT: Final = {"type": "string", "description": "The product; recognised where not named."}
+
+
+def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:
+    properties = {field: schema, "class": _PRODUCT}
+    return {"schema": {"type": "object", "properties": properties, "required": [field]}}
+
+
+_ONE_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _form("image", _FILE),
+            "application/octet-stream": {"schema": _FILE},
+            "image/*": {"schema": _FILE},
+        },
+    }
+}
+_BATCH_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": _form("images", {"type": "array", "items": _FILE})},
+    }
+}
+
+Product = Annotated[
+    str | None,
+    Query(alias="class", max_length=500, description="The product; recognised where not named."),
+]
+WithMap = Annotated[bool, Query(alias="map", description="Send the score map along.")]
+Suspects = Annotated[
+    bool, Query(description="Outline good images too: what would be marked if they were not.")
+]
+Name = Annotated[
+    str | None, Query(max_length=1000, description="Name of an image that is the whole body.")
+]
+
+
+def inspect_routes(service: Service) -> APIRouter:
+    """The two routes."""
+    router = APIRouter(tags=["inspect"])
+
+    @router.post(
+        PATH,
+        response_model=InspectionReply,
+        responses=refusals(408, 413, 422, 429, 504),
+        openapi_extra=_ONE_BODY,
+        summary="Inspect one image",
+    )
+    async def inspect(
+        request: Request,
+        class_name: Product = None,
+        with_map: WithMap = False,
+        suspects: Suspects = False,
+        name: Name = None,
+    ) -> Response:
+        """Send a PNG, JPEG, BMP, TIFF or WebP file as a form field or as the whole body."""
+        service.admission.take()
+        try:
+            upload, product = await read_one(request, service.settings)
+            product = class_name or product
+            service.check_class(product)
+        except BaseException:
+            service.admission.give()
+            raise
+        reply = await service.inspect(upload, product, with_map=with_map, suspects=suspects)
+        return _json(reply)
+
+    @router.post(
+        BATCH_PATH,
+        response_model=BatchReply,
+        responses=refusals(408, 413, 415, 422, 429, 504),
+        openapi_extra=_BATCH_BODY,
+        summary="Inspect several images",
+    )
+    async def inspect_batch(
+        request: Request,
+        class_name: Product = None,
+        with_map: WithMap = False,
+        suspects: Suspects = False,
+    ) -> Response:
+        """Send files as fields named `images`; the results come in their order.
+
+        An image that cannot be used gets its reason, the others their verdicts.
+        """
+        taken = 1
+        service.admission.take()
+        try:
+            uploads, product = await read_many(request, service.settings)
+            product = class_name or product
+            service.check_class(product)
+            service.admission.take(len(uploads) - taken)
+            taken = len(uploads)
+        except BaseException:
+            service.admission.give(taken)
+            raise
+
+        async def one(upload: Upload | Rejected) -> InspectionReply | BadImageReply:
+            if isinstance(upload, Rejected):
+                service.admission.give()
+                return _bad(upload.name, upload.why)
+            try:
+                return await service.inspect(upload, product, with_map=with_map, suspects=suspects)
+            except RefusedError as error:
+                return _bad(upload.name, error)
+
+        return _json(BatchReply(results=await asyncio.gather(*map(one, uploads))))
+
+    return router
+
+
+def _bad(name: str | None, why: RefusedError) -> BadImageReply:
+    return BadImageReply(name=name, error=why.error, reason=why.reason)
+
+
+def _json(reply: Reply) -> Response:
+    # The reply is typed already: FastAPI would check and copy every corner of every outline.
+    return Response(reply.model_dump_json(by_alias=True), media_type="application/json")

@@ -1,0 +1,145 @@
+"""From the body of a request to image files in memory. Nothing in a request is believed."""
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+
+from omnial.serving.problems import RefusedError
+from omnial.serving.settings import MEGABYTE, ServiceSettings
+
+LONGEST_NAME = 200
+_LONGEST_FIELD = 1024
+_FIELDS = 4
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An image file as it was sent."""
+
+    content: bytes
+    name: str | None
+    """For people to read; never a path."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        return sha256(self.content).hexdigest()
+
+
+class Rejected(NamedTuple):
+    """An image file of a form that is not even looked at."""
+
+    name: str | None
+    why: RefusedError
+
+
+def is_form(request: Request) -> bool:
+    """Whether a request brings a form, instead of one image as its body."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+async def read_one(request: Request, settings: ServiceSettings) -> tuple[Upload, str | None]:
+    """The image of a request, and the product that a form names.
+
+    Raises:
+        RefusedError: There is not exactly one image, it is empty or too large, or it took too
+            long to arrive.
+    """
+    async with _in_time(settings):
+        if is_form(request):
+            uploads, product = await _form(request, settings, most=1)
+            if len(uploads) != 1:
+                raise RefusedError(422, "no_image", "Send exactly one file, in the field image.")
+        else:
+            name = clean_name(request.query_params.get("name"))
+            uploads, product = [Upload(await request.body(), name)], None
+    return _checked(uploads[0], settings), product
+
+
+async def read_many(
+    request: Request, settings: ServiceSettings
+) -> tuple[list[Upload | Rejected], str | None]:
+    """The images of a form in order, each or what is wrong with it, and the product.
+
+    Raises:
+        RefusedError: It is no form, has no image or too many, or took too long to arrive.
+    """
+    if not is_form(request):
+        raise RefusedError(415, "no_form", "Send a form (multipart/form-data) of files.")
+    async with _in_time(settings):
+        uploads, product = await _form(request, settings, most=settings.max_batch)
+    if not uploads:
+        raise RefusedError(422, "no_image", "Send at least one file, in fields named images.")
+    checked: list[Upload | Rejected] = []
+    for upload in uploads:
+        try:
+            checked.append(_checked(upload, settings))
+        except RefusedError as error:
+            checked.append(Rejected(upload.name, error))
+    return checked, product
+
+
+def clean_name(name: str | None) -> str | None:
+    """A file name for people: its last part, without control characters, not too long."""
+    if not name:
+        return None
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    # Category C: control and formatting characters, lone surrogates.
+    shown = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
+    return shown[:LONGEST_NAME] or None
+
+
+async def _form(
+    request: Request, settings: ServiceSettings, most: int
+) -> tuple[list[Upload], str | None]:
+    uploads: list[Upload] = []
+    product: str | None = None
+    form = request.form(max_files=most, max_fields=_FIELDS, max_part_size=_LONGEST_FIELD)
+    async with form as fields:
+        for key, value in fields.multi_items():
+            if isinstance(value, UploadFile):
+                uploads.append(Upload(await value.read(), clean_name(value.filename)))
+            elif key == "class":
+                product = value or None
+    return uploads, product
+
+
+def _checked(upload: Upload, settings: ServiceSettings) -> Upload:
+    if len(upload.content) > settings.image_bytes:
+        raise too_large(settings)
+    if not upload.content:
+        raise RefusedError(422, "no_image", "The image is empty.")
+    return upload
+
+
+def too_large(settings: ServiceSettings) -> RefusedError:
+    """The refusal of a file of too many bytes."""
+    return RefusedError(
+        413,
+        "too_large",
+        f"An image may have {settings.max_megabytes:g} MB, a request "
+        f"{settings.batch_bytes / MEGABYTE:g} MB.",
+        {"Connection": "close"},
+    )
+
+
+@asynccontextmanager
+async def _in_time(settings: ServiceSettings) -> AsyncIterator[None]:
+    """Refuse what does not arrive within the service's time."""
+    try:
+        async with asyncio.timeout(settings.timeout):
+            yield
+    except TimeoutError as error:
+        raise RefusedError(
+            408,
+            "slow",
+            f"The request took more than {settings.timeout:g} s to arrive.",
+            {"Connection": "close"},
+        ) from error

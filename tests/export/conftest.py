@@ -1,0 +1,124 @@
+"""One very small model, its images, and its exports, made once for all tests of the session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import calibrate
+from omnial.config.settings import (
+    DataSettings,
+    LocalizationSettings,
+    ModelSettings,
+    ReconstructionSettings,
+    Settings,
+)
+from omnial.export.run import export
+from omnial.inference.export_folder import Format
+from omnial.models.folder import TrainedModel, load_model, save_model
+from omnial.models.runner import inspect_batch
+from omnial.models.system import build_model
+
+CLASSES = ("bolt", "tile")
+HEIGHT, WIDTH = 64, 96
+
+
+def draw(class_name: str, seed: int, *, defect: bool = False) -> NDArray[np.uint8]:
+    """An image of a product: bolts are reddish, tiles bluish; a defect is a dark square."""
+    random = np.random.default_rng(seed)
+    ground = (180, 90, 60) if class_name == "bolt" else (60, 90, 180)
+    pixels = np.full((HEIGHT, WIDTH, 3), ground, np.float64) + random.normal(
+        0, 12, (HEIGHT, WIDTH, 1)
+    )
+    if defect:
+        pixels[20:36, 30:50] = 10
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., NDArray[np.uint8]]:
+    """Draws an image of a class: `picture(class_name, seed, defect=...)`."""
+    return draw
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten training images a class, two good and two defective test images with masks."""
+    root = tmp_path_factory.mktemp("export-data")
+    for offset, name in enumerate(CLASSES):
+        for folder, count, defect in (("train/good", 10, False), ("test/good", 2, False)):
+            (root / name / folder).mkdir(parents=True)
+            for index in range(count):
+                seed = 1000 * offset + index + (500 if folder[1] == "e" else 0)
+                image = Image.fromarray(draw(name, seed, defect=defect))
+                image.save(root / name / folder / f"{index:03}.png")
+        (root / name / "test/hole").mkdir()
+        (root / name / "ground_truth/hole").mkdir(parents=True)
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[20:36, 30:50] = 255
+        for index in range(2):
+            image = Image.fromarray(draw(name, 900 + index, defect=True))
+            image.save(root / name / f"test/hole/{index:03}.png")
+            Image.fromarray(mask).save(root / name / f"ground_truth/hole/{index:03}_mask.png")
+    return root
+
+
+def small_model() -> TrainedModel:
+    """Random weights, with instance norm, attention and a stem; one class has a region."""
+    settings = Settings(
+        data=DataSettings(height=HEIGHT, width=WIDTH),
+        model=ModelSettings(
+            stem=4,
+            reconstruction=ReconstructionSettings(widths=(8, 8, 8)),
+            localization=LocalizationSettings(widths=(8, 8, 8)),
+        ),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = build_model(settings.model).eval()
+    region = np.ones((HEIGHT, WIDTH), bool)
+    region[:, :20] = False
+    model = TrainedModel(
+        settings=settings,
+        classes=CLASSES,
+        network=network,
+        calibration=calibrate({name: np.arange(20) / 40 for name in CLASSES}, 0.5, 0.1),
+        recogniser=Recogniser.fit(np.zeros((4, 1)), np.array([0, 0, 1, 1]), CLASSES),
+        rois={"tile": region},
+        training={"training_images": {"bolt": 8}, "validation_images": {"bolt": 2}},
+    )
+    images = np.stack([draw(name, seed) for name in CLASSES for seed in range(8)])
+    batch = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    features = inspect_batch(model, batch).features
+    model.recogniser = Recogniser.fit(features, np.repeat([0, 1], 8), CLASSES)
+    return model
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export-model") / "model"
+    save_model(folder, small_model())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(model_dir: Path) -> TrainedModel:
+    return load_model(model_dir, "cpu")
+
+
+@pytest.fixture(scope="session")
+def exports(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Format, Path]:
+    """An export in float32 for each engine."""
+    root = tmp_path_factory.mktemp("exports")
+    folders: dict[Format, Path] = {"onnx": root / "onnx", "openvino": root / "openvino"}
+    for name, folder in folders.items():
+        summary = export(
+            model_dir, folder, format_=name, precision="fp32", reconstruction=name == "onnx"
+        )
+        assert summary.record.gate.passed
+    return folders

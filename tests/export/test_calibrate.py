@@ -1,0 +1,131 @@
+"""Thresholds and drift of folders, against a plain reading of the rule."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omnial.data.layouts import discover
+from omnial.data.split import split_validation
+from omnial.errors import RunError, UserError
+from omnial.inference import calibrate as module
+from omnial.inference.calibrate import calibrate_folder
+from omnial.inference.drift import check_drift
+from omnial.inference.inspector import Inspector
+from omnial.models.folder import load_model
+
+
+@pytest.fixture
+def folder(model_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_dir, tmp_path / "model"))
+
+
+def naive(scores: list[float], rate: float) -> float | None:
+    """The smallest score that at most rate x (n + 1) - 1 others exceed."""
+    for score in sorted(scores):
+        if sum(other > score for other in scores) + 1 <= rate * (len(scores) + 1) + 1e-9:
+            return score
+    return None
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25])
+def test_thresholds_are_those_of_the_rule(folder: Path, data: Path, rate: float) -> None:
+    inspector = Inspector(folder)
+    scores = {
+        name: [
+            inspector.inspect(path, name).score
+            for path in sorted((data / name / "train/good").iterdir())
+        ]
+        for name in inspector.classes
+    }
+    report = calibrate_folder(folder, [data], false_alarm_rate=rate, which="all")
+    stored = load_model(folder, "cpu").calibration
+    assert stored == report.calibration
+    for name, values in scores.items():
+        assert stored.per_class[name] == pytest.approx(naive(values, rate), abs=1e-6)
+        assert stored.scores is not None
+        np.testing.assert_allclose(stored.scores[name], sorted(values), atol=1e-6)
+    together = [score for values in scores.values() for score in values]
+    assert stored.pooled == pytest.approx(naive(together, rate), abs=1e-6)
+    assert stored.pixel == inspector.calibration.pixel
+    assert report.overall.images == 20
+    for row in report.classes.values():
+        assert row.interval is not None
+        assert row.interval.low < rate < row.interval.high
+    assert any("Few images" in text for text in report.warnings)
+
+
+def test_images_of_the_training_are_left_out(folder: Path, data: Path) -> None:
+    """`bolt` has as many images as it had in the training: only the held-out ones count."""
+    report = calibrate_folder(folder, [data / "bolt"])
+    settings = Inspector(folder).settings
+    records = discover([data / "bolt"], need="train").classes[0].train
+    kept = split_validation(records, settings.data, settings.training.seed)[1]
+    assert report.used == {"bolt": "held-out"}
+    assert report.classes["bolt"].images == len(kept) == 2
+
+
+def test_other_classes_keep_their_scores(folder: Path, data: Path) -> None:
+    before = Inspector(folder).calibration
+    report = calibrate_folder(folder, [data / "bolt"], false_alarm_rate=0.3, which="all")
+    assert report.kept == ("tile",)
+    assert before.scores is not None
+    assert report.calibration.scores is not None
+    assert report.calibration.scores["tile"] == before.scores["tile"]
+    assert report.calibration.per_class["tile"] == naive(list(before.scores["tile"]), 0.3)
+    tiled = calibrate_folder(folder, [data / "bolt"], which="all", tile=32)
+    assert tiled.kept == ()
+    assert tiled.calibration.per_class["tile"] is None
+    assert Inspector(folder).calibration.tile == 32
+
+
+def test_a_class_can_be_named(folder: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "tile/train/good", tmp_path / "monday")
+    with pytest.raises(UserError, match="--class"):
+        calibrate_folder(folder, [tmp_path / "monday"])
+    report = calibrate_folder(folder, [tmp_path / "monday"], class_name="tile")
+    assert report.classes["tile"].images == 10
+
+
+def test_a_copy_leaves_the_folder_as_it_was(folder: Path, data: Path, tmp_path: Path) -> None:
+    before = (folder / "config.json").read_bytes()
+    calibrate_folder(folder, [data], out=tmp_path / "copy", false_alarm_rate=0.2, which="all")
+    assert (folder / "config.json").read_bytes() == before
+    assert load_model(tmp_path / "copy", "cpu").calibration.false_alarm_rate == 0.2
+    with pytest.raises(UserError, match="not an empty folder"):
+        calibrate_folder(folder, [data], out=tmp_path / "copy")
+
+
+def test_a_failed_write_changes_nothing(
+    folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (folder / "config.json").read_bytes()
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "replacing", full)
+    with pytest.raises(RunError, match="No space left"):
+        calibrate_folder(folder, [data], which="all")
+    assert (folder / "config.json").read_bytes() == before
+
+
+def test_a_folder_of_version_1_must_be_calibrated_before_drift_can_be_seen(
+    folder: Path, data: Path
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["schema_version"] = 1
+    for key in ("scores", "tile"):
+        del config["calibration"][key]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="omnial calibrate"):
+        check_drift(folder, [data])
+    calibrate_folder(folder, [data / "tile"])
+    report = check_drift(folder, [data])
+    assert set(report.classes) == {"tile"}
+    assert report.not_compared == ("bolt",)
+    assert not report.drifted
+    with pytest.raises(UserError, match="Nothing to compare"):
+        check_drift(folder, [data / "bolt"])

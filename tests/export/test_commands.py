@@ -1,0 +1,106 @@
+"""The verbs from end to end: export, verify, predict, evaluate, calibrate, drift."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from omnial.cli import app
+from omnial.inference.export_folder import Format
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def result_of(ended: Result) -> Any:
+    assert ended.exit_code == 0, ended.output
+    return json.loads(ended.stdout)
+
+
+def test_export_and_verify(model_dir: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("export", model_dir, "--format", "openvino", "--precision", "fp32", "--out", out)
+    found = result_of(run(*command, "--data", data, "--json"))
+    assert found["folder"] == str(out)
+    assert found["gate"]["passed"]
+    assert found["gate"]["images"] == "data"
+    assert found == {"folder": str(out), **json.loads((out / "export.json").read_text())}
+    assert {path.name for path in out.iterdir()} == {
+        *("config.json", "export.json", "model.xml", "model.bin"),
+        *("arrays.safetensors", "samples.safetensors"),
+    }
+    assert result_of(run("verify", out, "--json"))["passed"]
+    shown = run("verify", out)
+    assert "good" in shown.stdout
+    (out / "model.bin").write_bytes(b"")
+    assert run("verify", out).exit_code == 2
+
+
+def test_mistakes(model_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bf16 = run("export", model_dir, "--format", "onnx", "--precision", "bf16", "--out", out)
+    assert (bf16.exit_code, "bf16" in bf16.stderr) == (2, True)
+    assert run("verify", model_dir).exit_code == 2
+    rate = run("calibrate", model_dir, "--data", tmp_path, "--false-alarm-rate", "1.5")
+    assert (rate.exit_code, "false-alarm-rate" in rate.stderr) == (2, True)
+
+
+def test_predict_and_evaluate_give_the_same_with_either_folder(
+    model_dir: Path, exports: dict[Format, Path], data: Path, tmp_path: Path
+) -> None:
+    rows, figures = [], []
+    for index, folder in enumerate((model_dir, *exports.values())):
+        out = tmp_path / str(index)
+        assert run("predict", folder, data / "tile/test", "--out", out).exit_code == 0
+        lines = (out / "predictions.jsonl").read_text().splitlines()
+        rows.append([json.loads(line) for line in lines])
+        evaluated = run("evaluate", folder, "--data", data, "--out", out / "report", "--json")
+        figures.append(result_of(evaluated)["mean"])
+    for other in rows[1:]:
+        for one, expected in zip(other, rows[0], strict=True):
+            assert one["score"] == pytest.approx(expected["score"], abs=1e-4)
+            assert one["anomalous"] == expected["anomalous"]
+            assert one["map"] == expected["map"]
+    for other in figures[1:]:
+        for key in ("pixel_auroc", "image_auroc", "pixel_ap", "aupro"):
+            assert other[key] == pytest.approx(figures[0][key], abs=1e-3)
+
+
+def test_calibrate_then_drift(exports: dict[Format, Path], data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exports["onnx"], tmp_path / "export"))
+    command = ("calibrate", folder, "--data", data, "--json", "--false-alarm-rate", "0.2")
+    found = result_of(run(*command))
+    assert found["used"] == {"bolt": "held-out", "tile": "all"}
+    assert {name: row["images"] for name, row in found["classes"].items()} == {
+        "bolt": 2,
+        "tile": 10,
+    }
+    assert found["classes"]["bolt"]["own"] is False
+    assert any("bolt" in text for text in found["warnings"])
+    everything = result_of(run(*command, "--images", "all"))
+    assert everything["overall"]["images"] == 20
+    shown = run("calibrate", folder, "--data", data / "tile", "--out", tmp_path / "copy")
+    assert shown.exit_code == 0
+    assert "tile" in shown.stdout
+    assert run("verify", tmp_path / "copy").exit_code == 0
+
+    same = result_of(run("drift", folder, "--data", data, "--json"))
+    assert not same["drifted"]
+    assert same["classes"]["tile"]["p_value"] == 1.0
+    recent = tmp_path / "recent/tile/train/good"
+    recent.mkdir(parents=True)
+    for index in range(10):
+        noise = np.random.default_rng(index).integers(0, 256, (64, 96, 3), np.uint8)
+        Image.fromarray(noise).save(recent / f"{index}.png")
+    (recent / "broken.png").write_bytes(b"?")
+    changed = run("drift", folder, "--data", tmp_path / "recent", "--json")
+    assert changed.exit_code == 1
+    assert json.loads(changed.stdout)["classes"]["tile"]["different"]
+    assert "broken.png" in changed.stderr
+    assert "other scores" in run("drift", folder, "--data", tmp_path / "recent").stdout

@@ -1,0 +1,131 @@
+"""The three engines give the same results for the same folder's worth of model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from omnial.errors import UserError
+from omnial.export.graph import write_onnx
+from omnial.inference.backends.base import Scored, image_scores, restrict
+from omnial.inference.backends.pytorch import TorchBackend
+from omnial.inference.export_folder import Format
+from omnial.inference.inspector import Inspector
+from omnial.models.folder import TrainedModel
+from omnial.models.norm import InstanceNorm
+from omnial.models.runner import inspect_batch
+from omnial.models.scoring import image_score
+
+CLASSES = ("bolt", "tile")
+HEIGHT, WIDTH = 64, 96
+Picture = Callable[..., NDArray[np.uint8]]
+FORMATS: tuple[Format, ...] = ("onnx", "openvino")
+SIZES = (1, 3, 5)
+
+
+def batch(count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    random = np.random.default_rng(count)
+    images = random.random((count, 3, HEIGHT, WIDTH), np.float32)
+    valid = random.random((count, HEIGHT, WIDTH)) < 0.9
+    valid[0] = True
+    valid[-1, :, :50] = False
+    return images, valid
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_number_of_images_gives_what_pytorch_gives(
+    model: TrainedModel, exports: dict[Format, Path], name: Format
+) -> None:
+    engine, reference = Inspector(exports[name]).backend, TorchBackend(model)
+    for count in SIZES:
+        found, expected = engine.run(*batch(count)), reference.run(*batch(count))
+        np.testing.assert_allclose(found.score_maps, expected.score_maps, atol=1e-4)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        np.testing.assert_allclose(found.features, expected.features, atol=1e-4)
+        if name == "onnx":
+            assert found.reconstruction is not None
+            np.testing.assert_allclose(found.reconstruction, expected.reconstruction, atol=1e-3)
+        else:
+            assert found.reconstruction is None
+
+
+def test_openvino_runs_what_was_exported_to_onnx(
+    model: TrainedModel, exports: dict[Format, Path]
+) -> None:
+    engine = Inspector(exports["onnx"], "openvino", threads=1).backend
+    found, expected = engine.run(*batch(2)), TorchBackend(model).run(*batch(2))
+    np.testing.assert_allclose(found.score_maps, expected.score_maps, atol=1e-4)
+    assert engine.facts()["precision"] == "f32"
+
+
+def test_an_engine_that_does_not_fit_the_folder_is_refused(
+    model_dir: Path, exports: dict[Format, Path]
+) -> None:
+    with pytest.raises(UserError, match="omnial export"):
+        Inspector(model_dir, "onnx")
+    with pytest.raises(UserError, match="cannot run"):
+        Inspector(exports["openvino"], "onnx")
+    for name in FORMATS:
+        with pytest.raises(UserError, match="teapot"):
+            Inspector(exports[name], device="teapot")
+
+
+@pytest.mark.parametrize("class_name", [None, *CLASSES])
+def test_verdicts_maps_and_outlines_agree(
+    model_dir: Path, exports: dict[Format, Path], picture: Picture, class_name: str | None
+) -> None:
+    pictures = [picture(name, 50 + seed, defect=True) for name in CLASSES for seed in range(2)]
+    large = np.kron(pictures[0], np.ones((3, 2, 1), np.uint8))
+    pictures.append(large)
+    expected = list(Inspector(model_dir).inspect(pictures, class_name))
+    assert [one.class_name for one in expected[:4]] == (
+        [class_name] * 4 if class_name else ["bolt", "bolt", "tile", "tile"]
+    )
+    for name in FORMATS:
+        for one, other in zip(
+            Inspector(exports[name], batch_size=2).inspect(pictures, class_name),
+            expected,
+            strict=True,
+        ):
+            assert one.class_name == other.class_name
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+            assert one.threshold == other.threshold
+            assert one.anomalous == other.anomalous
+            np.testing.assert_allclose(one.score_map, other.score_map, atol=1e-4)
+            assert len(one.outlines) == len(other.outlines)
+    assert expected[-1].score_map.shape == large.shape[:2]
+
+
+def test_instance_norm_is_the_operator_of_onnx(model: TrainedModel, tmp_path: Path) -> None:
+    write_onnx(model, tmp_path / "network.onnx")
+    nodes = onnx.load(tmp_path / "network.onnx").graph.node
+    found = sum(node.op_type == "InstanceNormalization" for node in nodes)
+    kinds = (InstanceNorm, torch.nn.InstanceNorm2d)
+    assert found == sum(isinstance(module, kinds) for module in model.network.modules())
+    assert not any(node.op_type == "BatchNormalization" for node in nodes)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (33, 70), (256, 256)])
+def test_the_score_in_numpy_is_that_of_the_network(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    valid = random.random((3, *size)) < 0.6
+    valid[2] = False
+    maps = np.where(valid, random.random((3, *size), np.float32), np.float32(0))
+    expected = image_score(torch.from_numpy(maps), torch.from_numpy(valid))
+    np.testing.assert_allclose(image_scores(maps, valid), expected.numpy(), atol=1e-5)
+
+
+def test_restricting_later_equals_restricting_at_once(model: TrainedModel) -> None:
+    images, valid = batch(3)
+    at_once = inspect_batch(model, torch.from_numpy(images), torch.from_numpy(valid))
+    whole = TorchBackend(model).run(images, np.ones_like(valid))
+    later = restrict(whole, valid)
+    np.testing.assert_array_equal(later.score_maps, at_once.score_maps)
+    np.testing.assert_allclose(later.scores, at_once.scores, atol=1e-5)
+    with pytest.raises(ValueError, match="valid"):
+        restrict(Scored(*whole), valid[:, 1:])

@@ -1,0 +1,201 @@
+"""One class for every kind of picture."""
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import Calibration
+from omnial.config.settings import Settings
+from omnial.data.image_file import ImageError
+from omnial.errors import UserError
+from omnial.inference.inspector import Inspector
+from omnial.models.folder import TrainedModel
+from omnial.models.system import Output
+
+SIZE = 64
+
+
+class RedFinder(nn.Module):
+    """Red is anomalous; mean green and blue tell the products apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(10.0))
+        self.batches: list[int] = []
+
+    def forward(self, images: Tensor) -> Output:
+        self.batches.append(len(images))
+        logit = self.gain * (images[:, :1] - 0.5)
+        features = images.mean(dim=(2, 3))[:, 1:]
+        return Output(images, images[:, :1], torch.cat([-logit, logit], 1), features)
+
+
+def red_model(tile: int | None = None) -> TrainedModel:
+    features = np.array([[1.0, 0.0], [0.9, 0.0], [0.0, 1.0], [0.0, 0.9]])
+    classes = ("moss", "sea")
+    region = np.ones((SIZE, SIZE), bool)
+    region[:, :16] = False
+    return TrainedModel(
+        settings=Settings.model_validate({"data": {"height": SIZE, "width": SIZE}}),
+        classes=classes,
+        network=RedFinder(),
+        calibration=Calibration(
+            {"moss": 0.2, "sea": None}, 0.3, 0.5, 0.1, {"moss": 20, "sea": 2}, tile=tile
+        ),
+        recogniser=Recogniser.fit(features, np.array([0, 0, 1, 1]), classes),
+        rois={"sea": region},
+        training={},
+    )
+
+
+def scene(height: int = SIZE, width: int = SIZE, blue: bool = False) -> NDArray[np.uint8]:
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 2 if blue else 1] = 255
+    return pixels
+
+
+def with_defect(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    changed = pixels.copy()
+    changed[10:30, 20:60, 0] = 255
+    return changed
+
+
+def test_every_kind_of_picture_gives_the_same(tmp_path: Path) -> None:
+    pixels = with_defect(scene())
+    path = tmp_path / "1.png"
+    Image.fromarray(pixels).save(path)
+    inspector = Inspector.of(red_model())
+    sources: list[Any] = [path, str(path), pixels, pixels.astype(np.float64) / 255]
+    sources.append(Image.open(path))
+    found = [inspector.inspect(source) for source in sources]
+    for one in found:
+        assert one.class_name == "moss"
+        assert one.anomalous
+        assert one.score == pytest.approx(found[0].score, abs=1e-6)
+        assert [outline.area for outline in one.outlines] == [800]
+        assert one.score_map.dtype == np.float32
+        assert one.score_map.shape == (SIZE, SIZE)
+        np.testing.assert_array_equal(one.image, pixels)
+    assert [one.path for one in found] == [path, path, None, None, None]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found[0].score = 0.0  # type: ignore[misc]
+
+
+def test_an_iterable_is_read_as_results_are_asked_for() -> None:
+    taken = 0
+
+    def endless() -> Iterator[NDArray[np.uint8]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield scene()
+
+    results = Inspector.of(red_model(), batch_size=2).inspect(endless())
+    assert not next(results).anomalous
+    assert not next(results).anomalous
+    results.close()  # type: ignore[attr-defined]  # a generator
+    assert taken < 30
+
+
+def test_bad_files_in_turn_or_as_errors(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"?")
+    sources = [scene(), tmp_path / "bad.png", scene(blue=True)]
+    inspector = Inspector.of(red_model())
+    found = list(inspector.each(sources))
+    assert [isinstance(one, ImageError) for one in found] == [False, True, False]
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        list(inspector.inspect(sources))
+    with pytest.raises(ImageError):
+        inspector.inspect(tmp_path / "none.png")
+
+
+def test_mistakes() -> None:
+    inspector = Inspector.of(red_model())
+    with pytest.raises(UserError, match="moss, sea"):
+        inspector.inspect(scene(), "bottle")
+    with pytest.raises(ValueError, match="shape"):
+        inspector.inspect(np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match="pixel"):
+        inspector.inspect(scene(), tile=0)
+    with pytest.raises(ValueError, match="batch_size"):
+        Inspector.of(red_model(), batch_size=0)
+
+
+def test_the_region_of_a_recognised_product_counts() -> None:
+    pixels = scene(blue=True)
+    pixels[10:30, :10, 0] = 255
+    inspector = Inspector.of(red_model())
+    for class_name in (None, "sea"):
+        found = inspector.inspect(pixels, class_name)
+        assert (found.class_name, found.anomalous) == ("sea", False)
+        assert (found.score_map[:, :16] == 0).all()
+
+
+def test_threads_share_one_inspector() -> None:
+    inspector = Inspector.of(red_model())
+    sources = [with_defect(scene(blue=bool(n % 2))) if n % 3 else scene() for n in range(24)]
+    expected = [inspector.inspect(source).score for source in sources]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda source: inspector.inspect(source).score, sources))
+    assert found == expected
+
+
+def test_warm_up_runs_both_sizes_of_batch() -> None:
+    model = red_model()
+    Inspector.of(model, batch_size=3).warm_up()
+    assert isinstance(model.network, RedFinder)
+    assert sorted(model.network.batches) == [1, 3]
+
+
+def test_a_model_folder_needs_no_export(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a usable model folder"):
+        Inspector(tmp_path)
+    assert Inspector.of(red_model()).backend.facts()["device"] == "cpu"
+
+
+class TestTiles:
+    def test_a_small_defect_in_a_large_image_is_outlined_where_it_is(self) -> None:
+        pixels = scene(200, 300)
+        pixels[150:154, 210:216, 0] = 255
+        inspector = Inspector.of(red_model(), batch_size=2)
+        found = inspector.inspect(pixels, "moss", tile=64)
+        (outline,) = found.outlines
+        assert outline.area == 24
+        np.testing.assert_allclose(outline.polygon.min(axis=0), [209.5, 149.5], atol=0.02)
+        np.testing.assert_allclose(outline.polygon.max(axis=0), [215.5, 153.5], atol=0.02)
+        assert found.score_map.shape == (200, 300)
+        whole = inspector.inspect(pixels, "moss", tile=None)
+        assert found.score > whole.score
+
+    def test_an_image_no_larger_than_a_tile_is_inspected_as_a_whole(self) -> None:
+        inspector = Inspector.of(red_model())
+        pixels = with_defect(scene(60, 64))
+        tiled, whole = (inspector.inspect(pixels, "moss", tile=tile) for tile in (64, None))
+        assert tiled.score == whole.score
+        np.testing.assert_array_equal(tiled.score_map, whole.score_map)
+
+    def test_the_region_is_stretched_over_the_image(self) -> None:
+        pixels = scene(256, 256, blue=True)
+        pixels[100:120, :60, 0] = 255
+        found = Inspector.of(red_model()).inspect(pixels, tile=64)
+        assert (found.class_name, found.anomalous) == ("sea", False)
+        assert (found.score_map[:, :64] == 0).all()
+
+    def test_tiles_of_the_calibration_are_the_default(self) -> None:
+        pixels = scene(200, 200)
+        pixels[100:104, 100:106, 0] = 255
+        scores = [
+            Inspector.of(red_model(tile=64)).inspect(pixels, "moss").score,
+            Inspector.of(red_model()).inspect(pixels, "moss", tile=64).score,
+        ]
+        assert scores[0] == scores[1]
