@@ -14,8 +14,8 @@ import pytest
 from omnial.errors import RunError, UserError
 
 VERBS = (
-    *("train", "evaluate", "predict", "calibrate", "drift", "export", "verify"),
-    *("synthesize", "info", "demo"),
+    *("train", "evaluate", "predict", "calibrate", "drift", "export", "verify", "serve"),
+    *("synthesize", "info", "demo", "attack", "robustness", "study"),
 )
 
 
@@ -101,7 +101,7 @@ class TestUsage:
             (("--config", "missing.yaml"), ["missing.yaml"]),
             (("--set", "training.bogus=1"), ["training.bogus", "unknown"]),
             (("--set", "training.batch_size=0"), ["training.batch_size", "0", "at least 1"]),
-            (("--system", "draem"), ["draem", "surrogate"]),
+            (("--system", "drem"), ["drem", "draem", "surrogate"]),
             (("--size", "huge"), ["huge", "lite"]),
             (("--minutes", "-1"), ["training.minutes", "above 0"]),
             (("--minutes", "nan"), ["training.minutes", "above 0"]),
