@@ -127,8 +127,8 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
             },
             "objective": {"ssim_stride": 4},
             "training": {
-                "batch_size": 8,
-                "learning_rate": 5e-4,
+                "batch_size": 16,
+                "learning_rate": 1e-3,
                 "schedule": "cosine",
                 "quarter_share": 0.85,
             },
