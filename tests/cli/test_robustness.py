@@ -71,7 +71,7 @@ def test_robustness(
 
     ended = run(
         *("robustness", made[0], models[1], "--out", out, "--white-box-samples", 1, "--json"),
-        *("--data", data),
+        *("--white-box-steps", 4, "--data", data),
     )
 
     assert ended.code in (0, 1), ended.err
@@ -104,7 +104,7 @@ def test_corruptions_without_white_box(
     one = tmp_path / "data"
     (one / CLASSES[0]).parent.mkdir()
     (one / CLASSES[0]).symlink_to(data / CLASSES[0])
-    command = ("robustness", made[0], *models, "--no-white-box", "--corruptions")
+    command = ("robustness", made[0], models[1], "--no-white-box", "--corruptions")
 
     ended = run(*command, "--data", one, "--out", tmp_path / "report")
     refused = run(*command, "--out", tmp_path / "other")
@@ -112,7 +112,6 @@ def test_corruptions_without_white_box(
     assert ended.code in (0, 1), ended.err
     assert "pixel AP at" in ended.out
     result = json.loads((tmp_path / "report" / "robustness.json").read_text("utf-8"))
-    assert list(result["models"]) == ["surrogate", "omnial"]
     model = result["models"]["omnial"]
     assert model["white_box"] is None
     assert len(model["corruptions"]) == 8
@@ -120,6 +119,18 @@ def test_corruptions_without_white_box(
     assert "Common corruptions" in (tmp_path / "report" / "index.html").read_text("utf-8")
     assert refused.code == 2
     assert "--data" in refused.err
+
+
+def test_two_models_in_the_order_given(
+    made: tuple[Path, Any], run: Run, models: list[Path], tmp_path: Path
+) -> None:
+    ended = run("robustness", made[0], *models, "--no-white-box", "--out", tmp_path / "report")
+
+    assert ended.code in (0, 1), ended.err
+    rows = [line.split()[0] for line in ended.out.splitlines() if "transfer" in line]
+    assert rows == ["surrogate", "omnial"]
+    page = (tmp_path / "report" / "index.html").read_text("utf-8")
+    assert "Common corruptions" not in page
 
 
 def test_what_does_not_fit_is_refused(

@@ -1,5 +1,6 @@
 """`omnial robustness`: what models make of attacks and corruptions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,9 @@ def robustness(
         int,
         typer.Option(min=1, metavar="N", help="Samples of each class that are attacked this way."),
     ] = 10,
+    white_box_steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Steps of these attacks, from either start.")
+    ] = 20,
     data: Annotated[
         list[Path] | None,
         typer.Option(
@@ -75,9 +79,10 @@ def robustness(
         from omnial.robustness.assess import AssessmentPlan, assess
         from omnial.robustness.white_box import WhiteBoxPlan
 
-        box = WhiteBoxPlan(samples=white_box_samples) if white_box else None
+        box = WhiteBoxPlan(samples=white_box_samples)
+        box = replace(box, schedule=replace(box.schedule, steps=white_box_steps))
         plan = AssessmentPlan(
-            white_box=box,
+            white_box=box if white_box else None,
             data=data or (),
             corruptions=corruptions,
             batch_size=batch_size,

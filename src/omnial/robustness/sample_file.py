@@ -94,8 +94,8 @@ def read_sample(
         BadSampleError: The file is damaged, of another shape, or a perturbation leaves its ball.
     """
     height, width = size
-    colours: tuple[str, tuple[int, ...]] = ("U16", (3, height, width))
-    expected = {"normal": colours, "anomalous": colours}
+    expected: dict[str, _Form] = {"normal": ("U16", (3, height, width))}
+    expected["anomalous"] = expected["normal"]
     expected["flags"] = ("U8", (height, width))
     for level in levels:
         expected[f"steps.{level.name}"] = ("I16", (3, height, width))
