@@ -28,7 +28,7 @@ def models(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     folder = tmp_path_factory.mktemp("models")
     for system in ("surrogate", "omnial"):
         ended = run(
-            *("train", "--data", data, "--system", system, "--size", "tiny", "--steps", 10),
+            *("train", "--data", data, "--system", system, "--size", "tiny", "--steps", 4),
             *("--set", "training.batch_size=4", "--set", "training.precision=fp32"),
             *("--set", "data.height=64", "--set", "data.width=64", "--out", folder / system),
         )

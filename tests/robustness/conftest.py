@@ -1,4 +1,4 @@
-"""Two generated classes, two tiny models, one small set: shared by the tests of this folder."""
+"""Two generated classes, a tiny surrogate, one small set: shared by the tests of this folder."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from omnial.robustness.making import SetPlan, make_set
 from omnial.training.fit import train
 
 CLASSES = CLASS_NAMES[:2]
-PLAN = SetPlan(samples=3, batch_size=2)
+PLAN = SetPlan(samples=2, batch_size=1)
 
 
 @pytest.fixture(scope="session")
@@ -21,25 +21,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A `surrogate` and an `omnial`, barely trained."""
-    folder = tmp_path_factory.mktemp("models")
-    for system in ("surrogate", "omnial"):
-        settings = load_settings(
-            system=system,
-            size="tiny",
-            overrides=[
-                *("data.height=64", "data.width=64", "training.batch_size=4"),
-                *("training.steps=12", "training.precision=fp32"),
-            ],
-        )
-        train(settings, [data], folder / system, progress=False)
-    return {system: folder / system for system in ("surrogate", "omnial")}
+def surrogate(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A barely trained model."""
+    folder = tmp_path_factory.mktemp("models") / "surrogate"
+    settings = load_settings(
+        system="surrogate",
+        size="tiny",
+        overrides=[
+            *("data.height=64", "data.width=64", "training.batch_size=4"),
+            *("training.steps=8", "training.precision=fp32"),
+        ],
+    )
+    train(settings, [data], folder, progress=False)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def made(data: Path, models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(data: Path, surrogate: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished set; do not change it."""
     folder = tmp_path_factory.mktemp("sets") / "set"
-    make_set(models["surrogate"], [data], folder, PLAN, device="cpu")
+    make_set(surrogate, [data], folder, PLAN, device="cpu")
     return folder

@@ -23,7 +23,7 @@ from omnial.robustness.sample_file import read_sample, write_sample
 from omnial.robustness.samples import wants_defect
 
 CLASSES = CLASS_NAMES[:2]
-PLAN = SetPlan(samples=3, batch_size=2)  # as in conftest.py
+PLAN = SetPlan(samples=2, batch_size=1)  # as in conftest.py
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -60,14 +60,14 @@ def test_defects_are_spread_evenly() -> None:
     assert all(wants_defect(number, 1.0) for number in range(9))
 
 
-def test_what_a_set_holds(made: Path, models: dict[str, Path]) -> None:
+def test_what_a_set_holds(made: Path, surrogate: Path) -> None:
     data = AdversarialSet(made)
     identity = data.manifest.identity
 
     assert data.classes == CLASSES
     assert [level.name for level in data.levels] == ["8t", "8", "4", "2", "1"]
-    assert (identity.samples, identity.steps, identity.alpha) == (3, 5, 0.5)
-    config = json.loads((models["surrogate"] / "config.json").read_text("utf-8"))
+    assert (identity.samples, identity.steps, identity.alpha) == (2, 5, 0.5)
+    config = json.loads((surrogate / "config.json").read_text("utf-8"))
     assert identity.surrogate["weights_sha256"] == config["weights_sha256"]
     assert identity.surrogate["system"] == "surrogate"
     assert not config["settings"]["synthesis"]["panels"]
@@ -75,9 +75,9 @@ def test_what_a_set_holds(made: Path, models: dict[str, Path]) -> None:
     for name in CLASSES:
         (batch,) = list(data.batches(name, 10))
         clean = batch.clean
-        assert clean.numbers == (0, 1, 2)
+        assert clean.numbers == (0, 1)
         assert clean.mask.any(axis=(1, 2)).tolist() == [
-            wants_defect(number, 0.8) for number in range(3)
+            wants_defect(number, 0.8) for number in range(2)
         ]
         changed = (clean.anomalous != clean.normal).any(axis=1)
         assert not (changed & ~clean.panel).any()
@@ -89,7 +89,7 @@ def test_what_a_set_holds(made: Path, models: dict[str, Path]) -> None:
 
 
 def test_the_same_bytes_from_any_run(
-    made: Path, data: Path, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, data: Path, surrogate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupted run goes on to the very files of an undisturbed one, and says what it is."""
     out, write = tmp_path / "set", making.write_sample
@@ -104,27 +104,27 @@ def test_the_same_bytes_from_any_run(
     with monkeypatch.context() as patch:
         patch.setattr(making, "write_sample", stopping)
         with pytest.raises(KeyboardInterrupt):
-            make_set(models["surrogate"], [data], out, PLAN, device="cpu")
+            make_set(surrogate, [data], out, PLAN, device="cpu")
     with pytest.raises(UserError, match="not finished"):
         AdversarialSet(out)
     with pytest.raises(UserError, match="seed differ"):
-        make_set(models["surrogate"], [data], out, SetPlan(3, seed=1, batch_size=2), device="cpu")
+        make_set(surrogate, [data], out, SetPlan(2, seed=1, batch_size=1), device="cpu")
 
-    make_set(models["surrogate"], [data], out, PLAN, device="cpu")
+    make_set(surrogate, [data], out, PLAN, device="cpu")
 
     first, second = AdversarialSet(made).manifest, AdversarialSet(out).manifest
     assert first.identity == second.identity
     assert first.samples == second.samples
     before = (out / "manifest.json").read_bytes()
-    make_set(models["surrogate"], [data], out, PLAN, device="cpu")  # finished: nothing is done
+    make_set(surrogate, [data], out, PLAN, device="cpu")  # finished: nothing is done
     assert (out / "manifest.json").read_bytes() == before
 
 
 def test_another_batch_size_changes_rounding_alone(
-    made: Path, data: Path, models: dict[str, Path], tmp_path: Path
+    made: Path, data: Path, surrogate: Path, tmp_path: Path
 ) -> None:
-    plan = SetPlan(samples=3, batch_size=3)
-    make_set(models["surrogate"], [data], tmp_path / "set", plan, device="cpu")
+    plan = SetPlan(samples=2, batch_size=2)
+    make_set(surrogate, [data], tmp_path / "set", plan, device="cpu")
     first, second = AdversarialSet(made), AdversarialSet(tmp_path / "set")
 
     for name in CLASSES:
@@ -136,12 +136,12 @@ def test_another_batch_size_changes_rounding_alone(
         np.testing.assert_allclose(trace.values, second.traces[level].values, rtol=1e-3, atol=1e-4)
 
 
-def test_the_set_attacks_what_it_was_made_from(made: Path, models: dict[str, Path]) -> None:
+def test_the_set_attacks_what_it_was_made_from(made: Path, surrogate: Path) -> None:
     """Attacking the stored clean samples anew gives the stored perturbations."""
     from omnial.models.folder import load_model
 
-    data, model = AdversarialSet(made), load_model(models["surrogate"], "cpu")
-    batch = next(data.batches(CLASSES[0], 2))
+    data, model = AdversarialSet(made), load_model(surrogate, "cpu")
+    batch = next(data.batches(CLASSES[0], PLAN.batch_size))
     for level, images, _ in attack_levels(model, batch.clean, LEVELS, PLAN.schedule, PLAN.seed):
         stored = torch.from_numpy(batch.images(level.name))
         torch.testing.assert_close(stored, images, atol=0.51 / 65535, rtol=0)
@@ -214,17 +214,17 @@ def test_a_perturbation_beyond_its_ball_is_not_written(made: Path, tmp_path: Pat
 
 
 def test_a_class_that_the_model_does_not_know_is_refused(
-    data: Path, models: dict[str, Path], tmp_path: Path
+    data: Path, surrogate: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(data / CLASSES[0], tmp_path / "data" / "teapot")
     with pytest.raises(UserError, match="teapot"):
-        make_set(models["surrogate"], [tmp_path / "data"], tmp_path / "set", PLAN, device="cpu")
+        make_set(surrogate, [tmp_path / "data"], tmp_path / "set", PLAN, device="cpu")
     assert not (tmp_path / "set").exists()
 
 
 def test_a_folder_with_other_files_is_left_alone(
-    data: Path, models: dict[str, Path], tmp_path: Path
+    data: Path, surrogate: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
-        make_set(models["surrogate"], [data], tmp_path, PLAN, device="cpu")
+        make_set(surrogate, [data], tmp_path, PLAN, device="cpu")
