@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from omnial.data.production_line import CLASS_NAMES, generate
 
 Run = Callable[..., Any]
 CLASSES = CLASS_NAMES[:2]
+PUBLISHED = ("68.9", "63.0", "82.2", "95.6", "98.1")  # pixel AP of OmniAL at 8t, 8, 4, 2, 1
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -131,6 +133,9 @@ def test_two_models_in_the_order_given(
     assert rows == ["surrogate", "omnial"]
     page = (tmp_path / "report" / "index.html").read_text("utf-8")
     assert "Common corruptions" not in page
+    # Beside the means: a surrogate has no published average, OmniAL has one at each level.
+    beside = page.partition("average of MVTec AD as published</th>")[2].partition("</tr>")[0]
+    assert re.findall(r">([^<>]+)</td>", beside) == [*"\u2014" * 6, *PUBLISHED, "\u2014"]
 
 
 def test_what_does_not_fit_is_refused(

@@ -1,7 +1,7 @@
 """What stands on the robustness report's page, put into the order of reading."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -103,16 +103,16 @@ def legend(assessment: Assessment) -> list[tuple[str, str, str]]:
 
 def transfer_tables(assessment: Assessment) -> list[Table]:
     """The paper's four tables, per class and mean, the levels of each model side by side."""
-    names = [level.name for level in assessment.levels]
-    return [
-        _level_table(
-            metric,
-            assessment,
-            {model.name: model.transfer for model in assessment.models},
-            (*names, UNATTACKED),
-        )
-        for metric in METRICS
-    ]
+    levels = (*(level.name for level in assessment.levels), UNATTACKED)
+    models = {model.name: model.transfer for model in assessment.models}
+    tables = []
+    for metric in METRICS:
+        table = _level_table(metric, assessment, models, levels)
+        beside = _published_row(metric, assessment, levels)
+        if beside is not None:
+            table = replace(table, feet=[*table.feet, beside])
+        tables.append(table)
+    return tables
 
 
 def white_box_tables(assessment: Assessment) -> list[Table]:
@@ -358,6 +358,20 @@ def _level_table(
         [(shown(name), cells(name)) for name in assessment.classes],
         [("mean", cells(None))],
     )
+
+
+def _published_row(
+    metric: Metric, assessment: Assessment, levels: Sequence[str]
+) -> tuple[str, Sequence[str]] | None:
+    """The printed averages of the models' systems; None where none of them is published."""
+    printed = {
+        (r.system, r.level): r.printed_average for r in published() if r.metric == metric.key
+    }
+    wanted = [(model.facts["system"], level) for model in assessment.models for level in levels]
+    if not any(key in printed for key in wanted):
+        return None
+    cells = [metric.printed(printed[key]) if key in printed else NOTHING for key in wanted]
+    return "average of MVTec AD as published", cells
 
 
 def _corruption_table(
