@@ -1,6 +1,7 @@
 """One very small model, its images, and its exports, made once for all tests of the session."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import calibrate
@@ -18,6 +20,8 @@ from omnial.config.settings import (
     ReconstructionSettings,
     Settings,
 )
+from omnial.export import run as export_run
+from omnial.export.graph import write_onnx
 from omnial.export.run import export
 from omnial.inference.export_folder import Format
 from omnial.models.folder import TrainedModel, load_model, save_model
@@ -81,6 +85,7 @@ def small_model() -> TrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = build_model(settings.model).eval()
+    _wake_up(network)
     region = np.ones((HEIGHT, WIDTH), bool)
     region[:, :20] = False
     model = TrainedModel(
@@ -97,6 +102,44 @@ def small_model() -> TrainedModel:
     features = inspect_batch(model, batch).features
     model.recogniser = Recogniser.fit(features, np.repeat([0, 1], 8), CLASSES)
     return model
+
+
+def _wake_up(network: nn.Module) -> None:
+    """Fresh batch norms damp everything to nearly nothing, in which no error would show."""
+    pictures = [draw(name, 40 + seed, defect=seed > 2) for name in CLASSES for seed in range(5)]
+    batch = torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.5
+        network.train()
+        for _ in range(8):
+            network(batch)
+        network.eval()
+        network.localization.head.weight.mul_(3)
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """The small model's graphs, without and with reconstruction: writing one takes seconds."""
+    folder = tmp_path_factory.mktemp("graphs")
+    written = {}
+    for reconstruction in (False, True):
+        written[reconstruction] = folder / f"{reconstruction}.onnx"
+        write_onnx(small_model(), written[reconstruction], reconstruction=reconstruction)
+    return written
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_graph_for_all(graphs: dict[bool, Path]) -> Iterator[None]:
+    """Every export here is of the same model, so that its graph need not be written each time."""
+
+    def copy(model: TrainedModel, path: Path, *, reconstruction: bool = False) -> None:
+        shutil.copyfile(graphs[reconstruction], path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_run, "write_onnx", copy)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -44,17 +44,17 @@ def test_thresholds_are_those_of_the_rule(folder: Path, data: Path, rate: float)
     stored = load_model(folder, "cpu").calibration
     assert stored == report.calibration
     for name, values in scores.items():
-        assert stored.per_class[name] == pytest.approx(naive(values, rate), abs=1e-6)
+        assert stored.per_class[name] == pytest.approx(naive(values, rate), abs=1e-4)
         assert stored.scores is not None
-        np.testing.assert_allclose(stored.scores[name], sorted(values), atol=1e-6)
+        np.testing.assert_allclose(stored.scores[name], sorted(values), atol=1e-4)
     together = [score for values in scores.values() for score in values]
-    assert stored.pooled == pytest.approx(naive(together, rate), abs=1e-6)
+    assert stored.pooled == pytest.approx(naive(together, rate), abs=1e-4)
     assert stored.pixel == inspector.calibration.pixel
     assert report.overall.images == 20
     for row in report.classes.values():
         assert row.interval is not None
         assert row.interval.low < rate < row.interval.high
-    assert any("Few images" in text for text in report.warnings)
+    assert any("Few images" in text for text in report.warnings) is (rate == 0.1)
 
 
 def test_images_of_the_training_are_left_out(folder: Path, data: Path) -> None:

@@ -168,7 +168,8 @@ def test_another_network_with_the_right_digest_fails(
     folder = Path(shutil.copytree(exports["onnx"], tmp_path / "copy"))
     network = onnx.load(folder / "model.onnx")
     largest = max(network.graph.initializer, key=lambda weight: len(weight.raw_data))
-    values = numpy_helper.to_array(largest) * np.float32(1.5)
+    values = numpy_helper.to_array(largest).copy()
+    values[: len(values) // 2] *= np.float32(-1)
     largest.CopyFrom(numpy_helper.from_array(values, largest.name))
     onnx.save(network, folder / "model.onnx")
     record = json.loads((folder / "export.json").read_text())
@@ -184,7 +185,8 @@ def test_another_network_with_the_right_digest_fails(
     [
         ({"format": "pickle"}, "format"),
         ({"surplus": 1}, "surplus"),
-        ({"files": {}}, "digest"),
+        ({"files": {}}, "digests of other files"),
+        ({"files": {"../model.onnx": "0"}}, "digests of other files"),
         ({"export_version": 2}, "export_version"),
     ],
 )
@@ -216,6 +218,11 @@ def test_int8_passes_or_fails_by_its_figures_and_auto_takes_what_passed(
     assert record.precision == min(passed, key=lambda c: c.milliseconds).precision
     assert verify(tmp_path / "out").passed
     assert any("int8" in step for step in seen)
+
+
+def test_auto_without_data_tries_no_int8(model_dir: Path, tmp_path: Path) -> None:
+    record = export(model_dir, tmp_path / "out", format_="onnx").record
+    assert (record.precision, record.gate.images, record.candidates) == ("fp32", "synthetic", ())
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])

@@ -146,8 +146,12 @@ def read_export(folder: Path) -> Export:
     """
     record = _read_record(folder)
     config = read_config(folder)
-    for name in (*MODEL_FILES[record.format], ARRAYS_FILE, SAMPLES_FILE):
-        _check_digest(folder, name, record.files.get(name))
+    names = (*MODEL_FILES[record.format], ARRAYS_FILE, SAMPLES_FILE)
+    if set(record.files) != set(names):
+        # Nothing but these names is ever opened or copied.
+        raise refusal(folder, f"{EXPORT_FILE} has digests of other files than {', '.join(names)}")
+    for name, digest in record.files.items():
+        _check_digest(folder, name, digest)
     try:
         arrays = load_file(folder / ARRAYS_FILE)
         recogniser = Recogniser.from_arrays(_under(_RECOGNISER, arrays), config.classes)
@@ -184,7 +188,7 @@ def _read_record(folder: Path) -> ExportRecord:
         raise refusal(folder, f"{EXPORT_FILE}: {error}") from error
 
 
-def _check_digest(folder: Path, name: str, digest: str | None) -> None:
+def _check_digest(folder: Path, name: str, digest: str) -> None:
     try:
         found = file_digest(folder / name)
     except OSError as error:
