@@ -22,7 +22,7 @@ from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import calibrate
 from omnial.config.load import load_settings
-from omnial.export.build import build
+from omnial.export.build import HINTS, build
 from omnial.export.graph import ExportedNetwork, float_nodes, write_onnx
 from omnial.inference.backends.base import Backend
 from omnial.inference.backends.onnx import OnnxBackend
@@ -83,8 +83,8 @@ def works(size: str, edge: int, folder: Path, threads: int) -> dict[str, Work]:
         "onnxruntime_int8": OnnxBackend(onnx_int8 / "model.onnx", "cpu", threads),
         "openvino_fp32": openvino(xml, "f32"),
         "openvino_bf16": openvino(xml, "bf16"),
-        "openvino_int8": openvino(int8, "f32"),
-        "openvino_int8_and_bf16": openvino(int8, "bf16"),
+        "openvino_int8_and_fp32": openvino(int8, "f32"),
+        "openvino_int8": openvino(int8, HINTS["int8"]),
     }
     network = ExportedNetwork(model.network, reconstruction=False)
     tensors = torch.from_numpy(images), torch.from_numpy(valid)

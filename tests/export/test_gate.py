@@ -234,7 +234,7 @@ def test_int8_is_really_quantized(
         model_dir, out, format_=name, precision="int8", data=[data], with_pictures=True
     )
     record = summary.record
-    assert (record.precision, record.hint) == ("int8", "f32")
+    assert (record.precision, record.hint) == ("int8", "bf16")
     assert record.gate.differences.map_largest > 0
     text = (out / ("model.onnx" if name == "onnx" else "model.xml")).read_bytes()
     assert (b"QuantizeLinear" if name == "onnx" else b'type="FakeQuantize"') in text

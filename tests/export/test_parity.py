@@ -16,7 +16,6 @@ from omnial.inference.backends.base import Scored, image_scores, restrict
 from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.export_folder import Format
 from omnial.inference.inspector import Inspector
-from omnial.models.attention import ChannelAttention, DilatedSpatialAttention
 from omnial.models.folder import TrainedModel
 from omnial.models.norm import InstanceNorm
 from omnial.models.runner import inspect_batch
@@ -116,14 +115,21 @@ def test_what_stays_in_float_when_the_rest_is_quantized(
     names = set(float_nodes(graphs[False], model.network))
     nodes = {node.name: node for node in onnx.load(graphs[False]).graph.node}
     assert names <= set(nodes)
-    convolutions = {name for name, node in nodes.items() if node.op_type == "Conv"}
-    heads = {n.split(".")[0] for n, m in model.network.named_modules() if n.endswith("head")}
-    attention = sum(
-        isinstance(module, ChannelAttention | DilatedSpatialAttention)
-        for module in model.network.modules()
+    quantized = [node for name, node in nodes.items() if name not in names]
+    assert {node.op_type for node in quantized} == {"Conv"}
+    scopes = " ".join(
+        entry.value
+        for node in quantized
+        for entry in node.metadata_props
+        if entry.key == "pkg.torch.onnx.name_scopes"
     )
-    # Two convolutions in each kind of attention, and one in each head.
-    assert len(convolutions & names) == 2 * attention + len(heads)
+    for place in (
+        *("weigh", "standard", "head", "reconstruction.encoder.0", "reconstruction.decoder"),
+        *("reconstruction.up", "neck.unified.0", "neck.separate.0.0"),
+    ):
+        assert place not in scopes
+    for place in ("reconstruction.encoder.1", "neck.unified.1", "localization.decoder"):
+        assert place in scopes
     assert {"Softmax", "AveragePool"} <= {nodes[name].op_type for name in names}
 
 

@@ -3,6 +3,7 @@
 import ast
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,16 @@ from omnial.models.scoring import image_score, score_map
 
 _FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
 """Modules that stay in float when the rest is quantized: small, and they weigh everything."""
-_HEAD = "head"
+_FLOAT_PLACES = re.compile(
+    r"reconstruction\.(encoder\.0|up\.\d+|decoder\.\d+|head)"
+    r"|neck\.(separate\.\d+|unified)\.0"
+    r"|localization\.head"
+)
+"""Places that stay in float as well, by measurement: what makes the reconstructed image, and the
+layers that first compare it with the input. Eight bits hide a difference of a few grey levels."""
+_FIRST_WITHOUT_NECK = "localization.encoder.0.0"
+"""The layer that first compares them where the neck only lays them side by side."""
+_QUANTIZED = ("Conv", "ConvTranspose")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _EXAMPLES = 2
 """Images of the example batch: a size of 1 would be taken for a constant."""
@@ -97,21 +107,26 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
 def float_nodes(path: Path, network: nn.Module) -> list[str]:
     """Nodes of a written graph that stay in float when the rest is quantized.
 
-    These are the score behind the network, the last layer of either sub-network, and attention.
+    Only convolutions are quantized, and of these not the ones in attention, in the last layer of
+    either sub-network, in the reconstruction's first stage and decoder, and in the layers that
+    compare the reconstruction with the input.
 
     Args:
         path: From `write_onnx`.
         network: The network that was written.
     """
+    modules = dict(network.named_modules())
     kept = {
         f"network.{name}"
-        for name, module in network.named_modules()
-        if isinstance(module, _FLOAT_MODULES) or name.split(".")[-1] == _HEAD
+        for name, module in modules.items()
+        if isinstance(module, _FLOAT_MODULES) or _FLOAT_PLACES.fullmatch(name)
     }
+    if not any(name.startswith("network.neck") for name in kept):
+        kept.add(f"network.{_FIRST_WITHOUT_NECK}")
     names = []
     for node in onnx.load(path).graph.node:
         scopes = _scopes(node)
-        if "network" not in scopes or scopes & kept:
+        if node.op_type not in _QUANTIZED or "network" not in scopes or scopes & kept:
             names.append(node.name)
     return names
 
