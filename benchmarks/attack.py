@@ -30,9 +30,9 @@ from omnial.config.load import load_settings
 from omnial.memory import keep_freed_memory
 from omnial.models.layout import lay_out
 from omnial.models.system import build_model
-from omnial.robustness.objectives import training_loss
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
+from omnial.training.objective import training_loss
 
 BATCHES = (1, 4, 16)
 

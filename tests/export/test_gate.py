@@ -17,13 +17,14 @@ from omnial.export.build import halve_weights
 from omnial.export.gate import TOLERANCES, Trial, judge
 from omnial.export.images import from_data, made_up, spread
 from omnial.export.run import export
+from omnial.files import file_digest
 from omnial.inference.backends.base import Scored
 from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.export_folder import Format, read_export
 from omnial.inference.inspector import Inspector
 from omnial.inference.samples import differences, verify
 from omnial.metrics.ranking import average_precision, count
-from omnial.models.config_file import JSON, file_digest
+from omnial.models.config_file import JSON
 from omnial.models.folder import TrainedModel
 
 

@@ -15,7 +15,7 @@ from omnial.models.folder import load_model
 from omnial.studies import job as job_module
 from omnial.studies.gallery import pick
 from omnial.studies.plan import Row, Study
-from omnial.studies.roots import DATA_VARIABLE, digest_of, find_roots, name_of
+from omnial.studies.roots import DATA_VARIABLE, class_digests, find_roots, name_of
 from omnial.studies.run import PAGE, StudyOptions, run_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -126,26 +126,30 @@ def test_any_other_run_has_another_key(change: str, data: Path, tmp_path: Path) 
         images = 10
     else:
         overrides = (*SMALL, "training.learning_rate=1e-5")
-    keys = [
-        job_module.plan_jobs(
+    keys = []
+    for root, count, number, given in ((data, 8, 0, SMALL), (place, images, seed, overrides)):
+        catalogue = discover([root], need="test")
+        (job,) = job_module.plan_jobs(
             STUDY.rows[0],
             roots=[root],
+            catalogue=catalogue,
+            digests=class_digests(catalogue),
             classes=(),
             size="tiny",
             images=count,
             seed=number,
             overrides=given,
-            digests={},
-        )[0].key
-        for root, count, number, given in ((data, 8, 0, SMALL), (place, images, seed, overrides))
-    ]
+        )
+        keys.append(job.key)
     assert keys[0] != keys[1]
 
 
 def test_the_key_does_not_depend_on_where_the_data_lie(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "elsewhere")
-    digests = {digest_of(discover([p], need="test")) for p in (data, tmp_path / "elsewhere")}
-    assert len(digests) == 1
+    here, there = (
+        class_digests(discover([root], need="test")) for root in (data, tmp_path / "elsewhere")
+    )
+    assert here == there
 
 
 def test_a_run_cut_short_goes_on(

@@ -108,6 +108,10 @@ class Calibration:
         value = self.per_class[class_name]
         return self.pooled if value is None else value
 
+    def threshold_for_any(self, class_name: str) -> float:
+        """The same for any class: one that the model does not know takes the largest of all."""
+        return self.threshold_for(class_name if class_name in self.per_class else None)
+
     def notes(self) -> tuple[str, ...]:
         """Sentences for reports about thresholds that rest on too few images."""
         few = sorted(name for name, value in self.per_class.items() if value is None)

@@ -7,7 +7,7 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_facts, print_json, progress, say, working
+from omnial.cli.output import print_facts, print_json, progress, say, say_left_out, working
 
 _EPILOG = (
     "Examples:\n\n"
@@ -42,13 +42,8 @@ def attack(
         ),
     ] = None,
     seed: options.Seed = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples at a time; changes speed and memory.")
-    ] = 10,
-    skip_bad_files: Annotated[
-        bool,
-        typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping."),
-    ] = False,
+    batch_size: options.AttackBatchSize = 10,
+    skip_bad_files: options.SkipBadFiles = False,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -94,8 +89,7 @@ def attack(
         print_facts([(key, _text(value)) for key, value in result.items() if key != "checks"])
         for check in checks:
             print(f"{'passed' if check.passed else 'FAILED'}  {check.name}: {check.detail}")
-    for bad in made.bad_files:
-        say(f"left out: {bad.path}: {bad.reason}")
+    say_left_out(made.bad_files)
     failed = any(not check.passed for check in checks)
     if failed:
         say("the attack failed a check of itself: its figures would be no measure of robustness")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, print_table, progress, say, working
+from omnial.cli.output import print_json, print_table, progress, say, say_left_out, working
 
 _EPILOG = (
     "Examples:\n\n"
@@ -67,9 +67,7 @@ def calibrate(
             help="Write a copy of the folder; without it, the folder itself is changed.",
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
-    ] = 8,
+    batch_size: options.BatchSize = 8,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -101,8 +99,7 @@ def calibrate(
         print_json(result)
     else:
         _print(result)
-    for bad in report.bad_files:
-        say(f"left out: {bad.path}: {bad.reason}")
+    say_left_out(report.bad_files)
     return ExitCode.SOME_BAD if report.bad_files else ExitCode.DONE
 
 

@@ -1,13 +1,13 @@
 """`omnial drift`: do normal images still score as they did?"""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, print_table, progress, say, working
+from omnial.cli.output import print_json, print_table, progress, say, say_left_out, working
 
 _EPILOG = "Example:\n\nomnial drift exports/mvtec --data last-week"
 
@@ -22,9 +22,7 @@ def drift(
     model_dir: options.AnyModelDir,
     data: options.Data,
     class_name: options.ClassOfAll = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
-    ] = 8,
+    batch_size: options.BatchSize = 8,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -49,8 +47,7 @@ def drift(
         print_json(result)
     else:
         _print(result)
-    for bad in report.bad_files:
-        say(f"left out: {bad.path}: {bad.reason}")
+    say_left_out(report.bad_files)
     for name in report.not_compared:
         say(f"{name}: the folder keeps no scores to compare with")
     return ExitCode.SOME_BAD if report.drifted or report.bad_files else ExitCode.DONE

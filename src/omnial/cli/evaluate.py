@@ -7,7 +7,14 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import metrics_table, print_json, print_table, progress, say, working
+from omnial.cli.output import (
+    metrics_table,
+    print_json,
+    print_table,
+    progress,
+    say_left_out,
+    working,
+)
 
 _EPILOG = "Example:\n\nomnial evaluate models/mvtec --data mvtec --out reports/mvtec"
 
@@ -41,10 +48,7 @@ def evaluate(
             help="Most pictures shown of each class.",
         ),
     ] = 6,
-    skip_bad_files: Annotated[
-        bool,
-        typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping."),
-    ] = False,
+    skip_bad_files: options.SkipBadFiles = False,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -72,6 +76,5 @@ def evaluate(
     else:
         print_table(metrics_table(metrics))
         print(f"\nreport: {out / REPORT_FILE}")
-    for bad in result.bad_files:
-        say(f"left out: {bad.path}: {bad.reason}")
+    say_left_out(result.bad_files)
     return ExitCode.SOME_BAD if result.bad_files else ExitCode.DONE

@@ -113,8 +113,9 @@ def _print(result: dict[str, Any]) -> None:
     found = gate["differences"]
     if result["candidates"]:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading, justify in (("precision", "left"), ("ms an image", "right"), ("gate", "left")):
-            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        table.add_column("precision")
+        table.add_column("ms an image", justify="right")
+        table.add_column("gate")
         for row in result["candidates"]:
             verdict = "passed" if row["passed"] else "; ".join(row["reasons"])
             table.add_row(row["precision"], f"{row['milliseconds']:.1f}", verdict)

@@ -48,6 +48,15 @@ Seed = Annotated[
         metavar="S", rich_help_panel=SETTINGS_PANEL, help="Seed of every draw. Default: 0."
     ),
 ]
+BatchSize = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
+]
+AttackBatchSize = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Samples at a time; changes speed and memory.")
+]
+SkipBadFiles = Annotated[
+    bool, typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping.")
+]
 Device = Annotated[
     str,
     typer.Option(

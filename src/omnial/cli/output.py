@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from omnial.data.records import BadFile
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
@@ -74,6 +76,12 @@ def progress(*descriptions: str) -> Iterator[list[Callable[[int, int], None]]]:
 def say(message: str) -> None:
     """Tell the user something that is not the result."""
     print(message, file=sys.stderr)
+
+
+def say_left_out(bad_files: Iterable[BadFile]) -> None:
+    """Tell the user which files could not be used, and why."""
+    for bad in bad_files:
+        say(f"left out: {bad.path}: {bad.reason}")
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -44,9 +44,7 @@ def predict(
             help="Product on the images. Without it, the model recognises the product.",
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
-    ] = 8,
+    batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, print_table, progress, say, working
+from omnial.cli.output import print_json, print_table, progress, say, say_left_out, working
 
 _EPILOG = (
     "Examples:\n\n"
@@ -62,13 +62,8 @@ def robustness(
         bool,
         typer.Option("--corruptions", help="Also evaluate on corrupted test images (with --data)."),
     ] = False,
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples at a time; changes speed and memory.")
-    ] = 16,
-    skip_bad_files: Annotated[
-        bool,
-        typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping."),
-    ] = False,
+    batch_size: options.AttackBatchSize = 16,
+    skip_bad_files: options.SkipBadFiles = False,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -105,8 +100,7 @@ def robustness(
         print(f"\nreport: {out / REPORT_FILE}")
     for failed in result["failed"]:
         say(f"the attack failed a check of itself: {failed}")
-    for bad in found.bad_files:
-        say(f"left out: {bad.path}: {bad.reason}")
+    say_left_out(found.bad_files)
     return ExitCode.SOME_BAD if result["failed"] or found.bad_files else ExitCode.DONE
 
 

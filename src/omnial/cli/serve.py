@@ -57,9 +57,7 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads of an exported model's engine.")
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
-    ] = 8,
+    batch_size: options.BatchSize = 8,
     gather_ms: Annotated[
         float,
         typer.Option(min=0, max=1000, metavar="MS", help="Wait that long for a batch to fill."),

@@ -7,7 +7,7 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, progress, say, working
+from omnial.cli.output import print_json, progress, say_left_out, working
 from omnial.config.presets import DEFAULT_SIZE
 
 _EPILOG = (
@@ -70,6 +70,5 @@ def synthesize(
         print_json({"samples": len(names), "sheets": [str(sheet) for sheet in sheets]})
     else:
         print("\n".join(str(sheet) for sheet in sheets))
-    for bad in catalogue.bad_files:
-        say(f"left out: {bad.path}: {bad.reason}")
+    say_left_out(catalogue.bad_files)
     return ExitCode.SOME_BAD if catalogue.bad_files else ExitCode.DONE

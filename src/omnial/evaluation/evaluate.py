@@ -311,8 +311,7 @@ class _Run:
         """The calibrated threshold of a class; NaN where the detector has none."""
         if self.calibration is None:
             return float("nan")
-        known = class_name in self.calibration.per_class
-        return self.calibration.threshold_for(class_name if known else None)
+        return self.calibration.threshold_for_any(class_name)
 
 
 def _counted_maps(records: Sequence[ImageRecord]) -> dict[str, int]:

@@ -63,15 +63,15 @@ def gallery_item(
         role=role,
         score=result.score,
         threshold=result.threshold,
-        image=_picture(as_unit(sample.image)),
-        reconstruction=_picture(reconstruction),
+        image=picture(as_unit(sample.image)),
+        reconstruction=picture(reconstruction),
         jnd=None if jnd is None else jnd.copy(),
         score_map=score_map.copy(),
         mask=sample.mask,
     )
 
 
-def _picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+def picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(3, H, W) in [0, 1] as (H, W, 3) uint8."""
     levels = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
     return np.ascontiguousarray(levels.transpose(1, 2, 0))

@@ -153,10 +153,13 @@ def no_figures() -> dict[str, float | None]:
     return dict.fromkeys(FIGURES)
 
 
-def mean_figures(rows: Sequence[Figures]) -> tuple[dict[str, float | None], dict[str, int]]:
-    """The mean of each figure over the rows that have it, and how many those are."""
-    mean, counts = no_figures(), dict.fromkeys(FIGURES, 0)
-    for name in FIGURES:
+def mean_figures(
+    rows: Sequence[Figures], names: Sequence[str] = FIGURES
+) -> tuple[dict[str, float | None], dict[str, int]]:
+    """The mean of each named figure over the rows that have it, and how many those are."""
+    mean: dict[str, float | None] = dict.fromkeys(names)
+    counts = dict.fromkeys(names, 0)
+    for name in names:
         values = [value for row in rows if (value := row[name]) is not None]
         counts[name] = len(values)
         if values:

@@ -27,6 +27,19 @@ _SMALLEST_HALVED = 256
 """Weights with fewer numbers are not worth a conversion when the network is loaded."""
 
 
+def check_precision(format_: Format, precision: Precision) -> None:
+    """Refuse a precision that a format does not have.
+
+    Raises:
+        UserError: It does not.
+    """
+    if precision not in PRECISIONS[format_]:
+        raise UserError(
+            f"{format_} has no {precision}: it is a choice of OpenVINO's arithmetic. Take "
+            f"--format openvino, or one of {', '.join(PRECISIONS[format_])}."
+        )
+
+
 def build(
     source: Path,
     format_: Format,
@@ -58,11 +71,7 @@ def build(
         UserError: The format does not have the precision, or a package is missing.
         ValueError: `int8` without images.
     """
-    if precision not in PRECISIONS[format_]:
-        raise UserError(
-            f"{format_} has no {precision}: it is a choice of OpenVINO's arithmetic. Take "
-            f"--format openvino, or one of {', '.join(PRECISIONS[format_])}."
-        )
+    check_precision(format_, precision)
     path = folder / MODEL_FILES[format_][0]
     if format_ == "onnx":
         if precision == "fp32":

@@ -138,5 +138,4 @@ def _labels(sample: Sample) -> NDArray[np.bool_]:
 
 
 def _threshold(sample: Sample, calibration: Calibration) -> float:
-    name = sample.record.class_name
-    return calibration.threshold_for(name if name in calibration.per_class else None)
+    return calibration.threshold_for_any(sample.record.class_name)

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from omnial.data.decode import as_unit
 from omnial.errors import RunError, UserError
 from omnial.evaluation.stream import Sample
-from omnial.export.build import HINTS, PRECISIONS, build
+from omnial.export.build import HINTS, build, check_precision
 from omnial.export.gate import Trial, allowed_elsewhere, judge
 from omnial.export.graph import float_nodes, write_onnx
 from omnial.export.images import ExportImages, from_data, made_up, spread
+from omnial.files import file_digest
 from omnial.inference.backends.base import Backend, needs_package
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
@@ -41,7 +42,7 @@ from omnial.inference.export_folder import (
     write_arrays,
 )
 from omnial.inference.samples import COUNT, Samples, make_inputs, run_samples, write_samples
-from omnial.models.config_file import CONFIG_FILE, file_digest
+from omnial.models.config_file import CONFIG_FILE
 from omnial.models.folder import TrainedModel, load_model
 
 Choice: TypeAlias = Precision | Literal["auto"]
@@ -148,11 +149,8 @@ def _check(
     with needs_package("ONNX", "omnial[export]"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
-    if precision != "auto" and precision not in PRECISIONS[format_]:
-        raise UserError(
-            f"--format {format_} has no precision {precision}; it has "
-            f"{', '.join(PRECISIONS[format_])}."
-        )
+    if precision != "auto":
+        check_precision(format_, precision)
     if not data and (precision == "int8" or with_pictures):
         what = "INT8 is calibrated on normal images" if precision == "int8" else "no pictures"
         raise UserError(f"{what}: name a data set with --data.")

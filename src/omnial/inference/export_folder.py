@@ -13,7 +13,7 @@ other file must have the digest that `export.json` names.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from omnial.calibration.recogniser import Recogniser
-from omnial.models.config_file import FolderConfig, file_digest, read_config, refusal
+from omnial.files import file_digest
+from omnial.models.config_file import FolderConfig, read_config, refusal, under
 
 EXPORT_FILE = "export.json"
 ARRAYS_FILE = "arrays.safetensors"
@@ -154,8 +155,8 @@ def read_export(folder: Path) -> Export:
         _check_digest(folder, name, digest)
     try:
         arrays = load_file(folder / ARRAYS_FILE)
-        recogniser = Recogniser.from_arrays(_under(_RECOGNISER, arrays), config.classes)
-        rois = _under(_ROI, arrays)
+        recogniser = Recogniser.from_arrays(under(_RECOGNISER, arrays), config.classes)
+        rois = under(_ROI, arrays)
     except (OSError, SafetensorError, ValueError) as error:
         raise refusal(folder, f"{ARRAYS_FILE}: {error}") from error
     size = (config.settings.data.height, config.settings.data.width)
@@ -195,7 +196,3 @@ def _check_digest(folder: Path, name: str, digest: str) -> None:
         raise refusal(folder, f"{name} cannot be read: {error}") from error
     if found != digest:
         raise refusal(folder, f"{name} is not the file that was exported (another digest)")
-
-
-def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -3,12 +3,11 @@
 Reading it needs no PyTorch. A folder may come from anywhere, so nothing in the file is believed.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,9 +18,11 @@ from omnial.errors import UserError
 SCHEMA_VERSION = 2
 """Version 2 keeps the scores that the thresholds were set from; version 1 is still read."""
 CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
+_T = TypeVar("_T")
 _READABLE = (1, SCHEMA_VERSION)
 _KEYS = {"schema_version", "weights_sha256", "settings", "classes", "calibration", "training"}
 _LARGEST = 2**24
@@ -93,22 +94,17 @@ def class_names(names: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def refusal(folder: Path, reason: str) -> UserError:
     """The error for a folder that is not what `omnial train` or `omnial export` wrote."""
     return UserError(
         f"{folder} is not a usable model folder: {reason}. Name the folder that "
         "`omnial train --out` or `omnial export --out` wrote, or make it again."
     )
+
+
+def under(prefix: str, arrays: Mapping[str, _T]) -> dict[str, _T]:
+    """The arrays whose names begin with a prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _read_keys(folder: Path) -> dict[str, object]:

@@ -22,20 +22,19 @@ from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import RunError, UserError
-from omnial.files import replacing
+from omnial.files import file_digest, replacing
 from omnial.models.config_file import (
     CONFIG_FILE,
     JSON,
+    WEIGHTS_FILE,
     FolderConfig,
     class_names,
-    file_digest,
     read_config,
     refusal,
+    under,
 )
 from omnial.models.layout import lay_out
 from omnial.models.system import build_model
-
-WEIGHTS_FILE = "model.safetensors"
 
 _NETWORK, _RECOGNISER, _ROI = "network.", "recogniser.", "roi."
 _DTYPES = {
@@ -129,10 +128,10 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
     settings, classes = config.settings, config.classes
     network = _skeleton(folder, settings)
     tensors = _read_tensors(folder, network, settings, classes, config.weights_sha256)
-    network.load_state_dict(_under(_NETWORK, tensors), assign=True)
+    network.load_state_dict(under(_NETWORK, tensors), assign=True)
     try:
         recogniser = Recogniser.from_arrays(
-            {name: value.numpy() for name, value in _under(_RECOGNISER, tensors).items()}, classes
+            {name: value.numpy() for name, value in under(_RECOGNISER, tensors).items()}, classes
         )
     except ValueError as error:
         raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
@@ -142,7 +141,7 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
         network=lay_out(network.eval().to(target)),
         calibration=config.calibration,
         recogniser=recogniser,
-        rois={name: value.numpy() for name, value in _under(_ROI, tensors).items()},
+        rois={name: value.numpy() for name, value in under(_ROI, tensors).items()},
         training=config.training,
     )
 
@@ -254,7 +253,3 @@ def _check_names(folder: Path, expected: Iterable[str], found: Iterable[str]) ->
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise refusal(folder, f"{WEIGHTS_FILE} {word} tensor {names[0]}{more}")
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

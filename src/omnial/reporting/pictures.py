@@ -79,7 +79,7 @@ def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
         )
     visible, visible_words = None, "This system does not rebuild a visibility map"
     if item.jnd is not None:
-        visible = _resized(_grey(item.jnd), height, width)
+        visible = _resized(grey_picture(item.jnd), height, width)
         visible_words = "Visibility map as grey levels"
     contents = (
         (image, "The input image"),
@@ -130,10 +130,10 @@ def _polygons(
     ]
 
 
-def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+def grey_picture(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A map in 0..1 as a grey picture (H, W, 3)."""
-    grey = np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0) * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    levels = np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0) * 255).astype(np.uint8)
+    return np.repeat(levels[..., None], 3, axis=2)
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:

@@ -7,15 +7,12 @@ script, and its content policy forbids the browser to load anything else.
 import math
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from omnial import __version__
 from omnial.errors import UserError
 from omnial.evaluation.result import EvaluationResult
 from omnial.files import replacing
 from omnial.inference.overlay import heat_stops
 from omnial.reporting import page, tables
+from omnial.reporting.html import render
 from omnial.reporting.pictures import PICTURES
 
 REPORT_FILE = "index.html"
@@ -49,20 +46,9 @@ def write_report(result: EvaluationResult, out_dir: Path) -> Path:
 
 def _render(result: EvaluationResult) -> str:
     """The page as text."""
-    loader = PackageLoader("omnial.reporting")
-    templates = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # Drawings and style sheet are the project's own markup; every other value is escaped.
-    templates.filters["own_markup"] = Markup
     every = [image for product in result.classes for image in product.images]
-    return templates.get_template("report.html").render(
-        style=loader.get_source(templates, "report.css")[0],
-        version=__version__,
+    return render(
+        "report.html",
         facts=page.facts(result),
         total=tables.verdicts(every),
         verdict_notes=page.verdict_notes(result),

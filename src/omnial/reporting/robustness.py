@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
-from omnial import __version__
 from omnial.errors import RunError
 from omnial.files import replacing
 from omnial.reporting import robustness_page as page
+from omnial.reporting.html import render
 from omnial.reporting.pictures import data_uri
 from omnial.reporting.tables import duration, shown
 from omnial.robustness.assess import write_figures
@@ -51,21 +49,10 @@ def write_robustness(assessment: Assessment, out: Path) -> Path:
 
 def _render(assessment: Assessment, targeted: str, levels: str) -> str:
     """The page as text."""
-    loader = PackageLoader("omnial.reporting")
-    templates = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # Drawings and style sheet are the project's own markup; every other value is escaped.
-    templates.filters["own_markup"] = Markup
     facts = assessment.set_facts
     surrogate = facts["surrogate"]
-    return templates.get_template("robustness.html").render(
-        style=loader.get_source(templates, "report.css")[0],
-        version=__version__,
+    return render(
+        "robustness.html",
         facts=[
             ("Set", shown(facts["folder"])),
             ("Attacked model", f"{surrogate['system']}, {surrogate['size']}"),

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from omnial.evaluation.gallery import picture
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import TRUTH, draw_outlines, heat
 from omnial.reporting.figures import series_colour, series_dashes, step_chart
@@ -307,16 +308,16 @@ def targeted_figure(assessment: Assessment) -> NDArray[np.uint8]:
         headings += [f"{name} rebuilt", f"{name} clean", f"{name} attacked"]
     rows = []
     for shot in assessment.shots:
-        clean = _picture(shot.images[UNATTACKED])
+        clean = picture(shot.images[UNATTACKED])
         cells: list[NDArray[np.uint8] | None] = [
             clean,
             _truth(clean, shot.mask),
-            _picture(shot.images[targeted]),
+            picture(shot.images[targeted]),
         ]
         for model in assessment.models:
             rebuilt = shot.reconstructions[model.name]
             maps = shot.score_maps[model.name]
-            cells.append(None if rebuilt is None else _picture(rebuilt))
+            cells.append(None if rebuilt is None else picture(rebuilt))
             cells += [heat(maps[UNATTACKED]), heat(maps[targeted])]
         rows.append((shot.class_name, cells))
     return mosaic(headings, rows)
@@ -328,7 +329,7 @@ def levels_figure(assessment: Assessment) -> NDArray[np.uint8]:
     headings = ["clean" if name == UNATTACKED else name for name in names]
     rows: list[tuple[str, list[NDArray[np.uint8] | None]]] = []
     for shot in assessment.shots:
-        rows.append((shot.class_name, [_picture(shot.images[name]) for name in names]))
+        rows.append((shot.class_name, [picture(shot.images[name]) for name in names]))
         for model in assessment.models:
             maps = shot.score_maps[model.name]
             label = f"{shot.class_name}: scores of {model.name}"
@@ -384,12 +385,6 @@ def _corruption_table(
 
 def _mean(levels: Mapping[str, LevelFigures], step: str, metric: Metric) -> float | None:
     return levels[step].mean[metric.key] if step in levels else None
-
-
-def _picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(3, H, W) in [0, 1] as (H, W, 3) uint8."""
-    levels = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(1, 2, 0))
 
 
 def _truth(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

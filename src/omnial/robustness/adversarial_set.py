@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from omnial.files import file_digest
 from omnial.robustness.checks import Check, Trace, check_traces, joined
 from omnial.robustness.grid import add, from_grid
 from omnial.robustness.levels import UNATTACKED, Level
 from omnial.robustness.manifest import Entry, Manifest, read_manifest, refusal
-from omnial.robustness.sample_file import BadSampleError, StoredSample, digest, read_sample
+from omnial.robustness.sample_file import BadSampleError, StoredSample, read_sample
 from omnial.robustness.samples import Clean
 
 
@@ -51,7 +52,7 @@ class AdversarialSet:
         for entry in self.manifest.samples:
             path = folder / entry.file
             try:
-                found = digest(path)
+                found = file_digest(path)
             except OSError as error:
                 raise refusal(path, f"it cannot be read ({error.strerror or error})") from error
             if found != entry.sha256:

@@ -16,15 +16,15 @@ from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
 from omnial.errors import RunError, UserError
 from omnial.evaluation.detector import ModelDetector
-from omnial.files import replacing
-from omnial.models.folder import WEIGHTS_FILE, TrainedModel, load_model
+from omnial.files import file_digest, replacing
+from omnial.models.config_file import WEIGHTS_FILE
+from omnial.models.folder import TrainedModel, load_model
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.assessment import Assessment, ModelAssessment, Shot
 from omnial.robustness.corrupted import evaluate_corrupted
 from omnial.robustness.figures import FIGURES
 from omnial.robustness.levels import UNATTACKED
 from omnial.robustness.perception import measure_perception
-from omnial.robustness.sample_file import digest
 from omnial.robustness.score_attack import attack_scores
 from omnial.robustness.transfer import check_fits, evaluate_on_set
 from omnial.robustness.white_box import WhiteBoxPlan, attack_white_box
@@ -168,7 +168,7 @@ def _assess_model(
     facts = {
         "system": settings.system,
         "size": settings.size,
-        "weights_sha256": digest(folder / WEIGHTS_FILE),
+        "weights_sha256": file_digest(folder / WEIGHTS_FILE),
         "training": dict(model.training),
     }
     return ModelAssessment(name, str(folder), facts, transfer, box, scores, corruptions)

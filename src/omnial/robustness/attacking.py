@@ -9,8 +9,9 @@ from omnial.attacks.pgd import Schedule, undisturbed
 from omnial.models.folder import TrainedModel
 from omnial.robustness.checks import Trace, traced
 from omnial.robustness.levels import Level
-from omnial.robustness.objectives import reversed_mask, training_loss
+from omnial.robustness.objectives import reversed_mask
 from omnial.robustness.samples import Clean
+from omnial.training.objective import training_loss
 
 
 def attack_levels(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from omnial.data.records import Catalogue
 from omnial.evaluation.evaluate import evaluate_model
@@ -71,7 +72,7 @@ def evaluate_corrupted(
                 catalogue,
                 batch_size=batch_size,
                 gallery_per_class=0,
-                transform=lambda sample, c=corruption, s=severity: corrupt(sample, c, s, seed),  # type: ignore[misc]
+                transform=partial(corrupt, corruption=corruption, severity=severity, seed=seed),
             )
             found[corruption.name][str(severity)] = _summary(result)
             done += 1

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from omnial.errors import RunError
 from omnial.evaluation.detector import Detection, Detector
+from omnial.evaluation.result import Figures, mean_figures
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.reconstruction import psnr, ssim
@@ -21,8 +22,6 @@ from omnial.robustness.samples import Clean
 
 FIGURES: Final = ("pixel_ap", "pixel_auroc", "psnr", "ssim", "image_auroc")
 """Names of the figures; the first four are the paper's tables, in its order."""
-
-Figures = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,7 @@ class LevelFigures:
     @classmethod
     def over(cls, classes: Mapping[str, Figures]) -> "LevelFigures":
         """Take the means over classes."""
-        mean: dict[str, float | None] = {}
-        for name in FIGURES:
-            values = [value for row in classes.values() if (value := row[name]) is not None]
-            mean[name] = float(np.mean(values)) if values else None
+        mean, _ = mean_figures(list(classes.values()), FIGURES)
         return cls(classes, mean)
 
     def to_dict(self) -> dict[str, object]:

@@ -21,7 +21,9 @@ from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import BadFile, Catalogue, ProductClass
 from omnial.errors import UserError
-from omnial.models.folder import WEIGHTS_FILE, TrainedModel, load_model
+from omnial.files import file_digest
+from omnial.models.config_file import WEIGHTS_FILE
+from omnial.models.folder import TrainedModel, load_model
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.attacking import attack_levels
 from omnial.robustness.checks import Trace
@@ -43,7 +45,6 @@ from omnial.robustness.sample_file import (
     SUFFIX,
     BadSampleError,
     StoredSample,
-    digest,
     read_sample,
     write_sample,
 )
@@ -127,7 +128,7 @@ def make_set(
     found = discover(roots, need="train")
     untested = Catalogue(tuple(replace(product, test=()) for product in found.classes))
     catalogue = check_files(untested, settings, progress=on_checked, cache=cache)
-    identity = _identity(trained, digest(model / WEIGHTS_FILE), catalogue, plan)
+    identity = _identity(trained, file_digest(model / WEIGHTS_FILE), catalogue, plan)
     if _settled(out, identity):
         return MadeSet(AdversarialSet(out), catalogue.bad_files)
     records = [record for product in catalogue.classes for record in product.train]
@@ -217,7 +218,7 @@ def _finished(
             sample = read_sample(out / file, LEVELS, identity.steps, (height, width))
             if not (sample.anomalous == clean.anomalous[row]).all():
                 return None
-            digests.append(digest(out / file))
+            digests.append(file_digest(out / file))
         except (OSError, BadSampleError):
             return None
     return digests
@@ -261,7 +262,7 @@ def _data_digest(product: ProductClass) -> str:
     """SHA-256 over the training images of a class, in order: names and contents."""
     whole = hashlib.sha256()
     for record in product.train:
-        whole.update(f"{record.path.name}\0{digest(record.path)}\0".encode())
+        whole.update(f"{record.path.name}\0{file_digest(record.path)}\0".encode())
     return whole.hexdigest()
 
 

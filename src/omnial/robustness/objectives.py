@@ -1,4 +1,4 @@
-"""What attacks ascend: the training loss, the reversed mask, the score of an image.
+"""What attacks ascend beside the training loss: the reversed mask, the score of an image.
 
 Targets are those of the unattacked sample, computed once; every objective has one value a sample.
 """
@@ -8,28 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.attacks.pgd import Objective
-from omnial.config.settings import ObjectiveSettings
 from omnial.models.scoring import mean_filter
 from omnial.models.window import window_size
-from omnial.synthesis.recipe import SynthesizedBatch
-from omnial.training.objective import focal_loss, losses
+from omnial.training.objective import focal_loss
 
 _TEMPERATURE = 0.1
 """Of the smooth maximum over windows, in units of log probability: one window among thousands
 that is 1 above the others outweighs them all."""
-
-
-def training_loss(
-    network: nn.Module, targets: SynthesizedBatch, settings: ObjectiveSettings
-) -> Objective:
-    """The loss that the network was trained on: the untargeted attack of the paper [P].
-
-    Args:
-        network: The attacked network.
-        targets: Normal image, JND target and mask of the unattacked sample.
-        settings: Weights of the terms.
-    """
-    return lambda images: losses(network(images), targets, settings).total(settings)
 
 
 def reversed_mask(network: nn.Module, mask: Tensor, gamma: float) -> Objective:

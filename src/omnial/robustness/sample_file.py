@@ -4,7 +4,6 @@ Nothing in it is rounded to 8 bits; see `omnial.robustness.grid`. The format hol
 and the shape of every array is compared with what the set's size asks for before memory is taken.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from omnial.errors import RunError
-from omnial.files import replacing
+from omnial.files import file_digest, replacing
 from omnial.robustness.checks import Trace
 from omnial.robustness.grid import PER_GREY_LEVEL
 from omnial.robustness.levels import Level
@@ -74,7 +73,7 @@ def write_sample(path: Path, sample: StoredSample, levels: Sequence[Level]) -> s
             if any(not np.array_equal(array, back[name]) for name, array in arrays.items()):
                 raise RunError(f"{path}: what the disk holds is not what was written")
             _check_bounds(back, levels)
-            return digest(part)
+            return file_digest(part)
     except (OSError, SafetensorError, BadSampleError) as error:
         raise RunError(f"{path}: the sample could not be written: {error}") from error
 
@@ -115,16 +114,6 @@ def read_sample(
         steps={level.name: arrays[f"steps.{level.name}"] for level in levels},
         traces={level.name: _trace(arrays[f"trace.{level.name}"]) for level in levels},
     )
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _arrays(sample: StoredSample) -> dict[str, NDArray[Any]]:

@@ -8,10 +8,9 @@ from typing import Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from omnial.studies.plan import COMPARED, Study
+from omnial.studies.plan import COMPARED, WORDS, Study
 from omnial.studies.table import Figures
 
-_WORDS: Final = ("image AUROC", "pixel AUROC", "pixel AP")
 _COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d")
 _DPI: Final = 110
 
@@ -27,41 +26,36 @@ def chart(study: Study, rows: Sequence[Figures]) -> bytes | None:
         return None
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     axes = figure.subplots()
+    places = np.arange(len(finished))
     if study.chart == "line":
-        places = np.array([float(row.row.label) for row in finished])
         # 0 has a place on a logarithmic axis only beside it, so the axis is even.
-        for metric, word, colour in zip(COMPARED, _WORDS, _COLOURS, strict=True):
+        for metric, colour in zip(COMPARED, _COLOURS, strict=True):
             means, low, high = _spread(finished, metric)
             axes.errorbar(
-                np.arange(len(places)),
+                places,
                 means,
                 yerr=(means - low, high - means),
                 marker="o",
                 color=colour,
-                label=word,
+                label=WORDS[metric],
                 capsize=3,
             )
-        axes.set_xticks(np.arange(len(places)), [row.row.label for row in finished])
+        axes.set_xticks(places, [row.row.label for row in finished])
         axes.set_xlabel(study.axis)
     else:
         width = 0.8 / len(COMPARED)
-        for index, (metric, word, colour) in enumerate(
-            zip(COMPARED, _WORDS, _COLOURS, strict=True)
-        ):
+        for index, (metric, colour) in enumerate(zip(COMPARED, _COLOURS, strict=True)):
             means, low, high = _spread(finished, metric)
-            where = np.arange(len(finished)) + (index - 1) * width
             axes.bar(
-                where,
+                places + (index - 1) * width,
                 means,
                 width,
                 yerr=(means - low, high - means),
                 color=colour,
-                label=word,
+                label=WORDS[metric],
                 capsize=3,
             )
-        axes.set_xticks(
-            np.arange(len(finished)), [row.row.label.replace(" ", "\n", 1) for row in finished]
-        )
+        axes.set_xticks(places, [row.row.label.replace(" ", "\n", 1) for row in finished])
     axes.set_ylabel("percent, mean over classes")
     axes.set_ylim(0.0, 100.0)
     axes.grid(axis="y", alpha=0.3)

@@ -12,6 +12,7 @@ from omnial import __version__, machine
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.layouts import discover
+from omnial.data.records import Catalogue
 from omnial.errors import RunError, UserError
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.result import mean_figures
@@ -19,7 +20,7 @@ from omnial.files import replacing
 from omnial.models.count import describe
 from omnial.models.folder import load_model
 from omnial.studies.plan import COMMON, Row
-from omnial.studies.roots import digest_of, name_of
+from omnial.studies.roots import name_of
 from omnial.training.fit import train
 from omnial.training.run import folder_of_checkpoints, what_is_computed
 
@@ -59,59 +60,62 @@ def plan_jobs(
     row: Row,
     *,
     roots: Sequence[Path],
+    catalogue: Catalogue,
+    digests: Mapping[str, str],
     classes: Sequence[str],
     size: str,
     images: int,
     seed: int,
     overrides: Sequence[str],
-    digests: dict[tuple[Path, ...], str],
 ) -> list[Job]:
     """The trainings of a row with one seed.
 
     Args:
         row: The row.
         roots: The study's data folders.
+        catalogue: What they hold.
+        digests: Digest of each class, see `class_digests`.
         classes: The classes that a separate row trains on.
         size: Name of the size.
         images: Images of the unified model; each separate model gets an equal part of them.
         seed: Seed of every draw.
         overrides: Settings of all rows, over the rows' own.
-        digests: Digests of data known already; new ones are added.
 
     Raises:
-        UserError: Impossible settings or unusable data.
+        UserError: Impossible settings.
     """
-    catalogue = discover(roots, need="test")
-    known = {product.name: product for product in catalogue.classes}
+    places = {product.name: product.root for product in catalogue.classes}
     parts: list[tuple[tuple[Path, ...], str | None]] = [(tuple(roots), None)]
     budget = images
     if row.separate:
-        parts = [((known[name].root,), name) for name in classes]
-        budget = max(1, images // len(known))
+        parts = [((places[name],), name) for name in classes]
+        budget = max(1, images // len(places))
+    settings = load_settings(
+        system=row.system,
+        size=size,
+        overrides=[
+            *COMMON,
+            *row.overrides,
+            *overrides,
+            f"training.seed={seed}",
+            f"training.images={budget}",
+        ],
+    )
     jobs = []
-    for places, only in parts:
-        settings = load_settings(
-            system=row.system,
-            size=size,
-            overrides=[
-                *COMMON,
-                *row.overrides,
-                *overrides,
-                f"training.seed={seed}",
-                f"training.images={budget}",
-            ],
-        )
-        if places not in digests:
-            digests[places] = digest_of(discover(places, need="test"))
+    for own_roots, only in parts:
+        names = sorted(places) if only is None else [only]
         data = {
             "roots": [name_of(root) for root in roots],
-            "classes": sorted(known) if only is None else [only],
-            "digest": digests[places],
+            "classes": names,
+            "digest": _digest({name: digests[name] for name in names}),
         }
-        identity = [SCHEMA, what_is_computed(settings), digests[places]]
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        jobs.append(Job(row, settings, places, only, key, data))
+        key = _digest([SCHEMA, what_is_computed(settings), data["digest"]])
+        jobs.append(Job(row, settings, own_roots, only, key, data))
     return jobs
+
+
+def _digest(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def find_result(job: Job, out: Path) -> dict[str, Any] | None:
@@ -210,9 +214,18 @@ def _read(path: Path, job: Job) -> dict[str, Any]:
 
 
 def _write(path: Path, result: Mapping[str, Any]) -> None:
+    write_file(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of a study, whole or not at all.
+
+    Raises:
+        RunError: It cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            part.write_bytes(content)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from error

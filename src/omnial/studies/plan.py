@@ -13,8 +13,18 @@ from typing import Final
 Published = Mapping[str, float]
 """Published figures in percent, by the keys of metrics.json."""
 
+WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "image_auroc": "image AUROC",
+        "pixel_auroc": "pixel AUROC",
+        "pixel_ap": "pixel AP",
+        "aupro": "AUPRO",
+    }
+)
+"""The figures that a study shows, by the keys of metrics.json."""
+
 COMPARED: Final = ("image_auroc", "pixel_auroc", "pixel_ap")
-"""The paper's three figures."""
+"""The paper's three."""
 
 COMMON: Final = ("synthesis.match_colour=true",)
 """What our own studies change for every row alike. Recipes of published rows do not."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from omnial.data.records import Catalogue
 from omnial.errors import UserError
+from omnial.files import file_digest
 
 DATA_VARIABLE: Final = "OMNIAL_DATA"
 """Environment variable: the folder that data roots are named relative to."""
@@ -39,27 +40,29 @@ def name_of(root: Path) -> str:
     return resolved.name
 
 
-def digest_of(catalogue: Catalogue) -> str:
-    """Digest the content of all training images, test images and masks, and their classes.
+def class_digests(catalogue: Catalogue) -> dict[str, str]:
+    """Digest the content of each class: training images, test images, masks, region of interest.
 
     Where the files lie plays no part in it.
 
     Raises:
         UserError: A file cannot be read.
     """
-    total = hashlib.sha256()
+    digests = {}
     for product in catalogue.classes:
+        total = hashlib.sha256(_digest(product.roi).encode())
         for record in (*product.train, *product.test):
-            facts = [product.name, record.kind, record.path.name]
-            for path in (record.path, record.mask, product.roi):
-                facts.append("" if path is None else _digest(path))
+            names = (record.split, record.kind, record.path.name)
+            facts = (*names, _digest(record.path), _digest(record.mask))
             total.update("\0".join(facts).encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
+        digests[product.name] = total.hexdigest()
+    return digests
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path | None) -> str:
+    if path is None:
+        return ""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error

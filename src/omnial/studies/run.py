@@ -6,18 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image
+
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.production_line import generate
-from omnial.errors import RunError, UserError
-from omnial.files import replacing
+from omnial.data.records import Catalogue
+from omnial.errors import UserError
 from omnial.models.config_file import CONFIG_FILE
 from omnial.models.folder import load_model
 from omnial.studies import gallery
 from omnial.studies.figures import chart
-from omnial.studies.job import Job, find_result, merge_classes, plan_jobs, run_job
+from omnial.studies.job import (
+    Job,
+    find_result,
+    merge_classes,
+    plan_jobs,
+    run_job,
+    write_file,
+)
 from omnial.studies.plan import Row, Study
-from omnial.studies.roots import find_roots, name_of
+from omnial.studies.roots import class_digests, find_roots, name_of
 from omnial.studies.table import Figures, page, percentages, remarks_of
 
 PAGE: Final = "README.md"
@@ -103,23 +112,26 @@ def run_study(
         RunError: A result cannot be written.
     """
     roots = find_roots(data)
-    classes = _classes(study, roots, options)
+    catalogue = discover(roots, need="test")
+    classes = _classes(study, catalogue, options)
     chosen = _rows(study, options)
-    digests: dict[tuple[Path, ...], str] = {}
+    digests = class_digests(catalogue)
     jobs: dict[tuple[str, int], list[Job]] = {}
     for seed in range(options.seeds):
         for row in study.rows:
             jobs[row.name, seed] = plan_jobs(
                 row,
                 roots=roots,
+                catalogue=catalogue,
+                digests=digests,
                 classes=classes,
                 size=options.size,
                 images=options.images,
                 seed=seed,
                 overrides=options.overrides,
-                digests=digests,
             )
-    _check_files(jobs)
+    # Every file before the first run, not when the first evaluation comes to it.
+    check_files(catalogue, next(iter(jobs.values()))[0].settings.data)
     results: dict[str, dict[str, Any]] = {}
     for group in jobs.values():
         for job in group:
@@ -141,16 +153,17 @@ def run_study(
             results[job.file_name] = run_job(job, out, work, progress)
             computed += 1
             summary = write()
-    own = [jobs[row.name, 0] for row in study.rows if not row.separate]
-    _draw([group[0] for group in own], work / f"{study.name}-{GALLERY}", work)
+    own = work / f"{study.name}-{GALLERY}"
+    if computed or not own.is_file():
+        _draw([jobs[row.name, 0][0] for row in _drawn(study)], own, work)
     if options.gallery and not summary.missing:
         _draw_demo(study, options, out, work, tell, progress)
         summary = write()
     return summary
 
 
-def _classes(study: Study, roots: Sequence[Path], options: StudyOptions) -> tuple[str, ...]:
-    known = discover(roots, need="test").names
+def _classes(study: Study, catalogue: Catalogue, options: StudyOptions) -> tuple[str, ...]:
+    known = catalogue.names
     unknown = [name for name in options.classes if name not in known]
     if unknown:
         raise UserError(f"no class {', '.join(unknown)} there; there are {', '.join(known)}")
@@ -165,15 +178,6 @@ def _rows(study: Study, options: StudyOptions) -> set[str]:
             f"no row {', '.join(unknown)} in the study {study.name}; there are {', '.join(known)}"
         )
     return set(options.rows or known)
-
-
-def _check_files(jobs: dict[tuple[str, int], list[Job]]) -> None:
-    """Look at every file before the first run, not when the first evaluation comes to it."""
-    for group in jobs.values():
-        if all(job.only is None for job in group):
-            settings = group[0].settings.data
-            check_files(discover(group[0].roots, need="test"), settings)
-            return
 
 
 def _command(study: Study, roots: Sequence[Path], options: StudyOptions) -> str:
@@ -212,7 +216,7 @@ def _write_page(
     pictures = {}
     picture = chart(study, rows)
     if picture is not None:
-        _write(out / CHART, picture)
+        write_file(out / CHART, picture)
         pictures[CHART] = "Means over classes and seeds; the bars span the seeds"
     if (out / GALLERY).is_file():
         pictures[GALLERY] = (
@@ -222,7 +226,7 @@ def _write_page(
     target = out / PAGE
     remarks = remarks_of(target.read_text("utf-8")) if target.is_file() else ""
     text = page(study, rows, command=command, pictures=pictures, missing=missing, remarks=remarks)
-    _write(target, text.encode())
+    write_file(target, text.encode())
     figures_of_rows = {
         row.row.name: {metric: row.values(metric) for metric in (row.runs[0] if row.runs else {})}
         for row in rows
@@ -244,8 +248,9 @@ def _draw(jobs: Sequence[Job], target: Path, work: Path) -> None:
     if not records:
         return
     buffer = io.BytesIO()
-    gallery.gallery(catalogue, records, models).save(buffer, "JPEG", quality=88, optimize=True)
-    _write(target, buffer.getvalue())
+    picture = Image.fromarray(gallery.gallery(catalogue, records, models))
+    picture.save(buffer, "JPEG", quality=88, optimize=True)
+    write_file(target, buffer.getvalue())
 
 
 def _draw_demo(
@@ -261,17 +266,20 @@ def _draw_demo(
         return
     data = work / "demo-data"
     generate(data, seed=_DEMO_SEED)
+    catalogue = discover([data], need="test")
+    digests = class_digests(catalogue)
     jobs = []
     for row in _drawn(study):
         (job,) = plan_jobs(
             row,
             roots=[data],
+            catalogue=catalogue,
+            digests=digests,
             classes=(),
             size=options.size,
             images=max(1, options.images // _DEMO_SHARE),
             seed=0,
             overrides=options.overrides,
-            digests={},
         )
         jobs.append(job)
         results = work / "demo-results"
@@ -284,12 +292,3 @@ def _draw_demo(
 def _drawn(study: Study) -> list[Row]:
     """The rows that a gallery can show side by side: unified ones."""
     return [row for row in study.rows if not row.separate]
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from error

@@ -8,14 +8,7 @@ from typing import Any, Final
 
 from omnial.config.load import load_settings
 from omnial.models.count import describe
-from omnial.studies.plan import COMPARED, Row, Study
-
-_WORDS: Final = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-}
+from omnial.studies.plan import COMPARED, WORDS, Row, Study
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Figures:
 
 def percentages(mean: Mapping[str, float | None]) -> dict[str, float]:
     """The compared figures that exist, in percent."""
-    return {name: 100.0 * value for name in _WORDS if (value := mean.get(name)) is not None}
+    return {name: 100.0 * value for name in WORDS if (value := mean.get(name)) is not None}
 
 
 def verdict(lower: Sequence[float], higher: Sequence[float]) -> str:
@@ -111,10 +104,7 @@ def page(
     order = _order(rows)
     if order:
         parts += ["## The published order at this scale\n", order]
-    if remarks:
-        parts.append(f"{REMARKS_BEGIN}\n{remarks}\n{REMARKS_END}\n")
-    else:
-        parts.append(f"{REMARKS_BEGIN}\n{REMARKS_END}\n")
+    parts.append("\n".join(filter(None, (REMARKS_BEGIN, remarks, REMARKS_END))) + "\n")
     parts += ["## Classes\n", _classes_table(rows)]
     parts += ["## Parameters at size `paper`\n", _parameters_table(rows)]
     return "\n".join(part for part in parts if part)
@@ -161,11 +151,11 @@ def _class_words(rows: Sequence[Figures]) -> str:
 
 
 def _figures_table(rows: Sequence[Figures]) -> str:
-    head = ["row", "system", "seeds", *_WORDS.values(), "published (image / pixel AUROC / AP)"]
+    head = ["row", "system", "seeds", *WORDS.values(), "published (image / pixel AUROC / AP)"]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
         cells = [row.row.label, f"`{row.row.system}`", str(len(row.runs))]
-        cells += [_cell(row.values(metric)) for metric in _WORDS]
+        cells += [_cell(row.values(metric)) for metric in WORDS]
         published = [row.row.published.get(metric) for metric in COMPARED]
         cells.append(" / ".join("-" if value is None else f"{value:.1f}" for value in published))
         lines.append(_line(cells))
@@ -186,7 +176,7 @@ def _order(rows: Sequence[Figures]) -> str:
             if not (low.values(metric) and high.values(metric)):
                 continue
             lines.append(
-                f"- {_WORDS[metric]}: {low.row.label} below {high.row.label} "
+                f"- {WORDS[metric]}: {low.row.label} below {high.row.label} "
                 f"(published {low.row.published[metric]:.1f} and "
                 f"{high.row.published[metric]:.1f}; ours {_cell(low.values(metric))} and "
                 f"{_cell(high.values(metric))}): **{word}**"

@@ -1,6 +1,5 @@
 """Train one model on all classes, and write its folder."""
 
-import hashlib
 import logging
 import time
 from collections import Counter
@@ -21,8 +20,9 @@ from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
-from omnial.models.config_file import JSON
-from omnial.models.folder import WEIGHTS_FILE, TrainedModel, load_model, save_model
+from omnial.files import file_digest
+from omnial.models.config_file import JSON, WEIGHTS_FILE
+from omnial.models.folder import TrainedModel, load_model, save_model
 from omnial.training.budget import Budget
 from omnial.training.feed import ImageStore, store_of
 from omnial.training.loop import run_loop
@@ -210,8 +210,7 @@ def _per_class(records: Sequence[ImageRecord]) -> dict[str, JSON]:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); is it a model folder?"

@@ -17,7 +17,7 @@ from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.average import WeightAverage
 from omnial.training.feed import FeedBatch, to_unit
-from omnial.training.objective import losses
+from omnial.training.objective import losses, training_loss
 from omnial.training.quarters import halved, random_crops
 from omnial.training.schedule import is_quarter, learning_rate
 
@@ -75,11 +75,11 @@ class TrainingModule(L.LightningModule):
         The targets stay those of the unattacked sample. The attack leaves no trace in the network:
         it is in eval mode meanwhile, so batch norm's statistics are those of trained-on images.
         """
-        training, objective = self.settings.training, self.settings.objective
+        training = self.settings.training
         random = SampleRandom(training.seed, batch["step"], batch["places"])
         with undisturbed(self.network):
             result = attack(
-                lambda images: losses(self.network(images), sample, objective).total(objective),
+                training_loss(self.network, sample, self.settings.objective),
                 sample.anomalous,
                 Ball(training.adversarial_epsilon / 255.0),
                 Schedule(training.adversarial_steps),

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from omnial.attacks.pgd import Objective
 from omnial.config.settings import ObjectiveSettings
 from omnial.models.system import Output
 from omnial.synthesis.filters import ssim_map
@@ -81,3 +82,16 @@ def losses(output: Output, batch: SynthesizedBatch, settings: ObjectiveSettings)
         none if jnd is None else ssim_loss(jnd, batch.jnd, stride),
         focal_loss(output.logits, batch.mask, settings.focal_gamma),
     )
+
+
+def training_loss(
+    network: nn.Module, targets: SynthesizedBatch, settings: ObjectiveSettings
+) -> Objective:
+    """The loss as a function of the images: what the untargeted attack ascends [P].
+
+    Args:
+        network: The attacked network; nothing of it is changed.
+        targets: Normal image, JND target and mask of the unattacked sample.
+        settings: Weights of the terms.
+    """
+    return lambda images: losses(network(images), targets, settings).total(settings)
