@@ -3,7 +3,7 @@
 - `z_score`: the difference to the mean training image of the class, divided by its deviation.
 - `gradient`: the energy of the local luma gradient; nothing is learnt.
 
-Both score an image by the maximum of the same mean filter as a model does, and each writes the
+Both score an image by the mean of the map's highest pixels, as a model does, and each writes the
 same metrics.json and metrics.csv, into its own folder.
 
     python benchmarks/trivial.py --data DIR --out DIR

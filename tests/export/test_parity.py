@@ -1,5 +1,6 @@
 """The three engines give the same results for the same folder's worth of model."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from omnial.config.settings import ImageScore
 from omnial.errors import UserError
-from omnial.export.graph import float_nodes
+from omnial.export.graph import float_nodes, write_onnx
 from omnial.inference.backends.base import Scored, image_scores, restrict
+from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.export_folder import Format
 from omnial.inference.inspector import Inspector
@@ -53,6 +56,17 @@ def test_any_number_of_images_gives_what_pytorch_gives(
             np.testing.assert_allclose(found.reconstruction, expected.reconstruction, atol=1e-3)
         else:
             assert found.reconstruction is None
+
+
+def test_a_graph_scores_by_the_rule_of_its_network(model: TrainedModel, tmp_path: Path) -> None:
+    network = model.settings.model.model_copy(update={"image_score": "window_maximum"})
+    settings = model.settings.model_copy(update={"model": network})
+    other = dataclasses.replace(model, settings=settings)
+    write_onnx(other, tmp_path / "model.onnx")
+    found = OnnxBackend(tmp_path / "model.onnx", threads=1).run(*batch(3)).scores
+    expected = TorchBackend(other).run(*batch(3)).scores
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(expected - TorchBackend(model).run(*batch(3)).scores).min() > 1e-3
 
 
 def test_openvino_runs_what_was_exported_to_onnx(
@@ -130,25 +144,26 @@ def test_what_stays_in_float_when_the_rest_is_quantized(
         assert place not in scopes
     for place in ("reconstruction.encoder.1", "neck.unified.1", "localization.decoder"):
         assert place in scopes
-    assert {"Softmax", "AveragePool"} <= {nodes[name].op_type for name in names}
+    assert {"Softmax", "TopK"} <= {nodes[name].op_type for name in names}
 
 
+@pytest.mark.parametrize("rule", ["top_mean", "window_maximum"])
 @pytest.mark.parametrize("size", [(64, 96), (33, 70), (256, 256)])
-def test_the_score_in_numpy_is_that_of_the_network(size: tuple[int, int]) -> None:
+def test_the_score_in_numpy_is_that_of_the_network(size: tuple[int, int], rule: ImageScore) -> None:
     random = np.random.default_rng(0)
     valid = random.random((3, *size)) < 0.6
     valid[2] = False
     maps = np.where(valid, random.random((3, *size), np.float32), np.float32(0))
-    expected = image_score(torch.from_numpy(maps), torch.from_numpy(valid))
-    np.testing.assert_allclose(image_scores(maps, valid), expected.numpy(), atol=1e-5)
+    expected = image_score(torch.from_numpy(maps), torch.from_numpy(valid), rule)
+    np.testing.assert_allclose(image_scores(maps, valid, rule), expected.numpy(), atol=1e-5)
 
 
 def test_restricting_later_equals_restricting_at_once(model: TrainedModel) -> None:
     images, valid = batch(3)
     at_once = inspect_batch(model, torch.from_numpy(images), torch.from_numpy(valid))
     whole = TorchBackend(model).run(images, np.ones_like(valid))
-    later = restrict(whole, valid)
+    later = restrict(whole, valid, model.settings.model.image_score)
     np.testing.assert_array_equal(later.score_maps, at_once.score_maps)
     np.testing.assert_allclose(later.scores, at_once.scores, atol=1e-5)
     with pytest.raises(ValueError, match="valid"):
-        restrict(Scored(*whole), valid[:, 1:])
+        restrict(Scored(*whole), valid[:, 1:], "top_mean")

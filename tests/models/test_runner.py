@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from omnial.config.settings import Settings
 from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_batch, inspect_images
 from omnial.models.scoring import image_score, score_map
@@ -60,7 +61,7 @@ def test_nothing_is_scored_outside_the_valid_region(images: Tensor) -> None:
 
 
 def test_double_precision_images_are_taken(images: Tensor) -> None:
-    model = cast(TrainedModel, type("Model", (), {"network": Brightness()}))
+    model = cast(TrainedModel, type("Model", (), {"network": Brightness(), "settings": Settings()}))
     single, double = inspect_batch(model, images), inspect_batch(model, images.double())
     np.testing.assert_array_equal(single.score_maps, double.score_maps)
     assert score_map(torch.zeros(1, 2, 4, 4)).shape == (1, 4, 4)

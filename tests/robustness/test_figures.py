@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.config.settings import ImageScore
 from omnial.data.production_line import CLASS_NAMES
 from omnial.evaluation.detector import Detection
 from omnial.models.scoring import image_score, score_map
@@ -113,8 +114,11 @@ def test_the_reversed_mask_pulls_each_pixel_to_the_other_side() -> None:
     assert float(result.images[:, :, 4:].min()) == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize("rule", ["top_mean", "window_maximum"])
 @pytest.mark.parametrize("gain", [1.0, 200.0])
-def test_the_score_moves_as_it_is_told_even_where_the_network_is_sure(gain: float) -> None:
+def test_the_score_moves_as_it_is_told_even_where_the_network_is_sure(
+    gain: float, rule: ImageScore
+) -> None:
     """At a gain of 200, the probabilities are 0 and 1 in float32, and so flat."""
     network = Pixelwise(gain)
     images = torch.full((2, 3, 32, 32), 0.3)
@@ -124,11 +128,11 @@ def test_the_score_moves_as_it_is_told_even_where_the_network_is_sure(gain: floa
 
     def score(x: Tensor) -> Tensor:
         with torch.no_grad():
-            return image_score(score_map(network(x).logits), valid)
+            return image_score(score_map(network(x).logits), valid, rule)
 
     with undisturbed(network):
         result = attack(
-            objectives.image_score(network, valid, upward),
+            objectives.image_score(network, valid, upward, rule),
             *(images, Ball(0.3), Schedule(steps=20)),
             SampleRandom(0, 0, torch.arange(2)),
         )

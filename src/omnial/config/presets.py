@@ -34,6 +34,7 @@ def _both_networks(**fields: object) -> Overrides:
 
 _DRAEM_NETWORKS = {
     "initialisation": "normal",
+    "image_score": "window_maximum",
     "reconstruction": {
         "norm": "batch",
         "attention": "none",

@@ -15,6 +15,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 Norm = Literal["instance", "batch"]
 Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
 Upsampling = Literal["transposed", "bilinear"]
+ImageScore = Literal["top_mean", "window_maximum"]
 
 
 class Section(BaseModel):
@@ -180,6 +181,9 @@ class ModelSettings(Section):
     convolutions from N(0, 0.02) and the scales of batch norms from N(1, 0.02)."""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     localization: LocalizationSettings = LocalizationSettings()
+    image_score: ImageScore = "top_mean"
+    """From score map to score: the mean of the highest 0.2 % of the pixels [O], or as in DRAEM the
+    maximum of the map's mean over windows of 21x21 at 256x256."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,4 +1,4 @@
-"""The network with softmax, smoothing and score in one graph, written as ONNX."""
+"""The network with softmax and score in one graph, written as ONNX."""
 
 import ast
 import copy
@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from omnial.config.settings import ImageScore
 from omnial.models.attention import (
     BottleneckBlock,
     ChannelAttention,
@@ -45,11 +46,13 @@ class ExportedNetwork(nn.Module):
     Args:
         network: From `build_model`.
         reconstruction: Give the reconstructed image as well.
+        rule: From score map to score.
     """
 
-    def __init__(self, network: nn.Module, reconstruction: bool) -> None:
+    def __init__(self, network: nn.Module, reconstruction: bool, rule: ImageScore) -> None:
         super().__init__()
         self.network = network
+        self.rule: ImageScore = rule
         self.reconstruction = reconstruction
 
     def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
@@ -64,7 +67,7 @@ class ExportedNetwork(nn.Module):
         """
         output = self.network(images)
         maps = torch.where(valid, score_map(output.logits), 0.0)
-        found = (maps, image_score(maps, valid), output.features)
+        found = (maps, image_score(maps, valid, self.rule), output.features)
         return (*found, output.reconstruction.clamp(0.0, 1.0)) if self.reconstruction else found
 
 
@@ -85,7 +88,8 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
         reconstruction: Give the reconstructed image as a further output.
     """
     size = (model.settings.data.height, model.settings.data.width)
-    network = ExportedNetwork(copy.deepcopy(model.network), reconstruction).eval()
+    rule = model.settings.model.image_score
+    network = ExportedNetwork(copy.deepcopy(model.network), reconstruction, rule).eval()
     images = torch.full((_EXAMPLES, 3, *size), 0.5)
     valid = torch.ones((_EXAMPLES, *size), dtype=torch.bool)
     batch = torch.export.Dim("batch")

@@ -266,7 +266,8 @@ class Inspector:
         if class_name is None:
             names = self.recogniser.recognise(scored.features)
             if any(name in self.rois for name in names):
-                scored = restrict(scored, self._within_rois(content, names))
+                rule = self.settings.model.image_score
+                scored = restrict(scored, self._within_rois(content, names), rule)
         return scored, names
 
     def _in_tiles(

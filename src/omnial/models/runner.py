@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from omnial.config.settings import ImageScore
 from omnial.models.folder import TrainedModel
 from omnial.models.scoring import image_score, score_map
 
@@ -28,10 +29,15 @@ class Inspection(NamedTuple):
 
 def inspect_batch(model: TrainedModel, images: Tensor, valid: Tensor | None = None) -> Inspection:
     """Inspect a batch with a trained model; see `inspect_images`."""
-    return inspect_images(model.network, images, valid)
+    return inspect_images(model.network, images, valid, model.settings.model.image_score)
 
 
-def inspect_images(network: nn.Module, images: Tensor, valid: Tensor | None = None) -> Inspection:
+def inspect_images(
+    network: nn.Module,
+    images: Tensor,
+    valid: Tensor | None = None,
+    rule: ImageScore = "top_mean",
+) -> Inspection:
     """Inspect a batch in float32, without gradients, on the device of the network.
 
     The network is left in eval mode.
@@ -40,6 +46,7 @@ def inspect_images(network: nn.Module, images: Tensor, valid: Tensor | None = No
         network: From `build_model`.
         images: (B, 3, H, W) floating, in [0, 1], on any device.
         valid: (B, H, W) bool, True where scores count; None is everywhere.
+        rule: From score map to score.
 
     Raises:
         ValueError: The images are not (B, 3, H, W), or `valid` has another size.
@@ -59,7 +66,7 @@ def inspect_images(network: nn.Module, images: Tensor, valid: Tensor | None = No
             maps = torch.where(valid, maps, 0.0)
         return Inspection(
             score_maps=_host(maps),
-            scores=_host(image_score(maps, valid)).astype(np.float64),
+            scores=_host(image_score(maps, valid, rule)).astype(np.float64),
             reconstruction=_host(output.reconstruction.clamp(0.0, 1.0)),
             jnd=None if output.jnd is None else _host(output.jnd[:, 0]),
             features=_host(output.features),

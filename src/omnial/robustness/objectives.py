@@ -3,18 +3,21 @@
 Targets are those of the unattacked sample, computed once; every objective has one value a sample.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.attacks.pgd import Objective
-from omnial.models.scoring import mean_filter
-from omnial.models.window import window_size
+from omnial.config.settings import ImageScore
+from omnial.models.scoring import window_means
 from omnial.training.objective import focal_loss
 
-_TEMPERATURE = 0.1
-"""Of the smooth maximum over windows, in units of log probability: one window among thousands
-that is 1 above the others outweighs them all."""
+_TEMPERATURE: Final[Mapping[ImageScore, float]] = {"top_mean": 1.0, "window_maximum": 0.1}
+"""Of the smooth maximum, in units of log probability. Among pixels it is soft, since hundreds of
+them count; one window among thousands that is 1 above the others outweighs them all."""
 
 
 def reversed_mask(network: nn.Module, mask: Tensor, gamma: float) -> Objective:
@@ -30,30 +33,32 @@ def reversed_mask(network: nn.Module, mask: Tensor, gamma: float) -> Objective:
     return lambda images: -focal_loss(network(images).logits, 1.0 - mask, gamma)
 
 
-def image_score(network: nn.Module, valid: Tensor, upward: Tensor) -> Objective:
+def image_score(network: nn.Module, valid: Tensor, upward: Tensor, rule: ImageScore) -> Objective:
     """Push the score of an image up (invent a defect) or down (hide one) [O].
 
-    The score is the largest mean over a window of the probability p to be anomalous. Its gradient
-    is almost zero where the network is sure, so a smooth stand-in is ascended: the smooth maximum
-    over windows of the mean of log p, or the negative of that of -log (1 - p). Either is steep
-    as long as its aim is not reached.
+    The score is a mean of the probability p to be anomalous, over the highest pixels or over the
+    window where it is largest. Its gradient is almost zero where the network is sure, and zero
+    at all pixels that just now are not among the highest, so a smooth stand-in is ascended: the
+    smooth maximum, over pixels or window means, of log p, or the negative of that of
+    -log (1 - p). Either is steep as long as its aim is not reached.
 
     Args:
         network: The attacked network.
         valid: (B, H, W) bool, the pixels that count, at least one an image.
         upward: (B,) bool, True for images whose score is to rise.
+        rule: The network's, from score map to score.
     """
-    window = window_size(valid.shape[1], valid.shape[2])
-    weights = valid.float()
-    share = mean_filter(weights, window).clamp_min(torch.finfo(torch.float32).tiny)
 
     def objective(images: Tensor) -> Tensor:
         logits = network(images).logits.float()
         margin = logits[:, 1] - logits[:, 0]
         aim = torch.where(upward[:, None, None], F.logsigmoid(margin), F.softplus(margin))
-        means = mean_filter(aim * weights, window) / share
-        means = torch.where(valid, means, -torch.inf)
-        largest = _TEMPERATURE * torch.logsumexp(means.flatten(1) / _TEMPERATURE, 1)
+        if rule == "top_mean":
+            aims = torch.where(valid, aim, -torch.inf)
+        else:
+            aims = window_means(aim, valid)
+        temperature = _TEMPERATURE[rule]
+        largest = temperature * torch.logsumexp(aims.flatten(1) / temperature, 1)
         return torch.where(upward, largest, -largest)
 
     return objective

@@ -149,16 +149,17 @@ def _attack(
     places = torch.tensor([crc32(name.encode()) for name in names], device=device)
     random = SampleRandom(plan.seed, _STEP, places)
     limit = model.calibration.threshold_for_any(class_name)
+    rule = model.settings.model.image_score
 
     def note(level: str, images: torch.Tensor) -> None:
-        scores = inspect_images(model.network, images, inside).scores
+        scores = inspect_images(model.network, images, inside, rule).scores
         scored[level] += [
             _Scored(class_name, anomalous, float(score), limit)
             for anomalous, score in zip(bad, scores, strict=True)
         ]
 
     note(UNATTACKED, pixels)
-    objective = image_score(model.network, inside, upward)
+    objective = image_score(model.network, inside, upward, rule)
     for level in UNTARGETED:
         with undisturbed(model.network):
             images, trace = traced(objective, pixels, Ball(level.epsilon), plan.schedule, random)

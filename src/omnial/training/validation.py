@@ -56,13 +56,17 @@ def validate(
         Thresholds from the normal images; the outline level that gives the best pixel F1 on
         the same images with synthesized defects; the recogniser; figures.
     """
-    normal = [_inspect(network, validation, part) for part in _parts(range(len(validation)))]
+    normal = [
+        _inspect(network, settings, validation, part) for part in _parts(range(len(validation)))
+    ]
     scores = np.concatenate([part.scores for part in normal])
     features = np.concatenate([part.features for part in normal])
     broken, maps, masks = _inspect_defects(network, settings, validation)
     own = np.asarray(labels)
     fit_on = _first_of_each(train_labels, _RECOGNISER_IMAGES)
-    known = np.concatenate([_inspect(network, train, part).features for part in _parts(fit_on)])
+    known = np.concatenate(
+        [_inspect(network, settings, train, part).features for part in _parts(fit_on)]
+    )
     recogniser = Recogniser.fit(known, [train_labels[index] for index in fit_on], names)
     recognised = recogniser.recognise(features)
     right = [name == names[label] for name, label in zip(recognised, labels, strict=True)]
@@ -99,7 +103,9 @@ def _inspect_defects(
         # The texture of each image is its neighbour in the batch.
         random = SampleRandom(settings.training.seed, _VALIDATION_STEP, torch.tensor(part))
         sample = synthesize(images, images.roll(1, 0), recipe, random, region)
-        inspection = inspect_images(network, sample.anomalous, region[:, 0])
+        inspection = inspect_images(
+            network, sample.anomalous, region[:, 0], settings.model.image_score
+        )
         scores.append(inspection.scores)
         inside = region[:, 0].numpy()
         maps.append(inspection.score_maps[inside])
@@ -117,8 +123,11 @@ def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
     return float(np.partition(scores, rank)[rank])
 
 
-def _inspect(network: nn.Module, store: ImageStore, part: Sequence[int]) -> Inspection:
-    return inspect_images(network, to_unit(store.images(part)), store.regions(part)[:, 0])
+def _inspect(
+    network: nn.Module, settings: Settings, store: ImageStore, part: Sequence[int]
+) -> Inspection:
+    rule = settings.model.image_score
+    return inspect_images(network, to_unit(store.images(part)), store.regions(part)[:, 0], rule)
 
 
 def _parts(indices: Sequence[int]) -> list[list[int]]:

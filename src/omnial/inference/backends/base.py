@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from omnial.config.settings import ImageScore
 from omnial.errors import UserError
 from omnial.models.config_file import JSON
-from omnial.models.window import window_size
+from omnial.models.score_size import highest_count, window_size
 
 
 class Scored(NamedTuple):
@@ -48,7 +49,7 @@ class Backend(Protocol):
         ...
 
 
-def restrict(scored: Scored, valid: NDArray[np.bool_]) -> Scored:
+def restrict(scored: Scored, valid: NDArray[np.bool_], rule: ImageScore) -> Scored:
     """The same result with scores inside a region alone.
 
     For a region of interest that is known only after the product has been recognised.
@@ -56,6 +57,7 @@ def restrict(scored: Scored, valid: NDArray[np.bool_]) -> Scored:
     Args:
         scored: A batch of B maps of H x W.
         valid: (B, H, W), True where scores count.
+        rule: The network's, from score map to score.
 
     Raises:
         ValueError: `valid` has another shape than the maps.
@@ -63,22 +65,38 @@ def restrict(scored: Scored, valid: NDArray[np.bool_]) -> Scored:
     if valid.shape != scored.score_maps.shape:
         raise ValueError(f"valid is {valid.shape}, the maps are {scored.score_maps.shape}")
     maps = np.where(valid, scored.score_maps, np.float32(0.0))
-    return scored._replace(score_maps=maps, scores=image_scores(maps, valid))
+    return scored._replace(score_maps=maps, scores=image_scores(maps, valid, rule))
 
 
-def image_scores(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+def image_scores(
+    maps: NDArray[np.float32], valid: NDArray[np.bool_], rule: ImageScore
+) -> NDArray[np.float64]:
     """One score per image, as `omnial.models.scoring.image_score` defines it, in NumPy.
-
-    A mean over the valid pixels of a window is the sum of their scores over their number, and
-    the filter's own divisor, the window's area, cancels.
 
     Args:
         maps: (B, H, W) scores in [0, 1], 0 outside the valid region.
         valid: (B, H, W).
+        rule: From score map to score.
 
     Returns:
         (B,); 0 for an image without a valid pixel.
     """
+    if rule == "top_mean":
+        pairs = zip(maps, valid, strict=True)
+        return np.array([_top_mean(values[inside]) for values, inside in pairs], np.float64)
+    return _window_maxima(maps, valid)
+
+
+def _top_mean(values: NDArray[np.float32]) -> float:
+    if not values.size:
+        return 0.0
+    count = highest_count(values.size)
+    return float(np.partition(values, -count)[-count:].mean(dtype=np.float64))
+
+
+def _window_maxima(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    # A mean over the valid pixels of a window is the sum of their scores over their number; the
+    # filter's own divisor, the window's area, cancels.
     window = window_size(maps.shape[1], maps.shape[2])
     size = (1, window, window)
     sums = uniform_filter(maps.astype(np.float64), size, mode="constant")

@@ -1,7 +1,14 @@
-"""The window that a score map is averaged over before its maximum becomes the image's score."""
+"""How much of a score map makes an image's score: highest pixels, or a window; without PyTorch."""
 
+ONE_IN = 500
+"""One in so many pixels counts as highest: 0.2 %, 131 of 256x256. [O]"""
 WINDOW_AT_256 = 21
 """Edge of the mean filter in pixels where the shorter side of the map has 256. [O, DRAEM]"""
+
+
+def highest_count(pixels: int) -> int:
+    """Number of highest pixels among so many: 0.2 %, rounded up."""
+    return -(-pixels // ONE_IN)
 
 
 def window_size(height: int, width: int) -> int:
