@@ -42,3 +42,21 @@ def test_the_command_line(run: Callable[..., Any], data: Path, tmp_path: Path) -
     assert not (tmp_path / "out" / GALLERY).exists()
     assert (tmp_path / "work" / f"colour-{GALLERY}").is_file()
     assert len(list((tmp_path / "out").glob("*.json"))) == 2
+
+
+def test_the_robustness_study(run: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+    settings = [part for text in SMALL for part in ("--set", text)]
+    common = ["--data", data, "--out", tmp_path / "out", "--work", tmp_path / "work"]
+    common += ["--size", "tiny", "--images", 4, *settings]
+    small = ["--samples", 2, "--white-box-samples", 1, "--white-box-steps", 1]
+    small += ["--corruption-images", 2, "--no-gallery", "--row", "omnial"]
+    seeds = run("study", "robustness", *common, *small, "--seeds", 2)
+    assert seeds.code == 2
+    assert "one seed" in seeds.err
+    found = run("study", "robustness", *common, *small, "--json")
+    assert found.code == 1
+    summary = json.loads(found.out)
+    assert summary["computed"] == 5
+    assert "DRAEM: transfer" in summary["missing"]
+    assert set(summary["rows"]["OmniAL"]) == {"8t", "8", "4", "2", "1", "0"}
+    assert "not finished: DRAEM: transfer" in found.err

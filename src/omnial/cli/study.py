@@ -17,6 +17,8 @@ _EPILOG = (
     "OMNIAL_DATA=/data omnial study systems --data mvtec --size base --out results/systems"
 )
 _DEFAULT_IMAGES = 20_000
+_ROBUSTNESS = "robustness"
+_ROBUSTNESS_PANEL = "The study robustness"
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +32,7 @@ def study(
         str,
         typer.Argument(
             metavar="NAME",
-            help="stages, modules, balance, systems, paradigms or colour.",
+            help="stages, modules, balance, systems, paradigms, colour or robustness.",
         ),
     ],
     data: options.Data,
@@ -90,6 +92,42 @@ def study(
             help="Train each row on the demo data too, and draw what it makes of ten images.",
         ),
     ] = True,
+    samples: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_ROBUSTNESS_PANEL,
+            help="Samples of each class in the adversarial set.",
+        ),
+    ] = 50,
+    white_box_samples: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_ROBUSTNESS_PANEL,
+            help="Samples of each class that each model's own attacks take.",
+        ),
+    ] = 10,
+    white_box_steps: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_ROBUSTNESS_PANEL,
+            help="Steps of these attacks, from either start.",
+        ),
+    ] = 20,
+    corruption_images: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            metavar="N",
+            rich_help_panel=_ROBUSTNESS_PANEL,
+            help="Test images of each class under every corruption.",
+        ),
+    ] = 40,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Train and evaluate the rows of a table of the paper, each at an equal budget.
@@ -100,24 +138,31 @@ def study(
     """
     from omnial.studies.plan import STUDIES
 
-    if name not in STUDIES:
-        raise UserError(f"study: {name!r} is unknown; allowed are {', '.join(STUDIES)}")
-    chosen = STUDIES[name]
+    allowed = (*STUDIES, _ROBUSTNESS)
+    if name not in allowed:
+        raise UserError(f"study: {name!r} is unknown; allowed are {', '.join(allowed)}")
     options.check_out(out)
     options.check_out(work)
+    overrides, chosen = tuple(set_ or ()), tuple(rows or ())
     with working():
         from omnial.studies.run import StudyOptions, run_study
 
-        wanted = StudyOptions(
-            size=size,
-            images=images,
-            seeds=chosen.seeds if seeds is None else seeds,
-            overrides=tuple(set_ or ()),
-            classes=tuple(classes or ()),
-            rows=tuple(rows or ()),
-            gallery=gallery,
-        )
-        summary = run_study(chosen, data, out, work, wanted, tell=say)
+        if name == _ROBUSTNESS:
+            if seeds not in (None, 1) or classes:
+                raise UserError("the study robustness has one seed and all classes of the data")
+            from omnial.studies.robustness import run_robustness_study
+            from omnial.studies.robustness_plan import RobustnessOptions
+
+            demands = (samples, white_box_samples, white_box_steps, corruption_images)
+            asked = RobustnessOptions(size, images, overrides, chosen, *demands, gallery)
+            summary = run_robustness_study(data, out, work, asked, tell=say)
+        else:
+            table = STUDIES[name]
+            number = table.seeds if seeds is None else seeds
+            wanted = StudyOptions(
+                size, images, number, overrides, tuple(classes or ()), chosen, gallery
+            )
+            summary = run_study(table, data, out, work, wanted, tell=say)
     if as_json:
         print_json(summary.to_dict())
     else:

@@ -62,6 +62,7 @@ def assess(
     models: Sequence[Path],
     plan: AssessmentPlan,
     *,
+    names: Sequence[str] | None = None,
     device: str = "auto",
     tell: Tell | None = None,
 ) -> Assessment:
@@ -71,6 +72,7 @@ def assess(
         folder: The set, as `omnial attack` wrote it.
         models: Model folders.
         plan: What to assess.
+        names: What the models are called; None is the names of their folders.
         device: A PyTorch device name, or `auto`.
         tell: Told about progress.
 
@@ -83,7 +85,7 @@ def assess(
         raise UserError("corruptions need test images: give --data with --corruptions")
     tell = tell or (lambda what, done, total: None)
     data = AdversarialSet(folder)
-    names = _names(models)
+    names = _names(models) if names is None else names
     # Everything that can be refused is refused before the first figure is computed.
     trained = {name: load_model(path, device) for name, path in zip(names, models, strict=True)}
     for name, model in trained.items():
@@ -95,13 +97,13 @@ def assess(
     ]
     some = next(iter(catalogues.values()), None)
     return Assessment(
-        set_facts=_facts(data),
+        set_facts=set_facts(data),
         levels=data.levels,
         classes=data.classes,
         models=tuple(found),
         set_checks=tuple(data.checks()),
         perception=measure_perception(data, plan.batch_size),
-        shots=tuple(_shot(data, class_name, trained) for class_name in data.classes),
+        shots=tuple(shot_of(data, class_name, trained) for class_name in data.classes),
         bad_files=() if some is None else some.bad_files,
         seconds=time.perf_counter() - started,
     )
@@ -164,13 +166,7 @@ def _assess_model(
             batch_size=plan.batch_size,
             on_progress=lambda done, total: tell(f"{name}: corruptions", done, total),
         )
-    settings = model.settings
-    facts = {
-        "system": settings.system,
-        "size": settings.size,
-        "weights_sha256": file_digest(folder / WEIGHTS_FILE),
-        "training": dict(model.training),
-    }
+    facts = model_facts(folder, model)
     return ModelAssessment(name, str(folder), facts, transfer, box, scores, corruptions)
 
 
@@ -214,7 +210,8 @@ def _catalogue(model: TrainedModel, plan: AssessmentPlan, tell: Tell) -> Catalog
     )
 
 
-def _facts(data: AdversarialSet) -> dict[str, Any]:
+def set_facts(data: AdversarialSet) -> dict[str, Any]:
+    """What a set is and how it was made: JSON values."""
     identity = data.manifest.identity
     return {
         "folder": str(data.folder),
@@ -230,8 +227,18 @@ def _facts(data: AdversarialSet) -> dict[str, Any]:
     }
 
 
-def _shot(data: AdversarialSet, class_name: str, models: Mapping[str, TrainedModel]) -> Shot:
-    """The first sample of a class that has a defect, or the first at all."""
+def model_facts(folder: Path, model: TrainedModel) -> dict[str, Any]:
+    """What a model is and how it was trained: JSON values."""
+    return {
+        "system": model.settings.system,
+        "size": model.settings.size,
+        "weights_sha256": file_digest(folder / WEIGHTS_FILE),
+        "training": dict(model.training),
+    }
+
+
+def shot_of(data: AdversarialSet, class_name: str, models: Mapping[str, TrainedModel]) -> Shot:
+    """The first sample of a class that has a defect, or the first at all, through every model."""
     entries = data.entries(class_name)
     place = next((n for n, entry in enumerate(entries) if entry.defect_pixels), 0)
     (batch,) = list(data.batches(class_name, 1, place + 1))[-1:]

@@ -12,13 +12,14 @@ import torch
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import undisturbed
 from omnial.calibration.thresholds import is_anomalous
-from omnial.data.records import Catalogue, ImageRecord, ProductClass
+from omnial.data.records import Catalogue, ProductClass
 from omnial.errors import UserError
 from omnial.evaluation.stream import Sample, load_sample, stack, stream
 from omnial.metrics import ranking
 from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_images
 from omnial.robustness.checks import Check, Trace, check_traces, joined, traced
+from omnial.robustness.few_images import few_test_images
 from omnial.robustness.levels import UNATTACKED, UNTARGETED
 from omnial.robustness.objectives import image_score
 from omnial.robustness.white_box import WhiteBoxPlan
@@ -92,15 +93,15 @@ def attack_scores(
     Raises:
         UserError: There is no test image, or a file cannot be used.
     """
-    chosen = {product: _choose(product, plan.samples) for product in catalogue.classes}
-    total = sum(map(len, chosen.values()))
+    chosen = [few_test_images(product, plan.samples) for product in catalogue.classes]
+    total = sum(len(product.test) for product in chosen)
     if total == 0:
         raise UserError("There is no test image whose score could be attacked.")
     done = 0
     scored: dict[str, list[_Scored]] = {UNATTACKED: [], **{level.name: [] for level in UNTARGETED}}
     traces: dict[str, list[Trace]] = {level.name: [] for level in UNTARGETED}
-    for product, records in chosen.items():
-        for samples in _batches(model, product, records, plan.batch_size):
+    for product in chosen:
+        for samples in _batches(model, product, plan.batch_size):
             _attack(model, product.name, samples, plan, scored, traces)
             done += len(samples)
             if on_progress is not None:
@@ -110,26 +111,14 @@ def attack_scores(
     return ScoreAttack({n: _figures(rows) for n, rows in scored.items()}, tuple(checks), total)
 
 
-def _choose(product: ProductClass, most: int) -> list[ImageRecord]:
-    """Good and defective images, half each, evenly spread over the class's."""
-    found = []
-    for anomalous, count in ((False, most // 2), (True, most - most // 2)):
-        own = [record for record in product.test if record.anomalous == anomalous]
-        places = np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(int)
-        found += [own[place] for place in places]
-    return found
-
-
-def _batches(
-    model: TrainedModel, product: ProductClass, records: Sequence[ImageRecord], size: int
-) -> Iterator[list[Sample]]:
+def _batches(model: TrainedModel, product: ProductClass, size: int) -> Iterator[list[Sample]]:
     load = partial(
         load_sample,
         product=product,
         settings=model.settings.data,
         roi=model.rois.get(product.name),
     )
-    return stream(records, load, size)
+    return stream(product.test, load, size)
 
 
 def _attack(

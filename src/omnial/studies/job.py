@@ -17,6 +17,7 @@ from omnial.errors import RunError, UserError
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.result import mean_figures
 from omnial.files import replacing
+from omnial.models.config_file import CONFIG_FILE
 from omnial.models.count import describe
 from omnial.models.folder import load_model
 from omnial.studies.plan import COMMON, Row
@@ -107,14 +108,15 @@ def plan_jobs(
         data = {
             "roots": [name_of(root) for root in roots],
             "classes": names,
-            "digest": _digest({name: digests[name] for name in names}),
+            "digest": digest({name: digests[name] for name in names}),
         }
-        key = _digest([SCHEMA, what_is_computed(settings), data["digest"]])
+        key = digest([SCHEMA, what_is_computed(settings), data["digest"]])
         jobs.append(Job(row, settings, own_roots, only, key, data))
     return jobs
 
 
-def _digest(values: object) -> str:
+def digest(values: object) -> str:
+    """SHA-256 of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -150,7 +152,7 @@ def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
         UserError: Unusable data.
         RunError: A result cannot be written.
     """
-    folder = work / job.key[:16]
+    folder = model_folder(job, work)
     summary = train(job.settings, job.roots, folder, resume=True, progress=progress)
     model = load_model(folder)
     evaluated = evaluate_model(model, discover(job.roots, need="test"), gallery_per_class=0)
@@ -181,6 +183,28 @@ def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
     _write(out / job.file_name, result)
     shutil.rmtree(folder_of_checkpoints(folder), ignore_errors=True)
     return result
+
+
+def model_folder(job: Job, work: Path) -> Path:
+    """Where the model of a job lies, or will lie."""
+    return work / job.key[:16]
+
+
+def has_model(job: Job, work: Path) -> bool:
+    """Whether the model of a job is there, finished: models need not last."""
+    return (model_folder(job, work) / CONFIG_FILE).is_file()
+
+
+def train_again(job: Job, work: Path, progress: bool) -> None:
+    """Train a job whose result is known, and whose model did not last.
+
+    Raises:
+        UserError: Unusable data.
+        RunError: The model cannot be written.
+    """
+    folder = model_folder(job, work)
+    train(job.settings, job.roots, folder, resume=True, progress=progress)
+    shutil.rmtree(folder_of_checkpoints(folder), ignore_errors=True)
 
 
 def merge_classes(results: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:

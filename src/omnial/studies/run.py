@@ -10,17 +10,18 @@ from PIL import Image
 
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
-from omnial.data.production_line import generate
 from omnial.data.records import Catalogue
 from omnial.errors import UserError
-from omnial.models.config_file import CONFIG_FILE
 from omnial.models.folder import load_model
 from omnial.studies import gallery
+from omnial.studies.demo import train_on_demo
 from omnial.studies.figures import chart
 from omnial.studies.job import (
     Job,
     find_result,
+    has_model,
     merge_classes,
+    model_folder,
     plan_jobs,
     run_job,
     write_file,
@@ -32,9 +33,6 @@ from omnial.studies.table import Figures, page, percentages, remarks_of
 PAGE: Final = "README.md"
 CHART: Final = "chart.png"
 GALLERY: Final = "gallery.jpg"
-
-_DEMO_SEED: Final = 0
-_DEMO_SHARE: Final = 4  # the gallery's models get a quarter of a row's images
 
 
 @dataclass(frozen=True)
@@ -238,9 +236,8 @@ def _draw(jobs: Sequence[Job], target: Path, work: Path) -> None:
     """Draw what the rows make of ten images of the study's own data, as far as models are there."""
     models = []
     for job in jobs:
-        folder = work / job.key[:16]
-        if (folder / CONFIG_FILE).is_file():
-            models.append((job.row.label, load_model(folder)))
+        if has_model(job, work):
+            models.append((job.row.label, load_model(model_folder(job, work))))
     if not models:
         return
     catalogue = discover(jobs[0].roots, need="test")
@@ -264,28 +261,15 @@ def _draw_demo(
     """Train each unified row on the demo data, and draw the gallery that can be published."""
     if (out / GALLERY).is_file():
         return
-    data = work / "demo-data"
-    generate(data, seed=_DEMO_SEED)
-    catalogue = discover([data], need="test")
-    digests = class_digests(catalogue)
-    jobs = []
-    for row in _drawn(study):
-        (job,) = plan_jobs(
-            row,
-            roots=[data],
-            catalogue=catalogue,
-            digests=digests,
-            classes=(),
-            size=options.size,
-            images=max(1, options.images // _DEMO_SHARE),
-            seed=0,
-            overrides=options.overrides,
-        )
-        jobs.append(job)
-        results = work / "demo-results"
-        if find_result(job, results) is None or not (work / job.key[:16]).is_dir():
-            tell(f"{study.name}: {row.label}, on the demo data for the gallery")
-            run_job(job, results, work, progress)
+    jobs = train_on_demo(
+        _drawn(study),
+        work,
+        size=options.size,
+        images=options.images,
+        overrides=options.overrides,
+        tell=lambda text: tell(f"{study.name}: {text}"),
+        progress=progress,
+    )
     _draw(jobs, out / GALLERY, work)
 
 

@@ -1,0 +1,69 @@
+"""Models of a study's rows on the demo data, for the pictures that may be published."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from omnial.data.layouts import discover
+from omnial.data.production_line import generate
+from omnial.studies.job import Job, find_result, has_model, plan_jobs, run_job
+from omnial.studies.plan import Row
+from omnial.studies.roots import class_digests
+
+DEMO_DATA: Final = "demo-data"
+
+_SEED: Final = 0
+_SHARE: Final = 4  # these models get a quarter of a row's images
+
+
+def train_on_demo(
+    rows: Sequence[Row],
+    work: Path,
+    *,
+    size: str,
+    images: int,
+    overrides: Sequence[str],
+    tell: Callable[[str], None],
+    progress: bool,
+) -> list[Job]:
+    """Train each row on the demo data, on a quarter of the images, as far as it is not done.
+
+    Args:
+        rows: Unified rows.
+        work: Folder for data, models and results, none of which need last.
+        size: Name of the size.
+        images: Images of the study's runs.
+        overrides: Settings of all rows.
+        tell: Called with a line about each run as it begins.
+        progress: Show each training's progress.
+
+    Returns:
+        A job for each row, whose model lies in `model_folder(job, work)`.
+
+    Raises:
+        UserError: Impossible settings.
+        RunError: A result cannot be written.
+    """
+    data = work / DEMO_DATA
+    generate(data, seed=_SEED)
+    catalogue = discover([data], need="test")
+    digests = class_digests(catalogue)
+    jobs = []
+    for row in rows:
+        (job,) = plan_jobs(
+            row,
+            roots=[data],
+            catalogue=catalogue,
+            digests=digests,
+            classes=(),
+            size=size,
+            images=max(1, images // _SHARE),
+            seed=0,
+            overrides=overrides,
+        )
+        jobs.append(job)
+        results = work / "demo-results"
+        if find_result(job, results) is None or not has_model(job, work):
+            tell(f"{row.label}, on the demo data for the pictures")
+            run_job(job, results, work, progress)
+    return jobs

@@ -1,0 +1,317 @@
+"""The robustness study: a surrogate, its adversarial set, and what every model makes of it.
+
+It needs hours at any useful size, so every answer is a small file that is kept. Weights and the set
+itself lie in the working folder; where they did not last and are still needed, they are made again.
+"""
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from omnial.data.checks import check_files
+from omnial.data.layouts import discover
+from omnial.data.records import Catalogue
+from omnial.errors import UserError
+from omnial.files import file_digest
+from omnial.models.config_file import WEIGHTS_FILE
+from omnial.models.folder import TrainedModel, load_model
+from omnial.reporting.robustness_page import levels_figure, targeted_figure
+from omnial.robustness.adversarial_set import AdversarialSet
+from omnial.robustness.assess import AssessmentPlan, assess, set_facts
+from omnial.robustness.corrupted import evaluate_corrupted
+from omnial.robustness.few_images import few_test_images
+from omnial.robustness.making import SetPlan, make_set
+from omnial.robustness.perception import measure_perception
+from omnial.robustness.score_attack import attack_scores
+from omnial.robustness.transfer import evaluate_on_set
+from omnial.robustness.white_box import attack_white_box
+from omnial.studies.demo import DEMO_DATA, train_on_demo
+from omnial.studies.job import (
+    Job,
+    find_result,
+    has_model,
+    model_folder,
+    plan_jobs,
+    run_job,
+    train_again,
+    write_file,
+)
+from omnial.studies.parts import (
+    PARTS,
+    TRANSFER,
+    VERDICTS,
+    WHITE_BOX,
+    Part,
+    SetFindings,
+    assemble,
+    plan_parts,
+    read_part,
+    write_part,
+)
+from omnial.studies.robustness_figures import level_chart, severity_chart
+from omnial.studies.robustness_plan import ROWS, SURROGATE, RobustnessOptions
+from omnial.studies.robustness_table import page
+from omnial.studies.roots import class_digests, find_roots, name_of
+from omnial.studies.run import PAGE, StudySummary
+from omnial.studies.table import remarks_of
+
+LEVELS_CHART, SEVERITY_CHART = "levels.png", "severities.png"
+TARGETED_PICTURE, LEVELS_PICTURE = "targeted.jpg", "levels.jpg"
+
+_DEMO_SAMPLES: Final = 2
+_DEMO_CLASSES: Final = 4
+
+
+def run_robustness_study(
+    data: Sequence[Path],
+    out: Path,
+    work: Path,
+    options: RobustnessOptions,
+    *,
+    tell: Callable[[str], None] = print,
+    progress: bool = True,
+) -> StudySummary:
+    """Compute what is missing of the robustness study, and write its page after every part.
+
+    Args:
+        data: Data folders, here or below `$OMNIAL_DATA`.
+        out: Folder for the page and a small file for each part; meant to be kept.
+        work: Folder for models and the set, which need not last.
+        options: Size, budget, how hard the attacks are.
+        tell: Called with a line about each part as it begins.
+        progress: Show each training's progress.
+
+    Returns:
+        What came of it. Its `rows` hold the mean pixel AP in percent, level by level.
+
+    Raises:
+        UserError: Unusable data, settings or names.
+        RunError: A result cannot be written.
+    """
+    known = [row.name for row in ROWS]
+    unknown = [name for name in options.rows if name not in known]
+    if unknown:
+        raise UserError(
+            f"no row {', '.join(unknown)} in the study robustness; there are {', '.join(known)}"
+        )
+    study = _Study.over(find_roots(data), out, work, options, tell, progress)
+    study.write()
+    for name in PARTS:
+        for row in options.rows or known:
+            part = study.parts[row, name]
+            if part not in study.answers:
+                study.answer(part)
+                study.write()
+    if options.gallery and not study.missing() and not (out / TARGETED_PICTURE).is_file():
+        study.draw_demo()
+    return study.write()
+
+
+@dataclass
+class _Study:
+    """A study under way."""
+
+    roots: list[Path]
+    catalogue: Catalogue
+    out: Path
+    work: Path
+    options: RobustnessOptions
+    tell: Callable[[str], None]
+    progress: bool
+    surrogate: Job
+    jobs: dict[str, Job]
+    set_part: Part
+    parts: dict[tuple[str, str], Part]
+    answers: dict[Part, dict[str, Any]]
+    kept: int = 0
+    computed: int = 0
+    loaded: dict[str, tuple[TrainedModel, str]] = field(default_factory=dict)
+    """By row, of the model asked last: its weights and their digest."""
+
+    @classmethod
+    def over(
+        cls,
+        roots: list[Path],
+        out: Path,
+        work: Path,
+        options: RobustnessOptions,
+        tell: Callable[[str], None],
+        progress: bool,
+    ) -> "_Study":
+        """Plan the study, and find what is answered already."""
+        catalogue = discover(roots, need="test")
+        digests = class_digests(catalogue)
+        jobs = {}
+        for row in (SURROGATE, *ROWS):
+            (jobs[row.name],) = plan_jobs(
+                row,
+                roots=roots,
+                catalogue=catalogue,
+                digests=digests,
+                classes=(),
+                size=options.size,
+                images=options.images,
+                seed=0,
+                overrides=options.overrides,
+            )
+        surrogate = jobs.pop(SURROGATE.name)
+        # Every file before the first run, not when the first evaluation comes to it.
+        check_files(catalogue, surrogate.settings.data)
+        set_part, parts = plan_parts(surrogate, jobs, options.demands)
+        answers = {}
+        for part in (set_part, *parts.values()):
+            if (found := read_part(part, out)) is not None:
+                answers[part] = found
+        return cls(
+            *(roots, catalogue, out, work, options, tell, progress),
+            *(surrogate, jobs, set_part, parts, answers, len(answers)),
+        )
+
+    def answer(self, part: Part) -> None:
+        """Compute a part; the set's own is computed with the first that looks at the set."""
+        job = self.jobs[part.row]
+        model, weights = self._model(job)
+        data = self._set() if part.name in (TRANSFER, WHITE_BOX) else None
+        self.tell(f"robustness: {job.row.label}, {part.name.replace('-', ' ')}")
+        started = time.perf_counter()
+        plan = self.options.demands.white_box
+        found: object
+        if part.name == TRANSFER and data is not None:
+            found = evaluate_on_set(model, data)
+        elif part.name == WHITE_BOX and data is not None:
+            found = attack_white_box(model, data, plan)
+        elif part.name == VERDICTS:
+            found = attack_scores(model, self.catalogue, plan)
+        else:
+            most = self.options.corruption_images
+            some = tuple(few_test_images(product, most) for product in self.catalogue.classes)
+            found = evaluate_corrupted(model, replace(self.catalogue, classes=some))
+        self._keep(part, found, time.perf_counter() - started, weights)
+
+    def missing(self) -> list[str]:
+        """Parts that are not answered yet, in words."""
+        return [
+            f"{self.jobs[part.row].row.label}: {part.name.replace('-', ' ')}"
+            for part in self.parts.values()
+            if part not in self.answers
+        ]
+
+    def write(self) -> StudySummary:
+        """Write the page with what is known."""
+        target = self.out / PAGE
+        found = assemble(self.set_part, self.parts, self.jobs, self.answers)
+        rows: dict[str, dict[str, list[float]]] = {}
+        pictures = []
+        if found is not None:
+            for name, picture in (
+                (LEVELS_CHART, level_chart(found)),
+                (SEVERITY_CHART, severity_chart(found)),
+            ):
+                if picture is not None:
+                    write_file(self.out / name, picture)
+                    pictures.append(name)
+            for model in found.models:
+                values = {name: row.mean["pixel_ap"] for name, row in model.transfer.items()}
+                rows[model.name] = {
+                    level: [100.0 * value] for level, value in values.items() if value is not None
+                }
+        demo = [n for n in (TARGETED_PICTURE, LEVELS_PICTURE) if (self.out / n).is_file()]
+        text = page(
+            found,
+            [answer for part, answer in self.answers.items()],
+            command=self._command(),
+            charts=pictures,
+            pictures=demo,
+            missing=self.missing(),
+            remarks=remarks_of(target.read_text("utf-8")) if target.is_file() else "",
+        )
+        write_file(target, text.encode())
+        return StudySummary(target, rows, self.computed, self.kept, self.missing())
+
+    def draw_demo(self) -> None:
+        """Draw the paper's two figures on the demo data, whose pictures may be published."""
+        jobs = train_on_demo(
+            (SURROGATE, *ROWS),
+            self.work,
+            size=self.options.size,
+            images=self.options.images,
+            overrides=self.options.overrides,
+            tell=lambda text: self.tell(f"robustness: {text}"),
+            progress=self.progress,
+        )
+        surrogate, *judged = jobs
+        folder = self.work / "sets" / f"demo-{surrogate.key[:16]}"
+        make_set(
+            model_folder(surrogate, self.work),
+            [self.work / DEMO_DATA],
+            folder,
+            SetPlan(_DEMO_SAMPLES),
+        )
+        found = assess(
+            folder,
+            [model_folder(job, self.work) for job in judged],
+            AssessmentPlan(white_box=None),
+            names=[job.row.label for job in judged],
+        )
+        some = replace(found, shots=found.shots[:_DEMO_CLASSES])
+        for name, pixels in (
+            (TARGETED_PICTURE, targeted_figure(some)),
+            (LEVELS_PICTURE, levels_figure(some)),
+        ):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "JPEG", quality=88, optimize=True)
+            write_file(self.out / name, buffer.getvalue())
+
+    def _keep(self, part: Part, found: object, seconds: float, weights: str) -> None:
+        attacked = None
+        if part.name in (TRANSFER, WHITE_BOX):
+            attacked = file_digest(model_folder(self.surrogate, self.work) / WEIGHTS_FILE)
+        self.answers[part] = write_part(
+            part, self.out, found, self.options.demands, seconds, (weights, attacked)
+        )
+        self.computed += 1
+
+    def _model(self, job: Job) -> tuple[TrainedModel, str]:
+        """The model of a row, trained now if it is not there."""
+        if job.row.name not in self.loaded:
+            known = find_result(job, self.out)
+            if known is None or not has_model(job, self.work):
+                self.tell(f"robustness: training {job.row.label}")
+            if known is None:
+                run_job(job, self.out, self.work, self.progress)
+            elif not has_model(job, self.work):
+                train_again(job, self.work, self.progress)
+            folder = model_folder(job, self.work)
+            self.loaded = {job.row.name: (load_model(folder), file_digest(folder / WEIGHTS_FILE))}
+        return self.loaded[job.row.name]
+
+    def _set(self) -> AdversarialSet:
+        """The adversarial set, made now if it is not there."""
+        folder = self.work / "sets" / self.set_part.key[:16]
+        started = time.perf_counter()
+        model = model_folder(self.surrogate, self.work)
+        if not has_model(self.surrogate, self.work):
+            self._model(self.surrogate)
+        self.tell(f"robustness: the set in {folder}")
+        made = make_set(model, self.roots, folder, self.options.demands.set)
+        if self.set_part not in self.answers:
+            facts = {k: v for k, v in set_facts(made.data).items() if k not in ("folder", "made")}
+            found = SetFindings(facts, tuple(made.data.checks()), measure_perception(made.data))
+            seconds = time.perf_counter() - started
+            self._keep(self.set_part, found, seconds, file_digest(model / WEIGHTS_FILE))
+        return made.data
+
+    def _command(self) -> str:
+        options = self.options
+        parts = ["omnial study robustness", *(f"--data {name_of(root)}" for root in self.roots)]
+        parts += [f"--size {options.size} --images {options.images}"]
+        parts += [f"--samples {options.samples} --white-box-samples {options.white_box_samples}"]
+        parts += [f"--white-box-steps {options.white_box_steps}"]
+        parts += [f"--corruption-images {options.corruption_images}"]
+        parts += [f"--set '{text}'" for text in options.overrides]
+        return " ".join(parts)
