@@ -12,6 +12,7 @@ A model that is judged must have been trained on the same data, so that the same
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 from zlib import crc32
@@ -26,6 +27,7 @@ from rich.table import Table
 from scipy import ndimage
 
 from omnial.config.load import load_settings
+from omnial.config.settings import DataSettings, Settings
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.data.records import ImageRecord
@@ -86,21 +88,45 @@ def draw_defect(
     return defective, mask
 
 
-def judge(model: TrainedModel, records: list[ImageRecord]) -> tuple[float, float, float]:
+Inspect = Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float32]]]
+"""A batch (B, 3, H, W) in [0, 1] to (B,) scores and (B, H, W) score maps."""
+
+
+def of_model(model: TrainedModel) -> Inspect:
+    """Inspect with a trained model."""
+
+    def inspect(images: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        found = inspect_batch(model, torch.from_numpy(images))
+        return found.scores, found.score_maps
+
+    return inspect
+
+
+def kept_images(data: list[Path], settings: Settings) -> dict[str, list[ImageRecord]]:
+    """The validation images of each class."""
+    records = [r for product in discover(data, need="train").classes for r in product.train]
+    _, kept = split_validation(records, settings.data, settings.training.seed)
+    names = sorted({record.class_name for record in kept})
+    return {name: [record for record in kept if record.class_name == name] for name in names}
+
+
+def judge(
+    inspect: Inspect, records: list[ImageRecord], settings: DataSettings
+) -> tuple[float, float, float]:
     """Image AUROC, pixel AUROC and pixel AP of a class's good images and defective copies."""
     scores, labels, maps, masks = [], [], [], []
     for record in records:
-        good = as_unit(network_input(record.path, model.settings.data)[0])
+        good = as_unit(network_input(record.path, settings)[0])
         batch, truth = [good], [np.zeros(good.shape[1:], bool)]
         for copy in range(COPIES):
             rng = np.random.default_rng((crc32(record.path.name.encode()), copy))
             defective, mask = draw_defect(good, rng)
             batch.append(defective)
             truth.append(mask)
-        inspection = inspect_batch(model, torch.from_numpy(np.stack(batch)))
-        scores.append(inspection.scores)
+        found, found_maps = inspect(np.stack(batch))
+        scores.append(found)
         labels += [False] + [True] * COPIES
-        maps.append(inspection.score_maps.ravel())
+        maps.append(found_maps.ravel())
         masks.append(np.stack(truth).ravel())
     images = count(np.concatenate(scores), np.array(labels))
     pixels = count(np.concatenate(maps), np.concatenate(masks))
@@ -123,13 +149,11 @@ def main(
             wanted = [f"training.steps={steps}", *(set_ or [])]
             train(load_settings(size=size, overrides=wanted), data, model_dir)
         model = load_model(model_dir)
-    settings = model.settings
-    records = [r for product in discover(data, need="train").classes for r in product.train]
-    _, kept = split_validation(records, settings.data, settings.training.seed)
+    settings, inspect = model.settings, of_model(model)
     table = Table("class", "image AUROC", "pixel AUROC", "pixel AP")
     figures = {
-        name: judge(model, [record for record in kept if record.class_name == name])
-        for name in model.classes
+        name: judge(inspect, records, settings.data)
+        for name, records in kept_images(data, settings).items()
     }
     for name, row in figures.items():
         table.add_row(name, *(f"{100 * value:.1f}" for value in row))

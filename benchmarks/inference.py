@@ -86,7 +86,8 @@ def works(size: str, edge: int, folder: Path, threads: int) -> dict[str, Work]:
         "openvino_int8_and_fp32": openvino(int8, "f32"),
         "openvino_int8": openvino(int8, HINTS["int8"]),
     }
-    network = ExportedNetwork(model.network, reconstruction=False)
+    rule = model.settings.model.image_score
+    network = ExportedNetwork(model.network, reconstruction=False, rule=rule)
     tensors = torch.from_numpy(images), torch.from_numpy(valid)
 
     def eager(bf16: bool) -> Work:

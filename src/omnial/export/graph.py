@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import onnx
 import torch
@@ -25,13 +26,14 @@ from omnial.models.scoring import image_score, score_map
 
 _FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
 """Modules that stay in float when the rest is quantized: small, and they weigh everything."""
-_FLOAT_PLACES = re.compile(
+FLOAT_PLACES: Final = re.compile(
     r"reconstruction\.(encoder\.0|up\.\d+|decoder\.\d+|head)"
     r"|neck\.(separate\.\d+|unified)\.0"
     r"|localization\.head"
 )
-"""Places that stay in float as well, by measurement: what makes the reconstructed image, and the
-layers that first compare it with the input. Eight bits hide a difference of a few grey levels."""
+"""Places that stay in float as well, by measurement (`benchmarks/int8_layers.py`): what makes the
+reconstructed image, and the layers that first compare it with the input. Eight bits hide a
+difference of a few grey levels."""
 _FIRST_WITHOUT_NECK = "localization.encoder.0.0"
 """The layer that first compares them where the neck only lays them side by side."""
 _QUANTIZED = ("Conv", "ConvTranspose")
@@ -108,7 +110,9 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
     program.save(path, external_data=False)
 
 
-def float_nodes(path: Path, network: nn.Module) -> list[str]:
+def float_nodes(
+    path: Path, network: nn.Module, places: re.Pattern[str] = FLOAT_PLACES
+) -> list[str]:
     """Nodes of a written graph that stay in float when the rest is quantized.
 
     Only convolutions are quantized, and of these not the ones in attention, in the last layer of
@@ -118,12 +122,13 @@ def float_nodes(path: Path, network: nn.Module) -> list[str]:
     Args:
         path: From `write_onnx`.
         network: The network that was written.
+        places: Modules, by their whole names, whose convolutions stay in float.
     """
     modules = dict(network.named_modules())
     kept = {
         f"network.{name}"
         for name, module in modules.items()
-        if isinstance(module, _FLOAT_MODULES) or _FLOAT_PLACES.fullmatch(name)
+        if isinstance(module, _FLOAT_MODULES) or places.fullmatch(name)
     }
     if not any(name.startswith("network.neck") for name in kept):
         kept.add(f"network.{_FIRST_WITHOUT_NECK}")
