@@ -12,11 +12,12 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
+from torch import Tensor
 
 from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from omnial.calibration.recogniser import Recogniser
@@ -27,7 +28,7 @@ from omnial.export.graph import ExportedNetwork, float_nodes, write_onnx
 from omnial.inference.backends.base import Backend
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
-from omnial.inference.export_folder import Hint
+from omnial.inference.export_folder import Hint, Precision
 from omnial.models.folder import TrainedModel
 from omnial.models.layout import lay_out
 from omnial.models.system import build_model
@@ -38,6 +39,8 @@ PLAN: dict[str, int] = {"lite": 15, "base": 7, "paper": 3}
 _QUICK: dict[str, int] = {"tiny": 1}
 _MAIN_SIZE = "lite"
 _CALIBRATION_IMAGES = 8
+_BARE, _BARE_WIDTH, _BARE_ROUNDS = 8, 128, 25
+_BARE_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 Work = Callable[[], object]
 
 
@@ -107,6 +110,65 @@ def works(size: str, edge: int, folder: Path, threads: int) -> dict[str, Work]:
     }
 
 
+class Convolutions(torch.nn.Module):
+    """3x3 convolutions alone, the arithmetic that the network mostly consists of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [torch.nn.Conv2d(_BARE_WIDTH, _BARE_WIDTH, 3, padding=1) for _ in range(_BARE)]
+        first = torch.nn.Conv2d(3, _BARE_WIDTH, 4, stride=4)
+        self.layers = torch.nn.Sequential(first, *layers)
+
+    def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Both inputs reach an output, as in an exported network."""
+        return self.layers(images).mean((2, 3)), valid.float().mean((1, 2))
+
+
+def bare_convolutions(rounds: int, edge: int, threads: int) -> Entries:
+    """What OpenVINO makes of convolutions alone: the bound that the processor's arithmetic sets."""
+    random = np.random.default_rng(0)
+    images = random.random((1, 3, edge, edge), np.float32)
+    valid = np.ones((1, edge, edge), np.bool_)
+    works: dict[str, Work] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "source.onnx"
+        torch.onnx.export(
+            Convolutions().eval(),
+            (torch.from_numpy(images), torch.from_numpy(valid)),
+            source,
+            dynamo=True,
+            input_names=["images", "valid"],
+            verbose=False,
+        )
+        for precision in _BARE_PRECISIONS:
+            target = folder / precision
+            target.mkdir()
+            path = build(source, "openvino", precision, target, images=[images[0]])
+            feed = {"images": images, "valid": valid}
+            works[precision] = _compiled(path, HINTS[precision], threads, feed)
+        times = side_by_side(works, rounds)
+    command = "python -m benchmarks.inference"
+    return entries(
+        command,
+        {
+            f"inference_bare_convolutions_openvino_{name}_vs_fp32": (
+                ratio(times["fp32"], times[name]),
+                "ratio",
+            )
+            for name in ("bf16", "int8")
+        },
+    )
+
+
+def _compiled(path: Path, hint: Hint, threads: int, feed: dict[str, Any]) -> Work:
+    import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+    request = openvino.Core().compile_model(path, "CPU", options).create_infer_request()
+    return lambda: request.infer(feed)
+
+
 def measure_size(size: str, rounds: int, edge: int, threads: int) -> Entries:
     """The figures of one size."""
     command = f"python -m benchmarks.inference --size {size} --rounds {rounds}"
@@ -139,6 +201,7 @@ def main(
     found: Entries = {}
     for name, count in plan.items():
         found |= measure_size(name, count, edge, threads)
+    found |= bare_convolutions(_BARE_ROUNDS if not quick else 1, edge, threads)
     report("Inference", found, out)
 
 

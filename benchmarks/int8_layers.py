@@ -117,3 +117,7 @@ def _work(
     engine: Backend, image: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> Callable[[], object]:
     return lambda: engine.run(image, valid)
+
+
+if __name__ == "__main__":
+    typer.run(main)
