@@ -31,17 +31,20 @@ from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.models.folder import TrainedModel, load_model
 
 _HEADS: Final = r"reconstruction\.head|localization\.head"
+_DECODER: Final = r"|reconstruction\.(up|decoder)\.\d+"
+_COMPARING: Final = r"|neck\.(separate\.\d+|unified)\.0"
 CHOICES: Final[Mapping[str, re.Pattern[str]]] = {
     "heads": re.compile(_HEADS),
-    "heads, neck's first": re.compile(_HEADS + r"|neck\.(separate\.\d+|unified)\.0"),
-    "heads, decoder": re.compile(_HEADS + r"|reconstruction\.(up|decoder)\.\d+"),
-    "heads, decoder, neck's first": re.compile(
-        _HEADS + r"|reconstruction\.(up|decoder)\.\d+|neck\.(separate\.\d+|unified)\.0"
+    "heads, neck's first": re.compile(_HEADS + _COMPARING),
+    "heads, decoder": re.compile(_HEADS + _DECODER),
+    "heads, decoder, neck's first": re.compile(_HEADS + _DECODER + _COMPARING),
+    "the same, encoder's first": re.compile(
+        _HEADS + _DECODER + _COMPARING + r"|reconstruction\.encoder\.0"
     ),
-    "as exported": FLOAT_PLACES,
     "all but localization": re.compile(
         _HEADS + r"|reconstruction\..*|neck\..*|localization\.encoder\.0\.0"
     ),
+    "as exported": FLOAT_PLACES,
 }
 """What stays in float beside attention and everything that is no convolution."""
 
@@ -58,11 +61,10 @@ def main(
 
     def figures(inspect: Inspect) -> NDArray[np.float64]:
         rows = [judge(inspect, records, model.settings.data) for records in kept.values()]
-        mean: NDArray[np.float64] = np.mean(rows, axis=0)
-        return mean
+        return np.array(rows)
 
-    table = Table("in float", "convolutions in int8", *("image AUROC", "pixel AUROC", "pixel AP"))
-    table.add_column("times PyTorch's speed")
+    heads = ("image AUROC", "pixel AUROC", "pixel AP", "largest loss of a class's AUROC, AP")
+    table = Table("in float", "convolutions in int8", *heads, "times PyTorch's speed")
     rows: dict[str, tuple[str, NDArray[np.float64]]] = {
         "PyTorch, float32": ("-", figures(of_model(model)))
     }
@@ -76,9 +78,13 @@ def main(
         works: dict[str, Callable[[], object]] = {"PyTorch, float32": lambda: inspect(image)}
         works |= {label: _work(engine, image, valid) for label, engine in engines.items()}
         times = {n: statistics.median(taken) for n, taken in side_by_side(works, rounds).items()}
-    for label, (count, mean) in rows.items():
+    exact = rows["PyTorch, float32"][1]
+    for label, (count, classes) in rows.items():
         speed = times["PyTorch, float32"] / times[label]
-        table.add_row(label, count, *(f"{100 * value:.2f}" for value in mean), f"{speed:.2f}")
+        means = (f"{100 * value:.2f}" for value in classes.mean(axis=0))
+        lost = 100 * (exact - classes).max(axis=0)
+        losses = f"{lost[0]:.2f}, {lost[2]:.2f}"
+        table.add_row(label, count, *means, losses, f"{speed:.2f}")
     Console(width=140).print(table)
 
 

@@ -26,16 +26,10 @@ from omnial.models.scoring import image_score, score_map
 
 _FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
 """Modules that stay in float when the rest is quantized: small, and they weigh everything."""
-FLOAT_PLACES: Final = re.compile(
-    r"reconstruction\.(encoder\.0|up\.\d+|decoder\.\d+|head)"
-    r"|neck\.(separate\.\d+|unified)\.0"
-    r"|localization\.head"
-)
+FLOAT_PLACES: Final = re.compile(r"reconstruction\..*|neck\..*|localization\.(encoder\.0\..*|head)")
 """Places that stay in float as well, by measurement (`benchmarks/int8_layers.py`): what makes the
-reconstructed image, and the layers that first compare it with the input. Eight bits hide a
-difference of a few grey levels."""
-_FIRST_WITHOUT_NECK = "localization.encoder.0.0"
-"""The layer that first compares them where the neck only lays them side by side."""
+reconstructed image, what compares it with the input, and the localization's first scale. Eight
+bits hide a difference of a few grey levels."""
 _QUANTIZED = ("Conv", "ConvTranspose")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _EXAMPLES = 2
@@ -115,9 +109,7 @@ def float_nodes(
 ) -> list[str]:
     """Nodes of a written graph that stay in float when the rest is quantized.
 
-    Only convolutions are quantized, and of these not the ones in attention, in the last layer of
-    either sub-network, in the reconstruction's first stage and decoder, and in the layers that
-    compare the reconstruction with the input.
+    Only convolutions are quantized, and of these not the ones in attention and in `places`.
 
     Args:
         path: From `write_onnx`.
@@ -130,8 +122,6 @@ def float_nodes(
         for name, module in modules.items()
         if isinstance(module, _FLOAT_MODULES) or places.fullmatch(name)
     }
-    if not any(name.startswith("network.neck") for name in kept):
-        kept.add(f"network.{_FIRST_WITHOUT_NECK}")
     names = []
     for node in onnx.load(path).graph.node:
         scopes = _scopes(node)
