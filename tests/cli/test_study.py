@@ -7,22 +7,16 @@ from typing import Any
 
 import pytest
 
-from omnial.data.production_line import CLASS_NAMES, generate
+from tests.studies.small_runs import SMALL, make_products
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
-SMALL = (
-    *("data.height=64", "data.width=64", "training.batch_size=2"),
-    *("model.reconstruction.widths=[4,6,8]", "model.localization.widths=[4,6,8]"),
-)
 GALLERY = "gallery.jpg"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study") / "line"
-    generate(folder, seed=2, classes=CLASS_NAMES[:2], size=64, train=6, test_good=2, per_kind=1)
-    return folder
+    return make_products(tmp_path_factory.mktemp("study") / "line")
 
 
 def test_the_command_line(run: Callable[..., Any], data: Path, tmp_path: Path) -> None:

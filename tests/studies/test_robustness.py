@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from omnial.data.layouts import discover
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.data.production_line import generate
 from omnial.errors import UserError
 from omnial.models.folder import load_model
 from omnial.robustness.adversarial_set import AdversarialSet
@@ -20,15 +20,12 @@ from omnial.robustness.transfer import evaluate_on_set
 from omnial.studies import demo, robustness
 from omnial.studies.robustness import run_robustness_study
 from omnial.studies.robustness_plan import ROWS, RobustnessOptions
+from omnial.studies.roots import StudyData
 from omnial.studies.run import PAGE
+from tests.studies.small_runs import CLASSES, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
-CLASSES = CLASS_NAMES[:2]
-SMALL = (
-    *("data.height=64", "data.width=64", "training.batch_size=2"),
-    *("model.reconstruction.widths=[4,6,8]", "model.localization.widths=[4,6,8]"),
-)
 ASKED = ("omnial",)
 OPTIONS = RobustnessOptions(
     *("tiny", 4, SMALL, ASKED),
@@ -39,13 +36,6 @@ OPTIONS = RobustnessOptions(
     gallery=False,
 )
 ASKING = ("evaluate_on_set", "attack_white_box", "attack_scores", "evaluate_corrupted")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("studies") / "line"
-    generate(folder, seed=2, classes=CLASSES, size=64, train=6, test_good=2, per_kind=1)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +164,7 @@ def test_a_harder_question_is_another_question(
     keys = []
     for options in (OPTIONS, replace(OPTIONS, **change)):
         study = robustness._Study.over(
-            [data], tmp_path, tmp_path, options, lambda _: None, progress=False
+            StudyData.of([data]), tmp_path, tmp_path, options, lambda _: None, progress=False
         )
         keys.append({"set": study.set_part.key})
         keys[-1] |= {p.name: p.key for p in study.parts.values() if p.row == "omnial"}

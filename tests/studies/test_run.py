@@ -8,22 +8,18 @@ from typing import Any
 import pytest
 
 from omnial.data.layouts import discover
-from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.errors import UserError
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.models.folder import load_model
 from omnial.studies import job as job_module
 from omnial.studies.gallery import pick
 from omnial.studies.plan import Row, Study
-from omnial.studies.roots import DATA_VARIABLE, class_digests, find_roots, name_of
+from omnial.studies.roots import DATA_VARIABLE, StudyData, class_digests, find_roots, name_of
 from omnial.studies.run import PAGE, StudyOptions, run_study
+from tests.studies.small_runs import CLASSES, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
-SMALL = (
-    *("data.height=64", "data.width=64", "training.batch_size=2"),
-    *("model.reconstruction.widths=[4,6,8]", "model.localization.widths=[4,6,8]"),
-)
 STUDY = Study(
     "two",
     "Two rows",
@@ -32,13 +28,6 @@ STUDY = Study(
     seeds=1,
 )
 OPTIONS = StudyOptions("tiny", images=8, seeds=1, overrides=SMALL, gallery=False)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("studies") / "line"
-    generate(folder, seed=2, classes=CLASS_NAMES[:2], size=64, train=6, test_good=2, per_kind=1)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +49,7 @@ def test_each_run_leaves_one_file_and_the_budget_is_shared_out(finished: Path, d
     found = list(results(finished / "out").values())
     assert [r["row"] for r in found].count("omnial") == 1
     separate = [r for r in found if r["row"] == "alone"]
-    assert sorted(r["separate"] for r in separate) == sorted(CLASS_NAMES[:2])
+    assert sorted(r["separate"] for r in separate) == sorted(CLASSES)
     assert {r["images"] for r in separate} == {4}
     (unified,) = (r for r in found if r["row"] == "omnial")
     assert unified["images"] == 8
@@ -128,17 +117,13 @@ def test_any_other_run_has_another_key(change: str, data: Path, tmp_path: Path) 
         overrides = (*SMALL, "training.learning_rate=1e-5")
     keys = []
     for root, count, number, given in ((data, 8, 0, SMALL), (place, images, seed, overrides)):
-        catalogue = discover([root], need="test")
         (job,) = job_module.plan_jobs(
             STUDY.rows[0],
-            roots=[root],
-            catalogue=catalogue,
-            digests=class_digests(catalogue),
-            classes=(),
+            StudyData.of([root]),
             size="tiny",
             images=count,
-            seed=number,
             overrides=given,
+            seed=number,
         )
         keys.append(job.key)
     assert keys[0] != keys[1]
@@ -196,7 +181,7 @@ def test_rows_classes_and_roots_are_checked_by_name(
     monkeypatch.setenv(DATA_VARIABLE, str(data.parent))
     assert find_roots([Path(data.name)]) == [data]
     assert name_of(data) == data.name
-    assert name_of(data / CLASS_NAMES[0]) == f"{data.name}/{CLASS_NAMES[0]}"
+    assert name_of(data / CLASSES[0]) == f"{data.name}/{CLASSES[0]}"
     with pytest.raises(UserError, match="nowhere"):
         find_roots([Path("nowhere")])
     monkeypatch.delenv(DATA_VARIABLE)

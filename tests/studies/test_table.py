@@ -1,10 +1,13 @@
 """What a study's page says, and does not say."""
 
+from pathlib import Path
+
 import pytest
 
 from omnial.studies.figures import chart
+from omnial.studies.markdown import remarks_on
 from omnial.studies.plan import STUDIES, Row
-from omnial.studies.table import Figures, compare, page, percentages, remarks_of, verdict
+from omnial.studies.table import Figures, compare, page, percentages, verdict
 
 
 def row(name: str, published: float | None, *pixel_ap: float) -> Figures:
@@ -58,15 +61,20 @@ def test_the_page_shows_means_spread_and_what_is_missing() -> None:
     assert "below" not in text
 
 
-def test_remarks_survive_a_new_page() -> None:
+def test_remarks_survive_a_new_page(tmp_path: Path) -> None:
+    def remarks_in(text: str) -> str:
+        (tmp_path / "page.md").write_text(text, "utf-8")
+        return remarks_on(tmp_path / "page.md")
+
+    assert remarks_on(tmp_path / "none.md") == ""
     study = STUDIES["balance"]
     rows = [Figures(r, ()) for r in study.rows]
     first = page(study, rows, command="x", pictures={})
-    assert remarks_of(first) == ""
+    assert remarks_in(first) == ""
     written = first.replace("begin -->\n", "begin -->\nTwo words.\n\nAnd more.\n")
-    assert remarks_of(written) == "Two words.\n\nAnd more."
-    again = page(study, rows, command="x", pictures={}, remarks=remarks_of(written))
-    assert remarks_of(again) == remarks_of(written)
+    assert remarks_in(written) == "Two words.\n\nAnd more."
+    again = page(study, rows, command="x", pictures={}, remarks=remarks_in(written))
+    assert remarks_in(again) == remarks_in(written)
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -21,6 +21,16 @@ _ROBUSTNESS = "robustness"
 _ROBUSTNESS_PANEL = "The study robustness"
 
 
+def _number(
+    help_: str, panel: str = _ROBUSTNESS_PANEL, *, least: int = 1
+) -> typer.models.OptionInfo:
+    """Make an option that takes a whole number from `least` on."""
+    option: typer.models.OptionInfo = typer.Option(
+        min=least, metavar="N", rich_help_panel=panel, help=help_
+    )
+    return option
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command(epilog=_EPILOG)(study)
@@ -47,20 +57,13 @@ def study(
     size: Annotated[str, options.size_option(DEFAULT_SIZE)] = DEFAULT_SIZE,
     images: Annotated[
         int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=options.SETTINGS_PANEL,
-            help="Images that each run trains on, the same for all.",
-        ),
+        _number("Images that each run trains on, the same for all.", options.SETTINGS_PANEL),
     ] = _DEFAULT_IMAGES,
     seeds: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=options.SETTINGS_PANEL,
-            help="Runs of each row, with seeds from 0. Default: the study's own number.",
+        _number(
+            "Runs of each row, with seeds from 0. Default: the study's own number.",
+            options.SETTINGS_PANEL,
         ),
     ] = None,
     rows: Annotated[
@@ -92,41 +95,13 @@ def study(
             help="Train each row on the demo data too, and draw what it makes of ten images.",
         ),
     ] = True,
-    samples: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_ROBUSTNESS_PANEL,
-            help="Samples of each class in the adversarial set.",
-        ),
-    ] = 50,
+    samples: Annotated[int, _number("Samples of each class in the adversarial set.")] = 50,
     white_box_samples: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_ROBUSTNESS_PANEL,
-            help="Samples of each class that each model's own attacks take.",
-        ),
+        int, _number("Samples of each class that each model's own attacks take.")
     ] = 10,
-    white_box_steps: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_ROBUSTNESS_PANEL,
-            help="Steps of these attacks, from either start.",
-        ),
-    ] = 20,
+    white_box_steps: Annotated[int, _number("Steps of these attacks, from either start.")] = 20,
     corruption_images: Annotated[
-        int,
-        typer.Option(
-            min=2,
-            metavar="N",
-            rich_help_panel=_ROBUSTNESS_PANEL,
-            help="Test images of each class under every corruption.",
-        ),
+        int, _number("Test images of each class under every corruption.", least=2)
     ] = 40,
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -153,16 +128,18 @@ def study(
             from omnial.studies.robustness import run_robustness_study
             from omnial.studies.robustness_plan import RobustnessOptions
 
-            demands = (samples, white_box_samples, white_box_steps, corruption_images)
-            asked = RobustnessOptions(size, images, overrides, chosen, *demands, gallery)
-            summary = run_robustness_study(data, out, work, asked, tell=say)
+            robustness = RobustnessOptions(
+                *(size, images, overrides, chosen),
+                *(samples, white_box_samples, white_box_steps, corruption_images),
+                gallery,
+            )
+            summary = run_robustness_study(data, out, work, robustness, tell=say)
         else:
             table = STUDIES[name]
             number = table.seeds if seeds is None else seeds
-            wanted = StudyOptions(
-                size, images, number, overrides, tuple(classes or ()), chosen, gallery
-            )
-            summary = run_study(table, data, out, work, wanted, tell=say)
+            about = tuple(classes or ())
+            asked = StudyOptions(size, images, number, overrides, about, chosen, gallery)
+            summary = run_study(table, data, out, work, asked, tell=say)
     if as_json:
         print_json(summary.to_dict())
     else:

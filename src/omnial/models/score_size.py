@@ -1,7 +1,7 @@
 """How much of a score map makes an image's score: highest pixels, or a window; without PyTorch."""
 
 ONE_IN = 500
-"""One in so many pixels counts as highest: 0.2 %, 131 of 256x256. [O]"""
+"""One in so many pixels counts as highest: 0.2 %, 132 of 256x256. [O]"""
 WINDOW_AT_256 = 21
 """Edge of the mean filter in pixels where the shorter side of the map has 256. [O, DRAEM]"""
 

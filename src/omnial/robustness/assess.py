@@ -103,7 +103,7 @@ def assess(
         models=tuple(found),
         set_checks=tuple(data.checks()),
         perception=measure_perception(data, plan.batch_size),
-        shots=tuple(shot_of(data, class_name, trained) for class_name in data.classes),
+        shots=tuple(_shot(data, class_name, trained) for class_name in data.classes),
         bad_files=() if some is None else some.bad_files,
         seconds=time.perf_counter() - started,
     )
@@ -166,7 +166,7 @@ def _assess_model(
             batch_size=plan.batch_size,
             on_progress=lambda done, total: tell(f"{name}: corruptions", done, total),
         )
-    facts = model_facts(folder, model)
+    facts = _model_facts(folder, model)
     return ModelAssessment(name, str(folder), facts, transfer, box, scores, corruptions)
 
 
@@ -227,7 +227,7 @@ def set_facts(data: AdversarialSet) -> dict[str, Any]:
     }
 
 
-def model_facts(folder: Path, model: TrainedModel) -> dict[str, Any]:
+def _model_facts(folder: Path, model: TrainedModel) -> dict[str, Any]:
     """What a model is and how it was trained: JSON values."""
     return {
         "system": model.settings.system,
@@ -237,7 +237,7 @@ def model_facts(folder: Path, model: TrainedModel) -> dict[str, Any]:
     }
 
 
-def shot_of(data: AdversarialSet, class_name: str, models: Mapping[str, TrainedModel]) -> Shot:
+def _shot(data: AdversarialSet, class_name: str, models: Mapping[str, TrainedModel]) -> Shot:
     """The first sample of a class that has a defect, or the first at all, through every model."""
     entries = data.entries(class_name)
     place = next((n for n, entry in enumerate(entries) if entry.defect_pixels), 0)

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from omnial.data.layouts import discover
 from omnial.data.production_line import generate
 from omnial.studies.job import Job, find_result, has_model, plan_jobs, run_job
 from omnial.studies.plan import Row
-from omnial.studies.roots import class_digests
+from omnial.studies.roots import StudyData
 
 DEMO_DATA: Final = "demo-data"
 
@@ -44,22 +43,12 @@ def train_on_demo(
         UserError: Impossible settings.
         RunError: A result cannot be written.
     """
-    data = work / DEMO_DATA
-    generate(data, seed=_SEED)
-    catalogue = discover([data], need="test")
-    digests = class_digests(catalogue)
+    generate(work / DEMO_DATA, seed=_SEED)
+    data = StudyData.of([work / DEMO_DATA])
     jobs = []
     for row in rows:
         (job,) = plan_jobs(
-            row,
-            roots=[data],
-            catalogue=catalogue,
-            digests=digests,
-            classes=(),
-            size=size,
-            images=max(1, images // _SHARE),
-            seed=0,
-            overrides=overrides,
+            row, data, size=size, images=max(1, images // _SHARE), overrides=overrides
         )
         jobs.append(job)
         results = work / "demo-results"

@@ -1,6 +1,5 @@
 """A study's chart as PNG: bars with the spread over seeds, or lines over a setting."""
 
-import io
 import statistics
 from collections.abc import Sequence
 from typing import Final
@@ -9,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from omnial.studies.plan import COMPARED, WORDS, Study
+from omnial.studies.storage import png
 from omnial.studies.table import Figures
 
 _COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d")
-_DPI: Final = 110
 
 
 def chart(study: Study, rows: Sequence[Figures]) -> bytes | None:
@@ -62,10 +61,7 @@ def chart(study: Study, rows: Sequence[Figures]) -> bytes | None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(ncols=3, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.1))
-    buffer = io.BytesIO()
-    # Without the library's version in it, the same figures give the same file.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def _spread(rows: Sequence[Figures], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

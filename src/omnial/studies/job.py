@@ -6,26 +6,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from omnial import __version__, machine
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.layouts import discover
-from omnial.data.records import Catalogue
-from omnial.errors import RunError, UserError
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.result import mean_figures
-from omnial.files import replacing
 from omnial.models.config_file import CONFIG_FILE
 from omnial.models.count import describe
 from omnial.models.folder import load_model
 from omnial.studies.plan import COMMON, Row
-from omnial.studies.roots import name_of
+from omnial.studies.roots import StudyData, name_of
+from omnial.studies.storage import SCHEMA, provenance, read_result, write_result
 from omnial.training.fit import train
 from omnial.training.run import folder_of_checkpoints, what_is_computed
-
-SCHEMA: Final = 1
 
 
 @dataclass(frozen=True)
@@ -59,34 +54,30 @@ class Job:
 
 def plan_jobs(
     row: Row,
+    data: StudyData,
     *,
-    roots: Sequence[Path],
-    catalogue: Catalogue,
-    digests: Mapping[str, str],
-    classes: Sequence[str],
     size: str,
     images: int,
-    seed: int,
     overrides: Sequence[str],
+    seed: int = 0,
+    classes: Sequence[str] = (),
 ) -> list[Job]:
     """The trainings of a row with one seed.
 
     Args:
         row: The row.
-        roots: The study's data folders.
-        catalogue: What they hold.
-        digests: Digest of each class, see `class_digests`.
-        classes: The classes that a separate row trains on.
+        data: The study's data.
         size: Name of the size.
         images: Images of the unified model; each separate model gets an equal part of them.
-        seed: Seed of every draw.
         overrides: Settings of all rows, over the rows' own.
+        seed: Seed of every draw.
+        classes: The classes that a separate row trains on.
 
     Raises:
         UserError: Impossible settings.
     """
-    places = {product.name: product.root for product in catalogue.classes}
-    parts: list[tuple[tuple[Path, ...], str | None]] = [(tuple(roots), None)]
+    places = {product.name: product.root for product in data.catalogue.classes}
+    parts: list[tuple[tuple[Path, ...], str | None]] = [(data.roots, None)]
     budget = images
     if row.separate:
         parts = [((places[name],), name) for name in classes]
@@ -105,13 +96,13 @@ def plan_jobs(
     jobs = []
     for own_roots, only in parts:
         names = sorted(places) if only is None else [only]
-        data = {
-            "roots": [name_of(root) for root in roots],
+        facts = {
+            "roots": [name_of(root) for root in data.roots],
             "classes": names,
-            "digest": digest({name: digests[name] for name in names}),
+            "digest": digest({name: data.digests[name] for name in names}),
         }
-        key = digest([SCHEMA, what_is_computed(settings), data["digest"]])
-        jobs.append(Job(row, settings, own_roots, only, key, data))
+        key = digest([SCHEMA, what_is_computed(settings), facts["digest"]])
+        jobs.append(Job(row, settings, own_roots, only, key, facts))
     return jobs
 
 
@@ -131,11 +122,11 @@ def find_result(job: Job, out: Path) -> dict[str, Any] | None:
     """
     own = out / job.file_name
     if own.is_file():
-        return _read(own, job)
+        return read_result(own, job.key)
     for path in sorted(out.parent.glob(f"*/*-{job.key[:10]}.json")):
-        result = _read(path, job)
+        result = read_result(path, job.key)
         result["row"] = job.row.name
-        _write(own, result)
+        write_result(own, result)
         return result
     return None
 
@@ -174,13 +165,10 @@ def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
         "parameters": {name: part["parameters"] for name, part in network["parts"].items()},
         "precision": summary.precision,
         "training_seconds": summary.seconds,
-        "version": __version__,
-        "machine": {
-            name: value for name, value in machine.describe().items() if name != "load_before"
-        },
+        **provenance(),
         "settings": what_is_computed(job.settings),
     }
-    _write(out / job.file_name, result)
+    write_result(out / job.file_name, result)
     shutil.rmtree(folder_of_checkpoints(folder), ignore_errors=True)
     return result
 
@@ -223,33 +211,3 @@ def merge_classes(results: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
     chosen = {name: found[name] for name in classes}
     mean, _ = mean_figures(list(chosen.values()))
     return {"mean": mean, "classes": chosen}
-
-
-def _read(path: Path, job: Job) -> dict[str, Any]:
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if result["key"] == job.key and result["schema"] == SCHEMA:
-            return dict(result)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not the result of a study ({error}); move it away, and it is run again"
-        ) from error
-    raise UserError(f"{path}: the result of another run; move it away, and it is run again")
-
-
-def _write(path: Path, result: Mapping[str, Any]) -> None:
-    write_file(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file of a study, whole or not at all.
-
-    Raises:
-        RunError: It cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from error

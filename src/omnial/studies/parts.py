@@ -5,7 +5,6 @@ A digest of all that is its key: what stands in the study's folder under this ke
 again.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from omnial import __version__, machine
-from omnial.errors import UserError
 from omnial.robustness.assessment import Assessment, ModelAssessment
 from omnial.robustness.checks import Check
 from omnial.robustness.corrupted import CorruptedFigures
@@ -24,9 +21,8 @@ from omnial.robustness.making import SetPlan
 from omnial.robustness.perception import Perception
 from omnial.robustness.score_attack import ScoreAttack
 from omnial.robustness.white_box import WhiteBox, WhiteBoxPlan
-from omnial.studies.job import Job, digest, write_file
-
-SCHEMA: Final = 1
+from omnial.studies.job import Job, digest
+from omnial.studies.storage import SCHEMA, not_a_result, provenance, read_result, write_result
 
 
 @dataclass(frozen=True)
@@ -133,14 +129,11 @@ def read_part(part: Part, out: Path) -> dict[str, Any] | None:
     path = out / part.file_name
     if not path.is_file():
         return None
+    content = read_result(path, part.key)
     try:
-        content = json.loads(path.read_text("utf-8"))
-        if content["schema"] == SCHEMA and content["key"] == part.key:
-            return {**content, "found": _TYPES[part.name].validate_python(content["found"])}
-        reason = "the result of another part"
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = f"not a part of a study ({type(error).__name__})"
-    raise UserError(f"{path}: {reason}; move it away, and it is computed again")
+        return {**content, "found": _TYPES[part.name].validate_python(content["found"])}
+    except (KeyError, ValidationError) as error:
+        raise not_a_result(path, error) from error
 
 
 def write_part(
@@ -169,7 +162,6 @@ def write_part(
     Raises:
         RunError: It cannot be written.
     """
-    facts = {name: value for name, value in machine.describe().items() if name != "load_before"}
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "key": part.key,
@@ -179,13 +171,10 @@ def write_part(
         "weights_sha256": weights[0],
         "surrogate_sha256": weights[1],
         "seconds": round(seconds, 1),
-        "version": __version__,
-        "machine": facts,
+        **provenance(),
         "found": _TYPES[part.name].dump_python(found, mode="json"),
     }
-    write_file(
-        out / part.file_name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-    )
+    write_result(out / part.file_name, content)
     return {**content, "found": found}
 
 

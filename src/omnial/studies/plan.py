@@ -5,10 +5,12 @@ published figures are those of the paper and its supplement, on MVTec AD with th
 budget; they are shown for their order, since no other column of the table can be compared to them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+from omnial.errors import UserError
 
 Published = Mapping[str, float]
 """Published figures in percent, by the keys of metrics.json."""
@@ -74,6 +76,21 @@ class Study:
     chart: str = "bars"
     axis: str = ""
     classes: int | None = None
+
+
+def chosen_rows(study: str, rows: Sequence[Row], wanted: Sequence[str]) -> list[str]:
+    """Names of the rows to compute now: those that are wanted, or all.
+
+    Raises:
+        UserError: A wanted row does not exist.
+    """
+    known = [row.name for row in rows]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise UserError(
+            f"no row {', '.join(unknown)} in the study {study}; there are {', '.join(known)}"
+        )
+    return list(wanted or known)
 
 
 def _figures(image_auroc: float, pixel_auroc: float, pixel_ap: float) -> Published:

@@ -4,19 +4,13 @@ It needs hours at any useful size, so every answer is a small file that is kept.
 itself lie in the working folder; where they did not last and are still needed, they are made again.
 """
 
-import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image
-
 from omnial.data.checks import check_files
-from omnial.data.layouts import discover
-from omnial.data.records import Catalogue
-from omnial.errors import UserError
 from omnial.files import file_digest
 from omnial.models.config_file import WEIGHTS_FILE
 from omnial.models.folder import TrainedModel, load_model
@@ -39,8 +33,8 @@ from omnial.studies.job import (
     plan_jobs,
     run_job,
     train_again,
-    write_file,
 )
+from omnial.studies.markdown import remarks_on
 from omnial.studies.parts import (
     PARTS,
     TRANSFER,
@@ -53,12 +47,13 @@ from omnial.studies.parts import (
     read_part,
     write_part,
 )
+from omnial.studies.plan import chosen_rows
 from omnial.studies.robustness_figures import level_chart, severity_chart
 from omnial.studies.robustness_plan import ROWS, SURROGATE, RobustnessOptions
 from omnial.studies.robustness_table import page
-from omnial.studies.roots import class_digests, find_roots, name_of
+from omnial.studies.roots import StudyData, command_line, find_roots
 from omnial.studies.run import PAGE, StudySummary
-from omnial.studies.table import remarks_of
+from omnial.studies.storage import write_file, write_jpeg
 
 LEVELS_CHART, SEVERITY_CHART = "levels.png", "severities.png"
 TARGETED_PICTURE, LEVELS_PICTURE = "targeted.jpg", "levels.jpg"
@@ -93,16 +88,12 @@ def run_robustness_study(
         UserError: Unusable data, settings or names.
         RunError: A result cannot be written.
     """
-    known = [row.name for row in ROWS]
-    unknown = [name for name in options.rows if name not in known]
-    if unknown:
-        raise UserError(
-            f"no row {', '.join(unknown)} in the study robustness; there are {', '.join(known)}"
-        )
-    study = _Study.over(find_roots(data), out, work, options, tell, progress)
+    rows = chosen_rows("robustness", ROWS, options.rows)
+    source = StudyData.of(find_roots(data))
+    study = _Study.over(source, out, work, options, tell, progress)
     study.write()
     for name in PARTS:
-        for row in options.rows or known:
+        for row in rows:
             part = study.parts[row, name]
             if part not in study.answers:
                 study.answer(part)
@@ -116,8 +107,7 @@ def run_robustness_study(
 class _Study:
     """A study under way."""
 
-    roots: list[Path]
-    catalogue: Catalogue
+    source: StudyData
     out: Path
     work: Path
     options: RobustnessOptions
@@ -136,7 +126,7 @@ class _Study:
     @classmethod
     def over(
         cls,
-        roots: list[Path],
+        source: StudyData,
         out: Path,
         work: Path,
         options: RobustnessOptions,
@@ -144,31 +134,25 @@ class _Study:
         progress: bool,
     ) -> "_Study":
         """Plan the study, and find what is answered already."""
-        catalogue = discover(roots, need="test")
-        digests = class_digests(catalogue)
         jobs = {}
         for row in (SURROGATE, *ROWS):
             (jobs[row.name],) = plan_jobs(
                 row,
-                roots=roots,
-                catalogue=catalogue,
-                digests=digests,
-                classes=(),
+                source,
                 size=options.size,
                 images=options.images,
-                seed=0,
                 overrides=options.overrides,
             )
         surrogate = jobs.pop(SURROGATE.name)
         # Every file before the first run, not when the first evaluation comes to it.
-        check_files(catalogue, surrogate.settings.data)
+        check_files(source.catalogue, surrogate.settings.data)
         set_part, parts = plan_parts(surrogate, jobs, options.demands)
         answers = {}
         for part in (set_part, *parts.values()):
             if (found := read_part(part, out)) is not None:
                 answers[part] = found
         return cls(
-            *(roots, catalogue, out, work, options, tell, progress),
+            *(source, out, work, options, tell, progress),
             *(surrogate, jobs, set_part, parts, answers, len(answers)),
         )
 
@@ -186,11 +170,12 @@ class _Study:
         elif part.name == WHITE_BOX and data is not None:
             found = attack_white_box(model, data, plan)
         elif part.name == VERDICTS:
-            found = attack_scores(model, self.catalogue, plan)
+            found = attack_scores(model, self.source.catalogue, plan)
         else:
             most = self.options.corruption_images
-            some = tuple(few_test_images(product, most) for product in self.catalogue.classes)
-            found = evaluate_corrupted(model, replace(self.catalogue, classes=some))
+            everything = self.source.catalogue
+            some = tuple(few_test_images(product, most) for product in everything.classes)
+            found = evaluate_corrupted(model, replace(everything, classes=some))
         self._keep(part, found, time.perf_counter() - started, weights)
 
     def missing(self) -> list[str]:
@@ -223,12 +208,12 @@ class _Study:
         demo = [n for n in (TARGETED_PICTURE, LEVELS_PICTURE) if (self.out / n).is_file()]
         text = page(
             found,
-            [answer for part, answer in self.answers.items()],
+            list(self.answers.values()),
             command=self._command(),
             charts=pictures,
             pictures=demo,
             missing=self.missing(),
-            remarks=remarks_of(target.read_text("utf-8")) if target.is_file() else "",
+            remarks=remarks_on(target),
         )
         write_file(target, text.encode())
         return StudySummary(target, rows, self.computed, self.kept, self.missing())
@@ -263,9 +248,7 @@ class _Study:
             (TARGETED_PICTURE, targeted_figure(some)),
             (LEVELS_PICTURE, levels_figure(some)),
         ):
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "JPEG", quality=88, optimize=True)
-            write_file(self.out / name, buffer.getvalue())
+            write_jpeg(self.out / name, pixels)
 
     def _keep(self, part: Part, found: object, seconds: float, weights: str) -> None:
         attacked = None
@@ -279,26 +262,31 @@ class _Study:
     def _model(self, job: Job) -> tuple[TrainedModel, str]:
         """The model of a row, trained now if it is not there."""
         if job.row.name not in self.loaded:
-            known = find_result(job, self.out)
-            if known is None or not has_model(job, self.work):
-                self.tell(f"robustness: training {job.row.label}")
-            if known is None:
-                run_job(job, self.out, self.work, self.progress)
-            elif not has_model(job, self.work):
-                train_again(job, self.work, self.progress)
+            self._train(job)
             folder = model_folder(job, self.work)
             self.loaded = {job.row.name: (load_model(folder), file_digest(folder / WEIGHTS_FILE))}
         return self.loaded[job.row.name]
+
+    def _train(self, job: Job) -> None:
+        """See to it that a row's result and model are there."""
+        known = find_result(job, self.out)
+        if known is not None and has_model(job, self.work):
+            return
+        self.tell(f"robustness: training {job.row.label}")
+        if known is None:
+            run_job(job, self.out, self.work, self.progress)
+        else:
+            train_again(job, self.work, self.progress)
 
     def _set(self) -> AdversarialSet:
         """The adversarial set, made now if it is not there."""
         folder = self.work / "sets" / self.set_part.key[:16]
         started = time.perf_counter()
-        model = model_folder(self.surrogate, self.work)
         if not has_model(self.surrogate, self.work):
-            self._model(self.surrogate)
+            self._train(self.surrogate)
+        model = model_folder(self.surrogate, self.work)
         self.tell(f"robustness: the set in {folder}")
-        made = make_set(model, self.roots, folder, self.options.demands.set)
+        made = make_set(model, self.source.roots, folder, self.options.demands.set)
         if self.set_part not in self.answers:
             facts = {k: v for k, v in set_facts(made.data).items() if k not in ("folder", "made")}
             found = SetFindings(facts, tuple(made.data.checks()), measure_perception(made.data))
@@ -308,10 +296,8 @@ class _Study:
 
     def _command(self) -> str:
         options = self.options
-        parts = ["omnial study robustness", *(f"--data {name_of(root)}" for root in self.roots)]
-        parts += [f"--size {options.size} --images {options.images}"]
+        parts = [f"--size {options.size} --images {options.images}"]
         parts += [f"--samples {options.samples} --white-box-samples {options.white_box_samples}"]
         parts += [f"--white-box-steps {options.white_box_steps}"]
         parts += [f"--corruption-images {options.corruption_images}"]
-        parts += [f"--set '{text}'" for text in options.overrides]
-        return " ".join(parts)
+        return command_line("robustness", self.source.roots, " ".join(parts), options.overrides)

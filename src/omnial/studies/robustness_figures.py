@@ -1,6 +1,5 @@
 """The robustness study's charts as PNG: figures over the radius and over severities."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -13,11 +12,11 @@ from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES
 from omnial.robustness.figures import LevelFigures
 from omnial.robustness.levels import UNATTACKED, UNTARGETED
 from omnial.studies.plan import WORDS
+from omnial.studies.storage import png
 
 _COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d", "#8a6bb0", "#b08a3c")
 _STYLES: Final = ("-", "--", "-.", ":")
 _METRICS: Final = ("pixel_ap", "pixel_auroc", "image_auroc")
-_DPI: Final = 110
 
 
 def level_chart(found: Assessment) -> bytes | None:
@@ -47,7 +46,7 @@ def level_chart(found: Assessment) -> bytes | None:
             axes.set_xticks(range(len(steps)), steps)
     for axes in panels[-1]:
         axes.set_xlabel("largest change, grey levels", fontsize=8)
-    return _png(figure, panels[0][0])
+    return _with_legend(figure, panels[0][0])
 
 
 def severity_chart(found: Assessment) -> bytes | None:
@@ -71,7 +70,7 @@ def severity_chart(found: Assessment) -> bytes | None:
             _draw(axes, order, model.name, [rows[s].figures.mean["pixel_ap"] for s in steps])
         axes.set_title(corruption.name, fontsize=8)
         axes.set_xticks(range(len(steps)), steps)
-    return _png(figure, panels[0][0])
+    return _with_legend(figure, panels[0][0])
 
 
 def _draw(axes: Axes, order: Sequence[str], name: str, values: Sequence[float | None]) -> None:
@@ -90,10 +89,7 @@ def _draw(axes: Axes, order: Sequence[str], name: str, values: Sequence[float | 
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Figure, some: Axes) -> bytes:
+def _with_legend(figure: Figure, some: Axes) -> bytes:
     handles, labels = some.get_legend_handles_labels()
     figure.legend(handles, labels, ncols=len(labels), loc="outside upper center", fontsize=8)
-    buffer = io.BytesIO()
-    # Without the library's version in it, the same figures give the same file.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)

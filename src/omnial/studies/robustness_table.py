@@ -1,6 +1,7 @@
 """The robustness study's page: the paper's four tables, white box, verdicts, corruptions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from omnial.reporting import robustness_page as tables
@@ -10,7 +11,7 @@ from omnial.robustness.assessment import Assessment
 from omnial.robustness.figures import LevelFigures
 from omnial.robustness.levels import LEVELS, UNATTACKED, UNTARGETED
 from omnial.robustness.published import CAVEATS, published
-from omnial.studies.table import REMARKS_BEGIN, REMARKS_END
+from omnial.studies import markdown
 
 _CAPTIONS: Mapping[str, str] = {
     "levels.png": "Means over classes; above perturbations of the surrogate, below white boxes",
@@ -57,7 +58,7 @@ def page(
         parts += [_white_box(found), _verdicts(found), _corruptions(found)]
         parts += ["## Can an eye see it?\n", _markdown(tables.perception_table(found))]
         parts += [*_images(pictures)]
-    parts.append("\n".join(filter(None, (REMARKS_BEGIN, remarks, REMARKS_END))) + "\n")
+    parts.append(markdown.remarks(remarks))
     if found is not None:
         parts += ["## Each class\n", "Perturbations of the surrogate.\n"]
         parts += [_titled(table) for table in tables.transfer_tables(found)]
@@ -69,13 +70,6 @@ def page(
 def _setting(found: Assessment, answers: Sequence[Mapping[str, Any]]) -> str:
     """Set, machines, time."""
     facts = found.set_facts
-    machines = sorted(
-        {
-            f"{a['machine']['cores']} cores {a['machine']['cpu']}, PyTorch {a['machine']['torch']}"
-            for a in answers
-        }
-    )
-    commits = sorted({a["machine"]["commit"] for a in answers})
     hours = sum(a["seconds"] for a in answers) / 3600.0
     sources = {a["surrogate_sha256"] for a in answers} - {None}
     again = ""
@@ -87,18 +81,17 @@ def _setting(found: Assessment, answers: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"The set: {facts['samples']:,} samples of {len(found.classes)} classes "
         f"({', '.join(found.classes)}), {facts['anomalous']:,} with a synthesized defect, each at "
-        f"five levels of {facts['steps']} steps. One seed. Commits {', '.join(commits)}. Machines: "
-        f"{'; '.join(machines)}. Attacks and evaluations took {hours:.1f} hours, the trainings "
-        f"not counted.{again}\n"
+        f"five levels of {facts['steps']} steps. One seed. {markdown.machines(answers)} Attacks "
+        f"and evaluations took {hours:.1f} hours, the trainings not counted.{again}\n"
     )
 
 
 def _checks(found: Assessment) -> str:
-    lines = [_line(["attack", "check", "verdict", "numbers"]), _line(["---"] * 4)]
+    lines = markdown.head(["attack", "check", "verdict", "numbers"])
     for row in tables.checks(found):
         word = "passed" if row.check.passed else "**failed**"
-        lines.append(_line([row.attack, row.check.name, word, row.check.detail]))
-    return "\n".join(lines) + "\n"
+        lines.append(markdown.line([row.attack, row.check.name, word, row.check.detail]))
+    return markdown.table(lines)
 
 
 def _transfer(found: Assessment) -> str:
@@ -114,7 +107,7 @@ def _transfer(found: Assessment) -> str:
             }
             cells = [metric.printed(printed[name]) for name in names]
             label = f"{system}, **as published** for MVTec AD"
-            lines.append(_line([label, _words(metric), *cells, NOTHING]))
+            lines.append(markdown.line([label, _words(metric), *cells, NOTHING]))
     caveats = "\n".join(f"- {text}" for text in CAVEATS)
     return "\n".join(lines) + "\n\n" + caveats + "\n"
 
@@ -146,10 +139,7 @@ def _corruptions(found: Assessment) -> str:
     for model in found.models:
         if not model.corruptions:
             continue
-        only = Assessment(
-            *(found.set_facts, found.levels, found.classes, (model,)),
-            *(found.set_checks, found.perception, found.shots),
-        )
+        only = replace(found, models=(model,))
         wanted = ("Pixel AP, %", "Image AUROC, %", "False alarms, %", "Defects missed, %")
         parts += [
             _titled(table) for table in tables.corruption_tables(only) if table.title in wanted
@@ -159,13 +149,12 @@ def _corruptions(found: Assessment) -> str:
 
 
 def _head(names: Sequence[str]) -> list[str]:
-    head = ["model", "mean over classes", *names, "clean"]
-    return [_line(head), _line(["---"] * len(head))]
+    return markdown.head(["model", "mean over classes", *names, "clean"])
 
 
 def _means(name: str, levels: Mapping[str, LevelFigures], names: Sequence[str]) -> list[str]:
     return [
-        _line(
+        markdown.line(
             [
                 name,
                 _words(metric),
@@ -181,7 +170,7 @@ def _words(metric: Metric) -> str:
 
 
 def _images(names: Sequence[str]) -> list[str]:
-    return [f"![{_CAPTIONS[name]}]({name})\n\n{_CAPTIONS[name]}.\n" for name in names]
+    return [markdown.picture(name, _CAPTIONS[name]) for name in names]
 
 
 def _titled(table: Table) -> str:
@@ -197,10 +186,6 @@ def _markdown(table: Table) -> str:
         for group, column in zip(groups, table.columns, strict=True)
     ]
     first = "" if several or not table.groups else table.groups[0][0]
-    lines = [_line([first, *heads]), _line(["---"] * (len(heads) + 1))]
-    lines += [_line([label, *cells]) for label, cells in (*table.rows, *table.feet)]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    lines = markdown.head([first, *heads])
+    lines += [markdown.line([label, *cells]) for label, cells in (*table.rows, *table.feet)]
+    return markdown.table(lines)

@@ -2,16 +2,43 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.files import file_digest
 
 DATA_VARIABLE: Final = "OMNIAL_DATA"
 """Environment variable: the folder that data roots are named relative to."""
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """The data of a study.
+
+    Attributes:
+        roots: Data folders.
+        catalogue: What they hold.
+        digests: Digest of each class, see `class_digests`.
+    """
+
+    roots: tuple[Path, ...]
+    catalogue: Catalogue
+    digests: Mapping[str, str]
+
+    @classmethod
+    def of(cls, roots: Sequence[Path]) -> "StudyData":
+        """Look into data folders.
+
+        Raises:
+            UserError: Unusable data.
+        """
+        catalogue = discover(roots, need="test")
+        return cls(tuple(roots), catalogue, class_digests(catalogue))
 
 
 def find_roots(given: Sequence[Path]) -> list[Path]:
@@ -38,6 +65,19 @@ def name_of(root: Path) -> str:
     if base is not None and resolved.is_relative_to(Path(base).resolve()):
         return resolved.relative_to(Path(base).resolve()).as_posix()
     return resolved.name
+
+
+def command_line(name: str, roots: Sequence[Path], options: str, overrides: Sequence[str]) -> str:
+    """The command that repeats a study anywhere.
+
+    Args:
+        name: The study.
+        roots: Its data folders.
+        options: What is particular to it.
+        overrides: Settings of all rows, as `key=value`.
+    """
+    parts = [f"omnial study {name}", *(f"--data {name_of(root)}" for root in roots), options]
+    return " ".join([*parts, *(f"--set '{text}'" for text in overrides)])
 
 
 def class_digests(catalogue: Catalogue) -> dict[str, str]:

@@ -1,16 +1,12 @@
 """Run a study: every row at an equal budget, what is finished already being kept."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image
-
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
-from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.models.folder import load_model
 from omnial.studies import gallery
@@ -24,11 +20,12 @@ from omnial.studies.job import (
     model_folder,
     plan_jobs,
     run_job,
-    write_file,
 )
-from omnial.studies.plan import Row, Study
-from omnial.studies.roots import class_digests, find_roots, name_of
-from omnial.studies.table import Figures, page, percentages, remarks_of
+from omnial.studies.markdown import remarks_on
+from omnial.studies.plan import Row, Study, chosen_rows
+from omnial.studies.roots import StudyData, command_line, find_roots
+from omnial.studies.storage import write_file, write_jpeg
+from omnial.studies.table import Figures, page, percentages
 
 PAGE: Final = "README.md"
 CHART: Final = "chart.png"
@@ -109,34 +106,30 @@ def run_study(
         UserError: Unusable data, settings or names.
         RunError: A result cannot be written.
     """
-    roots = find_roots(data)
-    catalogue = discover(roots, need="test")
-    classes = _classes(study, catalogue, options)
-    chosen = _rows(study, options)
-    digests = class_digests(catalogue)
+    source = StudyData.of(find_roots(data))
+    classes = _classes(study, source.catalogue.names, options)
+    chosen = chosen_rows(study.name, study.rows, options.rows)
     jobs: dict[tuple[str, int], list[Job]] = {}
     for seed in range(options.seeds):
         for row in study.rows:
             jobs[row.name, seed] = plan_jobs(
                 row,
-                roots=roots,
-                catalogue=catalogue,
-                digests=digests,
-                classes=classes,
+                source,
                 size=options.size,
                 images=options.images,
-                seed=seed,
                 overrides=options.overrides,
+                seed=seed,
+                classes=classes,
             )
     # Every file before the first run, not when the first evaluation comes to it.
-    check_files(catalogue, next(iter(jobs.values()))[0].settings.data)
+    check_files(source.catalogue, next(iter(jobs.values()))[0].settings.data)
     results: dict[str, dict[str, Any]] = {}
     for group in jobs.values():
         for job in group:
             if (found := find_result(job, out)) is not None:
                 results[job.file_name] = found
     kept, computed = len(results), 0
-    command = _command(study, roots, options)
+    command = _command(study, source.roots, options)
 
     def write() -> StudySummary:
         return _write_page(study, jobs, results, classes, out, command, (computed, kept))
@@ -160,31 +153,17 @@ def run_study(
     return summary
 
 
-def _classes(study: Study, catalogue: Catalogue, options: StudyOptions) -> tuple[str, ...]:
-    known = catalogue.names
+def _classes(study: Study, known: tuple[str, ...], options: StudyOptions) -> tuple[str, ...]:
     unknown = [name for name in options.classes if name not in known]
     if unknown:
         raise UserError(f"no class {', '.join(unknown)} there; there are {', '.join(known)}")
     return options.classes or known[: study.classes]
 
 
-def _rows(study: Study, options: StudyOptions) -> set[str]:
-    known = [row.name for row in study.rows]
-    unknown = [name for name in options.rows if name not in known]
-    if unknown:
-        raise UserError(
-            f"no row {', '.join(unknown)} in the study {study.name}; there are {', '.join(known)}"
-        )
-    return set(options.rows or known)
-
-
 def _command(study: Study, roots: Sequence[Path], options: StudyOptions) -> str:
-    parts = [f"omnial study {study.name}"]
-    parts += [f"--data {name_of(root)}" for root in roots]
-    parts += [f"--size {options.size} --images {options.images} --seeds {options.seeds}"]
-    parts += [f"--set '{text}'" for text in options.overrides]
-    parts += [f"--class {name}" for name in options.classes]
-    return " ".join(parts)
+    own = [f"--size {options.size} --images {options.images} --seeds {options.seeds}"]
+    own += [f"--class {name}" for name in options.classes]
+    return command_line(study.name, roots, " ".join(own), options.overrides)
 
 
 def _write_page(
@@ -222,7 +201,7 @@ def _write_page(
             "with a quarter of the images"
         )
     target = out / PAGE
-    remarks = remarks_of(target.read_text("utf-8")) if target.is_file() else ""
+    remarks = remarks_on(target)
     text = page(study, rows, command=command, pictures=pictures, missing=missing, remarks=remarks)
     write_file(target, text.encode())
     figures_of_rows = {
@@ -244,10 +223,7 @@ def _draw(jobs: Sequence[Job], target: Path, work: Path) -> None:
     records = gallery.pick(catalogue)
     if not records:
         return
-    buffer = io.BytesIO()
-    picture = Image.fromarray(gallery.gallery(catalogue, records, models))
-    picture.save(buffer, "JPEG", quality=88, optimize=True)
-    write_file(target, buffer.getvalue())
+    write_jpeg(target, gallery.gallery(catalogue, records, models))
 
 
 def _draw_demo(

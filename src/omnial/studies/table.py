@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 from omnial.config.load import load_settings
 from omnial.models.count import describe
+from omnial.studies import markdown
 from omnial.studies.plan import COMPARED, WORDS, Row, Study
 
 
@@ -99,26 +100,14 @@ def page(
     ]
     if missing:
         parts.append(f"Not finished: {', '.join(missing)}.\n")
-    for name, caption in pictures.items():
-        parts.append(f"![{caption}]({name})\n\n{caption}.\n")
+    parts += [markdown.picture(name, caption) for name, caption in pictures.items()]
     order = _order(rows)
     if order:
         parts += ["## The published order at this scale\n", order]
-    parts.append("\n".join(filter(None, (REMARKS_BEGIN, remarks, REMARKS_END))) + "\n")
+    parts.append(markdown.remarks(remarks))
     parts += ["## Classes\n", _classes_table(rows)]
     parts += ["## Parameters at size `paper`\n", _parameters_table(rows)]
     return "\n".join(part for part in parts if part)
-
-
-REMARKS_BEGIN: Final = "<!-- remarks: begin -->"
-REMARKS_END: Final = "<!-- remarks: end -->"
-
-
-def remarks_of(text: str) -> str:
-    """What stands between the markers of an earlier page."""
-    _, begin, rest = text.partition(REMARKS_BEGIN)
-    kept, end, _ = rest.partition(REMARKS_END)
-    return kept.strip("\n") if begin and end else ""
 
 
 def _setting(rows: Sequence[Figures]) -> str:
@@ -128,19 +117,11 @@ def _setting(rows: Sequence[Figures]) -> str:
         return ""
     first = results[0]
     unified = {result["images"] for result in results if result["separate"] is None}
-    machines = sorted(
-        {
-            f"{result['machine']['cores']} cores {result['machine']['cpu']}, "
-            f"{result['precision']}, PyTorch {result['machine']['torch']}"
-            for result in results
-        }
-    )
-    commits = sorted({result["machine"]["commit"] for result in results})
     budget = " or ".join(f"{count:,}" for count in sorted(unified)) or "equal parts of the"
     lines = [
         f"Data: {', '.join(first['data']['roots'])}. Size `{first['size']}`, {budget} images a "
         "run, seeds counted from 0.",
-        f"Commits {', '.join(commits)}. Machines: {'; '.join(machines)}.",
+        markdown.machines(results),
     ]
     return " ".join(lines) + "\n"
 
@@ -152,14 +133,14 @@ def _class_words(rows: Sequence[Figures]) -> str:
 
 def _figures_table(rows: Sequence[Figures]) -> str:
     head = ["row", "system", "seeds", *WORDS.values(), "published (image / pixel AUROC / AP)"]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = markdown.head(head)
     for row in rows:
         cells = [row.row.label, f"`{row.row.system}`", str(len(row.runs))]
         cells += [_cell(row.values(metric)) for metric in WORDS]
         published = [row.row.published.get(metric) for metric in COMPARED]
         cells.append(" / ".join("-" if value is None else f"{value:.1f}" for value in published))
-        lines.append(_line(cells))
-    return "\n".join(lines) + "\n"
+        lines.append(markdown.line(cells))
+    return markdown.table(lines)
 
 
 def _cell(values: Sequence[float]) -> str:
@@ -195,7 +176,7 @@ def _classes_table(rows: Sequence[Figures]) -> str:
     if not names:
         return ""
     head = ["row, image AUROC / pixel AUROC / pixel AP", *names]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = markdown.head(head)
     for row in rows:
         if not row.classes:
             continue
@@ -208,22 +189,18 @@ def _classes_table(rows: Sequence[Figures]) -> str:
                 ]
                 means.append(f"{100.0 * statistics.fmean(values):.1f}" if values else "-")
             cells.append(" / ".join(means))
-        lines.append(_line(cells))
-    return "\n".join(lines) + "\n"
+        lines.append(markdown.line(cells))
+    return markdown.table(lines)
 
 
 def _parameters_table(rows: Sequence[Figures]) -> str:
     head = ["row", "module", "reconstruction", "localization", "published"]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = markdown.head(head)
     for row in rows:
         settings = load_settings(system=row.row.system, size="paper", overrides=row.row.overrides)
         parts = describe(settings.model, 32, 32)["parts"]
         published = [part["published"] for part in parts.values()]
         words = " / ".join("-" if count is None else f"{count:,}" for count in published)
         counts = [f"{part['parameters']:,}" for part in parts.values()]
-        lines.append(_line([row.row.label, *counts, words]))
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        lines.append(markdown.line([row.row.label, *counts, words]))
+    return markdown.table(lines)

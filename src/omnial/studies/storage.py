@@ -1,0 +1,99 @@
+"""Files of a study: results under a key, pages, pictures; each written whole or not at all."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from omnial import __version__, machine
+from omnial.errors import RunError, UserError
+from omnial.files import replacing
+
+SCHEMA: Final = 1
+"""Of result files."""
+
+_DPI: Final = 110
+_JPEG_QUALITY: Final = 88
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of a study, whole or not at all.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result file: JSON values with a `schema` and a `key`.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    write_file(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_result(path: Path, key: str) -> dict[str, Any]:
+    """What a result file holds.
+
+    Args:
+        path: The file.
+        key: The key that it must have.
+
+    Raises:
+        UserError: It is not a result file, or has another key.
+    """
+    try:
+        result = json.loads(path.read_text("utf-8"))
+        if result["schema"] == SCHEMA and result["key"] == key:
+            return dict(result)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise not_a_result(path, error) from error
+    raise UserError(f"{path}: the result of something else; move it away, and it is computed again")
+
+
+def not_a_result(path: Path, error: Exception) -> UserError:
+    """The refusal of a file that stands where a result should."""
+    reason = f"not a result of a study ({type(error).__name__})"
+    return UserError(f"{path}: {reason}; move it away, and it is computed again")
+
+
+def provenance() -> dict[str, Any]:
+    """Version and machine that a result comes from: JSON values."""
+    facts = {name: value for name, value in machine.describe().items() if name != "load_before"}
+    return {"version": __version__, "machine": facts}
+
+
+def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a picture.
+
+    Args:
+        path: The file.
+        pixels: (H, W, 3) RGB.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    write_file(path, buffer.getvalue())
+
+
+def png(figure: Figure) -> bytes:
+    """Draw a chart as a PNG file."""
+    buffer = io.BytesIO()
+    # Without the library's version in it, the same figures give the same file.
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
