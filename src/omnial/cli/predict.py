@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def predict(
     model_dir: options.AnyModelDir,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Images, or folders of images.")
+        list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")
     ],
     out: Annotated[
         Path,
