@@ -30,7 +30,7 @@ def robustness(
     ],
     model_dirs: Annotated[
         list[Path],
-        typer.Argument(metavar="MODEL_DIR...", help="Model folders that `omnial train` wrote."),
+        typer.Argument(metavar="MODEL_DIR", help="Model folders that `omnial train` wrote."),
     ],
     out: Annotated[
         Path,
