@@ -164,8 +164,8 @@ def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precisi
         return [precision]
     wanted: list[Precision] = ["fp32"]
     if format_ == "openvino":
-        import openvino
-
+        with needs_package("OpenVINO", "omnial[export]"):
+            import openvino
         abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         names: dict[Precision, str] = {"bf16": "BF16", "fp16": "FP16"}
         wanted += [name for name, ability in names.items() if ability in abilities]

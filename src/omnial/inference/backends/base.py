@@ -10,6 +10,7 @@ from scipy.ndimage import uniform_filter
 
 from omnial.config.settings import ImageScore
 from omnial.errors import UserError
+from omnial.inference.backends.telemetry import switch_off
 from omnial.models.config_file import JSON
 from omnial.models.score_size import highest_count, window_size
 
@@ -108,11 +109,12 @@ def _window_maxima(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArr
 
 @contextmanager
 def needs_package(package: str, extra: str) -> Iterator[None]:
-    """Turn the failure to import a package into advice.
+    """Around the import of an engine: its telemetry is off, and a failure becomes advice.
 
     Raises:
         UserError: The package is not installed.
     """
+    switch_off()
     try:
         yield
     except ImportError as error:

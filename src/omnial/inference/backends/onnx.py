@@ -1,6 +1,5 @@
 """ONNX Runtime as an engine."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,10 @@ class OnnxBackend:
     name = "onnx"
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
-        # From 1.32 on the package reports its use over the network, unless it is told not to
-        # before it is loaded.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         with needs_package("ONNX Runtime", "onnxruntime"):
             import onnxruntime
+        # Again by its own switch, for a program that had loaded it before.
+        onnxruntime.disable_telemetry_events()
         self._version = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
