@@ -14,7 +14,8 @@ EXPORT = """
 import sys
 asked = []
 def note(event, arguments):
-    if event in ("socket.getaddrinfo", "socket.connect", "urllib.Request"):
+    # The reporter of OpenVINO and NNCF asks from a process that it forks.
+    if event in ("os.fork", "socket.getaddrinfo", "socket.connect", "urllib.Request"):
         asked.append(event)
 sys.addaudithook(note)
 
