@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-torch-$(TORCH)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test bench lint format docs clean
+.PHONY: help setup demo test bench lint format docs api licences sbom audit clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -50,6 +50,18 @@ format: setup ## put the sources into shape
 
 docs: setup ## write the table of settings in docs/configuration.md anew
 	$(BIN)/python -m omnial.config.reference docs/configuration.md
+
+api: setup ## write the public API down anew in tests/public_api.txt
+	$(BIN)/python -m tools.public_api
+
+licences: setup ## write the dependencies' licences in docs/licences.md anew
+	$(BIN)/python -m tools.licences
+
+sbom: setup ## write dist/omnial.cdx.json, a CycloneDX bill of the packages in use
+	$(BIN)/python -m tools.sbom dist/omnial.cdx.json
+
+audit: setup ## ask whether installed packages have known vulnerabilities
+	@$(BIN)/python -m tools.audit $(ARGS)
 
 clean: ## remove .venv and everything that tools left behind
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

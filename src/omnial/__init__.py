@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omnial.config.load import load_settings
+    from omnial.errors import RunError, UserError
+    from omnial.inference.inspection import Inspection
     from omnial.inference.inspector import Inspector
     from omnial.inference.predictor import predict
     from omnial.models.folder import load_model
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Inspection",
     "Inspector",
+    "RunError",
+    "UserError",
     "__version__",
     "evaluate",
     "load_model",
@@ -24,7 +29,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Inspection": "omnial.inference.inspection",
     "Inspector": "omnial.inference.inspector",
+    "RunError": "omnial.errors",
+    "UserError": "omnial.errors",
     "evaluate": "omnial.reporting.run",
     "load_model": "omnial.models.folder",
     "load_settings": "omnial.config.load",
@@ -34,7 +42,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public function when it is first asked for: `omnial --help` needs no PyTorch."""
+    """Import a public name when it is first asked for: `omnial --help` needs no PyTorch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'omnial' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

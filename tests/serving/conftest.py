@@ -1,13 +1,9 @@
 """Services for the tests: what they are made of stands in `house.py`."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2]))
 
 from tests.serving.house import RedFinder, Running, model_of, running
 
