@@ -6,7 +6,6 @@ same settings uses a finished model again and resumes a training that was cut sh
 
 import json
 import os
-import shutil
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.production_line import generate
 from omnial.errors import UserError
-from omnial.files import replacing
+from omnial.files import locked, replacing, scratch_in, writing
 from omnial.reporting.report import REPORT_FILE
 from omnial.reporting.run import evaluate
 from omnial.training.fit import train
@@ -112,12 +111,13 @@ def run_demo(
     if model.exists() and state is None:
         raise UserError(f"{model} is not of a demonstration; move it away or give another --out")
 
-    tell(f"1/3 products in {data}")
-    generate(data, seed=seed, **asdict(plan.products))
-    tell(f"2/3 one model for all products in {model}, {_length(settings)}")
-    _train(out, model, data, settings, recipe, state or {}, tell)
-    tell(f"3/3 evaluation and report in {report}")
-    result = evaluate(model, [data], report)
+    with locked(out):
+        tell(f"1/3 products in {data}")
+        generate(data, seed=seed, **asdict(plan.products))
+        tell(f"2/3 one model for all products in {model}, {_length(settings)}")
+        _train(out, model, data, settings, recipe, state or {}, tell)
+        tell(f"3/3 evaluation and report in {report}")
+        result = evaluate(model, [data], report)
     return DemoResult(data, model, report / REPORT_FILE, result.to_metrics())
 
 
@@ -151,9 +151,11 @@ def _train(
     resume = same and any((model / "checkpoints").glob("*"))
     if not resume:
         # The note comes first: without it, a model cut short here would look like a stranger's.
-        _write_state(out, recipe, finished=False)
-        if model.exists():
-            shutil.rmtree(model)
+        with scratch_in(out) as scratch:
+            # In one step, so that no kill leaves half a run for the next one to resume.
+            if model.exists():
+                model.rename(scratch / "replaced")
+            _write_state(out, recipe, finished=False)
     train(settings, [data], model, resume=resume)
     _write_state(out, recipe, finished=True)
 
@@ -173,6 +175,6 @@ def _read_state(out: Path) -> dict[str, object] | None:
 
 
 def _write_state(out: Path, recipe: Mapping[str, object], *, finished: bool) -> None:
-    with replacing(out / _STATE_FILE) as draft:
+    with writing("The demonstration's state", out), replacing(out / _STATE_FILE) as draft:
         text = json.dumps({"recipe": recipe, "finished": finished}, indent=2)
         draft.write_text(text + "\n", "utf-8")

@@ -1,33 +1,204 @@
-"""Files that appear whole or not at all, and their digests."""
+"""Files that appear whole or not at all, folders that one run at a time writes to, and digests.
 
+A run may be killed anywhere. What it leaves half done has a name of its own, which no reader takes
+for a result and which the next run into the same folder removes or writes over: `NAME.part` for a
+file, `.omnial-scratch` for a folder.
+"""
+
+import errno
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
+
+from omnial.errors import RunError, UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PART: Final = ".part"
+"""What is appended to the name of a file that is being written."""
+SCRATCH: Final = ".omnial-scratch"
+"""A folder for what is not finished, inside the folder that it is for."""
+
+_REMEDIES: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room there"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM), "Make it writable, or name another folder"
+    ),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "Name another folder"),
+}
+_RUST_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Write a file under another name in the same folder, and put it in place at the end.
 
     Yields the name to write to, `path` with `.part` appended. When the block ends well, the
     file is flushed to disk and replaces `path` in one step; when it fails, it is removed and
     `path` stays as it was.
 
+    Args:
+        path: The file.
+        flush: Wait until the disk has it. Without, a killed process still leaves no half file,
+            but a power cut may: for files that a run writes by the thousand.
+
     Raises:
         OSError: The folder cannot be written.
     """
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART)
     try:
         yield part
-        _flush(part)
+        if flush:
+            _flush(part)
         os.replace(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise
-    if os.name == "posix":
-        _flush(path.parent)
+    if flush:
+        _flush_folder(path.parent)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Have a folder for one run alone, made if it is missing and rid of what killed runs left.
+
+    The lock is on the folder itself and ends with the process, however that ends. Where the system
+    or the file system has no such locks, there is none. A folder that was made here and stayed
+    empty is removed at the end.
+
+    Raises:
+        UserError: Another run writes to the folder, or it can neither be made nor written to.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        handle = _lock(folder)
+        try:
+            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+        except BaseException:
+            _unlock(handle)
+            raise
+    except OSError as error:
+        raise UserError(failure("Nothing could be written", folder, error)) from error
+    try:
+        yield
+    finally:
+        _unlock(handle)
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def scratch_in(folder: Path) -> Iterator[Path]:
+    """Make a folder for unfinished files inside a folder that the caller has locked.
+
+    It is gone at the end, with all that was left in it.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    scratch = folder / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def replace_together(
+    scratch: Path, folder: Path, names: Sequence[str], *, flush: bool = True
+) -> None:
+    """Put files in place together, after all of them are written and flushed to disk.
+
+    A full disk, or a kill until then, leaves the earlier files as they were. The steps from one
+    file to the next are few and short; a kill between two of them leaves new files beside old
+    ones. Where readers must not take them for one result, the first name is that of the file with
+    the digests of the others.
+
+    Args:
+        scratch: Where the files are.
+        folder: Where they go, on the same file system.
+        names: Relative paths with forward slashes, in the order in which they are put in place.
+        flush: See `replacing`.
+
+    Raises:
+        OSError: A file is missing, or cannot be put in place.
+    """
+    for name in names if flush else ():
+        _flush(scratch / name)
+    parents = dict.fromkeys((folder / name).parent for name in names)
+    for parent in parents:
+        parent.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        os.replace(scratch / name, folder / name)
+    for parent in parents if flush else ():
+        _flush_folder(parent)
+
+
+def unused(folder: Path, first: str) -> bool:
+    """Whether a folder is free for a new run: missing, empty, or left by one that was killed early.
+
+    Args:
+        folder: The folder.
+        first: Relative path, with forward slashes, of the first file that such a run puts there.
+    """
+    if not folder.exists():
+        return True
+    scratch = folder / SCRATCH
+    allowed = {folder / (first + PART), scratch, *(folder / first).parents}
+    return folder.is_dir() and all(
+        path in allowed or scratch in path.parents for path in folder.rglob("*")
+    )
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether a run was killed while it put files in place there with `replace_together`."""
+    return (folder / SCRATCH).is_dir()
+
+
+@contextmanager
+def writing(what: str, folder: Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn what goes wrong with the disk into an error that names the file and the way out.
+
+    Args:
+        what: What is being written, as the beginning of a sentence.
+        folder: Where.
+        kinds: What else, beside `OSError`, says that the disk failed.
+
+    Raises:
+        RunError: The block raised one of them.
+    """
+    failures: tuple[type[Exception], ...] = (OSError, *kinds)
+    try:
+        yield
+    except failures as error:
+        raise RunError(failure(f"{what} could not be written", folder, error)) from error
+
+
+def failure(what: str, where: Path, error: Exception) -> str:
+    """What to tell the user about a failed disk: what, which file, why, and the way out."""
+    number, reason, file = None, str(error), str(where)
+    if isinstance(error, OSError):
+        number, reason = error.errno, error.strerror or str(error)
+        file = str(error.filename or where)
+    elif found := _RUST_ERROR.search(reason):
+        # How the libraries that are written in Rust tell it.
+        number = int(found[1])
+    remedy = _REMEDIES.get(number or 0)
+    return f"{what} to {file}: {reason}." + ("" if remedy is None else f" {remedy}, and repeat.")
 
 
 def file_digest(path: Path) -> str:
@@ -38,6 +209,35 @@ def file_digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder; None where that cannot be done here."""
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(
+            f"{folder}: another run is writing there. Wait for its end, or name another folder."
+        ) from error
+    except OSError:
+        # Some network file systems.
+        os.close(handle)
+        return None
+    return handle
+
+
+def _unlock(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "posix":
+        _flush(folder)
 
 
 def _flush(path: Path) -> None:

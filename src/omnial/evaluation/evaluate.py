@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -34,13 +35,16 @@ from omnial.evaluation.result import (
     no_figures,
 )
 from omnial.evaluation.stream import Sample, load_sample, stack, stream
-from omnial.files import replacing
+from omnial.files import replacing, writing
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
 from omnial.metrics.reconstruction import psnr, ssim
 from omnial.models.config_file import JSON
 from omnial.models.folder import TrainedModel
+
+METRICS_FILE: Final = "metrics.json"
+TABLE_FILE: Final = "metrics.csv"
 
 Progress = Callable[[int, int], None]
 """Told after every batch: images done, images in all."""
@@ -200,13 +204,13 @@ def write_metrics(result: EvaluationResult, out: Path) -> None:
     Raises:
         RunError: The folder cannot be written.
     """
-    try:
+    with writing("The figures", out):
         out.mkdir(parents=True, exist_ok=True)
-        with replacing(out / "metrics.json") as part:
+        with replacing(out / METRICS_FILE) as part:
             text = json.dumps(result.to_metrics(), indent=2, allow_nan=False, ensure_ascii=False)
             part.write_text(text + "\n", encoding="utf-8")
         with (
-            replacing(out / "metrics.csv") as part,
+            replacing(out / TABLE_FILE) as part,
             part.open("w", encoding="utf-8", newline="") as file,
         ):
             table = csv.writer(file, lineterminator="\n")
@@ -216,8 +220,6 @@ def write_metrics(result: EvaluationResult, out: Path) -> None:
                 for kind, figures in row.kinds.items():
                     table.writerow((row.name, kind, *(figures[name] for name in FIGURES)))
             table.writerow(("mean", "all", *(result.mean[name] for name in FIGURES)))
-    except OSError as error:
-        raise RunError(f"The figures could not be written to {out}: {error}") from error
 
 
 @dataclass(frozen=True)

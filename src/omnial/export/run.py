@@ -2,10 +2,8 @@
 
 import json
 import logging
-import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +13,23 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from omnial.data.decode import as_unit
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
 from omnial.evaluation.stream import Sample
 from omnial.export.build import HINTS, build, check_precision
 from omnial.export.gate import Trial, allowed_elsewhere, judge
 from omnial.export.graph import float_nodes, write_onnx
 from omnial.export.images import ExportImages, from_data, made_up, spread
-from omnial.files import file_digest
+from omnial.files import (
+    file_digest,
+    locked,
+    replace_together,
+    scratch_in,
+    unused,
+    writing,
+)
 from omnial.inference.backends.base import Backend, needs_package
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
@@ -110,7 +116,7 @@ def export(
 
     Raises:
         UserError: The model folder or data is bad, the format does not have the precision, INT8
-            lacks images, a package is missing, or `out` holds something else.
+            lacks images, a package is missing, or `out` holds something else or is in use.
         RunError: The folder cannot be written.
     """
     step = on_step or (lambda _: None)
@@ -122,24 +128,19 @@ def export(
     step("inspecting with PyTorch")
     made = made_up(model.settings.data)
     trial = Trial.of("data" if data else "synthetic", images.trial or made, reference)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as name:
-            work = Path(name)
-            step("writing the graph")
-            source = work / "source.onnx"
-            write_onnx(model, source, reconstruction=reconstruction)
-            built = []
-            for wanted in _wanted(format_, precision, bool(data)):
-                step(f"building and judging {wanted}")
-                built.append(_build(source, format_, wanted, work, model, images, trial))
-            times = _times(built, trial.samples[0]) if len(built) > 1 else {}
-            chosen = _choose(built, times)
-            samples = _samples(model, reference, images.trial if with_pictures else ())
-            record = _write(work, chosen, format_, model_dir, model, samples, built, times)
-            _put_in_place(work, out, record)
-    except OSError as error:
-        raise RunError(f"The export could not be written to {out}: {error}") from error
+    with locked(out), writing("The export", out, SafetensorError), scratch_in(out) as work:
+        step("writing the graph")
+        source = work / "source.onnx"
+        write_onnx(model, source, reconstruction=reconstruction)
+        built = []
+        for wanted in _wanted(format_, precision, bool(data)):
+            step(f"building and judging {wanted}")
+            built.append(_build(source, format_, wanted, work, model, images, trial))
+        times = _times(built, trial.samples[0]) if len(built) > 1 else {}
+        chosen = _choose(built, times)
+        samples = _samples(model, reference, images.trial if with_pictures else ())
+        record = _write(work, chosen, format_, model_dir, model, samples, built, times)
+        put_in_place(work / chosen.precision, out, record)
     return ExportSummary(out, record)
 
 
@@ -154,7 +155,7 @@ def _check(
     if not data and (precision == "int8" or with_pictures):
         what = "INT8 is calibrated on normal images" if precision == "int8" else "no pictures"
         raise UserError(f"{what}: name a data set with --data.")
-    if out.is_dir() and any(out.iterdir()) and not is_export(out):
+    if not (unused(out, EXPORT_FILE) or is_export(out)):
         raise UserError(f"{out} is not empty and is no export folder. Choose another --out.")
 
 
@@ -275,18 +276,16 @@ def _write(
     return record
 
 
-def _put_in_place(work: Path, out: Path, record: ExportRecord) -> None:
-    """Move the files over an older export; what says that it is one goes first and comes last."""
-    source = work / record.precision
-    out.mkdir(exist_ok=True)
-    (out / EXPORT_FILE).unlink(missing_ok=True)
+def put_in_place(source: Path, out: Path, record: ExportRecord) -> None:
+    """Move the files over an older export.
+
+    `export.json` comes first: it has the digests of the others, so that a folder in which a kill
+    left some of the old ones is refused, and the next export goes on from it.
+    """
+    replace_together(source, out, (EXPORT_FILE, CONFIG_FILE, *record.files))
     stale = {name for names in MODEL_FILES.values() for name in names} - set(record.files)
     for name in stale:
         (out / name).unlink(missing_ok=True)
-    for name in (*record.files, CONFIG_FILE, EXPORT_FILE):
-        with (source / name).open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(source / name, out / name)
 
 
 def _versions() -> dict[str, str]:

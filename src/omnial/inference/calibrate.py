@@ -20,8 +20,8 @@ from omnial.calibration.intervals import (
 )
 from omnial.calibration.thresholds import Calibration, calibrate, rank
 from omnial.data.records import BadFile
-from omnial.errors import RunError, UserError
-from omnial.files import replacing
+from omnial.errors import UserError
+from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
 from omnial.inference.export_folder import EXPORT_FILE, is_export, read_export
 from omnial.inference.inspector import Inspector
 from omnial.inference.normal_scores import NormalScores, Which, score_normals
@@ -120,10 +120,10 @@ def calibrate_folder(
         on_progress: Told the number of images done and of all.
 
     Raises:
-        UserError: The folder or data is bad, or `out` is not empty.
+        UserError: The folder or data is bad, or in use, or `out` is not empty.
         RunError: The result cannot be written.
     """
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out is not None and not (unused(out, CONFIG_FILE) or unfinished(out)):
         raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
     inspector = Inspector(folder, device=device, batch_size=batch_size)
     before = inspector.calibration
@@ -211,11 +211,8 @@ def _write(folder: Path, target: Path, calibration: Calibration) -> None:
             if is_export(folder)
             else [WEIGHTS_FILE]
         )
-    try:
-        target.mkdir(parents=True, exist_ok=True)
+    with locked(target), writing("The thresholds", target), scratch_in(target) as scratch:
         for name in names:
-            shutil.copyfile(folder / name, target / name)
-        with replacing(target / CONFIG_FILE) as part:
-            part.write_text(config.to_text(), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"The thresholds could not be written to {target}: {error}") from error
+            shutil.copyfile(folder / name, scratch / name)
+        (scratch / CONFIG_FILE).write_text(config.to_text(), encoding="utf-8")
+        replace_together(scratch, target, (*names, CONFIG_FILE))

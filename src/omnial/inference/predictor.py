@@ -2,7 +2,8 @@
 
 Rows go to `predictions.jsonl.part`, each as soon as its image is done, and the file gets its
 name when all are: after an interruption the finished rows are in the `.part` file, their maps
-and overlays beside it, and a `predictions.jsonl` is always complete.
+and overlays beside it, and a `predictions.jsonl` is always complete. Where an earlier run's is,
+everything is written aside and put in its place at the end.
 """
 
 import json
@@ -18,7 +19,16 @@ from PIL import Image
 
 from omnial.data.image_file import ImageError
 from omnial.data.records import BadFile
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
+from omnial.files import (
+    PART,
+    failure,
+    locked,
+    replace_together,
+    replacing,
+    scratch_in,
+    writing,
+)
 from omnial.inference.ahead import ahead
 from omnial.inference.collect import Source, collect
 from omnial.inference.inspection import Inspection
@@ -63,7 +73,8 @@ def predict(
     Args:
         inspector: The model, on any engine.
         paths: Image files and folders.
-        out: Folder for the results; files of an earlier run with the same names are replaced.
+        out: Folder for the results; files of an earlier run with the same names are replaced
+            when everything is done.
         class_name: The product; None lets the model recognise it, image by image. An unknown
             product gets the largest threshold and no region of interest.
         tile: See `Inspector.inspect`.
@@ -74,23 +85,46 @@ def predict(
 
     Raises:
         UserError: The model does not know the class, a path does not exist, there is no image,
-            or `out` cannot be made. Nothing has been written then.
+            or `out` cannot be made or is in use. Nothing has been written then.
         RunError: A result could not be written.
     """
     inspector.check_class(class_name)
     sources = collect(paths, leave_out=[out / "maps", out / "overlays"])
-    try:
-        for folder in (out / "maps", out / "overlays"):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The folder {out} cannot be made: {error}. Name another.") from error
+    with locked(out):
+        try:
+            for folder in (out / "maps", out / "overlays"):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(failure("No results could be written", out, error)) from error
+        found = inspector.each([source.path for source in sources], class_name, tile=tile)
+        with writing("The results", out):
+            if not (out / PREDICTIONS_FILE).exists():
+                return _predict(sources, found, out, class_name, inspector.workers, on_image)
+            with scratch_in(out) as scratch:
+                for name in ("maps", "overlays"):
+                    (scratch / name).mkdir()
+                summary = _predict(sources, found, scratch, class_name, inspector.workers, on_image)
+                files = [path for path in sorted(scratch.rglob("*")) if path.is_file()]
+                names = [path.relative_to(scratch).as_posix() for path in files]
+                replace_together(scratch, out, names, flush=False)
+            return summary
+
+
+def _predict(
+    sources: Sequence[Source],
+    found: Iterator[Inspection | ImageError],
+    out: Path,
+    class_name: str | None,
+    workers: int,
+    on_image: Callable[[Row], None] | None,
+) -> PredictSummary:
+    """Write what was found, row by row."""
     summary = PredictSummary()
-    part = out / (PREDICTIONS_FILE + ".part")
-    pool = ThreadPoolExecutor(inspector.workers)
+    part = out / (PREDICTIONS_FILE + PART)
+    pool = ThreadPoolExecutor(workers)
     try:
         with part.open("w", encoding="utf-8") as file:
-            found = inspector.each([source.path for source in sources], class_name, tile=tile)
-            rows = _rows(sources, found, out, class_name, pool, inspector.workers)
+            rows = _rows(sources, found, out, class_name, pool, workers)
             for source, row in zip(sources, rows, strict=True):
                 file.write(json.dumps(row, allow_nan=False) + "\n")
                 file.flush()
@@ -99,8 +133,6 @@ def predict(
                     on_image(row)
             os.fsync(file.fileno())
         os.replace(part, out / PREDICTIONS_FILE)
-    except OSError as error:
-        raise RunError(f"The results could not be written to {out}: {error}") from error
     finally:
         pool.shutdown(cancel_futures=True)
     return summary
@@ -126,11 +158,14 @@ def _write(item: tuple[Source, Inspection | ImageError], out: Path, class_name: 
         return _error_row(inspection, class_name)
     map_name = f"maps/{source.name}.png"
     levels = np.rint(inspection.score_map * np.float32(65535)).astype(np.uint16)
-    Image.fromarray(levels).save(out / map_name, compress_level=3)
+    # The disk may take its time with these: there may be thousands.
+    with replacing(out / map_name, flush=False) as part:
+        Image.fromarray(levels).save(part, "PNG", compress_level=3)
     polygons = [outline.polygon for outline in inspection.outlines]
     picture = Image.fromarray(overlay(inspection.image, inspection.score_map, polygons))
-    suffix = "jpg" if max(picture.size) <= _LONGEST_JPEG else "png"
-    picture.save(out / "overlays" / f"{source.name}.{suffix}", quality=90)
+    suffix, kind = ("jpg", "JPEG") if max(picture.size) <= _LONGEST_JPEG else ("png", "PNG")
+    with replacing(out / "overlays" / f"{source.name}.{suffix}", flush=False) as part:
+        picture.save(part, kind, quality=90)
     return {
         "path": str(source.path),
         **verdict(inspection),

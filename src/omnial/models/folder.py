@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
-from omnial.errors import RunError, UserError
-from omnial.files import file_digest, replacing
+from omnial.errors import UserError
+from omnial.files import file_digest, replacing, writing
 from omnial.models.config_file import (
     CONFIG_FILE,
     JSON,
@@ -84,7 +84,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
         **{_ROI + name: torch.from_numpy(value) for name, value in model.rois.items()},
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
+    with writing("The model", folder, SafetensorError):
         folder.mkdir(parents=True, exist_ok=True)
         with (
             replacing(folder / CONFIG_FILE) as config_part,
@@ -101,8 +101,6 @@ def save_model(folder: Path, model: TrainedModel) -> None:
             config_part.write_text(config.to_text(), encoding="utf-8")
             # The library lets the owner alone read the weights; the user's own rule holds here.
             shutil.copymode(config_part, weights_part)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"The model could not be written to {folder}: {error}") from error
 
 
 def load_model(folder: Path, device: str = "auto") -> TrainedModel:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omnial.errors import UserError
 from omnial.evaluation.result import EvaluationResult
-from omnial.files import replacing
+from omnial.files import replacing, writing
 from omnial.inference.overlay import heat_stops
 from omnial.reporting import page, tables
 from omnial.reporting.html import render
@@ -33,14 +33,16 @@ def write_report(result: EvaluationResult, out_dir: Path) -> Path:
 
     Raises:
         UserError: `out_dir` is a file.
+        RunError: The page cannot be written.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir} is a file, and the report needs a folder: give another --out")
-    out_dir.mkdir(parents=True, exist_ok=True)
     text = _render(result)
     target = out_dir / REPORT_FILE
-    with replacing(target) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+    with writing("The report", out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
     return target
 
 

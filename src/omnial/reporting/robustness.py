@@ -5,13 +5,12 @@ from typing import Final
 
 from PIL import Image
 
-from omnial.errors import RunError
-from omnial.files import replacing
+from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.reporting import robustness_page as page
 from omnial.reporting.html import render
 from omnial.reporting.pictures import data_uri
 from omnial.reporting.tables import duration, shown
-from omnial.robustness.assess import write_figures
+from omnial.robustness.assess import FIGURES_FILE, TABLE_FILE, write_figures
 from omnial.robustness.assessment import Assessment
 from omnial.robustness.published import CAVEATS
 
@@ -24,27 +23,30 @@ def write_robustness(assessment: Assessment, out: Path) -> Path:
 
     Args:
         assessment: What was found.
-        out: The folder, made if it is missing.
+        out: The folder, made if it is missing. The files are put in place together.
 
     Returns:
         The page.
 
     Raises:
-        RunError: The folder cannot be written.
+        UserError: The folder cannot be written to, or is in use.
+        RunError: A file cannot be written.
     """
+    names = (FIGURES_FILE, TABLE_FILE, TARGETED_FILE, LEVELS_FILE, REPORT_FILE)
+    with locked(out), writing("The report", out), scratch_in(out) as scratch:
+        _write(assessment, scratch)
+        replace_together(scratch, out, names)
+    return out / REPORT_FILE
+
+
+def _write(assessment: Assessment, out: Path) -> None:
+    """Write all files into a folder that is there."""
     write_figures(assessment, out)
     targeted, levels = page.targeted_figure(assessment), page.levels_figure(assessment)
-    target = out / REPORT_FILE
-    try:
-        for name, picture in ((TARGETED_FILE, targeted), (LEVELS_FILE, levels)):
-            with replacing(out / name) as part:
-                Image.fromarray(picture).save(part, "PNG")
-        with replacing(target) as part:
-            text = _render(assessment, data_uri(targeted), data_uri(levels))
-            part.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise RunError(f"The report could not be written to {out}: {error}") from error
-    return target
+    for name, picture in ((TARGETED_FILE, targeted), (LEVELS_FILE, levels)):
+        Image.fromarray(picture).save(out / name, "PNG")
+    text = _render(assessment, data_uri(targeted), data_uri(levels))
+    (out / REPORT_FILE).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _render(assessment: Assessment, targeted: str, levels: str) -> str:

@@ -8,17 +8,20 @@ from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
 from omnial.evaluation.evaluate import (
+    METRICS_FILE,
+    TABLE_FILE,
     describe_model,
     evaluate_detector,
     evaluate_model,
     write_metrics,
 )
 from omnial.evaluation.result import EvaluationResult
+from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.inference.detector import EngineDetector
 from omnial.inference.export_folder import is_export
 from omnial.inference.inspector import Inspector
 from omnial.models.folder import load_model
-from omnial.reporting.report import write_report
+from omnial.reporting.report import REPORT_FILE, write_report
 
 
 def evaluate(
@@ -34,6 +37,8 @@ def evaluate(
     on_evaluated: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on test images, and write metrics.json, metrics.csv and index.html.
+
+    The three are put in place together: on a full disk, an earlier report stays as it was.
 
     Args:
         model: A model folder or an export folder; an export that does not reconstruct has
@@ -51,9 +56,32 @@ def evaluate(
         The result; its `bad_files` names what was left out.
 
     Raises:
-        UserError: The model folder or the data is bad.
+        UserError: The model folder or the data is bad, or `out` cannot be written to or is in use.
         RunError: The results cannot be written.
     """
+    with locked(out):
+        result = _evaluate(
+            *(model, roots, batch_size, gallery_per_class, skip_bad_files, device),
+            *(on_checked, on_evaluated),
+        )
+        with writing("The report", out), scratch_in(out) as scratch:
+            write_metrics(result, scratch)
+            write_report(result, scratch)
+            replace_together(scratch, out, (METRICS_FILE, TABLE_FILE, REPORT_FILE))
+    return result
+
+
+def _evaluate(
+    model: Path,
+    roots: Sequence[Path],
+    batch_size: int,
+    gallery_per_class: int,
+    skip_bad_files: bool,
+    device: str,
+    on_checked: Callable[[int, int], None] | None,
+    on_evaluated: Callable[[int, int], None] | None,
+) -> EvaluationResult:
+    """Evaluate a model folder or an export folder."""
     on_bad_file = "skip" if skip_bad_files else "fail"
 
     def catalogue_for(settings: DataSettings) -> Catalogue:
@@ -63,7 +91,7 @@ def evaluate(
     if is_export(model):
         inspector = Inspector(model, device=device)
         settings = inspector.settings
-        result = evaluate_detector(
+        return evaluate_detector(
             EngineDetector(inspector.backend),
             catalogue_for(settings.data),
             settings.data,
@@ -79,15 +107,11 @@ def evaluate(
             },
             on_progress=on_evaluated,
         )
-    else:
-        trained = load_model(model, device)
-        result = evaluate_model(
-            trained,
-            catalogue_for(trained.settings.data),
-            batch_size=batch_size,
-            gallery_per_class=gallery_per_class,
-            on_progress=on_evaluated,
-        )
-    write_metrics(result, out)
-    write_report(result, out)
-    return result
+    trained = load_model(model, device)
+    return evaluate_model(
+        trained,
+        catalogue_for(trained.settings.data),
+        batch_size=batch_size,
+        gallery_per_class=gallery_per_class,
+        on_progress=on_evaluated,
+    )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from omnial.errors import UserError
-from omnial.files import replacing
+from omnial.files import replacing, writing
 from omnial.reporting.tables import shown
 
 COLUMNS = ("normal", "anomalous", "mask", "JND map", "panel", "level")
@@ -87,6 +87,7 @@ def write_contact_sheets(
     Raises:
         ValueError: Not one name a sample.
         UserError: `out_dir` is a file.
+        RunError: A page cannot be written.
     """
     fields = [_array(field) for field in (batch.normal, batch.anomalous)]
     maps = [_array(field)[:, 0] for field in (batch.mask, batch.jnd, batch.panel, batch.level)]
@@ -95,7 +96,8 @@ def write_contact_sheets(
         raise ValueError(f"{count} samples and {len(names)} names")
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir} is a file, and the sheets need a folder: give another --out")
-    out_dir.mkdir(parents=True, exist_ok=True)
+    with writing("The sheets", out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
     pages: list[Path] = []
     for start in range(0, count, rows):
         page = [
@@ -222,5 +224,5 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 def _save(sheet: Image.Image, path: Path) -> None:
     """Write a page in one step: a reader never meets half of it."""
-    with replacing(path) as part:
+    with writing("The sheet", path), replacing(path) as part:
         sheet.save(part, "PNG")

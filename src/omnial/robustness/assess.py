@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
 from omnial.evaluation.detector import ModelDetector
-from omnial.files import file_digest, replacing
+from omnial.files import file_digest, replacing, writing
 from omnial.models.config_file import WEIGHTS_FILE
 from omnial.models.folder import TrainedModel, load_model
 from omnial.robustness.adversarial_set import AdversarialSet
@@ -115,7 +115,7 @@ def write_figures(assessment: Assessment, out: Path) -> None:
     Raises:
         RunError: The folder cannot be written.
     """
-    try:
+    with writing("The figures", out):
         out.mkdir(parents=True, exist_ok=True)
         with replacing(out / FIGURES_FILE) as part:
             content = assessment.to_dict()
@@ -130,8 +130,6 @@ def write_figures(assessment: Assessment, out: Path) -> None:
             for attack, model, level, class_name, figures in assessment.rows():
                 values = (figures[name] for name in FIGURES)
                 table.writerow((attack, model, level, class_name, *values))
-    except OSError as error:
-        raise RunError(f"The figures could not be written to {out}: {error}") from error
 
 
 def _assess_model(

@@ -21,7 +21,7 @@ from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import BadFile, Catalogue, ProductClass
 from omnial.errors import UserError
-from omnial.files import file_digest
+from omnial.files import file_digest, locked, unused
 from omnial.models.config_file import WEIGHTS_FILE
 from omnial.models.folder import TrainedModel, load_model
 from omnial.robustness.adversarial_set import AdversarialSet
@@ -31,6 +31,7 @@ from omnial.robustness.grid import difference
 from omnial.robustness.levels import LEVELS
 from omnial.robustness.manifest import (
     MANIFEST_FILE,
+    PLAN_FILE,
     SCHEMA_VERSION,
     Entry,
     Identity,
@@ -116,10 +117,25 @@ def make_set(
         The set, verified.
 
     Raises:
-        UserError: The model or the data is bad, the folder holds something else, or a class is
-            not the model's.
+        UserError: The model or the data is bad, the folder holds something else or is in use, or
+            a class is not the model's.
         RunError: A sample cannot be written, or is not on disk what it should be.
     """
+    with locked(out):
+        return _make_set(model, roots, out, plan, skip_bad_files, device, on_checked, on_attacked)
+
+
+def _make_set(
+    model: Path,
+    roots: Sequence[Path],
+    out: Path,
+    plan: SetPlan,
+    skip_bad_files: bool,
+    device: str,
+    on_checked: Progress | None,
+    on_attacked: Progress | None,
+) -> MadeSet:
+    """Make a set in a folder that no other run uses."""
     started = time.perf_counter()
     trained = load_model(model, device)
     bad = "skip" if skip_bad_files else "fail"
@@ -275,7 +291,7 @@ def _settled(out: Path, identity: Identity) -> bool:
     finished = (out / MANIFEST_FILE).is_file()
     stored = read_manifest(out).identity if finished else read_plan(out)
     if stored is None:
-        if out.is_dir() and any(out.iterdir()):
+        if not unused(out, PLAN_FILE):
             raise UserError(
                 f"{out}: the folder is not empty and holds no set. Choose another --out."
             )

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from omnial.errors import RunError, UserError
-from omnial.files import replacing
+from omnial.errors import UserError
+from omnial.files import replacing, writing
 from omnial.robustness.levels import Level
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -96,9 +96,12 @@ class Manifest:
 
 
 def write_plan(folder: Path, identity: Identity) -> None:
-    """Note what is about to be made, so that another run can go on with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / PLAN_FILE) as part:
+    """Note what is about to be made, so that another run can go on with it.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    with writing("The plan", folder), replacing(folder / PLAN_FILE) as part:
         part.write_text(json.dumps(asdict(identity), indent=2) + "\n", encoding="utf-8")
 
 
@@ -110,12 +113,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     content = asdict(manifest)
     content["sha256"] = _digest(content)
-    try:
-        with replacing(folder / MANIFEST_FILE) as part:
-            text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-            part.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"The manifest could not be written to {folder}: {error}") from error
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    with writing("The manifest", folder), replacing(folder / MANIFEST_FILE) as part:
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from omnial.errors import RunError
-from omnial.files import file_digest, replacing
+from omnial.files import file_digest, replacing, writing
 from omnial.robustness.checks import Trace
 from omnial.robustness.grid import PER_GREY_LEVEL
 from omnial.robustness.levels import Level
@@ -65,7 +65,7 @@ def write_sample(path: Path, sample: StoredSample, levels: Sequence[Level]) -> s
             a perturbation leaves its ball.
     """
     arrays = _arrays(sample)
-    try:
+    with writing("The sample", path, SafetensorError, BadSampleError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             save_file(arrays, part)
@@ -74,8 +74,6 @@ def write_sample(path: Path, sample: StoredSample, levels: Sequence[Level]) -> s
                 raise RunError(f"{path}: what the disk holds is not what was written")
             _check_bounds(back, levels)
             return file_digest(part)
-    except (OSError, SafetensorError, BadSampleError) as error:
-        raise RunError(f"{path}: the sample could not be written: {error}") from error
 
 
 def read_sample(

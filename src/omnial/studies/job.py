@@ -20,7 +20,7 @@ from omnial.studies.plan import COMMON, Row
 from omnial.studies.roots import StudyData, name_of
 from omnial.studies.storage import SCHEMA, provenance, read_result, write_result
 from omnial.training.fit import train
-from omnial.training.run import folder_of_checkpoints, what_is_computed
+from omnial.training.run import folder_of_checkpoints, read_identity, what_is_computed
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def find_result(job: Job, out: Path) -> dict[str, Any] | None:
 def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
     """Train and evaluate, going on with an earlier start, and keep the result.
 
-    The model stays in `work/KEY`, without the state of its training.
+    The model stays in `work/KEY`, without the state of its training. One that is there without it
+    is finished, and is only evaluated.
 
     Returns:
         What the result file holds.
@@ -144,8 +145,10 @@ def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
         RunError: A result cannot be written.
     """
     folder = model_folder(job, work)
-    summary = train(job.settings, job.roots, folder, resume=True, progress=progress)
+    if not (has_model(job, work) and read_identity(folder) is None):
+        train(job.settings, job.roots, folder, resume=True, progress=progress)
     model = load_model(folder)
+    facts = model.training
     evaluated = evaluate_model(model, discover(job.roots, need="test"), gallery_per_class=0)
     classes = {result.name: dict(result.figures) for result in evaluated.classes}
     network = describe(job.settings.model, job.settings.data.height, job.settings.data.width)
@@ -156,15 +159,15 @@ def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
         "system": job.settings.system,
         "size": job.settings.size,
         "seed": job.settings.training.seed,
-        "images": summary.images,
-        "steps": summary.steps,
+        "images": facts["images"],
+        "steps": facts["steps"],
         "separate": job.only,
         "data": dict(job.data),
         "figures": {"mean": dict(evaluated.mean), "classes": classes},
-        "validation": dict(summary.validation),
+        "validation": facts["validation"],
         "parameters": {name: part["parameters"] for name, part in network["parts"].items()},
-        "precision": summary.precision,
-        "training_seconds": summary.seconds,
+        "precision": facts["precision"],
+        "training_seconds": facts["seconds"],
         **provenance(),
         "settings": what_is_computed(job.settings),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from omnial.data.checks import check_files
-from omnial.files import file_digest
+from omnial.files import file_digest, locked
 from omnial.models.config_file import WEIGHTS_FILE
 from omnial.models.folder import TrainedModel, load_model
 from omnial.reporting.robustness_page import levels_figure, targeted_figure
@@ -85,9 +85,22 @@ def run_robustness_study(
         What came of it. Its `rows` hold the mean pixel AP in percent, level by level.
 
     Raises:
-        UserError: Unusable data, settings or names.
+        UserError: Unusable data, settings or names, or another run of the study.
         RunError: A result cannot be written.
     """
+    with locked(out):
+        return _run(data, out, work, options, tell, progress)
+
+
+def _run(
+    data: Sequence[Path],
+    out: Path,
+    work: Path,
+    options: RobustnessOptions,
+    tell: Callable[[str], None],
+    progress: bool,
+) -> StudySummary:
+    """Run the study in a folder that no other run uses."""
     rows = chosen_rows("robustness", ROWS, options.rows)
     source = StudyData.of(find_roots(data))
     study = _Study.over(source, out, work, options, tell, progress)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.errors import UserError
+from omnial.files import locked
 from omnial.models.folder import load_model
 from omnial.studies import gallery
 from omnial.studies.demo import train_on_demo
@@ -103,9 +104,23 @@ def run_study(
         What came of it.
 
     Raises:
-        UserError: Unusable data, settings or names.
+        UserError: Unusable data, settings or names, or another run of the study.
         RunError: A result cannot be written.
     """
+    with locked(out):
+        return _run_study(study, data, out, work, options, tell, progress)
+
+
+def _run_study(
+    study: Study,
+    data: Sequence[Path],
+    out: Path,
+    work: Path,
+    options: StudyOptions,
+    tell: Callable[[str], None],
+    progress: bool,
+) -> StudySummary:
+    """Run a study in a folder that no other run uses."""
     source = StudyData.of(find_roots(data))
     classes = _classes(study, source.catalogue.names, options)
     chosen = chosen_rows(study.name, study.rows, options.rows)

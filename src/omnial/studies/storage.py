@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from omnial import __version__, machine
-from omnial.errors import RunError, UserError
-from omnial.files import replacing
+from omnial.errors import UserError
+from omnial.files import replacing, writing
 
 SCHEMA: Final = 1
 """Of result files."""
@@ -28,12 +28,10 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         RunError: It cannot be written.
     """
-    try:
+    with writing("A file of the study", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             part.write_bytes(content)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

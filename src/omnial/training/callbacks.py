@@ -28,7 +28,7 @@ LOG_STEPS = 10
 class Checkpoint(Callback):
     """Writes `last.ckpt`: now and then, at the end, and when the run is interrupted.
 
-    Lightning writes the file in full before it takes its name, so a kill leaves the one before.
+    `CheckpointFile` writes it in full before it takes its name, so a kill leaves the one before.
     A state whose loss is not finite is never written.
     """
 

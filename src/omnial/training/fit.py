@@ -20,7 +20,7 @@ from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
-from omnial.files import file_digest
+from omnial.files import file_digest, writing
 from omnial.models.config_file import JSON, WEIGHTS_FILE
 from omnial.models.folder import TrainedModel, load_model, save_model
 from omnial.training.budget import Budget
@@ -28,7 +28,7 @@ from omnial.training.feed import ImageStore, store_of
 from omnial.training.loop import run_loop
 from omnial.training.module import TrainingModule
 from omnial.training.precision import choose_precision
-from omnial.training.run import RunIdentity, settle
+from omnial.training.run import RunIdentity, only_run_in, settle
 from omnial.training.validation import validate
 
 _logger = logging.getLogger(__name__)
@@ -81,6 +81,19 @@ def train(
             is resumed, or weights that do not fit.
         RunError: The loss is no longer finite, or the disk cannot be written.
     """
+    with only_run_in(out):
+        return _train(settings, roots, out, resume, init, progress)
+
+
+def _train(
+    settings: Settings,
+    roots: Sequence[Path],
+    out: Path,
+    resume: bool,
+    init: Path | None,
+    progress: bool,
+) -> TrainSummary:
+    """Train in a folder that no other run uses."""
     cache = open_cache(settings.data)
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
     records = [record for product in catalogue.classes for record in product.train]
@@ -103,7 +116,9 @@ def train(
     module = TrainingModule(settings, network)
     budget = Budget(settings.training)
     textures = _textures(settings, cache)
-    run_loop(module, budget, store, labels, textures, out, run.precision, progress)
+    # What the loop reads is in memory or in the cache, so a failing disk is this one.
+    with writing("The state of the training", out):
+        run_loop(module, budget, store, labels, textures, out, run.precision, progress)
 
     network = module.averaged_network()
     validated = validate(

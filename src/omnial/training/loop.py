@@ -20,6 +20,7 @@ from omnial.errors import UserError
 from omnial.memory import keep_freed_memory
 from omnial.training.budget import Budget
 from omnial.training.callbacks import LOG_STEPS, Bar, Checkpoint, EarlyView, Progress
+from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
 from omnial.training.feed import Feed, FeedBatch, ImageStore
 from omnial.training.module import TrainingModule
 from omnial.training.precision import LIGHTNING_NAMES, Precision, on_gpu
@@ -61,7 +62,7 @@ def run_loop(
     checkpoint = folder / CHECKPOINT
     begin = 0
     if checkpoint.exists():
-        begin = int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
+        begin = int(read_checkpoint(checkpoint)["global_step"])
     terminal = progress and sys.stderr.isatty()
     speed = Progress(budget, training.batch_size, lines=progress and not terminal)
     callbacks: list[Callback] = [
@@ -123,6 +124,7 @@ def _trainer(
             max_epochs=-1,
             callbacks=callbacks,
             logger=loggers,
+            plugins=[CheckpointFile()],
             log_every_n_steps=LOG_STEPS,
             enable_progress_bar=bar,
             enable_checkpointing=False,

@@ -3,15 +3,17 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
 from omnial.config.settings import Settings
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.errors import UserError
-from omnial.files import replacing
-from omnial.models.config_file import CONFIG_FILE
+from omnial.files import locked, replacing, unused, writing
 from omnial.training.precision import Precision
 
 RUN_FILE = "run.json"
@@ -68,11 +70,16 @@ class RunIdentity:
         return cls(dumped, list(catalogue.names), digest.hexdigest(), start, precision)
 
     def write(self, out: Path) -> None:
-        """Write `run.json` beside the checkpoints."""
+        """Write `run.json` beside the checkpoints.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
         folder = folder_of_checkpoints(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / RUN_FILE) as part:
-            part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        with writing("The record of the run", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / RUN_FILE) as part:
+                part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 def read_identity(out: Path) -> RunIdentity | None:
@@ -92,6 +99,15 @@ def read_identity(out: Path) -> RunIdentity | None:
         ) from error
 
 
+def only_run_in(out: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of a model folder; of several processes of one run, the first does.
+
+    Raises:
+        UserError: Another run trains there, or the folder cannot be written.
+    """
+    return nullcontext() if getattr(rank_zero_only, "rank", 0) else locked(out)
+
+
 def settle(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
     """Decide whether a run may start, or go on, in a folder.
 
@@ -104,7 +120,7 @@ def settle(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
     """
     stored = read_identity(out)
     if stored is None:
-        if (out / CONFIG_FILE).exists() or (out.is_dir() and any(out.iterdir())):
+        if not unused(out, f"{folder_of_checkpoints(Path()).name}/{RUN_FILE}"):
             raise UserError(
                 f"{out}: the folder is not empty and holds no run to resume. Choose another --out."
             )

@@ -2,10 +2,9 @@
 
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from omnial.data.production_line.scene import (
     Split,
     render_pair,
 )
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
+from omnial.files import locked, scratch_in, writing
 
 MARKER = "production_line.json"
 """Written last: a folder with this file is complete."""
@@ -92,7 +92,8 @@ def generate(
         per_kind: Test images of each defect kind of a class, each with its mask (0 or 255).
 
     Raises:
-        UserError: A value out of range, an unknown class, or foreign files in `out`.
+        UserError: A value out of range, an unknown class, foreign files in `out`, or another
+            run that writes there.
         RunError: Writing failed, for example on a full disk; `out` is as it was.
     """
     parameters = _checked(seed, classes, size, train, test_good, per_kind)
@@ -102,27 +103,34 @@ def generate(
         if not out.is_dir():
             raise UserError(f"{out} is a file; choose a folder for the production line")
         if _complete(out, parameters, jobs):
+            if _beside(out).exists():
+                # A run was killed when this was done.
+                with _alone(out):
+                    return
             return
         _refuse_foreign(out)
-    unique = uuid.uuid4().hex
-    partial = out.with_name(f".{out.name}.{unique}.partial")
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot make a folder beside {out}: {error}; choose another") from error
-    try:
-        _write(partial, parameters, jobs)
+    with _alone(out) as beside, writing("The production line", out), scratch_in(beside) as scratch:
+        made = scratch / "new"
+        _write(made, parameters, jobs)
         if out.exists():
-            replaced = out.with_name(f".{out.name}.{unique}.replaced")
-            out.rename(replaced)
-            partial.rename(out)
-            shutil.rmtree(replaced)
-        else:
-            partial.rename(out)
-    except OSError as error:
-        raise RunError(f"cannot write the production line to {out}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            out.rename(scratch / "old")
+        made.rename(out)
+
+
+def _beside(out: Path) -> Path:
+    """Where a data set is written, so that it appears whole."""
+    return out.with_name(f".{out.name}.partial")
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[Path]:
+    """Keep other runs off a data set; yields the folder beside it, a killed run's being emptied."""
+    beside = _beside(out)
+    with locked(beside):
+        yield beside
+    with suppress(OSError):
+        # It stays where a killed run had made it.
+        beside.rmdir()
 
 
 def _checked(
