@@ -1,7 +1,7 @@
 # The two commands of the README: make demo, make test.
 #   PYTHON=python3.12   the interpreter that .venv is made with
 #   TORCH=2.12.0        another version of PyTorch
-#   ARGS=--quick        options of `omnial demo`, or of the benchmarks
+#   ARGS=--quick        options of `omnial demo`, of the benchmarks, or of the soak
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-torch-$(TORCH)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test bench lint format docs api licences sbom audit clean
+.PHONY: help setup demo test bench soak lint format docs api licences sbom audit clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -38,6 +38,9 @@ test: setup lint ## check style and types, then run all tests
 
 bench: setup ## measure speed and memory as ratios (about six minutes)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+soak: setup ## kill training, evaluation and the other verbs at random, and compare (half an hour)
+	$(BIN)/python -m tools.soak $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

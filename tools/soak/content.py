@@ -1,0 +1,90 @@
+"""What of a result must be the same: every byte but times and the machine."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from omnial.data.pack import SUFFIX, DamagedPackError, Pack
+from omnial.files import PART, SCRATCH
+
+_TIMES: Final = {
+    *("finished", "seconds", "images_per_second", "created", "milliseconds"),
+    *("training_seconds", "machine"),
+}
+_PAGE_TIME: Final = re.compile(r"(<dt>Evaluation time</dt>)<dd>[^<]*</dd>")
+
+
+def content(path: Path) -> str:
+    """Digest of a file, without what differs from run to run.
+
+    Raises:
+        ValueError: It is not whole: no JSON, for example.
+    """
+    if path.suffix == ".json":
+        values = json.loads(path.read_text("utf-8"))
+        if path.name == "manifest.json":
+            # The second is a digest over the first, among others.
+            del values["made"], values["sha256"]
+        text = json.dumps(_without_times(values), sort_keys=True)
+    elif path.suffix == ".html":
+        text = _PAGE_TIME.sub(r"\1", path.read_text("utf-8"))
+        if not text.rstrip().endswith("</html>"):
+            raise ValueError("the page breaks off")
+    else:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def contents(folder: Path, patterns: Iterable[str]) -> dict[str, str]:
+    """Digests of the files that patterns find in a folder, by relative path."""
+    found = {}
+    for pattern in patterns:
+        for path in sorted(folder.glob(pattern)):
+            if path.is_file() and not path.name.endswith(PART):
+                try:
+                    found[path.relative_to(folder).as_posix()] = content(path)
+                except (ValueError, KeyError, OSError) as error:
+                    found[path.relative_to(folder).as_posix()] = f"not whole: {error}"
+    return found
+
+
+def left_over(folder: Path) -> list[str]:
+    """Scratch that is still there; of the cache, only what is taken for a pack counts."""
+    return [
+        path.relative_to(folder).as_posix()
+        for path in sorted(folder.rglob("*"))
+        if (path.name.endswith(PART) and not path.name.endswith(SUFFIX + PART))
+        or path.name == SCRATCH
+    ]
+
+
+def cached(folder: Path, shape: tuple[int, ...]) -> dict[str, str]:
+    """Digests of all that a cache holds, by key; damage stands in the place of a digest."""
+    entries = {}
+    for path in sorted(folder.rglob(f"*{SUFFIX}")):
+        try:
+            pack = Pack(path)
+            for number, key in enumerate(pack.keys):
+                entry = _entry(pack, number, shape)
+                digest = hashlib.sha256(entry.pixels.tobytes()).hexdigest()
+                entries[key.hex()] = f"{entry.source_size} {digest}"
+        except DamagedPackError as error:
+            entries[path.name] = f"not whole: {error}"
+    return entries
+
+
+def _entry(pack: Pack, number: int, shape: tuple[int, ...]) -> Any:
+    """An entry with pixels, or one of those that only say that a file was found good."""
+    try:
+        return pack.entry(number, shape, mapped=False)
+    except DamagedPackError:
+        return pack.entry(number, (0,), mapped=False)
+
+
+def _without_times(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _without_times(v) for name, v in values.items() if name not in _TIMES}
+    return [_without_times(v) for v in values] if isinstance(values, list) else values
