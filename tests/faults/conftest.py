@@ -1,5 +1,6 @@
 """A small data set, and models that were trained on it."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.training.fit import train
+
+# The soak is no part of the installed package; it is found from the checkout's root.
+sys.path.append(str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(scope="session")
