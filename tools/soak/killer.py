@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -125,10 +126,14 @@ def _fork(
 ) -> int:
     process = os.fork()
     if process:
+        # By both, as neither knows who comes first: a kill must find the group.
+        with suppress(OSError):
+            os.setpgid(process, process)
         return process
     code = 3
     try:
-        os.setsid()
+        with suppress(OSError):
+            os.setpgid(0, 0)
         os.chdir(folder)
         os.environ.update(environment)
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
