@@ -103,10 +103,10 @@ def test_a_failed_write_changes_nothing(
 ) -> None:
     before = (folder / "config.json").read_bytes()
 
-    def full(path: Path) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "replacing", full)
+    monkeypatch.setattr(module, "replace_together", full)
     with pytest.raises(RunError, match="No space left"):
         calibrate_folder(folder, [data], which="all")
     assert (folder / "config.json").read_bytes() == before

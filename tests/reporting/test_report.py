@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from omnial.data.records import BadFile, ImageRecord
-from omnial.errors import UserError
+from omnial.errors import RunError, UserError
 from omnial.evaluation.result import EvaluationResult
 from omnial.reporting.report import write_report
 
@@ -223,7 +223,7 @@ def test_a_failure_leaves_the_old_report(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunError, match="No space"):
         write_report(make_result(("cap",)), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text() == "old"
