@@ -31,6 +31,7 @@ CALIBRATION = Calibration(
     pixel=0.3,
     false_alarm_rate=0.05,
     counts={"bolt": 40, "nut": 3},
+    scores={"bolt": (0.2,) * 40, "nut": (0.2,) * 3},
 )
 
 

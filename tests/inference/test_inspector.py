@@ -50,7 +50,13 @@ def red_model(tile: int | None = None) -> TrainedModel:
         classes=classes,
         network=RedFinder(),
         calibration=Calibration(
-            {"moss": 0.2, "sea": None}, 0.3, 0.5, 0.1, {"moss": 20, "sea": 2}, tile=tile
+            per_class={"moss": 0.2, "sea": None},
+            pooled=0.3,
+            pixel=0.5,
+            false_alarm_rate=0.1,
+            counts={"moss": 20, "sea": 2},
+            scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
+            tile=tile,
         ),
         recogniser=Recogniser.fit(features, np.array([0, 0, 1, 1]), classes),
         rois={"sea": region},

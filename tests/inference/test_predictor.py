@@ -50,6 +50,7 @@ def red_model(geometry: str = "squash", **changes: Any) -> TrainedModel:
             pixel=0.5,
             false_alarm_rate=0.1,
             counts={"moss": 20, "sea": 2},
+            scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
         ),
         recogniser=Recogniser.fit(features, np.array([0, 0, 1, 1]), classes),
         rois={},
@@ -269,7 +270,10 @@ def test_specks_are_outlined_only_where_there_is_nothing_else(tmp_path: Path) ->
     Image.fromarray(pixels).save(tmp_path / "1.png")
     pixels[20:40, 20:40, 0] = 255
     Image.fromarray(pixels).save(tmp_path / "2.png")
-    calibration = Calibration({"moss": 0.001, "sea": 0.001}, 0.001, 0.5, 0.1, {"moss": 1, "sea": 1})
+    scores = {"moss": (0.001,), "sea": (0.001,)}
+    calibration = Calibration(
+        {"moss": 0.001, "sea": 0.001}, 0.001, 0.5, 0.1, {"moss": 1, "sea": 1}, scores
+    )
     model = red_model(calibration=calibration)
     predict(Inspector.of(model), [tmp_path / "1.png", tmp_path / "2.png"], out=tmp_path / "out")
     rows = rows_of(tmp_path / "out")

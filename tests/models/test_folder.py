@@ -27,7 +27,7 @@ from omnial.models.folder import TrainedModel, choose_device, load_model, save_m
 from omnial.models.runner import inspect_batch
 from omnial.models.system import build_model
 
-CLASSES = ("bolt", "../cable/left", "tile.roi")
+CLASSES = ("bolt", "cable: links, größer", "tile.roi")
 SETTINGS = Settings(
     data=DataSettings(height=32, width=64),
     model=ModelSettings(
@@ -43,7 +43,7 @@ def tiny_model(seed: int = 0) -> TrainedModel:
         torch.manual_seed(seed)
         network = build_model(SETTINGS.model)
     generator = np.random.default_rng(seed)
-    features = generator.normal(size=(9, 5)) + np.repeat([[0], [10], [20]], 3, axis=0)
+    features = generator.normal(size=(9, 32)) + np.repeat([[0], [10], [20]], 3, axis=0)
     roi = generator.random((32, 64)) < 0.5
     return TrainedModel(
         settings=SETTINGS,
@@ -51,7 +51,7 @@ def tiny_model(seed: int = 0) -> TrainedModel:
         network=network,
         calibration=calibrate({name: generator.random(4) for name in CLASSES}, 0.5, 0.4),
         recogniser=Recogniser.fit(features, np.repeat([0, 1, 2], 3), CLASSES),
-        rois={"../cable/left": roi, "tile.roi": ~roi},
+        rois={"cable: links, größer": roi, "tile.roi": ~roi},
         training={"seed": seed, "steps": 12, "data": ["a", "b"], "version": "0.1"},
     )
 
@@ -204,7 +204,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 )
 def test_configuration_that_is_no_json(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match=r"not valid JSON|nested deeper|beyond 64 bits"):
         load_model(folder)
 
 
@@ -217,10 +217,10 @@ def test_configuration_that_is_no_object_or_too_large(folder: Path) -> None:
         load_model(folder)
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None, True, 1.0])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None, True, 2.0])
 def test_other_schema_versions(folder: Path, version: object) -> None:
     write_config(folder, {**config_of(folder), "schema_version": version})
-    with pytest.raises(UserError, match="schema version"):
+    with pytest.raises(UserError, match="made by another version of omnial"):
         load_model(folder)
 
 
@@ -235,6 +235,7 @@ def test_other_schema_versions(folder: Path, version: object) -> None:
         ({"classes": []}, "at least one"),
         ({"classes": ["bolt", "bolt"]}, "twice"),
         ({"classes": ["bolt", 3]}, "list of names"),
+        ({"classes": ["bolt", "../bolt"]}, "name of a class"),
         ({"classes": ["bolt", "tile.roi"]}, "other classes"),
         ({"calibration": {}}, "keys"),
         ({"calibration": None}, "keys"),
@@ -307,7 +308,7 @@ def overflow(tensors: dict[str, Tensor]) -> None:
 
 
 def flatten_scale(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.scale"] = torch.zeros(5)
+    tensors["recogniser.scale"] = torch.zeros(32)
 
 
 def shorten_means(tensors: dict[str, Tensor]) -> None:
@@ -326,19 +327,19 @@ def scalar_scale(tensors: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (drop_weight, "lacks tensor network"),
-        (add_tensor, "unexpected tensor network.extra"),
-        (add_foreign_roi, "unexpected tensor roi"),
-        (turn_roi, "settings ask for BOOL"),
-        (number_roi, "settings ask for BOOL"),
-        (enlarge, "settings ask for F32"),
+        (drop_weight, "lacks the tensor .network"),
+        (add_tensor, "unexpected tensor .network.extra"),
+        (add_foreign_roi, "unexpected tensor .roi"),
+        (turn_roi, "not BOOL"),
+        (number_roi, "not BOOL"),
+        (enlarge, "not F32"),
         (halve, "is F16"),
         (poison, "NaN or infinity"),
         (overflow, "NaN or infinity"),
         (flatten_scale, "positive"),
-        (shorten_means, "settings ask for F32"),
-        (drop_scale, "lacks tensor recogniser.scale"),
-        (scalar_scale, "recogniser needs"),
+        (shorten_means, "not F32"),
+        (drop_scale, "lacks the tensor .recogniser.scale"),
+        (scalar_scale, "not F32"),
     ],
 )
 def test_weights_with_impossible_content(
@@ -357,7 +358,7 @@ def test_truncated_weights(folder: Path, length: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:length])
     adopt(folder)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"model\.safetensors: it"):
         load_model(folder)
 
 
@@ -380,21 +381,21 @@ def test_tensor_that_claims_more_than_the_file_holds(
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
     adopt(folder)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"model\.safetensors: it"):
         load_model(folder)
 
 
 def test_header_that_claims_to_be_huge(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2**60) + b"{}")
     adopt(folder)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"model\.safetensors: it"):
         load_model(folder)
 
 
 def test_pickled_weights_are_not_opened(folder: Path) -> None:
     torch.save({"network.w": torch.zeros(1)}, folder / "model.safetensors")
     adopt(folder)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"model\.safetensors: it"):
         load_model(folder)
 
 

@@ -59,6 +59,7 @@ def model_of(network: nn.Module, size: int = SIZE, threshold: float = 0.2) -> Tr
             pixel=0.5,
             false_alarm_rate=0.1,
             counts={"moss": 20, "sea": 2},
+            scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
         ),
         recogniser=Recogniser.fit(features, np.array([0, 0, 1, 1]), CLASSES),
         rois={},

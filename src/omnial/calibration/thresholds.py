@@ -65,9 +65,8 @@ class Calibration:
     """Share of normal images that may be called anomalous: q = 1 - rate."""
     counts: Mapping[str, int]
     """Normal validation images per class; the same names as `per_class`."""
-    scores: Mapping[str, tuple[float, ...]] | None = None
-    """The scores that the thresholds were set from, rising, of each class; None where they were
-    not kept (schema version 1)."""
+    scores: Mapping[str, tuple[float, ...]]
+    """The scores that the thresholds were set from, rising, of each class."""
     tile: int | None = None
     """Edge of the tiles, in source pixels, that the scores were taken with; None: whole images."""
 
@@ -83,13 +82,9 @@ class Calibration:
             raise ValueError("a count of validation images is negative")
         if self.tile is not None and self.tile < 1:
             raise ValueError("a tile has at least one pixel")
-        if self.scores is not None:
-            self._check_scores(self.scores)
-
-    def _check_scores(self, scores: Mapping[str, tuple[float, ...]]) -> None:
-        if {name: len(values) for name, values in scores.items()} != dict(self.counts):
+        if {name: len(values) for name, values in self.scores.items()} != dict(self.counts):
             raise ValueError("the stored scores are not as many as the counts say")
-        if any(_finite(values).tolist() != sorted(values) for values in scores.values()):
+        if any(_finite(values).tolist() != sorted(values) for values in self.scores.values()):
             raise ValueError("the stored scores do not rise")
 
     @property
@@ -143,25 +138,24 @@ class Calibration:
 
     def to_dict(self) -> dict[str, object]:
         """Everything as plain JSON values; `from_dict` reads them back."""
-        scores = None if self.scores is None else {k: list(v) for k, v in self.scores.items()}
-        return {**self.summary(), "scores": scores}
+        return {**self.summary(), "scores": {k: list(v) for k, v in self.scores.items()}}
 
     @classmethod
     def from_dict(cls, values: object) -> "Calibration":
-        """Read what `to_dict` wrote; schema version 1 had neither scores nor tile.
+        """Read what `to_dict` wrote.
 
         Raises:
             ValueError: A key is missing or unknown, or a value is of the wrong kind.
         """
-        keys = {"per_class", "pooled", "pixel", "false_alarm_rate", "counts"}
-        if not isinstance(values, dict) or not keys <= set(values) <= keys | {"scores", "tile"}:
+        keys = {"per_class", "pooled", "pixel", "false_alarm_rate", "counts", "scores", "tile"}
+        if not isinstance(values, dict) or set(values) != keys:
             raise ValueError(f"expected an object with the keys {', '.join(sorted(keys))}")
         per_class, counts = values["per_class"], values["counts"]
         if not isinstance(per_class, dict) or not isinstance(counts, dict):
             raise ValueError("per_class and counts must be objects")
         if not all(type(count) is int for count in counts.values()):
             raise ValueError("counts must hold whole numbers")
-        tile = values.get("tile")
+        tile = values["tile"]
         if tile is not None and type(tile) is not int:
             raise ValueError("tile must be a whole number of pixels")
         return cls(
@@ -170,7 +164,7 @@ class Calibration:
             pixel=_number(values["pixel"]),
             false_alarm_rate=_number(values["false_alarm_rate"]),
             counts=counts,
-            scores=_stored_scores(values.get("scores")),
+            scores=_stored_scores(values["scores"]),
             tile=tile,
         )
 
@@ -222,9 +216,7 @@ def _finite(scores: ArrayLike) -> NDArray[np.float64]:
     return values
 
 
-def _stored_scores(values: object) -> dict[str, tuple[float, ...]] | None:
-    if values is None:
-        return None
+def _stored_scores(values: object) -> dict[str, tuple[float, ...]]:
     if not isinstance(values, dict) or not all(isinstance(v, list) for v in values.values()):
         raise ValueError("scores must be an object of lists")
     return {name: tuple(_number(score) for score in scores) for name, scores in values.items()}

@@ -11,11 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Channels = Annotated[int, Field(ge=1, le=2048)]
+Dilation = Annotated[int, Field(ge=1, le=64)]
+Name = Annotated[str, Field(max_length=100, pattern=r"^[\w .+-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Norm = Literal["instance", "batch"]
 Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
 Upsampling = Literal["transposed", "bilinear"]
 ImageScore = Literal["top_mean", "window_maximum"]
+
+
+MOST_FEATURES = 2**30
+"""Most numbers in one feature map of one image: 4 GiB. A network holds several at once. [O]"""
 
 
 class Section(BaseModel):
@@ -37,7 +44,7 @@ class DataSettings(Section):
     """`squash` stretches an image to the input size; `pad` keeps its aspect ratio."""
     significant_bits: Literal[12, 16] = 16
     """Bits that carry the signal in 16-bit files: 4095 or 65535 becomes 1.0."""
-    max_megapixels: PositiveFloat = 100.0
+    max_megapixels: Annotated[float, Field(gt=0.0, le=1000.0)] = 100.0
     """Files of more pixels are refused before they are decoded."""
     on_bad_file: Literal["fail", "skip"] = "fail"
     """What to do about unreadable files: stop before training, or leave them out and say so."""
@@ -123,7 +130,7 @@ class SynthesisSettings(Section):
 class ReconstructionSettings(Section):
     """The reconstruction sub-network."""
 
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=6)] = (
+    widths: Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)] = (
         128,
         256,
         512,
@@ -133,7 +140,7 @@ class ReconstructionSettings(Section):
     """Channels of the encoder's scales. [S]"""
     norm: Norm = "instance"
     """[P] instance norm, since a batch mixes classes; `batch` is the ablation."""
-    dilation: PositiveInt = 1
+    dilation: Dilation = 1
     """Dilation of each basic block's second convolution; 1 is none. [S]"""
     attention: Attention = "dcsa"
     """Module between the basic blocks [P]; the others are the rows of the paper's Table 6."""
@@ -150,7 +157,7 @@ class ReconstructionSettings(Section):
 class LocalizationSettings(Section):
     """DiffNeck and the localization sub-network."""
 
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=3, max_length=6)] = (
+    widths: Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)] = (
         64,
         128,
         256,
@@ -161,7 +168,7 @@ class LocalizationSettings(Section):
     """Channels of the U-Net's scales. [S]"""
     norm: Norm = "batch"
     """[S] batch norm."""
-    dilation: PositiveInt = 2
+    dilation: Dilation = 2
     """Dilation from the third scale on; 1 is none. [S] dilated, [O] by 2."""
     attention: Attention = "dcsa"
     """Module in the four paths of DiffNeck. [P]"""
@@ -276,9 +283,9 @@ class CalibrationSettings(Section):
 class Settings(Section):
     """Everything that defines a run, validated once at the edge."""
 
-    system: str = "omnial"
+    system: Name = "omnial"
     """Name of what is computed."""
-    size: str = "lite"
+    size: Name = "lite"
     """Name of how wide and how long."""
     data: DataSettings = DataSettings()
     textures: Path | None = None
@@ -288,3 +295,16 @@ class Settings(Section):
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        places = self.data.height * self.data.width // self.model.stem**2
+        for network in (self.model.reconstruction, self.model.localization):
+            # Each scale has a quarter of the places of the one before.
+            numbers = max(width * places >> 2 * scale for scale, width in enumerate(network.widths))
+            if numbers > MOST_FEATURES:
+                raise ValueError(
+                    f"one feature map of an image would take {numbers / 2**28:.0f} GiB: choose a "
+                    "smaller data.height and data.width, a larger model.stem or fewer channels"
+                )
+        return self

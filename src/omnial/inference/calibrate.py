@@ -26,6 +26,7 @@ from omnial.inference.export_folder import EXPORT_FILE, is_export, read_export
 from omnial.inference.inspector import Inspector
 from omnial.inference.normal_scores import NormalScores, Which, score_normals
 from omnial.models.config_file import CONFIG_FILE, JSON, WEIGHTS_FILE, read_config
+from omnial.untrusted import parse_json
 
 TOO_UNSURE = 2.0
 """An upper end of the interval above this multiple of the chosen rate is worth a warning. [O]"""
@@ -131,7 +132,7 @@ def calibrate_folder(
     found = score_normals(
         inspector, roots, class_name=class_name, which=which, tile=tile, on_progress=on_progress
     )
-    earlier = before.scores if before.scores is not None and before.tile == tile else {}
+    earlier = before.scores if before.tile == tile else {}
     scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
     calibration = calibrate(scores, before.pixel, rate, tile=tile)
     target = folder if out is None else out
@@ -147,8 +148,7 @@ def _report(
     earlier: Mapping[str, Sequence[float]],
 ) -> CalibrationReport:
     rows = {name: _row(name, before, calibration) for name in calibration.per_class}
-    scores = calibration.scores or {}
-    count = sum(len(values) for values in scores.values())
+    count = sum(len(values) for values in calibration.scores.values())
     quantile = 1.0 - calibration.false_alarm_rate
     overall = Row(
         images=count,
@@ -170,7 +170,7 @@ def _report(
 
 
 def _row(name: str, before: Calibration, calibration: Calibration) -> Row:
-    values = np.array((calibration.scores or {})[name])
+    values = np.array(calibration.scores[name])
     count, own = values.size, calibration.per_class[name] is not None
     limit = calibration.threshold_for(name)
     k = rank(count, 1.0 - calibration.false_alarm_rate)
@@ -211,8 +211,14 @@ def _write(folder: Path, target: Path, calibration: Calibration) -> None:
             if is_export(folder)
             else [WEIGHTS_FILE]
         )
-    with locked(target), writing("The thresholds", target), scratch_in(target) as scratch:
+    with (
+        locked(target),
+        writing("The thresholds", target, UntrustedError),
+        scratch_in(target) as scratch,
+    ):
         for name in names:
             shutil.copyfile(folder / name, scratch / name)
-        (scratch / CONFIG_FILE).write_text(config.to_text(), encoding="utf-8")
+        text = config.to_text().encode()
+        parse_json(text)  # never put in place what could not be read again
+        (scratch / CONFIG_FILE).write_bytes(text)
         replace_together(scratch, target, (*names, CONFIG_FILE))

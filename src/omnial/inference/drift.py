@@ -57,7 +57,7 @@ def check_drift(
     """Compare recent normal images with the calibration's, inspected in the same way.
 
     Args:
-        folder: A model folder or an export folder that keeps its calibration's scores.
+        folder: A model folder or an export folder.
         roots: Data folders of recent normal images, all of which are taken.
         class_name: The product on all images; None takes the folders' names.
         device: See `Inspector`.
@@ -65,15 +65,11 @@ def check_drift(
         on_progress: Told the number of images done and of all.
 
     Raises:
-        UserError: The folder or data is bad, the folder keeps no scores, or no image is left.
+        UserError: The folder or data is bad, the folder keeps no scores of these classes, or no
+            image is left.
     """
     inspector = Inspector(folder, device=device, batch_size=batch_size)
     calibration = inspector.calibration
-    if calibration.scores is None:
-        raise UserError(
-            f"{folder} does not keep the scores that its thresholds were set from. Set them "
-            f"anew first: omnial calibrate {folder} --data DIR."
-        )
     found = score_normals(
         inspector, roots, class_name=class_name, which="all", on_progress=on_progress
     )

@@ -4,28 +4,28 @@ Reading it needs no PyTorch. A folder may come from anywhere, so nothing in the 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from pydantic import ValidationError
-
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import UserError
+from omnial.untrusted import UntrustedError, is_plain_name, plain, quoted, read_json
 
 SCHEMA_VERSION = 2
-"""Version 2 keeps the scores that the thresholds were set from; version 1 is still read."""
+"""Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
 _T = TypeVar("_T")
-_READABLE = (1, SCHEMA_VERSION)
+_DIGEST = re.compile("[0-9a-f]{64}")
 _KEYS = {"schema_version", "weights_sha256", "settings", "classes", "calibration", "training"}
-_LARGEST = 2**24
+_LARGEST_SETTINGS = 2**16  # characters: a run's settings have about four thousand
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,20 @@ def read_config(folder: Path) -> FolderConfig:
     """
     config = _read_keys(folder)
     try:
+        if len(json.dumps(config["settings"])) > _LARGEST_SETTINGS:
+            # Each wrong key costs a complaint, and all of them more memory than the file.
+            raise ValueError(f"its settings have more than {_LARGEST_SETTINGS:,} characters")
         settings = Settings.model_validate(config["settings"])
         classes = class_names(config["classes"])
         calibration = Calibration.from_dict(config["calibration"])
         if set(calibration.per_class) != set(classes):
             raise ValueError("the calibration names other classes than the model")
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:  # pydantic's is one
         raise refusal(folder, f"{CONFIG_FILE}: {error}") from error
     training, weights = config["training"], config["weights_sha256"]
     if not isinstance(training, dict):
         raise refusal(folder, f"{CONFIG_FILE}: training is not an object")
-    if not isinstance(weights, str):
+    if not isinstance(weights, str) or not _DIGEST.fullmatch(weights):
         raise refusal(
             folder,
             f"{CONFIG_FILE}: weights_sha256 is no digest: weights and file do not belong together",
@@ -85,19 +88,23 @@ def class_names(names: object) -> tuple[str, ...]:
     """Check a list of class names.
 
     Raises:
-        ValueError: It is no list of at least one name, or a name stands in it twice.
+        ValueError: It is no list of at least one name, a name stands in it twice, or could
+            not be the name of one folder (`..`, a slash, a control character).
     """
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
         raise ValueError("classes must be a list of names")
     if not names or len(set(names)) != len(names):
         raise ValueError("classes must be at least one name, none of them twice")
+    for name in names:
+        if not is_plain_name(name):
+            raise ValueError(f"{quoted(name)} cannot be the name of a class, which is a folder's")
     return tuple(names)
 
 
 def refusal(folder: Path, reason: str) -> UserError:
     """The error for a folder that is not what `omnial train` or `omnial export` wrote."""
     return UserError(
-        f"{folder} is not a usable model folder: {reason}. Name the folder that "
+        f"{folder} is not a usable model folder: {plain(reason)}. Name the folder that "
         "`omnial train --out` or `omnial export --out` wrote, or make it again."
     )
 
@@ -108,31 +115,26 @@ def under(prefix: str, arrays: Mapping[str, _T]) -> dict[str, _T]:
 
 
 def _read_keys(folder: Path) -> dict[str, object]:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise refusal(folder, f"it has no file {CONFIG_FILE}")
     try:
-        if path.stat().st_size > _LARGEST:
-            raise refusal(folder, f"{CONFIG_FILE} is larger than {_LARGEST} bytes")
-        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        config = read_json(folder / CONFIG_FILE)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise refusal(folder, f"it has no file {CONFIG_FILE}") from error
     except OSError as error:
         raise refusal(folder, f"{CONFIG_FILE} cannot be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise refusal(folder, f"{CONFIG_FILE} is not valid JSON: {error}") from error
+    except UntrustedError as error:
+        raise refusal(folder, f"{CONFIG_FILE}: {error}") from error
     if not isinstance(config, dict):
         raise refusal(folder, f"{CONFIG_FILE} does not hold an object")
     version = config.get("schema_version")
-    if type(version) is not int or version not in _READABLE:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise refusal(
             folder,
-            f"its schema version is {version!r}, this version of omnial reads up to "
-            f"{SCHEMA_VERSION}",
+            f"{CONFIG_FILE} was made by another version of omnial (its schema version is "
+            f"{quoted(version)}, this one reads {SCHEMA_VERSION}); read it with that version",
         )
     if set(config) != _KEYS:
         missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS)
-        raise refusal(folder, f"{CONFIG_FILE}: missing keys {missing}, unknown keys {unknown}")
+        raise refusal(
+            folder, f"{CONFIG_FILE}: missing keys {missing}, unknown keys {quoted(unknown[:5])}"
+        )
     return config
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a number")

@@ -2,14 +2,14 @@
 
 A folder may come from anywhere, so nothing in it is believed: both files hold plain data, the
 size and shape of every tensor is compared with what the settings ask for before memory is
-taken, and the configuration names the digest of the weights that it belongs to.
+taken, and the configuration names the digest of the weights that it belongs to. In which order,
+and what that does not cover, stands in docs/model-folders.md.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import UserError
 from omnial.files import file_digest, replacing, writing
+from omnial.models.beside import RECOGNISER, ROI, forms_beside
 from omnial.models.config_file import (
     CONFIG_FILE,
     JSON,
@@ -35,8 +36,11 @@ from omnial.models.config_file import (
 )
 from omnial.models.layout import lay_out
 from omnial.models.system import build_model
+from omnial.untrusted import Form, UntrustedError, check_forms, check_regular, quoted, read_forms
 
-_NETWORK, _RECOGNISER, _ROI = "network.", "recogniser.", "roi."
+_NETWORK = "network."
+_MOST_TENSORS = 2**14
+_FINITE_AT_ONCE = 2**20
 _DTYPES = {
     torch.float32: "F32",
     torch.float16: "F16",
@@ -78,10 +82,10 @@ def save_model(folder: Path, model: TrainedModel) -> None:
     tensors = {
         **{_NETWORK + name: value for name, value in model.network.state_dict().items()},
         **{
-            _RECOGNISER + name: torch.from_numpy(value)
+            RECOGNISER + name: torch.from_numpy(value)
             for name, value in model.recogniser.arrays().items()
         },
-        **{_ROI + name: torch.from_numpy(value) for name, value in model.rois.items()},
+        **{ROI + name: torch.from_numpy(value) for name, value in model.rois.items()},
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with writing("The model", folder, SafetensorError):
@@ -119,9 +123,7 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
             not finite, or the device does not exist.
     """
     target = choose_device(device)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise refusal(folder, f"it has no file {name}")
+    _check_files(folder)
     config = read_config(folder)
     settings, classes = config.settings, config.classes
     network = _skeleton(folder, settings)
@@ -129,7 +131,7 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
     network.load_state_dict(under(_NETWORK, tensors), assign=True)
     try:
         recogniser = Recogniser.from_arrays(
-            {name: value.numpy() for name, value in under(_RECOGNISER, tensors).items()}, classes
+            {name: value.numpy() for name, value in under(RECOGNISER, tensors).items()}, classes
         )
     except ValueError as error:
         raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
@@ -139,7 +141,7 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
         network=lay_out(network.eval().to(target)),
         calibration=config.calibration,
         recogniser=recogniser,
-        rois={name: value.numpy() for name, value in under(_ROI, tensors).items()},
+        rois={name: value.numpy() for name, value in under(ROI, tensors).items()},
         training=config.training,
     )
 
@@ -162,6 +164,16 @@ def choose_device(name: str) -> torch.device:
     if device.type == "meta":
         raise UserError("Device 'meta' holds no numbers. Try 'cpu'.")
     return device
+
+
+def _check_files(folder: Path) -> None:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        try:
+            check_regular(folder / name)
+        except OSError as error:
+            raise refusal(folder, f"it has no file {name}") from error
+        except UntrustedError as error:
+            raise refusal(folder, f"{name}: {error}") from error
 
 
 def _check_parts(model: TrainedModel) -> None:
@@ -194,60 +206,37 @@ def _read_tensors(
 ) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     expected = {
-        _NETWORK + name: (_DTYPES[value.dtype], tuple(value.shape))
+        _NETWORK + name: Form(_DTYPES[value.dtype], tuple(value.shape))
         for name, value in network.state_dict().items()
     }
-    size = (settings.data.height, settings.data.width)
     tensors: dict[str, Tensor] = {}
     try:
-        # The library refuses a header whose sizes overflow or do not add up to the file's.
+        found = read_forms(path, _MOST_TENSORS)
+        expected |= forms_beside(settings, classes, found)
+        check_forms(found, expected)
+        if file_digest(path) != digest:
+            raise refusal(
+                folder,
+                f"{WEIGHTS_FILE} and {CONFIG_FILE} do not belong together, or the weights "
+                "are damaged (another digest)",
+            )
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            regions = [_ROI + name for name in classes if _ROI + name in names]
-            expected |= dict.fromkeys(regions, ("BOOL", size))
-            expected |= _recogniser_shapes(file, names, len(classes))
-            _check_names(folder, expected, names)
-            for name, (dtype, shape) in expected.items():
-                part = file.get_slice(name)
-                found = (part.get_dtype(), tuple(part.get_shape()))
-                if found != (dtype, shape):
-                    raise refusal(
-                        folder,
-                        f"{WEIGHTS_FILE}: {name} is {found[0]} {list(found[1])}, the settings "
-                        f"ask for {dtype} {list(shape)}",
-                    )
-            if file_digest(path) != digest:
-                raise refusal(
-                    folder,
-                    f"{WEIGHTS_FILE} and {CONFIG_FILE} do not belong together, or the weights "
-                    "are damaged (another digest)",
-                )
             for name in expected:
-                tensor = file.get_tensor(name)
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                    raise refusal(folder, f"{WEIGHTS_FILE}: {name} holds NaN or infinity")
-                tensors[name] = tensor
+                tensors[name] = file.get_tensor(name)
+                _check_values(name, tensors[name])
+    except UntrustedError as error:
+        raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
     except (OSError, SafetensorError) as error:
         raise refusal(folder, f"{WEIGHTS_FILE} cannot be read: {error}") from error
     return tensors
 
 
-def _recogniser_shapes(
-    file: Any, names: list[str], classes: int
-) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """What the recogniser's arrays must look like; its scale says how many features there are."""
-    scale = _RECOGNISER + "scale"
-    shape = tuple(file.get_slice(scale).get_shape()) if scale in names else (0,)
-    return {
-        _RECOGNISER + "means": ("F32", (classes, *shape)),
-        scale: ("F32", shape),
-        _RECOGNISER + "radius": ("F32", (classes,)),
-    }
-
-
-def _check_names(folder: Path, expected: Iterable[str], found: Iterable[str]) -> None:
-    missing, unexpected = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    for word, names in (("lacks", missing), ("has the unexpected", unexpected)):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise refusal(folder, f"{WEIGHTS_FILE} {word} tensor {names[0]}{more}")
+def _check_values(name: str, tensor: Tensor) -> None:
+    """Refuse numbers that no training leaves behind, a part of the tensor at a time."""
+    for part in torch.split(tensor.view(-1), _FINITE_AT_ONCE):
+        if tensor.is_floating_point() and not bool(torch.isfinite(part).all()):
+            raise UntrustedError(f"its tensor {quoted(name)} holds NaN or infinity")
+        if tensor.dtype == torch.bool and bool((part.view(torch.uint8) > 1).any()):
+            raise UntrustedError(f"its tensor {quoted(name)} holds other values than 0 and 1")
+    if name.endswith("running_var") and bool((tensor < 0).any()):
+        raise UntrustedError(f"its tensor {quoted(name)} holds a negative variance")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from omnial.config.settings import ReconstructionSettings
 from omnial.models.attention import make_attention
+from omnial.models.beside import FEATURE_GRID
 from omnial.models.blocks import BasicBlock, UpUnit
 
-_FEATURE_GRID = 2
 _FLAT = 1e-6
 
 
@@ -74,7 +74,7 @@ class ReconstructionNetwork(nn.Module):
         features = images
         for index, block in enumerate(self.encoder):
             features = block(features if index == 0 else F.max_pool2d(features, 2))
-        pooled = F.adaptive_avg_pool2d(features, _FEATURE_GRID).flatten(1)
+        pooled = F.adaptive_avg_pool2d(features, FEATURE_GRID).flatten(1)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         maps = self.head(features)

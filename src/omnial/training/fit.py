@@ -21,7 +21,7 @@ from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
 from omnial.files import file_digest, writing
-from omnial.models.config_file import JSON, WEIGHTS_FILE
+from omnial.models.config_file import JSON, WEIGHTS_FILE, class_names
 from omnial.models.folder import TrainedModel, load_model, save_model
 from omnial.training.budget import Budget
 from omnial.training.feed import ImageStore, store_of
@@ -30,6 +30,7 @@ from omnial.training.module import TrainingModule
 from omnial.training.precision import choose_precision
 from omnial.training.run import RunIdentity, only_run_in, settle
 from omnial.training.validation import validate
+from omnial.untrusted import UntrustedError, check_regular
 
 _logger = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ def _train(
     """Train in a folder that no other run uses."""
     cache = open_cache(settings.data)
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
+    _check_names(catalogue)
     records = [record for product in catalogue.classes for record in product.train]
     learn, kept = split_validation(records, settings.data, settings.training.seed)
     if not kept:
@@ -163,6 +165,14 @@ def _train(
     return summary
 
 
+def _check_names(catalogue: Catalogue) -> None:
+    """Refuse now what no model folder may hold, not after the training."""
+    try:
+        class_names(list(catalogue.names))
+    except ValueError as error:
+        raise UserError(f"{error}. Rename that class in the data.") from error
+
+
 def _textures(settings: Settings, cache: InputCache) -> ImageStore | None:
     """The texture collection at network size."""
     if settings.textures is None:
@@ -225,8 +235,7 @@ def _per_class(records: Sequence[ImageRecord]) -> dict[str, JSON]:
 
 def _digest(path: Path) -> str:
     try:
+        check_regular(path)
         return file_digest(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); is it a model folder?"
-        ) from error
+    except (OSError, UntrustedError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); is it a model folder?") from error

@@ -1,0 +1,363 @@
+"""Files that may come from anywhere, looked at before they take memory.
+
+A folder with a model can be downloaded. What reads one asks here first: is the file a plain file
+of a sensible size, is its JSON bounded, does a safetensors header describe the file that it stands
+in. Nothing here takes more memory than a fixed multiple of a bound that the caller names.
+"""
+
+import json
+import math
+import os
+import stat
+import struct
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final, NamedTuple
+
+MOST_JSON_BYTES: Final = 2**24
+"""Largest JSON file that is read where the caller names no other bound."""
+MOST_DEPTH: Final = 32
+"""Deepest nesting of objects and lists in JSON."""
+
+_MOST_VALUES = 2**20  # a value is up to a hundred bytes in memory, in the file only two
+_MOST_DIGITS = 19  # whole numbers of 64 bits
+_MOST_HEADER_BYTES = 2**22
+_MOST_DIMENSIONS = 8
+_MOST_NAME = 255
+_MOST_REASON = 1000
+_BYTES: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32", "F32"), 4),
+    **dict.fromkeys(("U64", "I64", "F64"), 8),
+}
+# On Windows neither exists: there, a link can only be refused before it is opened.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class UntrustedError(ValueError):
+    """A file is not what it should be.
+
+    The message says why, as a clause about `it`, and names no path: the caller knows what the
+    file is for and how the user can mend it.
+    """
+
+
+class Form(NamedTuple):
+    """Type and shape of a stored tensor, as the safetensors format names them."""
+
+    dtype: str
+    """`F32`, `BOOL`, ..."""
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+def check_regular(path: Path, most: int | None = None) -> int:
+    """Refuse everything but a plain file: links, folders, devices, pipes, sockets.
+
+    Args:
+        path: The file; the folders on the way to it may be links.
+        most: Largest size in bytes; None for any.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        UntrustedError: It is something else, or larger.
+        OSError: It does not exist or cannot be looked at.
+    """
+    return _checked_size(os.lstat(path), most)
+
+
+@contextmanager
+def open_regular(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
+    """Open a plain file for reading, without ever following a link or waiting for a pipe.
+
+    Args:
+        path: The file.
+        most: Largest size in bytes; None for any.
+
+    Raises:
+        UntrustedError: It is no plain file, or larger.
+        OSError: It cannot be opened or read.
+    """
+    check_regular(path, most)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_LINK)) as file:
+        # Once more on what was opened: the name may mean another file by now.
+        _checked_size(os.fstat(file.fileno()), most)
+        yield file
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Content of a plain file of at most so many bytes.
+
+    Raises:
+        UntrustedError: It is no plain file, or larger.
+        OSError: It cannot be read.
+    """
+    with open_regular(path, most) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise UntrustedError(f"it is larger than {most:,} bytes")
+    return content
+
+
+def read_json(path: Path, most: int = MOST_JSON_BYTES) -> object:
+    """Read a JSON file; see `parse_json`.
+
+    Args:
+        path: The file.
+        most: Largest size in bytes.
+
+    Raises:
+        UntrustedError: It is no plain file, larger, or not such JSON.
+        OSError: It cannot be read.
+    """
+    return parse_json(read_bytes(path, most))
+
+
+def parse_json(content: bytes) -> object:
+    """Parse JSON that means the same to every reader.
+
+    Beside what the format asks for: UTF-8 with no lone surrogates, no key twice in an object, no
+    NaN or infinity, whole numbers within 64 bits, nesting of at most `MOST_DEPTH`, and a bounded
+    number of values.
+
+    Raises:
+        UntrustedError: It is something else.
+    """
+    if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise UntrustedError(f"it holds more than {_MOST_VALUES:,} values")
+    try:
+        value = json.loads(
+            content.decode("utf-8"),
+            parse_int=_integer,
+            parse_float=_real,
+            parse_constant=_no_constant,
+            object_pairs_hook=_object,
+        )
+    except RecursionError as error:
+        raise UntrustedError(f"it is nested deeper than {MOST_DEPTH}") from error
+    except UntrustedError:
+        raise
+    except ValueError as error:
+        raise UntrustedError(f"it is not valid JSON: {error}") from error
+    _check_tree(value)
+    return value
+
+
+def read_forms(path: Path, most: int) -> dict[str, Form]:
+    """The tensors that a safetensors file describes, without touching one of them.
+
+    The header is bounded and strict JSON; every tensor has a known type, a shape whose size is
+    the bytes it claims, and these follow each other without a gap from the header to the end.
+
+    Args:
+        path: The file.
+        most: Most tensors.
+
+    Returns:
+        Type and shape of each, by name.
+
+    Raises:
+        UntrustedError: It is no such file.
+        OSError: It cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        room = min(size - 8, _MOST_HEADER_BYTES)
+        if not 2 <= length <= room:
+            raise UntrustedError(
+                f"it is no safetensors file: its header should have 2 to {max(room, 2):,} bytes, "
+                f"and it says {length:,}"
+            )
+        content = file.read(length)
+    if len(content) != length or not content.startswith(b"{"):
+        raise UntrustedError("it is no safetensors file: its header is no JSON object")
+    header = parse_json(content)
+    assert isinstance(header, dict)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise UntrustedError("its header's metadata is not an object of texts")
+    if len(header) > most:
+        raise UntrustedError(f"it holds {len(header):,} tensors, at most {most:,} are expected")
+    return _forms(header, size - 8 - length)
+
+
+def check_forms(found: Mapping[str, Form], expected: Mapping[str, Form]) -> None:
+    """Compare what a file holds with what it should hold.
+
+    Raises:
+        UntrustedError: A tensor is missing, unexpected, or of another type or shape.
+    """
+    missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    for word, names in (("lacks the", missing), ("has the unexpected", surplus)):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UntrustedError(f"it {word} tensor {quoted(names[0])}{more}")
+    for name, form in expected.items():
+        if found[name] != form:
+            raise UntrustedError(f"its tensor {quoted(name)} is {found[name]}, not {form}")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file that a list in a folder names.
+
+    Args:
+        folder: The folder.
+        name: The name in the list, relative, with forward slashes.
+
+    Raises:
+        UntrustedError: The name leads out of the folder, by itself or over a link.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or not all(map(is_plain_name, parts)) or "/".join(parts) != name:
+        raise UntrustedError(f"it names a file outside of its folder: {quoted(name)}")
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise UntrustedError(f"it names a file behind a symbolic link: {quoted(name)}")
+    return path
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a text can be the name of one file or class.
+
+    It has 1 to 255 characters, none of them a slash, a backslash, a line break or a control
+    character, and is neither `.` nor `..`.
+    """
+    return (
+        0 < len(name) <= _MOST_NAME
+        and name not in (".", "..")
+        and not any(
+            character in "/\\" or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+            for character in name
+        )
+    )
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """A value from a file as a message shows it: short, in quotes, control characters escaped."""
+    text = repr(value[: most + 1] if isinstance(value, str) else value)
+    return text if len(text) <= most else text[:most] + "..."
+
+
+def plain(reason: str) -> str:
+    """A reason that may hold text from a file, cut to a readable length and harmless to print."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in reason[:_MOST_REASON])
+    return shown if len(reason) <= _MOST_REASON else shown + "..."
+
+
+def _checked_size(status: os.stat_result, most: int | None) -> int:
+    mode = status.st_mode
+    if not stat.S_ISREG(mode):
+        raise UntrustedError(f"it is {_kind(mode)}, not a plain file")
+    if most is not None and status.st_size > most:
+        raise UntrustedError(f"it is larger than {most:,} bytes")
+    return status.st_size
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "a symbolic link"
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+
+
+def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise UntrustedError(f"it has the key {quoted(twice)} twice in one object")
+    return values
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > _MOST_DIGITS or not -(2**63) <= int(text) < 2**63:
+        raise UntrustedError(f"it holds a whole number beyond 64 bits: {quoted(text, 24)}")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise UntrustedError(f"it holds a number beyond floating point: {quoted(text, 24)}")
+    return value
+
+
+def _no_constant(text: str) -> None:
+    raise UntrustedError(f"it is not valid JSON: {text} is not a number")
+
+
+def _check_tree(value: object) -> None:
+    """Refuse deep nesting, and texts that no encoding can write again."""
+    level: list[object] = [value]
+    for _ in range(MOST_DEPTH + 1):
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, str):
+                _check_text(item)
+            elif isinstance(item, dict):
+                for key in item:
+                    _check_text(key)
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        if not below:
+            return
+        level = below
+    raise UntrustedError(f"it is nested deeper than {MOST_DEPTH}")
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UntrustedError("it is not valid JSON: a text is not Unicode") from error
+
+
+def _forms(header: Mapping[str, object], room: int) -> dict[str, Form]:
+    forms: dict[str, Form] = {}
+    places: list[tuple[int, int, str]] = []
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise UntrustedError(f"its header does not describe the tensor {quoted(name)}")
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str) or dtype not in _BYTES:
+            raise UntrustedError(f"its tensor {quoted(name)} is of the type {quoted(dtype)}")
+        if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
+            raise UntrustedError(f"its tensor {quoted(name)} has the shape {quoted(shape)}")
+        if not _are_sizes(offsets) or len(offsets) != 2:
+            raise UntrustedError(f"its tensor {quoted(name)} lies at {quoted(offsets)}")
+        begin, end = offsets
+        # Python's whole numbers do not overflow.
+        if end - begin != math.prod(shape) * _BYTES[dtype]:
+            raise UntrustedError(
+                f"its tensor {quoted(name)} of {dtype} {quoted(shape)} claims {end - begin:,} bytes"
+            )
+        forms[name] = Form(dtype, tuple(shape))
+        places.append((begin, end, name))
+    reached = 0
+    for begin, end, name in sorted(places):
+        if begin != reached:
+            raise UntrustedError(
+                f"its tensor {quoted(name)} begins at {begin:,}, the one before ends at {reached:,}"
+            )
+        reached = end
+    if reached != room:
+        raise UntrustedError(f"its tensors claim {reached:,} bytes, the file holds {room:,}")
+    return forms
+
+
+def _are_sizes(values: object) -> bool:
+    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
