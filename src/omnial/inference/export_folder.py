@@ -6,10 +6,12 @@
     arrays.safetensors   the recogniser and the regions of interest
     samples.safetensors  inputs with PyTorch's outputs for them, which `omnial verify` repeats
 
-A folder may come from anywhere: file names are fixed, both JSON files are checked, and every
-other file must have the digest that `export.json` names.
+A folder may come from anywhere: file names are fixed, both JSON files are checked, every other
+file must be what the settings ask for and have the digest that `export.json` names. In which
+order, and what that does not cover, stands in docs/model-folders.md.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +19,30 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from omnial.calibration.recogniser import Recogniser
 from omnial.files import file_digest
+from omnial.inference.onnx_file import check_onnx
+from omnial.models.beside import RECOGNISER, ROI, forms_beside
 from omnial.models.config_file import FolderConfig, read_config, refusal, under
+from omnial.untrusted import (
+    Form,
+    UntrustedError,
+    check_forms,
+    check_regular,
+    quoted,
+    read_forms,
+    read_json,
+)
 
 EXPORT_FILE = "export.json"
 ARRAYS_FILE = "arrays.safetensors"
 SAMPLES_FILE = "samples.safetensors"
+EXPORT_VERSION: Final = 1
+"""Of `export.json`: exactly this one is read."""
 
 Format: TypeAlias = Literal["onnx", "openvino"]
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
@@ -39,8 +54,16 @@ MODEL_FILES: Final[Mapping[Format, tuple[str, ...]]] = {
 }
 """The network's files; the first is the one that is opened."""
 
-_RECOGNISER, _ROI = "recogniser.", "roi."
-_LARGEST_RECORD = 2**24
+_LARGEST_RECORD = 2**18
+_LARGEST: Final[Mapping[str, int]] = {
+    "model.onnx": 2**31,
+    "model.bin": 2**33,
+    # Text with a paragraph for each operation; the parser takes a multiple of it in memory.
+    "model.xml": 2**26,
+    ARRAYS_FILE: 2**30,
+    SAMPLES_FILE: 2**32,
+}
+_MOST_TENSORS = 2**14
 _Figure = Annotated[float, Field(ge=0.0)]
 
 
@@ -136,7 +159,8 @@ class Export:
 
 def is_export(folder: Path) -> bool:
     """Whether a folder says that `omnial export` wrote it."""
-    return (folder / EXPORT_FILE).is_file()
+    # Whatever bears the name: reading it refuses what is no plain file.
+    return os.path.lexists(folder / EXPORT_FILE)
 
 
 def read_export(folder: Path) -> Export:
@@ -151,19 +175,40 @@ def read_export(folder: Path) -> Export:
     if set(record.files) != set(names):
         # Nothing but these names is ever opened or copied.
         raise refusal(folder, f"{EXPORT_FILE} has digests of other files than {', '.join(names)}")
+    for name in names:
+        try:
+            check_regular(folder / name, _LARGEST[name])
+            if name == "model.onnx":
+                check_onnx(folder / name)
+        except (OSError, UntrustedError) as error:
+            raise refusal(folder, f"{name}: {error}") from error
+    found = _forms(folder, config)
     for name, digest in record.files.items():
         _check_digest(folder, name, digest)
     try:
         arrays = load_file(folder / ARRAYS_FILE)
-        recogniser = Recogniser.from_arrays(under(_RECOGNISER, arrays), config.classes)
-        rois = under(_ROI, arrays)
+        recogniser = Recogniser.from_arrays(under(RECOGNISER, arrays), config.classes)
     except (OSError, SafetensorError, ValueError) as error:
         raise refusal(folder, f"{ARRAYS_FILE}: {error}") from error
-    size = (config.settings.data.height, config.settings.data.width)
+    rois = {name: arrays[ROI + name] for name in config.classes if ROI + name in found}
     for name, region in rois.items():
-        if name not in config.classes or region.shape != size or region.dtype != np.bool_:
-            raise refusal(folder, f"{ARRAYS_FILE}: the region of interest of {name!r} is wrong")
+        if (region.view(np.uint8) > 1).any():
+            raise refusal(
+                folder,
+                f"{ARRAYS_FILE}: the region of interest of {quoted(name)} holds other values "
+                "than 0 and 1",
+            )
     return Export(folder, record, config, recogniser, rois)
+
+
+def _forms(folder: Path, config: FolderConfig) -> dict[str, Form]:
+    """What the arrays' file holds, compared with what the settings ask for."""
+    try:
+        found = read_forms(folder / ARRAYS_FILE, _MOST_TENSORS)
+        check_forms(found, forms_beside(config.settings, config.classes, found))
+    except (OSError, UntrustedError) as error:
+        raise refusal(folder, f"{ARRAYS_FILE}: {error}") from error
+    return found
 
 
 def write_arrays(path: Path, recogniser: Recogniser, rois: Mapping[str, NDArray[np.bool_]]) -> None:
@@ -172,20 +217,25 @@ def write_arrays(path: Path, recogniser: Recogniser, rois: Mapping[str, NDArray[
     Raises:
         OSError: The file cannot be written.
     """
-    arrays = {_RECOGNISER + name: value for name, value in recogniser.arrays().items()}
-    regions = {_ROI + name: np.ascontiguousarray(value) for name, value in rois.items()}
+    arrays = {RECOGNISER + name: value for name, value in recogniser.arrays().items()}
+    regions = {ROI + name: np.ascontiguousarray(value) for name, value in rois.items()}
     save_file({**arrays, **regions}, path)
 
 
 def _read_record(folder: Path) -> ExportRecord:
-    path = folder / EXPORT_FILE
     try:
-        if path.stat().st_size > _LARGEST_RECORD:
-            raise refusal(folder, f"{EXPORT_FILE} is larger than {_LARGEST_RECORD} bytes")
-        return ExportRecord.model_validate_json(path.read_bytes())
+        content = read_json(folder / EXPORT_FILE, _LARGEST_RECORD)
+        version = content.get("export_version") if isinstance(content, dict) else None
+        if type(version) is int and version != EXPORT_VERSION:
+            raise refusal(
+                folder,
+                f"{EXPORT_FILE} was made by another version of omnial (its version is {version}, "
+                f"this one reads {EXPORT_VERSION}); read it with that version",
+            )
+        return ExportRecord.model_validate(content)
     except OSError as error:
         raise refusal(folder, f"{EXPORT_FILE} cannot be read: {error}") from error
-    except ValidationError as error:
+    except ValueError as error:  # pydantic's and ours are
         raise refusal(folder, f"{EXPORT_FILE}: {error}") from error
 
 

@@ -22,7 +22,7 @@ from omnial.data.geometry import Placement, place, to_source
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
 from omnial.inference.ahead import ahead
-from omnial.inference.backends.base import Backend, Scored, restrict
+from omnial.inference.backends.base import Backend, Scored, checked, restrict
 from omnial.inference.inspection import Inspection, find_outlines
 from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
 from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
@@ -262,7 +262,7 @@ class Inspector:
         images = np.stack([as_unit(item.network) for item in loaded])
         content = np.stack([network_roi(None, item.placement) for item in loaded])
         names: list[str | None] = [class_name] * len(loaded)
-        scored = self.backend.run(images, self._within_rois(content, names))
+        scored = checked(self.backend.run(images, self._within_rois(content, names)))
         if class_name is None:
             names = self.recogniser.recognise(scored.features)
             if any(name in self.rois for name in names):
@@ -278,7 +278,7 @@ class Inspector:
         if region is not None:
             region = region[item.placement.box]
         score, score_map = inspect_tiles(
-            self.backend.run,
+            lambda images, valid: checked(self.backend.run(images, valid)),
             item.image,
             settings,
             tile,

@@ -13,10 +13,12 @@ from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import UserError
-from omnial.inference.backends.base import Backend, needs_package
+from omnial.inference.backends.base import Backend, Ports, needs_package
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.inference.export_folder import Export, is_export, read_export
+from omnial.models.config_file import refusal
+from omnial.untrusted import quoted
 
 if TYPE_CHECKING:
     from omnial.models.folder import TrainedModel
@@ -100,11 +102,38 @@ def open_engine(
             exist.
     """
     name = export.record.format if backend == "auto" else backend
+    engine: OnnxBackend | OpenVinoBackend
     if name == "openvino":
-        return OpenVinoBackend(export.model_path, device, threads, export.record.hint)
-    if name == "onnx" and export.record.format == "onnx":
-        return OnnxBackend(export.model_path, device, threads)
-    raise UserError(
-        f"{export.folder} was exported to {export.record.format}, which {name} cannot run. "
-        "Name the model folder, or export again."
-    )
+        engine = OpenVinoBackend(export.model_path, device, threads, export.record.hint)
+    elif name == "onnx" and export.record.format == "onnx":
+        engine = OnnxBackend(export.model_path, device, threads)
+    else:
+        raise UserError(
+            f"{export.folder} was exported to {export.record.format}, which {name} cannot run. "
+            "Name the model folder, or export again."
+        )
+    _check_ports(export, engine.ports())
+    return engine
+
+
+def _check_ports(export: Export, found: Ports) -> None:
+    """Refuse a network that takes or gives something else than the settings say."""
+    data = export.config.settings.data
+    size = (data.height, data.width)
+    expected: dict[str, tuple[int | None, ...]] = {
+        "images": (None, 3, *size),
+        "valid": (None, *size),
+        "score_map": (None, *size),
+        "score": (None,),
+        "features": (None, export.recogniser.scale.size),
+    }
+    if "reconstruction" in found:
+        expected["reconstruction"] = (None, 3, *size)
+    for name in sorted({*expected, *found}):
+        if found.get(name) != expected.get(name):
+            shown = "no" if name not in found else f"a port of shape {found[name]} for"
+            raise refusal(
+                export.folder,
+                f"{export.model_path.name} has {shown} {quoted(name)}, the settings ask for "
+                f"{expected.get(name, 'none')}",
+            )

@@ -20,8 +20,11 @@ from omnial.inference.export_folder import (
 )
 from omnial.inference.open_folder import BackendName, open_engine
 from omnial.models.config_file import JSON, refusal
+from omnial.untrusted import Form, UntrustedError, check_forms, read_forms
 
 COUNT = 4
+MOST = 64
+"""Most samples that are read: `omnial export` writes `COUNT`."""
 _SEED = 0
 
 
@@ -96,20 +99,30 @@ def read_samples(export: Export) -> Samples:
     """
     data = export.config.settings.data
     size = (data.height, data.width)
+    path = export.folder / SAMPLES_FILE
     try:
-        arrays = load_file(export.folder / SAMPLES_FILE)
-        samples = Samples(
-            arrays["images"],
-            arrays["valid"],
-            Scored(arrays["score_map"], arrays["score"], arrays["features"]),
+        found = read_forms(path, 5)
+        shape = found["images"].shape if "images" in found else ()
+        count = shape[0] if shape else 0
+        if not 0 < count <= MOST:
+            raise UntrustedError(f"it holds {count} images, not 1 to {MOST}")
+        check_forms(
+            found,
+            {
+                "images": Form("U8", (count, 3, *size)),
+                "valid": Form("BOOL", (count, *size)),
+                "score_map": Form("F32", (count, *size)),
+                "score": Form("F64", (count,)),
+                "features": Form("F32", (count, export.recogniser.scale.size)),
+            },
         )
-    except (OSError, SafetensorError, KeyError) as error:
+        arrays = load_file(path)
+    except (OSError, SafetensorError, UntrustedError) as error:
         raise refusal(export.folder, f"{SAMPLES_FILE}: {error}") from error
-    count = len(samples.images)
-    shapes = (samples.images.shape, samples.valid.shape, samples.reference.score_maps.shape)
-    if count == 0 or shapes != ((count, 3, *size), (count, *size), (count, *size)):
-        raise refusal(export.folder, f"{SAMPLES_FILE}: shapes {shapes} do not fit the network")
-    return samples
+    reference = Scored(arrays["score_map"], arrays["score"], arrays["features"])
+    if not (np.isfinite(reference.score_maps).all() and np.isfinite(reference.scores).all()):
+        raise refusal(export.folder, f"{SAMPLES_FILE}: it holds NaN or infinity")
+    return Samples(arrays["images"], arrays["valid"], reference)
 
 
 def run_samples(engine: Backend, samples: Samples) -> Differences:

@@ -1,8 +1,8 @@
 """What every engine takes and gives, and the class-dependent region of interest afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from omnial.errors import UserError
 from omnial.inference.backends.telemetry import switch_off
 from omnial.models.config_file import JSON
 from omnial.models.score_size import highest_count, window_size
+
+Ports: TypeAlias = Mapping[str, tuple[int | None, ...]]
+"""Shapes of an exported network's inputs and outputs, by name; None is any length."""
 
 
 class Scored(NamedTuple):
@@ -48,6 +51,20 @@ class Backend(Protocol):
     def facts(self) -> dict[str, JSON]:
         """What the engine is and how it computes: versions, device, precision."""
         ...
+
+
+def checked(scored: Scored) -> Scored:
+    """The same result, where it is one: NaN is above no threshold, and would pass as good.
+
+    Raises:
+        UserError: A score is no number.
+    """
+    if not (np.isfinite(scored.score_maps).all() and np.isfinite(scored.scores).all()):
+        raise UserError(
+            "The network gives scores that are not finite: the model was damaged, or was never "
+            "trained to an end. Train or export it again."
+        )
+    return scored
 
 
 def restrict(scored: Scored, valid: NDArray[np.bool_], rule: ImageScore) -> Scored:

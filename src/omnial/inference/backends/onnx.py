@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import UserError
-from omnial.inference.backends.base import Scored, needs_package
+from omnial.inference.backends.base import Ports, Scored, needs_package
 from omnial.models.config_file import JSON
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -45,6 +45,14 @@ class OnnxBackend:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} cannot be loaded by ONNX Runtime: {reason}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def ports(self) -> Ports:
+        """Shapes of inputs and outputs."""
+        ports = (*self._session.get_inputs(), *self._session.get_outputs())
+        return {
+            port.name: tuple(edge if isinstance(edge, int) else None for edge in port.shape)
+            for port in ports
+        }
 
     def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
         """Inspect a batch; see `Backend.run`."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import UserError
-from omnial.inference.backends.base import Scored, needs_package
+from omnial.inference.backends.base import Ports, Scored, needs_package
 from omnial.inference.backends.onnx import as_scored
 from omnial.models.config_file import JSON
 
@@ -50,6 +50,16 @@ class OpenVinoBackend:
             reason = str(error).strip().splitlines()[-1].strip()
             raise UserError(f"{path} cannot be loaded by OpenVINO: {reason}") from error
         self._idle: LifoQueue[Any] = LifoQueue()
+
+    def ports(self) -> Ports:
+        """Shapes of inputs and outputs."""
+        ports = (*self._compiled.inputs, *self._compiled.outputs)
+        return {
+            port.get_any_name(): tuple(
+                edge.get_length() if edge.is_static else None for edge in port.get_partial_shape()
+            )
+            for port in ports
+        }
 
     def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
         """Inspect a batch; see `Backend.run`."""
