@@ -22,6 +22,7 @@ from omnial.files import locked, replacing, scratch_in, writing
 from omnial.reporting.report import REPORT_FILE
 from omnial.reporting.run import evaluate
 from omnial.training.fit import train
+from omnial.untrusted import read_json
 
 _STATE_FILE: Final = "demo.json"
 
@@ -168,7 +169,7 @@ def _length(settings: Settings) -> str:
 def _read_state(out: Path) -> dict[str, object] | None:
     """What an earlier run noted; None where there was none."""
     try:
-        state = json.loads((out / _STATE_FILE).read_text("utf-8"))
+        state = read_json(out / _STATE_FILE)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return state if isinstance(state, dict) else None

@@ -26,7 +26,7 @@ from omnial.inference.export_folder import EXPORT_FILE, is_export, read_export
 from omnial.inference.inspector import Inspector
 from omnial.inference.normal_scores import NormalScores, Which, score_normals
 from omnial.models.config_file import CONFIG_FILE, JSON, WEIGHTS_FILE, read_config
-from omnial.untrusted import parse_json
+from omnial.untrusted import UntrustedError, parse_json
 
 TOO_UNSURE = 2.0
 """An upper end of the interval above this multiple of the chosen rate is worth a warning. [O]"""

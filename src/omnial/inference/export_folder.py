@@ -63,7 +63,7 @@ _LARGEST: Final[Mapping[str, int]] = {
     ARRAYS_FILE: 2**30,
     SAMPLES_FILE: 2**32,
 }
-_MOST_TENSORS = 2**14
+_MOST_TENSORS = 2**13
 _Figure = Annotated[float, Field(ge=0.0)]
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from pydantic import ValidationError
+
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import UserError
@@ -66,12 +68,12 @@ def read_config(folder: Path) -> FolderConfig:
         if len(json.dumps(config["settings"])) > _LARGEST_SETTINGS:
             # Each wrong key costs a complaint, and all of them more memory than the file.
             raise ValueError(f"its settings have more than {_LARGEST_SETTINGS:,} characters")
-        settings = Settings.model_validate(config["settings"])
+        settings = _settings(config["settings"])
         classes = class_names(config["classes"])
         calibration = Calibration.from_dict(config["calibration"])
         if set(calibration.per_class) != set(classes):
             raise ValueError("the calibration names other classes than the model")
-    except ValueError as error:  # pydantic's is one
+    except ValueError as error:
         raise refusal(folder, f"{CONFIG_FILE}: {error}") from error
     training, weights = config["training"], config["weights_sha256"]
     if not isinstance(training, dict):
@@ -112,6 +114,16 @@ def refusal(folder: Path, reason: str) -> UserError:
 def under(prefix: str, arrays: Mapping[str, _T]) -> dict[str, _T]:
     """The arrays whose names begin with a prefix, by the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def _settings(values: object) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(["settings", *map(str, problem["loc"])])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ValueError(f"{place}: {problem['msg']}{more}") from error
 
 
 def _read_keys(folder: Path) -> dict[str, object]:

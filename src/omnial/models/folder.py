@@ -39,7 +39,7 @@ from omnial.models.system import build_model
 from omnial.untrusted import Form, UntrustedError, check_forms, check_regular, quoted, read_forms
 
 _NETWORK = "network."
-_MOST_TENSORS = 2**14
+_MOST_TENSORS = 2**13
 _FINITE_AT_ONCE = 2**20
 _DTYPES = {
     torch.float32: "F32",

@@ -15,6 +15,7 @@ from omnial.robustness.levels import UNATTACKED, Level
 from omnial.robustness.manifest import Entry, Manifest, read_manifest, refusal
 from omnial.robustness.sample_file import BadSampleError, StoredSample, read_sample
 from omnial.robustness.samples import Clean
+from omnial.untrusted import UntrustedError, check_regular
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class AdversarialSet:
         for entry in self.manifest.samples:
             path = folder / entry.file
             try:
+                check_regular(path)
                 found = file_digest(path)
+            except UntrustedError as error:
+                raise refusal(path, str(error)) from error
             except OSError as error:
                 raise refusal(path, f"it cannot be read ({error.strerror or error})") from error
             if found != entry.sha256:

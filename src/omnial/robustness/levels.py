@@ -1,7 +1,9 @@
 """The five levels of an adversarial set, and the unattacked one beside them."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
+
+from pydantic import ConfigDict
 
 UNATTACKED: Final = "0"
 """Name of the level without a perturbation."""
@@ -16,6 +18,8 @@ class Level:
         grey_levels: Largest change of a value, in 1/255.
         targeted: Whether the network is to say the reversed mask, instead of anything wrong.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     name: str
     grey_levels: float

@@ -2,19 +2,28 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pydantic import ConfigDict, TypeAdapter
 
 from omnial.errors import UserError
 from omnial.files import replacing, writing
 from omnial.robustness.levels import Level
+from omnial.untrusted import UntrustedError, inside, is_plain_name, plain, quoted, read_json
 
 MANIFEST_FILE: Final = "manifest.json"
 PLAN_FILE: Final = "plan.json"
 SCHEMA_VERSION: Final = 1
-_LARGEST: Final = 2**27
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_LARGEST_EDGE = 4096
+_MOST_STEPS = 10_000
+
+
+_LEVELS: Final = TypeAdapter(tuple[Level, ...])
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class Identity:
         data: SHA-256 of the training images of each class, in order.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     schema_version: int
     version: str
     surrogate: dict[str, str]
@@ -56,7 +67,7 @@ class Identity:
     @property
     def all_levels(self) -> tuple[Level, ...]:
         """The levels."""
-        return tuple(Level(**level) for level in self.levels)
+        return _LEVELS.validate_json(json.dumps(self.levels))
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,8 @@ class Entry:
         source: File name of its defect-free image.
         defect_pixels: Pixels of its mask; 0 for a normal sample.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     class_name: str
     number: int
@@ -93,6 +106,10 @@ class Manifest:
     identity: Identity
     samples: tuple[Entry, ...]
     made: Mapping[str, Any]
+
+
+_IDENTITY: Final = TypeAdapter(Identity)
+_ENTRY: Final = TypeAdapter(Entry)
 
 
 def write_plan(folder: Path, identity: Identity) -> None:
@@ -125,7 +142,7 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: There is none, or it is not what was written.
     """
     path = folder / MANIFEST_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         unfinished = (folder / PLAN_FILE).is_file()
         reason = "the set is not finished" if unfinished else "there is no such file"
         raise UserError(
@@ -137,20 +154,13 @@ def read_manifest(folder: Path) -> Manifest:
     if stated != _digest(content):
         raise refusal(path, "its content is not what was written (another digest)")
     try:
-        identity = Identity(**content["identity"])
-        if identity.schema_version != SCHEMA_VERSION:
-            raise refusal(
-                path,
-                f"its schema version is {identity.schema_version!r}, this version of omnial "
-                f"reads {SCHEMA_VERSION}",
-            )
-        samples = tuple(Entry(**entry) for entry in content["samples"])
+        identity = _identity(content["identity"])
+        samples = tuple(_entry(folder, entry) for entry in content["samples"])
         made = dict(content["made"])
-        outside = [entry.file for entry in samples if not _inside(entry.file)]
+    except UntrustedError as error:
+        raise refusal(path, str(error)) from error
     except (KeyError, TypeError, ValueError) as error:
         raise refusal(path, f"it is not a manifest ({error})") from error
-    if outside:
-        raise refusal(path, f"it names a file outside of the set: {outside[0]}")
     return Manifest(identity, samples, made)
 
 
@@ -161,11 +171,13 @@ def read_plan(folder: Path) -> Identity | None:
         UserError: The file is damaged.
     """
     path = folder / PLAN_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        return Identity(**_read_json(path))
-    except TypeError as error:
+        return _identity(_read_json(path))
+    except UntrustedError as error:
+        raise refusal(path, str(error)) from error
+    except ValueError as error:
         raise refusal(path, f"it is not a plan ({error})") from error
 
 
@@ -181,17 +193,17 @@ def differences(first: Identity, second: Identity) -> list[str]:
 def refusal(path: Path, reason: str) -> UserError:
     """The error for a set that cannot be trusted."""
     return UserError(
-        f"{path}: {reason}. The set was changed or damaged: copy it again from where it was "
+        f"{path}: {plain(reason)}. The set was changed or damaged: copy it again from where it was "
         "made, or make it anew with `omnial attack` into another folder."
     )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise refusal(path, f"it is larger than {_LARGEST} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except UntrustedError as error:
+        raise refusal(path, str(error)) from error
+    except OSError as error:
         raise refusal(path, f"it cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise refusal(path, "it does not hold an object")
@@ -203,6 +215,30 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
+def _identity(content: object) -> Identity:
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(version) is int and version != SCHEMA_VERSION:
+        raise UntrustedError(
+            f"it was made by another version of omnial (its schema version is {version}, this one "
+            f"reads {SCHEMA_VERSION})"
+        )
+    identity = _IDENTITY.validate_json(json.dumps(content))
+    levels = identity.all_levels
+    names = [level.name for level in levels]
+    if not names or len(set(names)) != len(names) or not all(map(is_plain_name, names)):
+        raise ValueError("the levels have no names of their own")
+    if not all(0.0 < level.grey_levels <= 255.0 for level in levels):
+        raise ValueError("a level's radius is not between 0 and 255 grey levels")
+    if len(identity.size) != 2 or not all(1 <= edge <= _LARGEST_EDGE for edge in identity.size):
+        raise ValueError(f"the size is not a height and a width of 1 to {_LARGEST_EDGE}")
+    if not 1 <= identity.steps <= _MOST_STEPS:
+        raise ValueError(f"the attack has {identity.steps} steps, not 1 to {_MOST_STEPS}")
+    return identity
+
+
+def _entry(folder: Path, content: object) -> Entry:
+    entry = _ENTRY.validate_json(json.dumps(content))
+    if not is_plain_name(entry.class_name):
+        raise ValueError(f"{quoted(entry.class_name)} cannot be the name of a class")
+    inside(folder, entry.file)
+    return entry

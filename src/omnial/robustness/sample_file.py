@@ -7,7 +7,7 @@ and the shape of every array is compared with what the set's size asks for befor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,10 @@ from omnial.files import file_digest, replacing, writing
 from omnial.robustness.checks import Trace
 from omnial.robustness.grid import PER_GREY_LEVEL
 from omnial.robustness.levels import Level
+from omnial.untrusted import Form, UntrustedError, check_forms, read_forms
 
 SUFFIX: Final = ".safetensors"
 _MASK, _PANEL, _VALID = 1, 2, 4  # bits of `flags`
-
-_Form: TypeAlias = tuple[str, tuple[int, ...]]
-"""Type and shape of an array, as the format names them."""
 
 
 class BadSampleError(Exception):
@@ -91,16 +89,18 @@ def read_sample(
         BadSampleError: The file is damaged, of another shape, or a perturbation leaves its ball.
     """
     height, width = size
-    expected: dict[str, _Form] = {"normal": ("U16", (3, height, width))}
+    expected = {"normal": Form("U16", (3, height, width))}
     expected["anomalous"] = expected["normal"]
-    expected["flags"] = ("U8", (height, width))
+    expected["flags"] = Form("U8", (height, width))
     for level in levels:
-        expected[f"steps.{level.name}"] = ("I16", (3, height, width))
-        expected[f"trace.{level.name}"] = ("F32", (attack_steps + 4,))
+        expected[f"steps.{level.name}"] = Form("I16", (3, height, width))
+        expected[f"trace.{level.name}"] = Form("F32", (attack_steps + 4,))
     try:
         arrays = _read(path, expected)
     except (OSError, SafetensorError) as error:
         raise BadSampleError(f"it cannot be read ({error})") from error
+    if not all(np.isfinite(arrays[f"trace.{level.name}"]).all() for level in levels):
+        raise BadSampleError("a loss in it is NaN or infinity")
     _check_bounds(arrays, levels)
     flags = arrays["flags"]
     return StoredSample(
@@ -133,20 +133,17 @@ def _trace(values: NDArray[np.float32]) -> Trace:
     return Trace(values[:1], values[1:2], values[3:, None], values[2:3])
 
 
-def _form(array: NDArray[Any]) -> _Form:
+def _form(array: NDArray[Any]) -> Form:
     names = {"uint16": "U16", "uint8": "U8", "int16": "I16", "float32": "F32"}
-    return names[array.dtype.name], array.shape
+    return Form(names[array.dtype.name], array.shape)
 
 
-def _read(path: Path, expected: Mapping[str, _Form]) -> dict[str, Any]:
+def _read(path: Path, expected: Mapping[str, Form]) -> dict[str, Any]:
+    try:
+        check_forms(read_forms(path, len(expected)), expected)
+    except UntrustedError as error:
+        raise BadSampleError(str(error)) from error
     with safe_open(path, framework="numpy") as file:
-        if set(file.keys()) != set(expected):
-            raise BadSampleError("it holds other arrays than a sample of this set")
-        for name, form in expected.items():
-            part = file.get_slice(name)
-            found = (part.get_dtype(), tuple(part.get_shape()))
-            if found != form:
-                raise BadSampleError(f"its {name} is {found}, not {form}")
         return {name: file.get_tensor(name) for name in expected}
 
 

@@ -10,6 +10,7 @@ from omnial.inference.overlay import heat_stops
 from omnial.models.config_file import CONFIG_FILE
 from omnial.serving.replies import ClassReply, ModelReply
 from omnial.serving.settings import ServiceSettings
+from omnial.untrusted import MOST_JSON_BYTES, UntrustedError, read_bytes
 
 _DIGITS = 12
 
@@ -23,8 +24,8 @@ def model_name(folder: Path) -> str:
         UserError: The folder has no configuration.
     """
     try:
-        content = (folder / CONFIG_FILE).read_bytes()
-    except OSError as error:
+        content = read_bytes(folder / CONFIG_FILE, MOST_JSON_BYTES)
+    except (OSError, UntrustedError) as error:
         raise UserError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
     return hashlib.sha256(content).hexdigest()[:_DIGITS]
 

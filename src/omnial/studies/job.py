@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
@@ -21,6 +24,39 @@ from omnial.studies.roots import StudyData, name_of
 from omnial.studies.storage import SCHEMA, provenance, read_result, write_result
 from omnial.training.fit import train
 from omnial.training.run import folder_of_checkpoints, read_identity, what_is_computed
+
+
+class _Figures(BaseModel):
+    mean: dict[str, float | None]
+    classes: dict[str, dict[str, float | None]]
+
+
+class _Machine(BaseModel):
+    cores: int
+    cpu: str
+    torch: str
+    commit: str
+
+
+class _Data(BaseModel):
+    roots: list[str]
+
+
+class _Result(BaseModel):
+    """What the page of a study takes from a result; the rest is for its reader."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    size: str
+    images: int
+    separate: str | None
+    precision: str
+    figures: _Figures
+    machine: _Machine
+    data: _Data
+
+
+_READ: Final = TypeAdapter(_Result)
 
 
 @dataclass(frozen=True)
@@ -121,10 +157,10 @@ def find_result(job: Job, out: Path) -> dict[str, Any] | None:
         RunError: The copy cannot be written.
     """
     own = out / job.file_name
-    if own.is_file():
-        return read_result(own, job.key)
+    if os.path.lexists(own):
+        return read_result(own, job.key, _whole)
     for path in sorted(out.parent.glob(f"*/*-{job.key[:10]}.json")):
-        result = read_result(path, job.key)
+        result = read_result(path, job.key, _whole)
         result["row"] = job.row.name
         write_result(own, result)
         return result
@@ -214,3 +250,8 @@ def merge_classes(results: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
     chosen = {name: found[name] for name in classes}
     mean, _ = mean_figures(list(chosen.values()))
     return {"mean": mean, "classes": chosen}
+
+
+def _whole(result: dict[str, Any]) -> dict[str, Any]:
+    _READ.validate_python(result)
+    return result

@@ -5,12 +5,13 @@ A digest of all that is its key: what stands in the study's folder under this ke
 again.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from omnial.robustness.assessment import Assessment, ModelAssessment
 from omnial.robustness.checks import Check
@@ -22,7 +23,7 @@ from omnial.robustness.perception import Perception
 from omnial.robustness.score_attack import ScoreAttack
 from omnial.robustness.white_box import WhiteBox, WhiteBoxPlan
 from omnial.studies.job import Job, digest
-from omnial.studies.storage import SCHEMA, not_a_result, provenance, read_result, write_result
+from omnial.studies.storage import SCHEMA, provenance, read_result, write_result
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,13 @@ def read_part(part: Part, out: Path) -> dict[str, Any] | None:
         UserError: A file of this name holds something else.
     """
     path = out / part.file_name
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
-    content = read_result(path, part.key)
-    try:
+
+    def whole(content: dict[str, Any]) -> dict[str, Any]:
         return {**content, "found": _TYPES[part.name].validate_python(content["found"])}
-    except (KeyError, ValidationError) as error:
-        raise not_a_result(path, error) from error
+
+    return read_result(path, part.key, whole)
 
 
 def write_part(

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from PIL import Image
 from omnial import __version__, machine
 from omnial.errors import UserError
 from omnial.files import replacing, writing
+from omnial.untrusted import UntrustedError, read_json
 
 SCHEMA: Final = 1
 """Of result files."""
@@ -43,29 +44,29 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     write_file(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_result(path: Path, key: str) -> dict[str, Any]:
+def read_result(
+    path: Path, key: str, whole: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
     """What a result file holds.
 
     Args:
         path: The file.
         key: The key that it must have.
+        whole: Checks the content, and turns it into what is returned.
 
     Raises:
         UserError: It is not a result file, or has another key.
     """
+    reason = "the result of something else"
     try:
-        result = json.loads(path.read_text("utf-8"))
+        result: Any = read_json(path)
         if result["schema"] == SCHEMA and result["key"] == key:
-            return dict(result)
+            return whole(dict(result))
+    except UntrustedError as error:
+        reason = f"not a result of a study ({error})"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise not_a_result(path, error) from error
-    raise UserError(f"{path}: the result of something else; move it away, and it is computed again")
-
-
-def not_a_result(path: Path, error: Exception) -> UserError:
-    """The refusal of a file that stands where a result should."""
-    reason = f"not a result of a study ({type(error).__name__})"
-    return UserError(f"{path}: {reason}; move it away, and it is computed again")
+        reason = f"not a result of a study ({type(error).__name__})"
+    raise UserError(f"{path}: {reason}; move it away, and it is computed again")
 
 
 def provenance() -> dict[str, Any]:

@@ -2,19 +2,22 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from pydantic import ConfigDict, TypeAdapter
 
 from omnial.config.settings import Settings
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.errors import UserError
 from omnial.files import locked, replacing, unused, writing
 from omnial.training.precision import Precision
+from omnial.untrusted import plain, read_json
 
 RUN_FILE = "run.json"
 CHECKPOINT = "last.ckpt"
@@ -43,6 +46,8 @@ def folder_of_checkpoints(out: Path) -> Path:
 @dataclass(frozen=True)
 class RunIdentity:
     """What makes two runs the same run."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     settings: dict[str, Any]
     classes: list[str]
@@ -82,6 +87,9 @@ class RunIdentity:
                 part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
+_IDENTITY: Final = TypeAdapter(RunIdentity)
+
+
 def read_identity(out: Path) -> RunIdentity | None:
     """The run that `out` was started with, or None where none was.
 
@@ -89,13 +97,13 @@ def read_identity(out: Path) -> RunIdentity | None:
         UserError: The file is damaged.
     """
     path = folder_of_checkpoints(out) / RUN_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        return RunIdentity(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return _IDENTITY.validate_json(json.dumps(read_json(path)))
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: not the record of a run ({error}). Train into another folder."
+            f"{path}: not the record of a run ({plain(str(error))}). Train into another folder."
         ) from error
 
 

@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from omnial.data.production_line.scene import (
     MAX_SIZE,
@@ -21,6 +23,7 @@ from omnial.data.production_line.scene import (
 )
 from omnial.errors import UserError
 from omnial.files import locked, scratch_in, writing
+from omnial.untrusted import read_json
 
 MARKER = "production_line.json"
 """Written last: a folder with this file is complete."""
@@ -28,20 +31,28 @@ _DRAWING = 1
 """Raised whenever the same parameters would give other pixels."""
 
 
+_Count = Annotated[int, Field(ge=0, le=100_000)]
+
+
 @dataclass(frozen=True)
 class _Parameters:
     """What the data set's content depends on; the marker holds exactly this."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     drawing: int
     seed: int
     classes: tuple[str, ...]
     size: int
-    train: int
-    test_good: int
-    per_kind: int
+    train: _Count
+    test_good: _Count
+    per_kind: _Count
 
     def marker(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
+
+
+_READ: Final = TypeAdapter(_Parameters)
 
 
 @dataclass(frozen=True)
@@ -177,10 +188,8 @@ def _files(jobs: Sequence[_Job]) -> set[Path]:
 def _read_marker(out: Path) -> _Parameters | None:
     """The parameters of the data set in `out`; None if it has no marker of ours."""
     try:
-        values = json.loads((out / MARKER).read_text(encoding="utf-8"))
-        values["classes"] = tuple(values["classes"])
-        found = _Parameters(**values)
-    except (OSError, ValueError, TypeError, KeyError):
+        found = _READ.validate_python(read_json(out / MARKER))
+    except (OSError, ValueError):
         return None
     return found if set(found.classes) <= set(PRODUCTS) else None
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from omnial.config.settings import ImageScore
-from omnial.errors import UserError
+from omnial.errors import RunError, UserError
 from omnial.inference.backends.telemetry import switch_off
 from omnial.models.config_file import JSON
 from omnial.models.score_size import highest_count, window_size
@@ -57,10 +57,10 @@ def checked(scored: Scored) -> Scored:
     """The same result, where it is one: NaN is above no threshold, and would pass as good.
 
     Raises:
-        UserError: A score is no number.
+        RunError: A score is no number.
     """
     if not (np.isfinite(scored.score_maps).all() and np.isfinite(scored.scores).all()):
-        raise UserError(
+        raise RunError(
             "The network gives scores that are not finite: the model was damaged, or was never "
             "trained to an end. Train or export it again."
         )
