@@ -301,21 +301,22 @@ def _no_constant(text: str) -> None:
 def _check_tree(value: object) -> None:
     """Refuse deep nesting, and texts that no encoding can write again."""
     level: list[object] = [value]
-    for _ in range(MOST_DEPTH + 1):
+    depth = 0
+    while level:
         below: list[object] = []
         for item in level:
             if isinstance(item, str):
                 _check_text(item)
+            elif isinstance(item, dict | list) and depth == MOST_DEPTH:
+                raise UntrustedError(f"it is nested deeper than {MOST_DEPTH}")
             elif isinstance(item, dict):
                 for key in item:
                     _check_text(key)
                 below += item.values()
             elif isinstance(item, list):
                 below += item
-        if not below:
-            return
         level = below
-    raise UntrustedError(f"it is nested deeper than {MOST_DEPTH}")
+        depth += 1
 
 
 def _check_text(text: str) -> None:
