@@ -77,7 +77,7 @@ def seeds() -> list[bytes]:
 
 
 def _configuration(content: bytes) -> None:
-    _with(_MODEL / _CONFIG, content, lambda: _opened(_MODEL))
+    _with(_MODEL / _CONFIG, content, _read_again)
 
 
 def _weights(content: bytes) -> None:
@@ -97,6 +97,13 @@ def _opened(folder: Path) -> None:
     config = read_config(folder)
     parse_json(config.to_text().encode())
     load_model(folder, "cpu")
+
+
+def _read_again() -> None:
+    config = read_config(_MODEL)
+    parse_json(config.to_text().encode())
+    if config.settings.model != _BASE.settings.model or config.classes != _BASE.classes:
+        _opened(_MODEL)  # takes a hundred times as long
 
 
 def _record(content: bytes) -> None:
@@ -291,5 +298,6 @@ def _make_set(folder: Path) -> None:
 
 
 _MODEL, _EXPORTED, _SET = (Path(_room.name, name) for name in ("model", "export", "set"))
-_make_export(_EXPORTED, _make_model(_MODEL))
+_BASE = _make_model(_MODEL)
+_make_export(_EXPORTED, _BASE)
 _make_set(_SET)

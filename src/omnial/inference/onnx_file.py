@@ -16,7 +16,7 @@ from omnial.untrusted import UntrustedError, open_regular, quoted
 MOST_BYTES: Final = 2**31
 """Largest file that the format itself allows."""
 
-_MOST_FIELDS = 2**20
+_MOST_FIELDS = 2**18
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # Numbers of the fields, by message, that hold further messages: the public onnx.proto.
