@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from omnial.data.integrity import check_integrity
 from omnial.errors import UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -43,6 +44,7 @@ _DAMAGE = (
     KeyError,
     EOFError,
     OverflowError,
+    AssertionError,
     struct.error,
     zlib.error,
 )
@@ -97,6 +99,9 @@ def open_image(
         raise ImageError(path, "the file does not exist") from error
     except PermissionError as error:
         raise ImageError(path, "the file may not be read; check its permissions") from error
+    except Image.DecompressionBombError as error:
+        # Pillow's WebP reader makes its canvas at once, and so keeps to Pillow's own limit.
+        raise TooManyPixelsError(path, f"it has more pixels than Pillow reads ({error})") from error
     except MemoryError as error:
         raise ImageError(path, "not enough memory to decode it") from error
     except _DAMAGE as error:
@@ -135,6 +140,7 @@ def _check_size(path: Path, image: ImageFile, max_megapixels: float | None) -> N
 
 def upright(image: ImageFile) -> Image.Image:
     """Decode an image and turn it as its EXIF orientation says."""
+    check_integrity(image)
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     return image
