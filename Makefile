@@ -51,8 +51,9 @@ format: setup ## put the sources into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup ## write the table of settings in docs/configuration.md anew
+docs: setup ## write the tables of docs/configuration.md and docs/bad-input.md anew
 	$(BIN)/python -m omnial.config.reference docs/configuration.md
+	$(BIN)/python -m tests.bad_input.page docs/bad-input.md
 
 api: setup ## write the public API down anew in tests/public_api.txt
 	$(BIN)/python -m tools.public_api

@@ -1,4 +1,4 @@
-"""The two kinds of failure that a user meets."""
+"""The two kinds of failure that a user meets, and how names stand in messages."""
 
 
 class UserError(Exception):
@@ -11,3 +11,12 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that failed for another reason (disk, memory, diverged training): exit code 3."""
+
+
+def shown(text: object) -> str:
+    """A name that is safe to print.
+
+    File names may hold bytes that are no text, line breaks, commands to a terminal, or marks that
+    turn the direction of writing: each becomes the replacement character. HTML is escaped later.
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))

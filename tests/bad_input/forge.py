@@ -84,7 +84,9 @@ def png(
     return b"".join((PNG_SIGNATURE, header, *before, data, *after, end))
 
 
-def bmp(width: int, height: int, *, bits: int = 24, data: bytes = b"", compression: int = 0) -> bytes:
+def bmp(
+    width: int, height: int, *, bits: int = 24, data: bytes = b"", compression: int = 0
+) -> bytes:
     """A BMP file; a negative height means rows from top to bottom."""
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, *[0] * 5)
     palette = b"" if bits > 8 else b"".join(bytes((i, i, i, 0)) for i in range(1 << min(bits, 8)))

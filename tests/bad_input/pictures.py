@@ -45,9 +45,7 @@ from tests.bad_input.outcomes import (
 Content = Callable[[], bytes]
 
 
-def good(
-    name: str, made: str, content: Content, height: int = HEIGHT, width: int = WIDTH
-) -> Case:
+def good(name: str, made: str, content: Content, height: int = HEIGHT, width: int = WIDTH) -> Case:
     read = Read(height, width)
     return Case(name, made, _writer(content), read, read, Answer(200))
 

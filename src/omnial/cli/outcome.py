@@ -102,7 +102,7 @@ def _write_log() -> str:
     for folder in (Path(tempfile.gettempdir()), Path.cwd(), Path.home()):
         try:
             handle, name = tempfile.mkstemp(prefix="omnial-", suffix=".log", dir=folder)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
         except OSError as error:
             reason = error

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from omnial.data.records import BadFile
+from omnial.errors import shown
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
@@ -81,7 +82,7 @@ def say(message: str) -> None:
 def say_left_out(bad_files: Iterable[BadFile]) -> None:
     """Tell the user which files could not be used, and why."""
     for bad in bad_files:
-        say(f"left out: {bad.path}: {bad.reason}")
+        say(f"left out: {shown(bad.path)}: {bad.reason}")
 
 
 def print_json(result: Mapping[str, Any]) -> None:

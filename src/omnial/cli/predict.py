@@ -9,6 +9,7 @@ import typer
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import print_json, say, working
+from omnial.errors import shown
 
 _EPILOG = (
     "Examples:\n\n"
@@ -89,10 +90,9 @@ def predict(
 def _show(row: Mapping[str, Any]) -> None:
     """Tell the user about one image as soon as it is done."""
     if row["error"] is not None:
-        say(f"not readable  {row['path']}: {row['error']}")
+        say(f"not readable  {shown(row['path'])}: {row['error']}")
         return
     verdict = "ANOMALOUS" if row["anomalous"] else "good"
     product = row["class"] or "unknown product"
-    say(
-        f"{verdict:<9}  {row['score']:.4f} (limit {row['threshold']:.4f})  {product}  {row['path']}"
-    )
+    limit = f"(limit {row['threshold']:.4f})"
+    say(f"{verdict:<9}  {row['score']:.4f} {limit}  {product}  {shown(row['path'])}")

@@ -1,6 +1,7 @@
 """Reading a CSV file strictly, with line numbers for messages."""
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def read_csv(path: Path) -> CsvTable:
     Empty lines are passed over, and space around cells is dropped.
 
     Raises:
-        UserError: the file is unreadable, empty, or has a line of another number of cells.
+        UserError: the file is unreadable or empty, names a column twice, or has a line of another
+            number of cells.
     """
     lines: list[tuple[int, list[str]]] = []
     try:
@@ -53,6 +55,9 @@ def read_csv(path: Path) -> CsvTable:
     if not lines:
         raise UserError(f"{path} is empty; it needs a header and a line for each image")
     columns = tuple(cell.lower() for cell in lines[0][1])
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise UserError(f"{path} names the columns {', '.join(twice)} more than once")
     for line, cells in lines[1:]:
         if len(cells) != len(columns):
             raise UserError(

@@ -110,13 +110,15 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         (H, W) bool.
 
     Raises:
-        ImageError: the file is unreadable.
+        ImageError: the file is unreadable, or a pixel of it is NaN.
     """
     with open_image(path) as file:
         lossy = file.format in _LOSSY
         image = upright(file)
         if lossy:
             return np.asarray(np.asarray(_rgb(image).convert("L")) >= 128)
+        if image.mode == "F" and np.isnan(np.asarray(image)).any():
+            raise ImageError(path, "a pixel of the mask is not a number")
         if image.mode in ("1", "L") or _is_deep(image):
             return np.asarray(np.asarray(image) != 0)
         return np.asarray(np.asarray(_rgb(image)).any(axis=2))

@@ -1,5 +1,6 @@
 """Opening an image file: format, size, orientation, and the many ways in which one can be bad."""
 
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from omnial.data.integrity import check_integrity
-from omnial.errors import UserError
+from omnial.errors import UserError, shown
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """Endings of image files, in lower case."""
@@ -57,7 +58,7 @@ class ImageError(UserError):
     """An image file that cannot be used."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{shown(path)}: {reason}")
         self.path = path
         self.reason = reason
 
@@ -95,10 +96,6 @@ def open_image(
             image = _reader(path, stream)(stream)
             _check_size(path, image, max_megapixels)
             yield image
-    except FileNotFoundError as error:
-        raise ImageError(path, "the file does not exist") from error
-    except PermissionError as error:
-        raise ImageError(path, "the file may not be read; check its permissions") from error
     except Image.DecompressionBombError as error:
         # Pillow's WebP reader makes its canvas at once, and so keeps to Pillow's own limit.
         raise TooManyPixelsError(path, f"it has more pixels than Pillow reads ({error})") from error
@@ -111,9 +108,17 @@ def open_image(
 def _stream(path: Path, content: bytes | None) -> BinaryIO:
     if content is not None:
         return BytesIO(content)
-    if path.exists() and not path.is_file():
-        raise ImageError(path, "is not a file")
-    return path.open("rb")
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(path, "the file does not exist") from error
+    except PermissionError as error:
+        raise ImageError(path, "the file may not be read; check its permissions") from error
+    except OSError as error:
+        raise ImageError(path, f"the file cannot be opened ({error.strerror})") from error
+    # Opening a named pipe would wait, and a device never end.
+    raise ImageError(path, "is not a file")
 
 
 def _reader(path: Path, stream: BinaryIO) -> type[ImageFile]:

@@ -1,6 +1,7 @@
 """Finding the product classes below the folders that a user names."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from omnial.data import visa
 from omnial.data.folders import has_class_folders, read_folders
 from omnial.data.listing import image_files, listed, subfolders
 from omnial.data.records import Catalogue, ProductClass
-from omnial.errors import UserError
+from omnial.errors import UserError, shown
 
 Need = Literal["train", "test", "any"]
 
@@ -44,13 +45,14 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
         key=lambda product: product.name,
     )
     _refuse_same_names(products)
+    _refuse_unwritable_names(products)
     _require_images(products, need)
     return Catalogue(tuple(products))
 
 
 def _read_root(root: Path) -> list[ProductClass]:
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
+    if not os.path.isdir(root):
+        what = "is a file, not a folder" if os.path.exists(root) else "does not exist"
         raise UserError(f"the data folder {root} {what}")
     if root.name in ("", ".."):
         # Classes are called as their folders, so "." needs its name; a link keeps its own.
@@ -89,6 +91,22 @@ def _refuse_same_names(products: Sequence[ProductClass]) -> None:
                 f"two classes are called {first.name}: {first.root} and {second.root}; rename "
                 "one of the folders, or name only one of them"
             )
+
+
+def _refuse_unwritable_names(products: Sequence[ProductClass]) -> None:
+    """Refuse names that the model folder, the tables and the report could not hold."""
+    for product in products:
+        names = {product.name, *(record.kind for record in product.test)}
+        bad = [name for name in sorted(names) if _is_unwritable(name)]
+        if bad:
+            raise UserError(
+                f"{shown(product.root)}: the class or kind {bad[0]!a} has bytes in its name that "
+                "are no UTF-8, or control characters; rename the folder"
+            )
+
+
+def _is_unwritable(name: str) -> bool:
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _require_images(products: Sequence[ProductClass], need: Need) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from omnial.data.image_file import SUFFIXES
-from omnial.errors import UserError
+from omnial.errors import UserError, shown
 
 _ROI_STEM = "roi"
 _SHOWN = 20
@@ -48,7 +48,7 @@ def is_roi(path: Path) -> bool:
 
 def listed(items: Sequence[object]) -> str:
     """The first 20 items, one on a line, and how many more there are."""
-    lines = [f"  {item}" for item in items[:_SHOWN]]
+    lines = [f"  {shown(item)}" for item in items[:_SHOWN]]
     if len(items) > _SHOWN:
         lines.append(f"  ... and {len(items) - _SHOWN} more")
     return "\n".join(lines)

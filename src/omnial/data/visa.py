@@ -11,6 +11,9 @@ training [O], as in VisA's 1-class split; everything else is for testing.
 
 from collections import Counter
 from dataclasses import dataclass
+
+# What a table names may be no possible file name; the methods of Path raise for some of these.
+from os.path import isdir, isfile
 from pathlib import Path, PurePosixPath
 
 from omnial.data.csv_table import CsvTable, Row, read_csv
@@ -22,6 +25,8 @@ _ANNOTATIONS = "image_anno.csv"
 _SPLIT_FILE = Path("split_csv") / "1cls.csv"
 _NORMAL = frozenset({"normal", GOOD})
 _TRAIN_PERCENT = 90
+_LONGEST_LABEL = 200
+"""Labels become parts of file names."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def root_table(root: Path) -> CsvTable | None:
     table = read_csv(root / _ANNOTATIONS)
     names = _names(table)
     # One class's own table may name its object as well.
-    is_root = len(names) > 1 or any((root / name).is_dir() for name in names)
+    is_root = len(names) > 1 or any(isdir(root / name) for name in names)
     return table if is_root else None
 
 
@@ -65,7 +70,7 @@ def read_root(root: Path, table: CsvTable) -> list[ProductClass]:
     """
     names = _names(table)
     if table.path == root / _SPLIT_FILE:
-        names = [name for name in names if (root / name).is_dir()]
+        names = [name for name in names if isdir(root / name)]
     return [_read_member(root, table, name) for name in names]
 
 
@@ -94,7 +99,7 @@ def _table_above(folder: Path) -> CsvTable | None:
 
 def _read_member(root: Path, table: CsvTable, name: str) -> ProductClass:
     rows = tuple(row for row in table.rows if row.get("object") == name)
-    folder = root / name if (root / name).is_dir() else root
+    folder = root / name if isdir(root / name) else root
     return _product(table, rows, name, folder, bases=(root,))
 
 
@@ -124,7 +129,7 @@ def _product(
     _require_columns(table, "image", "label")
     entries = [_entry(row, bases) for row in rows]
     paths = [path for entry in entries for path in (entry.image, entry.mask) if path is not None]
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not isfile(path)]
     if missing:
         raise UserError(
             f"{table.path} names files that do not exist; add them, or remove their lines:\n"
@@ -160,6 +165,8 @@ def _entry(row: Row, bases: tuple[Path, ...]) -> _Entry:
     split, label, mask = row.get("split").lower(), row.get("label"), row.get("mask")
     if not row.get("image") or not label:
         raise row.error("the cells image and label must be filled")
+    if len(label) > _LONGEST_LABEL:
+        raise row.error(f"a label has at most {_LONGEST_LABEL} characters")
     if split not in ("", "train", "test"):
         raise row.error(f"split is train or test, not {split!r}")
     kind = _kind(label)
@@ -186,4 +193,4 @@ def _located(row: Row, text: str, bases: tuple[Path, ...]) -> Path:
     if relative.is_absolute() or ".." in relative.parts:
         raise row.error(f"{text} must be a path below the data set's root")
     candidates = [base / relative for base in bases]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if isfile(path)), candidates[0])

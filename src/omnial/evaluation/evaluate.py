@@ -208,7 +208,8 @@ def write_metrics(result: EvaluationResult, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with replacing(out / METRICS_FILE) as part:
             text = json.dumps(result.to_metrics(), indent=2, allow_nan=False, ensure_ascii=False)
-            part.write_text(text + "\n", encoding="utf-8")
+            # A file's name may hold bytes that are no text: a backslash escape is JSON for them.
+            part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         with (
             replacing(out / TABLE_FILE) as part,
             part.open("w", encoding="utf-8", newline="") as file,

@@ -36,13 +36,13 @@ def collect(paths: Sequence[Path], leave_out: Sequence[Path] = ()) -> list[Sourc
     Raises:
         UserError: A path does not exist, a folder cannot be read, or there is no image at all.
     """
-    absent = [str(path) for path in paths if not path.exists()]
+    absent = [str(path) for path in paths if not os.path.lexists(path)]
     if absent:
         raise UserError(f"No such file or folder: {', '.join(absent)}. Check the spelling.")
     excluded = {os.path.abspath(folder) for folder in leave_out}
     files: dict[str, Path] = {}
     for path in paths:
-        for file in sorted(_images(path, excluded)) if path.is_dir() else [path]:
+        for file in sorted(_images(path, excluded)) if os.path.isdir(path) else [path]:
             files.setdefault(os.path.abspath(file), file)
     if not files:
         raise UserError(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from omnial.reporting.tables import shown
+from omnial.errors import shown
 
 _INK, _PAPER, _EMPTY = (23, 32, 42), (255, 255, 255), (238, 241, 244)
 _GAP, _HEAD, _LABEL = 6, 40, 18

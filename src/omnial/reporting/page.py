@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.calibration.thresholds import is_anomalous
+from omnial.errors import shown
 from omnial.evaluation.result import ClassResult, EvaluationResult, GalleryItem
 from omnial.reporting import tables
 from omnial.reporting.figures import (
@@ -114,7 +115,7 @@ def charts(result: EvaluationResult) -> list[Chart]:
     """The charts of curves, each with one line a class."""
     drawn = []
     for kind in CURVE_KINDS:
-        curves = [(tables.shown(c.name), c.curves.get(kind.key)) for c in result.classes]
+        curves = [(shown(c.name), c.curves.get(kind.key)) for c in result.classes]
         some = any(curve is not None for _, curve in curves)
         drawn.append(Chart(kind, curve_chart(kind, curves) if some else None))
     return drawn
@@ -145,9 +146,9 @@ def mean_note(result: EvaluationResult) -> str:
 def verdict_notes(result: EvaluationResult) -> list[str]:
     """What the reader must know about the thresholds: the model's own notes, foreign products."""
     own, learned = result.model.get("notes"), result.model.get("classes")
-    notes = [tables.shown(str(note)) for note in own] if isinstance(own, list | tuple) else []
+    notes = [shown(str(note)) for note in own] if isinstance(own, list | tuple) else []
     if isinstance(learned, list | tuple):
-        foreign = [tables.shown(c.name) for c in result.classes if c.name not in learned]
+        foreign = [shown(c.name) for c in result.classes if c.name not in learned]
         if foreign:
             notes.append(
                 f"The model has not learned {', '.join(foreign)}, "
@@ -183,7 +184,7 @@ def _product(result: EvaluationResult, index: int) -> Product:
     columns = tables.present_columns(product.kinds.values())
     return Product(
         anchor=anchor,
-        name=tables.shown(product.name),
+        name=shown(product.name),
         colour=series_colour(index),
         dashes=series_dashes(index),
         verdicts=tables.verdicts(product.images),
@@ -197,7 +198,7 @@ def _product(result: EvaluationResult, index: int) -> Product:
             _scores(product, anomalous=True),
             thresholds,
             f"{anchor}-scores",
-            tables.shown(product.name),
+            shown(product.name),
         ),
         groups=_groups(items, anchor, result.pixel_threshold),
     )
@@ -208,8 +209,8 @@ def _kinds(product: ClassResult, columns: Sequence[tables.Column]) -> list[Kind]
     rows = []
     for name, figures in product.kinds.items():
         images = [i for i in product.images if i.record.kind == name]
-        shown = [cell for cell in tables.cells(figures) if cell.column in columns]
-        rows.append(Kind(tables.shown(name), tables.verdicts(images), len(images), shown))
+        chosen = [cell for cell in tables.cells(figures) if cell.column in columns]
+        rows.append(Kind(shown(name), tables.verdicts(images), len(images), chosen))
     return rows
 
 
@@ -255,8 +256,8 @@ def _shot(item: GalleryItem, anchor: str, level: float) -> Shot:
         )
     return Shot(
         anchor=anchor,
-        file=tables.shown(f"{item.record.kind}/{path.name}"),
-        path=tables.shown(path),
+        file=shown(f"{item.record.kind}/{path.name}"),
+        path=shown(path),
         badge=badge,
         wrong=wrong,
         sentence=sentence,

@@ -7,7 +7,7 @@ script, and its content policy forbids the browser to load anything else.
 import math
 from pathlib import Path
 
-from omnial.errors import UserError
+from omnial.errors import UserError, shown
 from omnial.evaluation.result import EvaluationResult
 from omnial.files import replacing, writing
 from omnial.inference.overlay import heat_stops
@@ -67,5 +67,5 @@ def _render(result: EvaluationResult) -> str:
         ),
         level=None if math.isnan(result.pixel_threshold) else result.pixel_threshold,
         details=(("Model", tables.flat(result.model)), ("Data", tables.flat(result.data))),
-        bad_files=[(tables.shown(bad.path), tables.shown(bad.reason)) for bad in result.bad_files],
+        bad_files=[(shown(bad.path), shown(bad.reason)) for bad in result.bad_files],
     )

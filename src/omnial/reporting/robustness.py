@@ -5,11 +5,12 @@ from typing import Final
 
 from PIL import Image
 
+from omnial.errors import shown
 from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.reporting import robustness_page as page
 from omnial.reporting.html import render
 from omnial.reporting.pictures import data_uri
-from omnial.reporting.tables import duration, shown
+from omnial.reporting.tables import duration
 from omnial.robustness.assess import FIGURES_FILE, TABLE_FILE, write_figures
 from omnial.robustness.assessment import Assessment
 from omnial.robustness.published import CAVEATS

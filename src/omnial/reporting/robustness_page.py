@@ -7,12 +7,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from omnial.errors import shown
 from omnial.evaluation.gallery import picture
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import TRUTH, draw_outlines, heat
 from omnial.reporting.figures import series_colour, series_dashes, step_chart
 from omnial.reporting.mosaic import mosaic
-from omnial.reporting.tables import NOTHING, shown
+from omnial.reporting.tables import NOTHING
 from omnial.robustness.assessment import Assessment, ModelAssessment
 from omnial.robustness.checks import Check
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES

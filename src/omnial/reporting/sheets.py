@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from omnial.errors import UserError
+from omnial.errors import UserError, shown
 from omnial.files import replacing, writing
-from omnial.reporting.tables import shown
 
 COLUMNS = ("normal", "anomalous", "mask", "JND map", "panel", "level")
 """Headings of the columns."""

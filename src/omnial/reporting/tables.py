@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from omnial.errors import shown
 from omnial.evaluation.result import Figures, ImageResult
 
 NOTHING = "\N{EM DASH}"
@@ -200,15 +200,6 @@ def duration(seconds: float) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60} s"
     return f"{total // 3600} h {total % 3600 // 60} min"
-
-
-def shown(text: str | Path) -> str:
-    """A name that is safe to print.
-
-    File names may hold bytes that are no text, line breaks or marks that turn the direction of
-    writing: each becomes the replacement character. HTML is escaped later, by the template.
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
 def flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

@@ -66,7 +66,9 @@ def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) ->
         (the outermost pixels repeated) does not count.
     """
     record = sample.record
-    place = crc32(f"{record.class_name}/{record.kind}/{record.path.name}".encode())
+    name = f"{record.class_name}/{record.kind}/{record.path.name}"
+    # A file's name may hold bytes that are no text.
+    place = crc32(name.encode("utf-8", "surrogateescape"))
     random = SampleRandom(seed, crc32(corruption.name.encode()), torch.tensor([place]))
     image = torch.from_numpy(np.array(as_unit(sample.image)))[None]
     amount = corruption.amounts[severity - 1]

@@ -278,7 +278,9 @@ def _data_digest(product: ProductClass) -> str:
     """SHA-256 over the training images of a class, in order: names and contents."""
     whole = hashlib.sha256()
     for record in product.train:
-        whole.update(f"{record.path.name}\0{file_digest(record.path)}\0".encode())
+        line = f"{record.path.name}\0{file_digest(record.path)}\0"
+        # A file's name may hold bytes that are no text.
+        whole.update(line.encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 

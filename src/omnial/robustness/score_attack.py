@@ -135,7 +135,9 @@ def _attack(
     bad = [sample.record.anomalous for sample in samples]
     upward = torch.tensor([not anomalous for anomalous in bad], device=device)
     names = [f"{class_name}/{s.record.kind}/{s.record.path.name}" for s in samples]
-    places = torch.tensor([crc32(name.encode()) for name in names], device=device)
+    # A file's name may hold bytes that are no text.
+    numbers = [crc32(name.encode("utf-8", "surrogateescape")) for name in names]
+    places = torch.tensor(numbers, device=device)
     random = SampleRandom(plan.seed, _STEP, places)
     limit = model.calibration.threshold_for_any(class_name)
     rule = model.settings.model.image_score
