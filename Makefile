@@ -2,16 +2,18 @@
 #   PYTHON=python3.12   the interpreter that .venv is made with
 #   TORCH=2.12.0        another version of PyTorch
 #   ARGS=--quick        options of `omnial demo`, of the benchmarks, or of the soak
+#   SECONDS=120         how long each target is fuzzed
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
 ARGS ?=
+SECONDS ?= 120
 
 BIN := .venv/bin
 STAMP := .venv/.setup-torch-$(TORCH)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test bench soak lint format docs api licences sbom audit clean
+.PHONY: help setup demo test bench soak fuzz lint format docs api licences sbom audit clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -41,6 +43,12 @@ bench: setup ## measure speed and memory as ratios (about six minutes)
 
 soak: setup ## kill training, evaluation and the other verbs at random, and compare (half an hour)
 	$(BIN)/python -m tools.soak $(ARGS)
+
+fuzz: setup ## search for inputs that crash, SECONDS a target (needs a C++ compiler)
+	@$(PIP) install --editable '.[fuzz]'
+	@for target in $$($(BIN)/python -m tools.fuzz --list); do \
+	    $(BIN)/python -m tools.fuzz $$target --seconds $(SECONDS) $(ARGS) || exit 1; \
+	done
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -163,6 +163,7 @@ class TestRefusals:
             ("model.reconstruction.widths=16", ["widths", "16", "to 6 values", "whole number"]),
             ("synthesis.panel_span=[0.1, 2]", ["synthesis.panel_span.1", "2", "from 0 to 1"]),
             ("synthesis.levels.0.beta=[1, 0]", ["synthesis.levels.0", "rising"]),
+            (f"synthesis.levels.{'0' * 5000}.blur=1", ["list of 3"]),
             ("synthesis.levels.9.blur=1", ["synthesis.levels", "list of 3", "0 to 2"]),
             ("training.seed.x=1", ["training.seed", "without parts"]),
             ("training.learning_rate=.nan", ["training.learning_rate", "above 0"]),

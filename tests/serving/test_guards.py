@@ -118,3 +118,11 @@ def test_the_page_is_whole_and_names_nothing_elsewhere(plain: Running, path: str
 )
 def test_no_other_file_is_served(plain: Running, path: str) -> None:
     assert plain.http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[x]y", "//]", "\u00e9"])
+def test_an_origin_that_is_no_address_is_foreign(plain: Running, origin: str) -> None:
+    headers = {b"Origin": origin.encode()}
+    answer = plain.http.post("/v1/inspect", content=GOOD, headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]) == (403, "foreign_origin")

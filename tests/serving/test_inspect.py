@@ -152,6 +152,18 @@ def test_a_broken_form(plain: Running) -> None:
     assert plain.service.admission.inside == 0
 
 
+@pytest.mark.parametrize("charset", ["undefined", "idna", "punycode", "unicode_escape", "none"])
+@pytest.mark.parametrize("path", ["/v1/inspect", "/v1/inspect/batch"])
+def test_a_form_of_a_strange_charset(plain: Running, path: str, charset: str) -> None:
+    """Python has codecs that no text is in; none of them is the service's failure."""
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    name = b'--x\r\nContent-Disposition: form-data; name="images"; filename="\xff..png"\r\n\r\n'
+    answer = plain.http.post(path, content=name + GOOD + b"\r\n--x--\r\n", headers=headers)
+
+    assert answer.status_code in (200, 400)
+    assert plain.service.admission.inside == 0
+
+
 def test_a_batch_keeps_its_order_and_goes_on_past_bad_images(plain: Running) -> None:
     files = [("bad.png", BAD), ("text.png", b"text"), ("empty.png", b""), ("good.png", GOOD)]
     answer = plain.http.post("/v1/inspect/batch", files=[("images", file) for file in files])

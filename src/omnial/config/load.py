@@ -168,7 +168,7 @@ def _apply(tree: dict[str, Any], override: _Override) -> SettingPath:
     for place, key in enumerate(override.keys):
         step: str | int = key
         if isinstance(node, list):
-            if not key.isdecimal() or int(key) >= len(node):
+            if key not in map(str, range(len(node))):
                 raise UserError(
                     f"--set {override.text}: {dotted(path)} is a list of {len(node)}, "
                     f"its places are 0 to {len(node) - 1}, not {key!r}"

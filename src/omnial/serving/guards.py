@@ -6,6 +6,7 @@ Plain ASGI, so that a refusal costs nothing and bodies are counted while they ar
 import asyncio
 import hmac
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -44,6 +45,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_LENGTH = re.compile("[0-9]{1,18}")
 _LINGER_BYTES = 16_000_000
 _LINGER_SECONDS = 3.0
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -105,7 +107,7 @@ class OwnPagesOnly:
         origin = headers.get("origin")
         if scope["method"] in _SAFE_METHODS or origin is None:
             return None
-        if urlsplit(origin).netloc.lower() != host.lower():
+        if _netloc(origin) != host.lower():
             return RefusedError(403, "foreign_origin", "Another web site's page sent this.")
         return None
 
@@ -146,7 +148,7 @@ class BodyLimit:
             return
         limit, seen = self._limit(scope["path"]), 0
         length = Headers(scope=scope).get("content-length", "0")
-        if not (length.isascii() and length.isdigit()) or int(length) > limit:
+        if not _LENGTH.fullmatch(length) or int(length) > limit:
             await _drain(receive)
             await self._refusal().response()(scope, receive, send)
             return
@@ -163,6 +165,14 @@ class BodyLimit:
             return message
 
         await self.app(scope, counting, send)
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None if it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 async def _drain(receive: Receive) -> None:

@@ -102,12 +102,18 @@ async def _form(
     uploads: list[Upload] = []
     product: str | None = None
     form = request.form(max_files=most, max_fields=_FIELDS, max_part_size=_LONGEST_FIELD)
-    async with form as fields:
-        for key, value in fields.multi_items():
-            if isinstance(value, UploadFile):
-                uploads.append(Upload(await value.read(), clean_name(value.filename)))
-            elif key == "class":
-                product = value or None
+    try:
+        async with form as fields:
+            for key, value in fields.multi_items():
+                if isinstance(value, UploadFile):
+                    uploads.append(Upload(await value.read(), clean_name(value.filename)))
+                elif key == "class":
+                    product = value or None
+    except ValueError as error:
+        # Python has character sets that no text is in, and the form may name one of these.
+        raise RefusedError(
+            400, "bad_request", "The form's charset cannot be used; send UTF-8."
+        ) from error
     return uploads, product
 
 

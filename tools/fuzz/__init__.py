@@ -1,0 +1,1 @@
+"""Fuzzing, guided by coverage: `python -m tools.fuzz TARGET`. Each module here is a target."""
