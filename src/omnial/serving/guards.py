@@ -224,17 +224,15 @@ class Measured:
             self._metrics.request(route, status, time.perf_counter() - start)
 
 
-_bearer = HTTPBearer(auto_error=False, description="Only where the service has a token.")
+_bearer = HTTPBearer(auto_error=False, description="The token that the service was started with.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def token_guard(token: str | None) -> Callable[..., None]:
-    """A dependency that lets nobody in without the token; with None, everybody."""
-    expected = None if token is None else token.encode()
+def token_guard(token: str) -> Callable[..., None]:
+    """A dependency that lets nobody in without the token."""
+    expected = token.encode()
 
     def authorise(_: Request, credentials: Credentials) -> None:
-        if expected is None:
-            return
         given = b"" if credentials is None else credentials.credentials.encode()
         if not hmac.compare_digest(given, expected):
             raise RefusedError(

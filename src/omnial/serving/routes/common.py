@@ -8,6 +8,7 @@ Responses: TypeAlias = dict[int | str, dict[str, Any]]
 """What a route may answer, for the OpenAPI description."""
 
 _REASONS: Final = {
+    400: "The body cannot be parsed, or has too many parts.",
     401: "No token, or a wrong one.",
     404: "There is no such inspection.",
     408: "The request took too long to arrive.",

@@ -112,7 +112,9 @@ def history_routes(recorder: Recorder) -> APIRouter:
         return Response(content, media_type="image/png", headers=_BLOB_HEADERS)
 
     @router.put(
-        "/{number}/review", responses=refusals(404, 409, 422, 503), summary="Say what it was"
+        "/{number}/review",
+        responses=refusals(400, 404, 409, 413, 422, 503),
+        summary="Say what it was",
     )
     async def review(number: Number, request: ReviewRequest) -> HistoryItem:
         """`right`, `false_alarm` (of an anomalous one), `missed` (of a good one), or null."""

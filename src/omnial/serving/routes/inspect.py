@@ -14,6 +14,7 @@ from omnial.serving.upload import Rejected, Upload, read_many, read_one
 PATH, BATCH_PATH = "/v1/inspect", "/v1/inspect/batch"
 
 _FILE: Final = {"type": "string", "format": "binary"}
+_FILES: Final = {"type": "array", "items": _FILE, "minItems": 1}
 _PRODUCT: Final = {"type": "string", "description": "The product; recognised where not named."}
 
 
@@ -35,7 +36,7 @@ _ONE_BODY: Final = {
 _BATCH_BODY: Final = {
     "requestBody": {
         "required": True,
-        "content": {"multipart/form-data": _form("images", {"type": "array", "items": _FILE})},
+        "content": {"multipart/form-data": _form("images", _FILES)},
     }
 }
 
@@ -59,7 +60,7 @@ def inspect_routes(service: Service) -> APIRouter:
     @router.post(
         PATH,
         response_model=InspectionReply,
-        responses=refusals(408, 413, 422, 429, 504),
+        responses=refusals(400, 408, 413, 422, 429, 504),
         openapi_extra=_ONE_BODY,
         summary="Inspect one image",
     )
@@ -85,7 +86,7 @@ def inspect_routes(service: Service) -> APIRouter:
     @router.post(
         BATCH_PATH,
         response_model=BatchReply,
-        responses=refusals(408, 413, 415, 422, 429, 504),
+        responses=refusals(400, 408, 413, 415, 422, 429, 504),
         openapi_extra=_BATCH_BODY,
         summary="Inspect several images",
     )
