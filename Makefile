@@ -49,6 +49,7 @@ fuzz: setup ## search for inputs that crash, SECONDS a target (needs a C++ compi
 	@for target in $$($(BIN)/python -m tools.fuzz --list); do \
 	    $(BIN)/python -m tools.fuzz $$target --seconds $(SECONDS) $(ARGS) || exit 1; \
 	done
+	OMNIAL_EXAMPLES=$(SECONDS) $(BIN)/pytest tests/serving/test_openapi.py
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -191,6 +192,21 @@ class TestFailures:
             assert "Traceback" in log
             assert type(error).__name__ in log
             assert "--data" in log
+
+    def test_a_log_of_names_that_are_no_text(
+        self,
+        run: Run,
+        training: Callable[[Callable[..., object]], None],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        training(raising(ZeroDivisionError()))
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+        ended = run("train", "--data", os.fsdecode(b"\xff"), "--out", tmp_path / "model")
+
+        assert ended.code == 3
+        assert r"--data \udcff" in log_of(ended.err)
 
     def test_no_place_for_a_log(
         self,

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -349,6 +350,15 @@ def test_metrics_files(catalogue: Catalogue, tmp_path: Path) -> None:
     ]
     assert float(rows[0]["image_auroc"]) == result.classes[0].figures["image_auroc"]
     assert rows[3]["image_auroc"] == ""
+
+
+def test_names_that_are_no_text_stand_in_the_metrics(catalogue: Catalogue, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    bad = replace(catalogue, bad_files=(BadFile(Path(name), "truncated"),))
+    write_metrics(evaluate(bad, description={"system": "caf\xe9"}), tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    assert metrics["data"]["bad_files"][0]["path"] == name
+    assert metrics["model"]["system"] == "caf\xe9"
 
 
 def test_a_folder_that_cannot_be_written(catalogue: Catalogue, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Common corruptions: strength grows, masks move with their images, draws depend on the seed."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -100,4 +101,10 @@ def test_a_shift_moves_by_its_amount() -> None:
 
 def test_images_draw_their_own() -> None:
     first, second = (corrupt(sample(name), NAMED["noise"], 3, 0).image for name in ("a", "b"))
+    assert not np.array_equal(first, second)
+
+
+def test_a_name_that_is_no_text_draws_its_own_too() -> None:
+    names = (os.fsdecode(b"\xff.png"), os.fsdecode(b"\xfe.png"))
+    first, second = (corrupt(sample(name), NAMED["noise"], 3, 0).image for name in names)
     assert not np.array_equal(first, second)

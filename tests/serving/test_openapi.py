@@ -4,6 +4,7 @@ In this process, without a socket.
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ from omnial.serving.settings import ServiceSettings
 from tests.serving.house import BAD, GOOD, RedFinder, model_of
 
 _HOST = "testserver"
+EXAMPLES = int(os.environ.get("OMNIAL_EXAMPLES", "10"))
+"""Requests of each operation, of each kind; `make fuzz` sends more."""
 LENIENT = [checks.positive_data_acceptance, checks.negative_data_rejection]
 """Not tried: only the model knows its classes, and a time may be given as a number."""
 OPERATIONS = (
@@ -90,7 +93,7 @@ def _try(description: Any, operation: str, mode: GenerationMode) -> None:
 
     @seed(1)
     @settings(
-        max_examples=10,
+        max_examples=EXAMPLES,
         deadline=None,
         database=None,
         phases=(Phase.explicit, Phase.generate),

@@ -117,9 +117,15 @@ def check_out(folder: Path) -> Path:
     """Return a folder that can be written to or made, before any work is done for it.
 
     Raises:
-        UserError: the path is a file, lies below a file, or may not be written to.
+        UserError: the path is a file, lies below a file, may not be written to, or cannot be one.
     """
-    ancestor = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it is made, or the check below says why not
+    except OSError as error:
+        raise UserError(f"--out {folder}: {error.strerror}; give another folder") from error
+    ancestor = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     if not ancestor.is_dir():
         raise UserError(f"--out {folder}: {ancestor} is a file; give a folder")
     if not os.access(ancestor, os.W_OK | os.X_OK):
