@@ -244,7 +244,7 @@ COLOURS = (
     good("cmyk.jpg", "CMYK", lambda: save(Image.new("CMYK", (WIDTH, HEIGHT), 9), "JPEG")),
     good("cmyk.tif", "CMYK", lambda: save(Image.new("CMYK", (WIDTH, HEIGHT), 9), "TIFF")),
     good("lab.tif", "CIE Lab", lambda: save(Image.new("LAB", (WIDTH, HEIGHT), 9), "TIFF")),
-    good("bits.png", "1 bit a pixel", lambda: save(_grey() > 100, "PNG")),
+    good("bits.png", "1 bit a pixel", lambda: save(_grey() > 30, "PNG")),
     good("grey16.png", "16-bit grey", lambda: save(_grey().astype(np.uint16) * 257, "PNG")),
     good("colour16.png", "16-bit colour", lambda: png(picture().astype(">u2") * 257, depth=16)),
     good("big_endian.tif", "16-bit grey, big-endian", lambda: save(
@@ -282,6 +282,9 @@ METADATA = (
     good("icc_parts.jpg", "part 9 of 3 of a colour profile", lambda: jpeg(
         jpeg_segment(0xE2, b"ICC_PROFILE\0\x09\x03" + bytes(99)))),
     good("resolution.jpg", "0 x 0 dots an inch, 0/0 in the EXIF data", lambda: jpeg(dpi=(0, 0))),
+    good("scans_in_comment.jpg", "500 markers of scans in a comment, and as many behind the end",
+         lambda: jpeg(jpeg_segment(0xFE, b"\xff\xda\0\2" * 500)) + b"\xff\xda\0\2" * 500),
+    good("progressive.jpg", "ten scans, as encoders write them", lambda: jpeg(progressive=True)),
     good("comments.jpg", "500 comments", lambda: jpeg(*[jpeg_segment(0xFE, b"x" * 90)] * 500)),
 )  # fmt: skip
 

@@ -52,8 +52,9 @@ def test_a_file_has_its_documented_answer(service: Running, corpus: Path, case: 
 
 def test_a_batch_gives_sound_images_their_verdict(service: Running, corpus: Path) -> None:
     """Hostile files between sound ones, all in the same batches of the network."""
-    for start in range(0, len(SENT), 14):
-        group = SENT[start : start + 14]
+    refused = [case for case in SENT if case.service != Answer(200) and not case.service.name]
+    for start in range(0, len(refused), 14):
+        group = refused[start : start + 14]
         contents = [BAD, *(content_of(corpus / case.name) or b"" for case in group), GOOD]
         files = [("images", ("x.png", content)) for content in contents]
         answer = service.http.post("/v1/inspect/batch", files=files)

@@ -10,7 +10,8 @@ from omnial.config.settings import Settings
 from omnial.errors import UserError
 
 _RECIPES = Path(__file__).parents[2] / "configs"
-_FILE = Path(tempfile.mkdtemp(prefix="omnial-fuzz-")) / "run.yaml"
+_FOLDER = tempfile.TemporaryDirectory(prefix="omnial-fuzz-")
+_FILE = Path(_FOLDER.name) / "run.yaml"
 _SEPARATOR = b"\0"
 
 

@@ -1,5 +1,6 @@
 """Any bytes are an image, a mask, or an `ImageError`; and the same image as the network's input."""
 
+import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,11 @@ from tests.bad_input.forge import PNG_SIGNATURE
 from tests.bad_input.pictures import PICTURES
 
 _SETTINGS = DataSettings(height=32, width=32, max_megapixels=0.05)
-_PATH = Path("/dev/shm/omnial-fuzz.bin") if Path("/dev/shm").is_dir() else Path("fuzz.bin")
+_MEMORY = Path("/dev/shm")
+_FOLDER = tempfile.TemporaryDirectory(
+    prefix="omnial-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None
+)
+_PATH = Path(_FOLDER.name) / "image"
 _LARGEST_SEED = 6_000
 
 warnings.simplefilter("ignore")

@@ -24,7 +24,8 @@ class _Client:
     """A service in this process, and one connection to it."""
 
     def __init__(self) -> None:
-        history = Path(tempfile.mkdtemp(prefix="omnial-fuzz-")) / "history.sqlite"
+        self.folder = tempfile.TemporaryDirectory(prefix="omnial-fuzz-")
+        history = Path(self.folder.name) / "history.sqlite"
         limits = ServiceSettings(history=history, max_megapixels=0.05, gather_milliseconds=0.0)
         self.service = Service(Inspector.of(model_of(RedFinder())), "fuzz", limits)
         self.service.start()
@@ -53,7 +54,8 @@ def seeds() -> Iterator[bytes]:
     yield b"\6http://localhost\nlocalhost\n9"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed"
-        for case in PICTURES:
+        # What is in a picture is the decoder's matter.
+        for case in PICTURES[::10]:
             case.write(path)
             if path.stat().st_size <= _LARGEST_SEED:
                 yield b"\0" + path.read_bytes()
