@@ -1,0 +1,171 @@
+"""Adversarial sets that someone else made: each is refused by file and reason."""
+
+import json
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnial.errors import UserError
+from omnial.files import file_digest
+from omnial.robustness import manifest
+from omnial.robustness.adversarial_set import AdversarialSet
+
+Damage = Callable[[Path], None]
+
+
+def content(alter: Callable[[dict[str, Any]], object]) -> Damage:
+    """Another manifest, with the digest that belongs to it."""
+
+    def damage(folder: Path) -> None:
+        path = folder / manifest.MANIFEST_FILE
+        values = json.loads(path.read_text("utf-8"))
+        values.pop("sha256")
+        alter(values)
+        values["sha256"] = manifest._digest(values)
+        path.write_text(json.dumps(values), "utf-8")
+
+    return damage
+
+
+def identity(**values: object) -> Damage:
+    return content(lambda found: found["identity"].update(values))
+
+
+def entry(**values: object) -> Damage:
+    return content(lambda found: found["samples"][0].update(values))
+
+
+def sample(folder: Path) -> Path:
+    return sorted((folder / "samples").rglob("*.safetensors"))[0]
+
+
+def adopt(folder: Path) -> None:
+    """Make the manifest vouch for the first sample as it is now."""
+    path = sample(folder)
+    name = path.relative_to(folder).as_posix()
+
+    def sign(found: dict[str, Any]) -> None:
+        for own in found["samples"]:
+            if own["file"] == name:
+                own["sha256"] = file_digest(path)
+
+    content(sign)(folder)
+
+
+def header(alter: Callable[[dict[str, Any]], object]) -> Damage:
+    def damage(folder: Path) -> None:
+        raw = sample(folder).read_bytes()
+        length = struct.unpack("<Q", raw[:8])[0]
+        entries = json.loads(raw[8 : 8 + length])
+        alter(entries)
+        text = json.dumps(entries).encode()
+        sample(folder).write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
+        adopt(folder)
+
+    return damage
+
+
+def nan_trace(folder: Path) -> None:
+    raw = bytearray(sample(folder).read_bytes())
+    length = struct.unpack("<Q", raw[:8])[0]
+    start = json.loads(raw[8 : 8 + length])["trace.8"]["data_offsets"][0]
+    raw[8 + length + start : 12 + length + start] = struct.pack("<f", float("nan"))
+    sample(folder).write_bytes(raw)
+    adopt(folder)
+
+
+def link_sample(folder: Path) -> None:
+    shutil.move(sample(folder), folder / "elsewhere")
+    first = json.loads((folder / "manifest.json").read_text("utf-8"))["samples"][0]["file"]
+    (folder / first).symlink_to(folder / "elsewhere")
+
+
+def link_samples(folder: Path) -> None:
+    shutil.move(folder / "samples", folder.parent / "elsewhere")
+    (folder / "samples").symlink_to(folder.parent / "elsewhere")
+
+
+def pipe(folder: Path) -> None:
+    path = sample(folder)
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_manifest(folder: Path) -> None:
+    shutil.move(folder / "manifest.json", folder.parent / "manifest.json")
+    (folder / "manifest.json").symlink_to(folder.parent / "manifest.json")
+
+
+SETS: dict[str, tuple[Damage, str]] = {
+    "manifest-link": (link_manifest, "manifest.json: it is a symbolic link"),
+    "manifest-terabyte": (
+        lambda f: os.truncate(f / "manifest.json", 2**40),
+        "manifest.json: it is larger than",
+    ),
+    "manifest-deep": (
+        lambda f: (f / "manifest.json").write_text("[" * 10**5) and None,
+        "manifest.json: it",
+    ),
+    "of-version-9": (identity(schema_version=9), "manifest.json: it was made by another version"),
+    "size-enormous": (identity(size=[10**9, 10**9]), "manifest.json: .*the size"),
+    "size-of-three": (identity(size=[64, 64, 64]), "manifest.json: .*the size"),
+    "size-is-text": (identity(size="64"), "manifest.json: it is not a manifest"),
+    "steps-enormous": (identity(steps=10**12), "manifest.json: .*steps"),
+    "levels-none": (identity(levels=[]), "manifest.json: .*levels"),
+    "levels-twice": (
+        identity(levels=[{"name": "8", "grey_levels": 8.0, "targeted": False}] * 2),
+        "manifest.json: .*levels",
+    ),
+    "level-unbounded": (
+        identity(levels=[{"name": "8", "grey_levels": 1e9, "targeted": False}]),
+        "manifest.json: .*radius",
+    ),
+    "level-of-others": (identity(levels=[{"name": "8", "__class__": 1}]), "manifest.json: it is"),
+    "key-unknown": (identity(surplus=1), "manifest.json: it is not a manifest"),
+    "file-in-parent": (entry(file="../secret"), "manifest.json: it names a file outside"),
+    "file-in-root": (entry(file="/etc/passwd"), "manifest.json: it names a file outside"),
+    "file-is-a-number": (entry(file=3), "manifest.json: it is not a manifest"),
+    "class-in-parent": (entry(class_name="../x"), "manifest.json: .*name of a class"),
+    "sample-behind-link": (link_sample, "manifest.json: it names a file behind a symbolic link"),
+    "samples-behind-link": (link_samples, "manifest.json: it names a file behind a symbolic link"),
+    "sample-pipe": (pipe, "0000.safetensors: it is a pipe"),
+    "sample-claims": (
+        header(lambda found: found["flags"].update(shape=[2**62, 2**62])),
+        "0000.safetensors: its tensor 'flags'",
+    ),
+    "sample-lacks": (
+        header(lambda found: found.update(other=found.pop("flags"))),
+        "0000.safetensors: it lacks the tensor 'flags'",
+    ),
+    "sample-nan": (nan_trace, "0000.safetensors: a loss in it is NaN"),
+}
+
+
+def read_all(folder: Path) -> None:
+    found = AdversarialSet(folder)
+    for name in found.classes:
+        list(found.batches(name, 1))
+
+
+def test_the_set_that_the_others_are_made_from_is_good(made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    header(lambda found: None)(folder)
+    read_all(folder)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_refused(made: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    damage, expected = SETS[name]
+    damage(folder)
+    with pytest.raises(UserError) as refused:
+        read_all(folder)
+    message = str(refused.value)
+    assert re.search(expected, message), message
+    assert "omnial attack" in message
