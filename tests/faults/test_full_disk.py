@@ -21,7 +21,7 @@ from omnial.models.folder import load_model, save_model
 from omnial.reporting import run as reporting_run
 from omnial.reporting.run import evaluate
 from omnial.robustness.making import SetPlan, make_set
-from omnial.studies.job import write_file
+from omnial.studies.storage import write_file
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
 from omnial.training.fit import train
 from omnial.training.run import folder_of_checkpoints
