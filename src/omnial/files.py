@@ -59,7 +59,10 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
         if flush:
             _flush(part)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            # A write that fails does not know its file's name.
+            error.filename = str(path)
         with suppress(OSError):
             part.unlink()
         raise

@@ -51,6 +51,11 @@ class TestReplacing:
             part.write_text("new")
         assert os.listdir(tmp_path) == ["a"]
 
+    def test_a_write_that_fails_names_the_file(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="No space") as failed, replacing(tmp_path / "a"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        assert failed.value.filename == str(tmp_path / "a")
+
 
 class TestReplaceTogether:
     def test_nothing_moves_unless_everything_is_there(self, tmp_path: Path) -> None:
