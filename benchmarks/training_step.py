@@ -64,7 +64,6 @@ class Step:
         precision, _ = choose_precision(settings.training)
         self.bf16 = precision == "bf16"
         self.module = TrainingModule(settings)
-        self.module.on_fit_start()
         self.module.train()
         self.optimizer = cast(torch.optim.Optimizer, self.module.configure_optimizers())
         self.batch = feed_batch(settings)

@@ -14,7 +14,7 @@ SOURCE = Path(omnial.__file__).parent
 ORDER = (
     *("cli", "demo", "studies", "serving", "reporting", "export", "inference", "robustness"),
     *("evaluation", "training", "attacks", "models", "calibration", "synthesis", "metrics"),
-    *("data", "config", "files", "memory", "machine", "untrusted", "errors"),
+    *("data", "config", "processes", "files", "memory", "machine", "untrusted", "errors"),
 )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.outcome import ExitCode, guarded_together
 from omnial.cli.output import (
     metrics_table,
     print_json,
@@ -15,6 +15,8 @@ from omnial.cli.output import (
     say_left_out,
     working,
 )
+from omnial.cli.start import must_start, start_again
+from omnial.processes.world import read_world
 
 _EPILOG = "Example:\n\nomnial evaluate models/mvtec --data mvtec --out reports/mvtec"
 
@@ -24,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EPILOG)(evaluate)
 
 
-@guarded
+@guarded_together
 def evaluate(
     model_dir: options.AnyModelDir,
     data: options.Data,
@@ -50,10 +52,13 @@ def evaluate(
     ] = 6,
     skip_bad_files: options.SkipBadFiles = False,
     device: options.Device = "auto",
+    devices: options.Devices = None,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Compute the figures of a model on test images, and write a report that opens offline."""
     options.check_out(out)
+    if devices is not None and must_start(devices):
+        return start_again(devices)
     with working():
         from omnial.reporting.report import REPORT_FILE
         from omnial.reporting.run import evaluate as run
@@ -70,6 +75,8 @@ def evaluate(
                 on_checked=checked,
                 on_evaluated=evaluated,
             )
+    if read_world().rank:
+        return ExitCode.DONE
     metrics = result.to_metrics()
     if as_json:
         print_json(metrics)

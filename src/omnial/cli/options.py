@@ -67,6 +67,14 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the result as JSON alone."),
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Share the work among N processes of this machine, each with a GPU if there are any.",
+    ),
+]
 ModelDir = Annotated[
     Path, typer.Argument(metavar="MODEL_DIR", help="Model folder that `omnial train` wrote.")
 ]

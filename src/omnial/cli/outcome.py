@@ -14,7 +14,8 @@ from typing import ParamSpec
 import typer
 
 from omnial import __version__
-from omnial.errors import UserError
+from omnial.errors import RunError, UserError
+from omnial.processes.world import World, read_world
 
 P = ParamSpec("P")
 
@@ -34,10 +35,28 @@ class ExitCode(IntEnum):
 
 def guarded(verb: Callable[P, ExitCode]) -> Callable[P, None]:
     """Make a command of a function that returns its exit code and may fail in any way."""
+    return _command(verb, _alone)
 
+
+def guarded_together(verb: Callable[P, ExitCode]) -> Callable[P, None]:
+    """Do the same for a verb whose work several processes can share."""
+    return _command(verb, read_world)
+
+
+def _alone() -> World:
+    world = read_world()
+    if world.size > 1:
+        raise UserError(
+            f"{world.size} processes were started, but train and evaluate alone share their work: "
+            "start this command once"
+        )
+    return world
+
+
+def _command(verb: Callable[P, ExitCode], check: Callable[[], World]) -> Callable[P, None]:
     @functools.wraps(verb)
     def command(*args: P.args, **kwargs: P.kwargs) -> None:
-        code = settle(lambda: verb(*args, **kwargs))
+        code = settle(lambda: (check(), verb(*args, **kwargs))[1])
         if code is not ExitCode.DONE:
             raise typer.Exit(int(code))
 
@@ -52,10 +71,12 @@ def settle(work: Callable[[], ExitCode]) -> ExitCode:
     except typer.Exit as request:
         return ExitCode(request.exit_code)
     except UserError as error:
-        _say(f"error: {error}")
+        if _speaks():
+            _say(f"error: {error}")
         return ExitCode.USER_ERROR
     except KeyboardInterrupt:
-        _say("interrupted")
+        if _speaks():
+            _say("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output is gone; without this, the interpreter fails again at its end.
@@ -68,6 +89,10 @@ def settle(work: Callable[[], ExitCode]) -> ExitCode:
             _say("interrupted")
             return ExitCode.INTERRUPTED
         raise
+    except RunError as error:
+        if _speaks():
+            _say(f"error: {_one_line(error)} ({_write_log()})")
+        return ExitCode.FAILED
     except Exception as error:  # the last stop: everything else becomes one line and a log
         _say(f"error: {_one_line(error)} ({_write_log()})")
         return ExitCode.FAILED
@@ -78,12 +103,20 @@ def _say(message: str) -> None:
     print(f"omnial: {message}", file=sys.stderr)
 
 
+def _speaks() -> bool:
+    """Whether this process reports what all processes of a machine meet."""
+    try:
+        return read_world().local_rank == 0
+    except UserError:
+        return True
+
+
 def _one_line(error: Exception) -> str:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return "out of memory; a smaller training.batch_size or --size needs less"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if name == "RunError":
+    if isinstance(error, RunError):
         return first
     return f"{name}: {first}" if first else name
 

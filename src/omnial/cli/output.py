@@ -21,6 +21,7 @@ from rich.table import Table
 
 from omnial.data.records import BadFile
 from omnial.errors import shown
+from omnial.processes.world import read_world
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
@@ -49,7 +50,7 @@ def working() -> Iterator[None]:
     own = logging.getLogger("omnial")
     level = own.level
     own.addHandler(handler)
-    own.setLevel(logging.INFO)
+    own.setLevel(logging.INFO if read_world().rank == 0 else logging.ERROR)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
@@ -62,7 +63,8 @@ def working() -> Iterator[None]:
 def progress(*descriptions: str) -> Iterator[list[Callable[[int, int], None]]]:
     """Show a bar each on standard error; yields what to call with the number done and of all."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    console, hidden = Console(stderr=True), read_world().rank > 0
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden) as bar:
         tasks = [bar.add_task(text, total=None, visible=False) for text in descriptions]
 
         def updater(task: TaskID) -> Callable[[int, int], None]:

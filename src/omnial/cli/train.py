@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
+from omnial.cli.outcome import ExitCode, guarded_together
 from omnial.cli.output import print_facts, print_json, say, working
+from omnial.cli.start import must_start, start_again
 from omnial.config.presets import DEFAULT_SIZE
+from omnial.processes.world import World, read_world
 
 _EPILOG = (
     "Examples:\n\n"
@@ -24,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EPILOG)(train)
 
 
-@guarded
+@guarded_together
 def train(
     data: options.Data,
     out: Annotated[
@@ -65,6 +67,7 @@ def train(
         Path | None,
         typer.Option(metavar="MODEL_DIR", help="Start from this model's weights: add products."),
     ] = None,
+    devices: options.Devices = None,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Train one model on the defect-free images of all classes, and write its folder.
@@ -74,15 +77,24 @@ def train(
     from omnial.config.load import load_settings
 
     flags = {"minutes": minutes, "images": images, "steps": steps, "seed": seed}
+    flags["devices"] = devices
     given = [f"training.{key}={value}" for key, value in flags.items() if value is not None]
     settings = load_settings(
         system=system, size=size, config_file=config, overrides=[*given, *(set_ or [])]
     )
     options.check_out(out)
+    count = settings.training.devices
+    if must_start(count):
+        from omnial.training.launch import check_launch
+
+        check_launch(settings.training, World(size=count, local_size=count))
+        return start_again(count)
     with working():
         from omnial.training.fit import train as fit
 
         summary = fit(settings, data, out, resume=resume, init=init, progress=True).to_dict()
+    if read_world().rank:
+        return ExitCode.DONE
     if as_json:
         print_json(summary)
     else:

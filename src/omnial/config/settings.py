@@ -258,13 +258,14 @@ class TrainingSettings(Section):
     compile: bool = False
     """Compile the network first; on a CPU that needs a C++ compiler and minutes of time."""
     devices: PositiveInt = 1
-    """Devices (or processes) a machine, handed to Lightning."""
+    """Processes on each machine that share every batch, each with a GPU if there are any: those
+    that `omnial train` starts, or those that torchrun or srun has started."""
     num_nodes: PositiveInt = 1
-    """Machines, handed to Lightning."""
+    """Machines; more than one are started by torchrun or srun."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Kind of device; `auto` takes a GPU where there is one."""
     strategy: str = "auto"
-    """Lightning's strategy, for example `ddp`."""
+    """Lightning's strategy; `auto` is DDP for several processes."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.errors import RunError, UserError
 from omnial.evaluation.detector import Detection, Detector, ModelDetector
 from omnial.evaluation.gallery import choose, gallery_item
+from omnial.evaluation.measured import Measured, has_pixel_truth, in_order, measure, share
 from omnial.evaluation.result import (
     FIGURES,
     ClassResult,
@@ -39,9 +40,9 @@ from omnial.files import replacing, writing
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
-from omnial.metrics.reconstruction import psnr, ssim
 from omnial.models.config_file import JSON
 from omnial.models.folder import TrainedModel
+from omnial.processes import group
 
 METRICS_FILE: Final = "metrics.json"
 TABLE_FILE: Final = "metrics.csv"
@@ -135,6 +136,9 @@ def evaluate_detector(
 ) -> EvaluationResult:
     """Evaluate any detector on the test images of a data set.
 
+    Processes that are connected (`omnial.processes`) share the images. All must call this, and
+    all get the figures of a single process; the gallery is the first one's alone.
+
     Args:
         detector: What is evaluated.
         catalogue: The data set.
@@ -179,20 +183,25 @@ def evaluate_detector(
     classes: list[ClassResult] = []
     gallery: list[GalleryItem] = []
     for product in catalogue.classes:
-        classes.append(run.evaluate_class(product))
-        gallery.extend(run.gallery(product, classes[-1].images, gallery_per_class))
-    mean, mean_over = mean_figures([result.figures for result in classes])
-    return EvaluationResult(
-        classes=tuple(classes),
-        mean=mean,
-        mean_over=mean_over,
-        data=_describe(catalogue, settings),
-        model=dict(description or {}),
-        gallery=tuple(gallery),
-        bad_files=catalogue.bad_files,
-        pixel_threshold=float("nan") if calibration is None else calibration.pixel,
-        seconds=time.perf_counter() - started,
-    )
+        found = run.evaluate_class(product)
+        if found is not None:
+            classes.append(found)
+            gallery.extend(run.gallery(product, found.images, gallery_per_class))
+
+    def result() -> EvaluationResult:
+        mean, mean_over = mean_figures([found.figures for found in classes])
+        return EvaluationResult(
+            classes=tuple(classes),
+            mean=mean,
+            mean_over=mean_over,
+            data=_describe(catalogue, settings),
+            model=dict(description or {}),
+            bad_files=catalogue.bad_files,
+            pixel_threshold=float("nan") if calibration is None else calibration.pixel,
+            seconds=time.perf_counter() - started,
+        )
+
+    return replace(group.first(result), gallery=tuple(gallery))
 
 
 def write_metrics(result: EvaluationResult, out: Path) -> None:
@@ -236,27 +245,24 @@ class _Run:
     advance: Callable[[int], None]
     transform: Transform | None
 
-    def evaluate_class(self, product: ProductClass) -> ClassResult:
-        """The figures of one class."""
+    def evaluate_class(self, product: ProductClass) -> ClassResult | None:
+        """The figures of one class; None in a process that only helped."""
         limit = self.threshold(product.name)
         counted = _counted_maps(product.test)
         pixels = PixelFigures(counted, self.settings.height * self.settings.width, self.device)
         images: list[ImageResult] = []
         ratios: list[float] = []
         similarities: list[float] = []
-        for samples, detection in self.detections(product, product.test):
-            for index, sample in enumerate(samples):
-                images.append(ImageResult(sample.record, float(detection.scores[index]), limit))
-            good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
-            if detection.reconstruction is not None and good:
-                inputs, valid = stack([samples[i] for i in good])
-                restored = torch.as_tensor(detection.reconstruction[good], device=self.device)
-                ratios.extend(psnr(restored, inputs, valid))
-                similarities.extend(ssim(restored, inputs, valid))
-            for sample, score_map in zip(samples, detection.score_maps, strict=True):
-                if counted and _has_pixel_truth(sample.record):
-                    pixels.add(sample.record.kind, score_map, sample.mask, sample.valid)
-            self.advance(len(samples))
+        for batch in self.batches(product, bool(counted)):
+            for record, score in zip(batch.records, batch.scores, strict=True):
+                images.append(ImageResult(record, score, limit))
+            ratios.extend(batch.psnr)
+            similarities.extend(batch.ssim)
+            for truth in batch.pixels:
+                pixels.add(truth.kind, truth.score_map, truth.mask, truth.valid)
+            self.advance(len(batch.records))
+        if group.rank():
+            return None
         summary = pixels.finish()
         image_figures, curves = _image_figures(images)
         figures = no_figures() | image_figures | summary.figures
@@ -267,6 +273,16 @@ class _Run:
             part = [i for i in images if i.record.kind in (GOOD, kind)]
             kinds[kind] = no_figures() | _image_figures(part)[0] | summary.kinds.get(kind, {})
         return ClassResult(product.name, figures, kinds, tuple(images), curves | summary.curves)
+
+    def batches(self, product: ProductClass, pixels: bool) -> Iterator[Measured]:
+        """All batches of a class, measured by all processes in turns."""
+
+        def own() -> Iterator[Measured]:
+            records = share(product.test, self.batch_size)
+            for samples, detection in self.detections(product, records):
+                yield measure(samples, detection, pixels, self.device)
+
+        return in_order(len(product.test), self.batch_size, own)
 
     def gallery(
         self, product: ProductClass, images: Sequence[ImageResult], most: int
@@ -321,11 +337,7 @@ def _counted_maps(records: Sequence[ImageRecord]) -> dict[str, int]:
     """How many images of each kind count pixel by pixel; none where no image has a mask."""
     if all(record.mask is None for record in records):
         return {}
-    return dict(Counter(record.kind for record in records if _has_pixel_truth(record)))
-
-
-def _has_pixel_truth(record: ImageRecord) -> bool:
-    return record.mask is not None or not record.anomalous
+    return dict(Counter(record.kind for record in records if has_pixel_truth(record)))
 
 
 def _image_figures(

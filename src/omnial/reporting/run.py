@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from omnial.config.settings import DataSettings
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
+from omnial.errors import UserError
 from omnial.evaluation.evaluate import (
     METRICS_FILE,
     TABLE_FILE,
@@ -21,6 +25,8 @@ from omnial.inference.detector import EngineDetector
 from omnial.inference.export_folder import is_export
 from omnial.inference.inspector import Inspector
 from omnial.models.folder import load_model
+from omnial.processes import group
+from omnial.processes.world import World, read_world
 from omnial.reporting.report import REPORT_FILE, write_report
 
 
@@ -48,7 +54,8 @@ def evaluate(
         batch_size: Images a batch.
         gallery_per_class: Most pictures shown of each class.
         skip_bad_files: Leave unreadable files out, and list them, instead of stopping.
-        device: A PyTorch device name, or `auto`.
+        device: A PyTorch device name, or `auto`. Where a launcher started several processes,
+            which then share the images, it is `auto`, a GPU for each, or `cpu`.
         on_checked: Called with the number of files checked and of all.
         on_evaluated: Called with the number of images evaluated and of all.
 
@@ -59,37 +66,71 @@ def evaluate(
         UserError: The model folder or the data is bad, or `out` cannot be written to or is in use.
         RunError: The results cannot be written.
     """
-    with locked(out):
+    world = read_world()
+    target = _device(device, world)
+    with (
+        group.joined(world, gpu=target.startswith("cuda")),
+        group.first_holds(lambda: locked(out)),
+    ):
         result = _evaluate(
-            *(model, roots, batch_size, gallery_per_class, skip_bad_files, device),
-            *(on_checked, on_evaluated),
+            model,
+            roots,
+            "skip" if skip_bad_files else "fail",
+            batch_size,
+            gallery_per_class,
+            target,
+            on_checked,
+            on_evaluated,
         )
-        with writing("The report", out), scratch_in(out) as scratch:
-            write_metrics(result, scratch)
-            write_report(result, scratch)
-            replace_together(scratch, out, (METRICS_FILE, TABLE_FILE, REPORT_FILE))
+        group.first(lambda: _write(result, out))
     return result
+
+
+def _device(name: str, world: World) -> str:
+    """The device of this process: each has its own GPU, where there are any."""
+    if world.size == 1 or name == "cpu":
+        return name
+    if name != "auto":
+        raise UserError(
+            f"--device {name}: {world.size} processes cannot share it; give auto or cpu"
+        )
+    if not torch.cuda.is_available():
+        return "cpu"
+    if torch.cuda.device_count() < world.local_size:
+        raise UserError(
+            f"this machine has {torch.cuda.device_count()} GPUs for {world.local_size} processes: "
+            "start one for each GPU, or give --device cpu"
+        )
+    return f"cuda:{world.local_rank}"
+
+
+def _write(result: EvaluationResult, out: Path) -> None:
+    with writing("The report", out), scratch_in(out) as scratch:
+        write_metrics(result, scratch)
+        write_report(result, scratch)
+        replace_together(scratch, out, (METRICS_FILE, TABLE_FILE, REPORT_FILE))
 
 
 def _evaluate(
     model: Path,
     roots: Sequence[Path],
+    on_bad_file: Literal["fail", "skip"],
     batch_size: int,
     gallery_per_class: int,
-    skip_bad_files: bool,
     device: str,
     on_checked: Callable[[int, int], None] | None,
     on_evaluated: Callable[[int, int], None] | None,
 ) -> EvaluationResult:
-    """Evaluate a model folder or an export folder."""
-    on_bad_file = "skip" if skip_bad_files else "fail"
+    """Load the model, check the files, and evaluate."""
 
     def catalogue_for(settings: DataSettings) -> Catalogue:
         strict = settings.model_copy(update={"on_bad_file": on_bad_file})
-        return check_files(discover(roots, need="test"), strict, progress=on_checked)
+        return group.first(
+            lambda: check_files(discover(roots, need="test"), strict, progress=on_checked)
+        )
 
     if is_export(model):
-        inspector = Inspector(model, device=device)
+        inspector = group.everyone(lambda: Inspector(model, device=device))
         settings = inspector.settings
         return evaluate_detector(
             EngineDetector(inspector.backend),
@@ -107,7 +148,7 @@ def _evaluate(
             },
             on_progress=on_evaluated,
         )
-    trained = load_model(model, device)
+    trained = group.everyone(lambda: load_model(model, device))
     return evaluate_model(
         trained,
         catalogue_for(trained.settings.data),

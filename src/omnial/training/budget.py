@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from omnial.config.settings import TrainingSettings
+from omnial.processes import group
 from omnial.training.module import TrainingModule
 from omnial.training.schedule import PROBE
 
@@ -82,7 +83,8 @@ class Budget(Callback):
     ) -> None:
         """Count time and steps."""
         now = time.monotonic()
-        self._take(trainer.global_step, now - self._mark)
+        # One clock decides, so that all processes take the same number of steps.
+        self._take(trainer.global_step, group.from_first(now - self._mark))
         self._mark = now
         self._apply(trainer, pl_module)
 

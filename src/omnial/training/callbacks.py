@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from omnial.models.scoring import score_map
+from omnial.processes import group
 from omnial.training.budget import Budget
 from omnial.training.module import TrainingModule
 
@@ -51,9 +52,8 @@ class Checkpoint(Callback):
     ) -> None:
         """Save where it is time; look at the loss a little more often."""
         assert isinstance(pl_module, TrainingModule)
-        due = time.monotonic() - self._saved >= self._seconds
         # Every process must come to the same decision, since all take part in saving.
-        due = trainer.strategy.broadcast(due)
+        due = group.from_first(time.monotonic() - self._saved) >= self._seconds
         if due or trainer.should_stop or trainer.global_step % _CHECK_STEPS == 0:
             pl_module.refuse_non_finite()
         if due or trainer.should_stop:
@@ -62,8 +62,9 @@ class Checkpoint(Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Keep the work of an interrupted run."""
-        if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
+        """Keep the work of an interrupted run, if no other process must take part in that."""
+        alone = isinstance(exception, KeyboardInterrupt) and not group.together()
+        if alone and trainer.global_step > 0:
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,15 +20,18 @@ from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
-from omnial.files import file_digest, writing
+from omnial.files import file_digest, locked, writing
 from omnial.models.config_file import JSON, WEIGHTS_FILE, class_names
 from omnial.models.folder import TrainedModel, load_model, save_model
+from omnial.processes import group
+from omnial.processes.world import read_world
 from omnial.training.budget import Budget
 from omnial.training.feed import ImageStore, store_of
+from omnial.training.launch import check_launch
 from omnial.training.loop import run_loop
 from omnial.training.module import TrainingModule
-from omnial.training.precision import choose_precision
-from omnial.training.run import RunIdentity, only_run_in, settle
+from omnial.training.precision import choose_precision, on_gpu
+from omnial.training.run import RunIdentity, settle
 from omnial.training.validation import validate
 from omnial.untrusted import UntrustedError, check_regular
 
@@ -66,6 +69,9 @@ def train(
 ) -> TrainSummary:
     """Train one model on the defect-free images of all classes.
 
+    Where a launcher started several processes, all of them must call this: they share each batch,
+    and the first one alone writes.
+
     Args:
         settings: The run.
         roots: Data folders, see `omnial.data.layouts.discover`.
@@ -79,23 +85,64 @@ def train(
 
     Raises:
         UserError: Bad data, a folder in use, settings that differ from those of the run that
-            is resumed, or weights that do not fit.
-        RunError: The loss is no longer finite, or the disk cannot be written.
+            is resumed, weights that do not fit, or processes that cannot share the run.
+        RunError: The loss is no longer finite, the disk cannot be written, or another process
+            has ended.
+        KeyboardInterrupt: A signal stopped the run; `resume` goes on with it.
     """
-    with only_run_in(out):
-        return _train(settings, roots, out, resume, init, progress)
+    world = read_world()
+    check_launch(settings.training, world)
+    with (
+        group.joined(world, on_gpu(settings.training)),
+        group.first_holds(lambda: locked(out)),
+    ):
+        cache = open_cache(settings.data)
+        plan = group.first(lambda: _plan(settings, roots, out, resume, init, cache))
+        if world.rank:
+            # The first process has decoded the files meanwhile.
+            cache = open_cache(settings.data)
+        _logger.info("training in %s: %s", plan.run.precision, plan.reason)
+        loaded = group.everyone(lambda: _load(settings, plan, init, cache))
+        module = TrainingModule(settings, loaded.network)
+        budget = Budget(settings.training)
+        # What the loop reads is in memory or in the cache, so a failing disk is this one.
+        with writing("The state of the training", out):
+            run_loop(
+                *(module, budget, loaded.store, loaded.labels, loaded.textures),
+                *(out, plan.run.precision, progress, world),
+            )
+        return group.first(lambda: _finish(settings, plan, loaded, module, budget, out, cache))
 
 
-def _train(
+class _Plan(NamedTuple):
+    """What the first process decides before anything is loaded."""
+
+    catalogue: Catalogue
+    learn: list[ImageRecord]
+    kept: list[ImageRecord]
+    run: RunIdentity
+    reason: str
+    """Why the precision is what it is."""
+
+
+class _Loaded(NamedTuple):
+    """What every process holds in memory."""
+
+    store: ImageStore
+    labels: list[int]
+    textures: ImageStore | None
+    network: nn.Module | None
+
+
+def _plan(
     settings: Settings,
     roots: Sequence[Path],
     out: Path,
     resume: bool,
     init: Path | None,
-    progress: bool,
-) -> TrainSummary:
-    """Train in a folder that no other run uses."""
-    cache = open_cache(settings.data)
+    cache: InputCache,
+) -> _Plan:
+    """Check the files, split them, and settle which run this is."""
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
     _check_names(catalogue)
     records = [record for product in catalogue.classes for record in product.train]
@@ -108,29 +155,40 @@ def _train(
     precision, reason = choose_precision(settings.training)
     start = None if init is None else _digest(init / WEIGHTS_FILE)
     wanted = RunIdentity.of(settings, catalogue, records, start, precision)
-    run = settle(out, wanted, resume)
-    _logger.info("training in %s: %s", run.precision, reason)
+    return _Plan(catalogue, learn, kept, settle(out, wanted, resume), reason)
 
-    names = catalogue.names
-    store = store_of(learn, catalogue, settings.data, cache)
-    labels = [names.index(record.class_name) for record in learn]
-    network = None if init is None else _initial_network(settings, init)
-    module = TrainingModule(settings, network)
-    budget = Budget(settings.training)
-    textures = _textures(settings, cache)
-    # What the loop reads is in memory or in the cache, so a failing disk is this one.
-    with writing("The state of the training", out):
-        run_loop(module, budget, store, labels, textures, out, run.precision, progress)
 
+def _load(settings: Settings, plan: _Plan, init: Path | None, cache: InputCache) -> _Loaded:
+    """Images, textures, and the network to start from."""
+    names = plan.catalogue.names
+    return _Loaded(
+        store_of(plan.learn, plan.catalogue, settings.data, cache),
+        [names.index(record.class_name) for record in plan.learn],
+        _textures(settings, cache),
+        None if init is None else _initial_network(settings, init),
+    )
+
+
+def _finish(
+    settings: Settings,
+    plan: _Plan,
+    loaded: _Loaded,
+    module: TrainingModule,
+    budget: Budget,
+    out: Path,
+    cache: InputCache,
+) -> TrainSummary:
+    """Set thresholds, and write the model folder."""
+    names = plan.catalogue.names
     network = module.averaged_network()
     validated = validate(
         network,
         settings,
         names,
-        store,
-        labels,
-        store_of(kept, catalogue, settings.data, cache),
-        [names.index(record.class_name) for record in kept],
+        loaded.store,
+        loaded.labels,
+        store_of(plan.kept, plan.catalogue, settings.data, cache),
+        [names.index(record.class_name) for record in plan.kept],
     )
     steps = budget.total_steps or 0
     notes = list(validated.calibration.notes())
@@ -138,19 +196,18 @@ def _train(
         notes.append(
             f"the machine slowed down: the schedule was shortened at step {budget.shortened_at}"
         )
+    images = steps * settings.training.batch_size
     summary = TrainSummary(
         model=str(out),
         classes=list(names),
         steps=steps,
-        images=steps * settings.training.batch_size,
+        images=images,
         seconds=round(budget.seconds, 1),
-        images_per_second=round(
-            steps * settings.training.batch_size / max(budget.seconds, 1e-9), 2
-        ),
-        precision=run.precision,
+        images_per_second=round(images / max(budget.seconds, 1e-9), 2),
+        precision=plan.run.precision,
         validation=dict(validated.figures),
         notes=notes,
-        bad_files=[f"{bad.path}: {bad.reason}" for bad in catalogue.bad_files],
+        bad_files=[f"{bad.path}: {bad.reason}" for bad in plan.catalogue.bad_files],
     )
     model = TrainedModel(
         settings=settings,
@@ -158,8 +215,8 @@ def _train(
         network=network,
         calibration=validated.calibration,
         recogniser=validated.recogniser,
-        rois=_regions(learn, store, catalogue),
-        training=_facts(summary, settings, learn, kept, start),
+        rois=_regions(plan.learn, loaded.store, plan.catalogue),
+        training=_facts(summary, settings, plan.learn, plan.kept, plan.run.start),
     )
     save_model(out, model)
     return summary

@@ -18,10 +18,15 @@ from torch.utils.data import DataLoader
 from omnial.config.settings import TrainingSettings
 from omnial.errors import UserError
 from omnial.memory import keep_freed_memory
+from omnial.processes import group
+from omnial.processes.world import World
+from omnial.training.batch_norm import share_batch_norm
 from omnial.training.budget import Budget
 from omnial.training.callbacks import LOG_STEPS, Bar, Checkpoint, EarlyView, Progress
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
 from omnial.training.feed import Feed, FeedBatch, ImageStore
+from omnial.training.interrupts import Interrupts
+from omnial.training.launch import environment_of, trainer_options
 from omnial.training.module import TrainingModule
 from omnial.training.precision import LIGHTNING_NAMES, Precision, on_gpu
 from omnial.training.run import CHECKPOINT, folder_of_checkpoints
@@ -38,8 +43,11 @@ def run_loop(
     out: Path,
     precision: Precision,
     progress: bool,
+    world: World,
 ) -> None:
     """Train a module until its budget is spent.
+
+    Of several processes, each must call this; the first one alone writes.
 
     Args:
         module: What is trained, in place.
@@ -50,38 +58,37 @@ def run_loop(
         out: The model folder, with its `checkpoints` and `logs`.
         precision: The run's precision.
         progress: Show a progress bar, or lines where there is no terminal.
+        world: This process's place among those that share the run.
 
     Raises:
-        UserError: The batch cannot be shared by the processes.
+        UserError: A machine does not see the model folder of the first one.
         RunError: The loss is no longer finite.
-        KeyboardInterrupt: The user stopped the run; its state is saved.
+        KeyboardInterrupt: A signal stopped the run; its state is saved.
     """
     keep_freed_memory()
     settings, training = module.settings, module.settings.training
     folder = folder_of_checkpoints(out)
     checkpoint = folder / CHECKPOINT
-    begin = 0
-    if checkpoint.exists():
-        begin = int(read_checkpoint(checkpoint)["global_step"])
+    begin = _first_step(checkpoint)
+    interrupts = Interrupts()
+    progress = progress and world.rank == 0
     terminal = progress and sys.stderr.isatty()
     speed = Progress(budget, training.batch_size, lines=progress and not terminal)
     callbacks: list[Callback] = [
         budget,
         speed,
         EarlyView(),
+        interrupts,
         Checkpoint(checkpoint, training.checkpoint_minutes),
     ]
     if terminal:
         callbacks.append(Bar(speed))
     if training.compile:
         _compile(module.network)
-    trainer = _trainer(training, precision, callbacks, _loggers(out, begin), terminal)
-    world = trainer.world_size
-    if training.batch_size % world:
-        raise UserError(
-            f"training.batch_size is {training.batch_size}, which {world} processes cannot share "
-            "equally: choose a multiple"
-        )
+    if world.size > 1:
+        share_batch_norm(module.network, on_gpu(training))
+    loggers = group.first(lambda: _loggers(out, begin))
+    trainer = _trainer(training, precision, callbacks, loggers, terminal, world)
     feed = Feed(
         store,
         labels,
@@ -90,8 +97,8 @@ def run_loop(
         training.batch_size,
         training.seed,
         begin,
-        trainer.global_rank,
-        world,
+        world.rank,
+        world.size,
     )
     loader: DataLoader[FeedBatch] = DataLoader(feed, batch_size=None, pin_memory=on_gpu(training))
     with _without_hints():
@@ -101,7 +108,7 @@ def run_loop(
             ckpt_path=str(checkpoint) if checkpoint.exists() else None,
             weights_only=True,
         )
-    if trainer.interrupted:
+    if trainer.interrupted or interrupts.stopped:
         raise KeyboardInterrupt
 
 
@@ -111,20 +118,18 @@ def _trainer(
     callbacks: list[Callback],
     loggers: list[Logger],
     bar: bool,
+    world: World,
 ) -> L.Trainer:
     """Lightning's trainer; the budget ends the run, so it has no limit of its own."""
     with _without_hints():
         return L.Trainer(
-            accelerator="cpu" if not on_gpu(training) else "gpu",
-            devices=training.devices,
-            num_nodes=training.num_nodes,
-            strategy=training.strategy,
+            **trainer_options(training, world),
             precision=LIGHTNING_NAMES[precision],
             max_steps=-1,
             max_epochs=-1,
             callbacks=callbacks,
             logger=loggers,
-            plugins=[CheckpointFile()],
+            plugins=[environment_of(world), CheckpointFile()],
             log_every_n_steps=LOG_STEPS,
             enable_progress_bar=bar,
             enable_checkpointing=False,
@@ -146,6 +151,27 @@ def _without_hints() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _first_step(checkpoint: Path) -> int:
+    """The step to start from: that of the checkpoint, which all processes must see."""
+
+    def saved() -> int:
+        if not checkpoint.exists():
+            return 0
+        return int(read_checkpoint(checkpoint)["global_step"])
+
+    begin = group.first(saved)
+
+    def check() -> None:
+        if begin and not checkpoint.exists():
+            raise UserError(
+                f"{checkpoint}: is there for the first process alone. The model folder must lie "
+                "on a disk that all machines share."
+            )
+
+    group.everyone(check)
+    return begin
 
 
 def _loggers(out: Path, begin: int) -> list[Logger]:

@@ -13,6 +13,7 @@ from omnial.config.settings import Settings
 from omnial.errors import RunError
 from omnial.models.layout import lay_out
 from omnial.models.system import Output, build_model
+from omnial.processes import group
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.average import WeightAverage
@@ -38,13 +39,9 @@ class TrainingModule(L.LightningModule):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.training.seed)
                 network = build_model(settings.model)
-        self.network = network
+        # Before the average copies it, and before DDP lays out its buckets in the same order.
+        self.network = lay_out(network)
         self.average = WeightAverage(self.network, settings.training.average_decay)
-
-    def on_fit_start(self) -> None:
-        """Put both networks into the layout that convolutions like."""
-        for network in (self.network, self.averaged_network()):
-            lay_out(network)
 
     def forward(self, images: Tensor) -> Output:
         """The network itself; the average is `self.average`."""
@@ -96,17 +93,17 @@ class TrainingModule(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             terms = losses(output, sample, self.settings.objective)
             loss = terms.total(self.settings.objective).mean()
-        size = len(sample.mask)
-        self.log("loss", loss, batch_size=size)
-        values = {name: value.mean() for name, value in terms._asdict().items()}
-        self.log_dict(values, batch_size=size)
+        values = {"loss": loss, **{name: value.mean() for name, value in terms._asdict().items()}}
+        # Means over the whole batch: all processes see the same, and stop at the same step.
+        means = group.mean(torch.stack(list(values.values())))
+        self.log_dict(dict(zip(values, means, strict=True)), batch_size=len(sample.mask))
         return loss
 
     def on_train_batch_start(self, batch: FeedBatch, batch_idx: int) -> None:
         """Set the step's learning rate."""
         rate = learning_rate(batch["step"], self.total_steps, self.settings.training)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+        for parameters in self.trainer.optimizers[0].param_groups:
+            parameters["lr"] = rate
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the weight average: here, so that a checkpoint holds both or none."""

@@ -4,18 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from pydantic import ConfigDict, TypeAdapter
 
 from omnial.config.settings import Settings
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.errors import UserError
-from omnial.files import locked, replacing, unused, writing
+from omnial.files import replacing, unused, writing
 from omnial.training.precision import Precision
 from omnial.untrusted import plain, read_json
 
@@ -105,15 +103,6 @@ def read_identity(out: Path) -> RunIdentity | None:
         raise UserError(
             f"{path}: not the record of a run ({plain(str(error))}). Train into another folder."
         ) from error
-
-
-def only_run_in(out: Path) -> AbstractContextManager[None]:
-    """Keep other runs out of a model folder; of several processes of one run, the first does.
-
-    Raises:
-        UserError: Another run trains there, or the folder cannot be written.
-    """
-    return nullcontext() if getattr(rank_zero_only, "rank", 0) else locked(out)
 
 
 def settle(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:

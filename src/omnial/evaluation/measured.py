@@ -1,0 +1,111 @@
+"""What stays of a batch once the detector has seen it, brought together from all processes.
+
+Batches are those of a single process. Process r of w takes every w-th one, from the r-th on: each
+image is seen once, in the company that it has anyway, and no image is added to even out the parts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omnial.data.records import ImageRecord
+from omnial.evaluation.detector import Detection
+from omnial.evaluation.stream import Sample, stack
+from omnial.metrics.reconstruction import psnr, ssim
+from omnial.processes import group
+
+
+class PixelTruth(NamedTuple):
+    """One image's pixel scores beside the truth."""
+
+    kind: str
+    score_map: NDArray[np.float32]
+    """(H, W)."""
+    mask: NDArray[np.bool_] | None
+    """(H, W), the defects; None where there are none."""
+    valid: NDArray[np.bool_]
+    """(H, W), the pixels that count."""
+
+
+class Measured(NamedTuple):
+    """One batch."""
+
+    records: list[ImageRecord]
+    scores: list[float]
+    """The image scores, in the order of the records."""
+    pixels: list[PixelTruth]
+    """Of the images that count pixel by pixel."""
+    psnr: list[float]
+    """Of the good images, where the detector reconstructs."""
+    ssim: list[float]
+
+
+def has_pixel_truth(record: ImageRecord) -> bool:
+    """Whether an image counts pixel by pixel: a defective one needs a mask."""
+    return record.mask is not None or not record.anomalous
+
+
+def measure(
+    samples: Sequence[Sample], detection: Detection, pixels: bool, device: torch.device | None
+) -> Measured:
+    """Keep of a batch what the figures are made of.
+
+    Args:
+        samples: The images.
+        detection: What the detector makes of them.
+        pixels: Whether the class has figures of its pixels.
+        device: A GPU that computes PSNR and SSIM; None is the host.
+    """
+    ratios: list[float] = []
+    similarities: list[float] = []
+    good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
+    if detection.reconstruction is not None and good:
+        inputs, valid = stack([samples[i] for i in good])
+        restored = torch.as_tensor(detection.reconstruction[good], device=device)
+        ratios.extend(map(float, psnr(restored, inputs, valid)))
+        similarities.extend(map(float, ssim(restored, inputs, valid)))
+    return Measured(
+        [sample.record for sample in samples],
+        [float(score) for score in detection.scores],
+        [
+            PixelTruth(sample.record.kind, score_map, sample.mask, sample.valid)
+            for sample, score_map in zip(samples, detection.score_maps, strict=True)
+            if pixels and has_pixel_truth(sample.record)
+        ],
+        ratios,
+        similarities,
+    )
+
+
+def share(records: Sequence[ImageRecord], batch_size: int) -> list[ImageRecord]:
+    """The images whose batches are this process's turn, in order; batches stay as they are."""
+    starts = range(0, len(records), batch_size)[group.rank() :: group.size()]
+    return [record for start in starts for record in records[start : start + batch_size]]
+
+
+def in_order(
+    images: int, batch_size: int, measured: Callable[[], Iterator[Measured]]
+) -> Iterator[Measured]:
+    """Every batch of all processes, in the order of a single one.
+
+    Args:
+        images: Images in all.
+        batch_size: Images in each batch; the last may have fewer.
+        measured: Begins this process's own batches, those of `share`.
+
+    Yields:
+        In the first process every batch; in the others none, though they must iterate.
+
+    Raises:
+        Exception: What measuring raised in any process.
+    """
+    own = measured()
+    batches = -(-images // batch_size)
+    for _ in range(-(-batches // group.size())):
+        # In the last round, a process may have nothing left.
+        for batch in group.collect(lambda: next(own, None)):
+            if batch is not None:
+                yield batch

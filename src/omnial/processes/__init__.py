@@ -1,0 +1,5 @@
+"""Several processes that share one run: which one this is, what they tell each other, their start.
+
+The *first* process alone checks files, decides, and writes. An error of one is raised in all, so
+that none waits for another that is gone.
+"""

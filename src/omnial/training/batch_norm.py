@@ -1,0 +1,95 @@
+"""Batch norm over the samples of all processes, so that it sees the batch that one process sees.
+
+PyTorch's own synchronized batch norm works on GPUs alone.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnial.processes import group
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose training statistics are those of all processes' samples.
+
+    Every process must bring equally many values. In eval mode it is plain batch norm.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise (B, C, H, W), and move the running statistics."""
+        if not self.training or not group.together():
+            return super().forward(features)
+        # PyTorch's stubs leave `apply` untyped.
+        normed, mean, variance = _Normalise.apply(  # type: ignore[no-untyped-call]
+            features, self.weight, self.bias, self.eps
+        )
+        with torch.no_grad():
+            count = features.numel() / features.shape[1] * group.size()
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1.0)), self.momentum)
+        return cast(Tensor, normed)
+
+
+class _Normalise(torch.autograd.Function):
+    """The forward and backward pass, each with one exchange of two numbers a channel."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, epsilon: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own = torch.var_mean(features.float(), (0, 2, 3), correction=0)
+        variances, means = _of_all(torch.stack(own)).unbind(1)
+        mean = means.mean(0)
+        # The variance of all is the mean of the variances and the variance of the means.
+        variance = variances.mean(0) + (means - mean).square().mean(0)
+        ctx.save_for_backward(features, weight, mean, (variance + epsilon).rsqrt())
+        ctx.mark_non_differentiable(mean, variance)
+        normed = F.batch_norm(features, mean, variance, weight, bias, False, 0.0, epsilon)
+        return normed, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        features, weight, mean, scale = ctx.saved_tensors
+        gradient = gradients[0].float()
+        shape = (1, -1, 1, 1)
+        normed = (features.float() - mean.view(shape)) * scale.view(shape)
+        sums = torch.stack((gradient.sum((0, 2, 3)), (gradient * normed).sum((0, 2, 3))))
+        count = features.numel() / features.shape[1] * group.size()
+        offset, slope = _of_all(sums).sum(0) / count
+        inputs = gradient - offset.view(shape) - normed * slope.view(shape)
+        inputs = (inputs * (scale * weight).view(shape)).to(features.dtype)
+        # Those of the parameters stay this process's: they are averaged with all others.
+        return inputs, sums[1].to(weight.dtype), sums[0].to(weight.dtype), None
+
+
+def share_batch_norm(network: nn.Module, on_gpu: bool) -> None:
+    """Make each batch norm inside a network one over the samples of all processes.
+
+    Parameters and buffers stay the same objects, under the same names.
+    """
+    if on_gpu:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+                shared._parameters.update(child._parameters)
+                shared._buffers.update(child._buffers)
+                setattr(module, name, shared)
+
+
+def _of_all(values: Tensor) -> Tensor:
+    """The same tensor of every process: (...) to (processes, ...)."""
+    held = [torch.empty_like(values) for _ in range(group.size())]
+    dist.all_gather(held, values.contiguous())
+    return torch.stack(held)
