@@ -1,4 +1,6 @@
+import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnial.errors import UserError
-from omnial.inference.collect import _result_name, collect
+from omnial.inference.collect import _result_name, collect, each_image
 
 
 def touch(root: Path, *names: str) -> None:
@@ -63,3 +65,42 @@ def test_missing_paths_and_empty_folders_are_named(tmp_path: Path) -> None:
         collect([tmp_path, tmp_path / "nothing.png"])
     with pytest.raises(UserError, match=r"No images in .*\.png"):
         collect([tmp_path])
+
+
+NAMES = st.sampled_from(["a", "a.png", "b", "b.PNG", ".h", "a-b", "c.txt", "Z.jpg"])
+
+
+@given(
+    st.lists(st.lists(NAMES, min_size=1, max_size=4), min_size=1, max_size=12),
+    st.lists(st.lists(NAMES, max_size=3), min_size=1, max_size=3),
+)
+def test_listing_one_by_one_is_the_sorted_search_of_everything(
+    files: list[list[str]], named: list[list[str]]
+) -> None:
+    """The oracle holds all files in memory, sorts them, and keeps the first of equal ones."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for parts in files:
+            with contextlib.suppress(OSError):  # a file stands where a folder would be
+                touch(root, "/".join(parts))
+        paths = [path for path in (root.joinpath(*parts) for parts in named) if path.exists()]
+        expected: dict[Path, None] = {}
+        for path in paths:
+            below = sorted(path.rglob("*")) if path.is_dir() else [path]
+            for file in below:
+                shown = not any(part.startswith(".") for part in file.relative_to(path).parts)
+                image = file.suffix.lower() in {".png", ".jpg"} or file == path
+                if file.is_file() and shown and image:
+                    expected.setdefault(file)
+        assert list(each_image(paths)) == list(expected)
+
+
+def test_file_behind_a_link_or_in_a_hidden_folder_is_listed_where_it_is_named(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "data/.hidden/1.png", "elsewhere/2.png", "data/maps/3.png", "data/4.png")
+    (tmp_path / "data/link").symlink_to(tmp_path / "elsewhere")
+    inner = [tmp_path / "data" / name for name in (".hidden", "link", "maps", "4.png")]
+    found = each_image([tmp_path / "data", *inner], leave_out=[tmp_path / "data/maps"])
+    names = [path.relative_to(tmp_path / "data").as_posix() for path in found]
+    assert names == ["4.png", ".hidden/1.png", "link/2.png", "maps/3.png"]

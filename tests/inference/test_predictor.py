@@ -341,3 +341,13 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     write_image(tmp_path / "2.png")
     predict(Inspector.of(red_model()), [tmp_path], out=tmp_path / "out")
     assert capfd.readouterr() == ("", "")
+
+
+def test_without_pictures_the_rows_are_the_same_and_name_no_map(tmp_path: Path) -> None:
+    write_image(tmp_path / "in/1.png", defect=(slice(10, 30), slice(20, 60)))
+    (tmp_path / "in/2.png").write_bytes(b"?")
+    predict(Inspector.of(red_model()), [tmp_path / "in"], out=tmp_path / "with")
+    predict(Inspector.of(red_model()), [tmp_path / "in"], out=tmp_path / "no", pictures=False)
+    expected = [{**row, "map": None} for row in rows_of(tmp_path / "with")]
+    assert rows_of(tmp_path / "no") == expected
+    assert [path.name for path in (tmp_path / "no").iterdir()] == ["predictions.jsonl"]

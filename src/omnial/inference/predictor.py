@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from omnial.data.image_file import ImageError
 from omnial.data.records import BadFile
@@ -25,7 +24,6 @@ from omnial.files import (
     failure,
     locked,
     replace_together,
-    replacing,
     scratch_in,
     writing,
 )
@@ -33,13 +31,11 @@ from omnial.inference.ahead import ahead
 from omnial.inference.collect import Source, collect
 from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector, Tile
-from omnial.inference.overlay import overlay
+from omnial.inference.pictures import MAPS, OVERLAYS, Pictures
 from omnial.models.config_file import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
 Row = dict[str, JSON]
-
-_LONGEST_JPEG = 65_500
 
 
 @dataclass
@@ -60,6 +56,7 @@ def predict(
     out: Path,
     class_name: str | None = None,
     tile: Tile = "auto",
+    pictures: bool = True,
     on_image: Callable[[Row], None] | None = None,
 ) -> PredictSummary:
     """Inspect images and write what was found.
@@ -78,6 +75,7 @@ def predict(
         class_name: The product; None lets the model recognise it, image by image. An unknown
             product gets the largest threshold and no region of interest.
         tile: See `Inspector.inspect`.
+        pictures: Write maps and overlays; without them, `map` is null in every row.
         on_image: Called with each row, in order.
 
     Returns:
@@ -89,87 +87,103 @@ def predict(
         RunError: A result could not be written.
     """
     inspector.check_class(class_name)
-    sources = collect(paths, leave_out=[out / "maps", out / "overlays"])
+    sources = collect(paths, leave_out=[out / MAPS, out / OVERLAYS])
+
+    def write(folder: Path) -> PredictSummary:
+        rows = each_row(
+            inspector,
+            sources,
+            class_name,
+            tile=tile,
+            pictures=Pictures(folder) if pictures else None,
+        )
+        return _write(sources, rows, folder, on_image)
+
     with locked(out):
         try:
-            for folder in (out / "maps", out / "overlays"):
-                folder.mkdir(exist_ok=True)
+            if pictures:
+                Pictures(out).make_folders()
         except OSError as error:
             raise UserError(failure("No results could be written", out, error)) from error
-        found = inspector.each([source.path for source in sources], class_name, tile=tile)
         with writing("The results", out):
             if not (out / PREDICTIONS_FILE).exists():
-                return _predict(sources, found, out, class_name, inspector.workers, on_image)
+                return write(out)
             with scratch_in(out) as scratch:
-                for name in ("maps", "overlays"):
-                    (scratch / name).mkdir()
-                summary = _predict(sources, found, scratch, class_name, inspector.workers, on_image)
+                if pictures:
+                    Pictures(scratch).make_folders()
+                summary = write(scratch)
                 files = [path for path in sorted(scratch.rglob("*")) if path.is_file()]
                 names = [path.relative_to(scratch).as_posix() for path in files]
                 replace_together(scratch, out, names, flush=False)
             return summary
 
 
-def _predict(
+def _write(
     sources: Sequence[Source],
-    found: Iterator[Inspection | ImageError],
+    rows: Iterator[Row],
     out: Path,
-    class_name: str | None,
-    workers: int,
     on_image: Callable[[Row], None] | None,
 ) -> PredictSummary:
     """Write what was found, row by row."""
     summary = PredictSummary()
     part = out / (PREDICTIONS_FILE + PART)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            rows = _rows(sources, found, out, class_name, pool, workers)
-            for source, row in zip(sources, rows, strict=True):
-                file.write(json.dumps(row, allow_nan=False) + "\n")
-                file.flush()
-                _count(summary, source, row)
-                if on_image is not None:
-                    on_image(row)
-            os.fsync(file.fileno())
-        os.replace(part, out / PREDICTIONS_FILE)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with part.open("w", encoding="utf-8") as file:
+        for source, row in zip(sources, rows, strict=True):
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            _count(summary, source, row)
+            if on_image is not None:
+                on_image(row)
+        os.fsync(file.fileno())
+    os.replace(part, out / PREDICTIONS_FILE)
     return summary
 
 
-def _rows(
+def each_row(
+    inspector: Inspector,
     sources: Sequence[Source],
-    found: Iterator[Inspection | ImageError],
-    out: Path,
-    class_name: str | None,
-    pool: ThreadPoolExecutor,
-    workers: int,
+    class_name: str | None = None,
+    *,
+    tile: Tile = "auto",
+    pictures: Pictures | None = None,
+    base: Path = Path(),
 ) -> Iterator[Row]:
-    """The rows of all sources, in order, the images' results being written on the way."""
-    write = partial(_write, out=out, class_name=class_name)
-    return ahead(pool, write, zip(sources, found, strict=True), workers)
+    """Inspect images and write their pictures; a row each, in order, as `predict` describes it.
+
+    Args:
+        inspector: The model.
+        sources: The files, and what their pictures are called.
+        class_name: The product; None recognises it, image by image.
+        tile: See `Inspector.inspect`.
+        pictures: Where maps and overlays go; None writes none.
+        base: What relative paths of the sources start from.
+
+    Raises:
+        UserError: The model does not know the class.
+        OSError: A picture cannot be written.
+    """
+    found = inspector.each([base / source.path for source in sources], class_name, tile=tile)
+    write = partial(_row, pictures=pictures, class_name=class_name)
+    pool = ThreadPoolExecutor(inspector.workers)
+    try:
+        yield from ahead(pool, write, zip(sources, found, strict=True), inspector.workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _write(item: tuple[Source, Inspection | ImageError], out: Path, class_name: str | None) -> Row:
-    """Write an image's map and overlay, and make its row."""
+def _row(
+    item: tuple[Source, Inspection | ImageError],
+    pictures: Pictures | None,
+    class_name: str | None,
+) -> Row:
+    """Write an image's pictures, and make its row."""
     source, inspection = item
     if isinstance(inspection, ImageError):
-        return _error_row(inspection, class_name)
-    map_name = f"maps/{source.name}.png"
-    levels = np.rint(inspection.score_map * np.float32(65535)).astype(np.uint16)
-    # The disk may take its time with these: there may be thousands.
-    with replacing(out / map_name, flush=False) as part:
-        Image.fromarray(levels).save(part, "PNG", compress_level=3)
-    polygons = [outline.polygon for outline in inspection.outlines]
-    picture = Image.fromarray(overlay(inspection.image, inspection.score_map, polygons))
-    suffix, kind = ("jpg", "JPEG") if max(picture.size) <= _LONGEST_JPEG else ("png", "PNG")
-    with replacing(out / "overlays" / f"{source.name}.{suffix}", flush=False) as part:
-        picture.save(part, kind, quality=90)
+        return _error_row(source.path, inspection.reason, class_name)
     return {
         "path": str(source.path),
         **verdict(inspection),
-        "map": map_name,
+        "map": None if pictures is None else pictures.write(source.name, inspection),
         "error": None,
     }
 
@@ -192,16 +206,16 @@ def verdict(inspection: Inspection) -> Row:
     }
 
 
-def _error_row(error: ImageError, class_name: str | None) -> Row:
+def _error_row(path: Path, reason: str, class_name: str | None) -> Row:
     return {
-        "path": str(error.path),
+        "path": str(path),
         "class": class_name,
         "score": None,
         "threshold": None,
         "anomalous": None,
         "outlines": [],
         "map": None,
-        "error": error.reason,
+        "error": reason,
     }
 
 
