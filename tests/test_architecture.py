@@ -12,9 +12,10 @@ import omnial
 SOURCE = Path(omnial.__file__).parent
 # Each may import those to its right.
 ORDER = (
-    *("cli", "demo", "studies", "serving", "reporting", "export", "inference", "robustness"),
-    *("evaluation", "training", "attacks", "models", "calibration", "synthesis", "metrics"),
-    *("data", "config", "processes", "files", "memory", "machine", "untrusted", "errors"),
+    *("cli", "demo", "studies", "serving", "reporting", "batch", "export", "inference"),
+    *("robustness", "evaluation", "training", "attacks", "models", "calibration", "synthesis"),
+    *("metrics", "data", "config", "processes", "files", "memory", "machine", "untrusted"),
+    "errors",
 )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from omnial.errors import RunError, UserError
 
@@ -38,7 +39,7 @@ _RUST_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = True, rivals: bool = False) -> Iterator[Path]:
     """Write a file under another name in the same folder, and put it in place at the end.
 
     Yields the name to write to, `path` with `.part` appended. When the block ends well, the
@@ -49,11 +50,14 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
         path: The file.
         flush: Wait until the disk has it. Without, a killed process still leaves no half file,
             but a power cut may: for files that a run writes by the thousand.
+        rivals: Another process may write the same file at the same time: the draft gets a hidden
+            name that no other has, and the last one to end well stands.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    part = path.with_name(path.name + PART)
+    name = f".{path.name}.{uuid4().hex}{PART}" if rivals else path.name + PART
+    part = path.with_name(name)
     try:
         yield part
         if flush:

@@ -1,21 +1,28 @@
 """`omnial predict`: scores, verdicts, heatmaps and outlines for images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, say, working
-from omnial.errors import shown
+from omnial.cli.output import print_json, progress, say, working
+from omnial.data.records import BadFile
+from omnial.errors import UserError, shown
+
+if TYPE_CHECKING:
+    from omnial.batch.archive import Engine
+    from omnial.batch.worker import PartResult
 
 _EPILOG = (
     "Examples:\n\n"
     "omnial predict models/mvtec photos --out results\n\n"
-    "omnial predict models/mvtec one.png two.png --class bottle --out results"
+    "omnial predict models/mvtec one.png two.png --class bottle --out results\n\n"
+    "omnial predict models/mvtec archive --out results --engine ray --workers 8 --no-pictures"
 )
+_ARCHIVES = "Archives"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +41,7 @@ def predict(
         typer.Option(
             metavar="DIR",
             rich_help_panel=options.OUTPUT_PANEL,
-            help="Folder for predictions.jsonl, maps/ and overlays/.",
+            help="Folder for predictions, maps/ and overlays/.",
         ),
     ],
     class_name: Annotated[
@@ -48,13 +55,94 @@ def predict(
     batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
     device: options.Device = "auto",
+    form: Annotated[
+        Literal["jsonl", "parquet"] | None,
+        typer.Option(
+            "--format",
+            rich_help_panel=options.OUTPUT_PANEL,
+            help="predictions.jsonl, or Parquet files in predictions/, made part by part and gone "
+            "on with after an interruption. Default: jsonl; parquet with ray, which makes nothing "
+            "else.",
+        ),
+    ] = None,
+    no_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--no-pictures", rich_help_panel=options.OUTPUT_PANEL, help="No maps, no overlays."
+        ),
+    ] = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(rich_help_panel=_ARCHIVES, help="This process, or workers on Ray."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_ARCHIVES,
+            help="Ray's workers, a core or a GPU each. Default: all that there are.",
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            rich_help_panel=_ARCHIVES,
+            help="A running Ray cluster. Default: RAY_ADDRESS, else this machine alone.",
+        ),
+    ] = None,
+    part_images: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_ARCHIVES,
+            help="Images of a Parquet file, rounded up to whole batches.",
+        ),
+    ] = 1024,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Inspect images of any size: a score and a verdict each, a heatmap and outlines.
 
     Goes on past files that cannot be read; the exit code is then 1.
     """
+    if engine != "ray" and (workers is not None or ray_address is not None):
+        raise UserError("--workers and --ray-address belong to --engine ray; add that")
+    if engine == "ray" and form == "jsonl":
+        raise UserError("--engine ray writes Parquet; leave --format jsonl away")
     options.check_out(out)
+    if form == "parquet" or engine == "ray":
+        with working(), progress("listing", "inspecting") as (listed, inspected):
+            from omnial.inference.backends.base import needs_package
+
+            with needs_package("pyarrow, which writes Parquet,", "omnial[parquet]"):
+                from omnial.batch.archive import inspect_archive
+            done = 0
+
+            def count(result: "PartResult", images: int) -> None:
+                nonlocal done
+                done += result.images
+                inspected(done, images)
+
+            archive = inspect_archive(
+                model_dir,
+                paths,
+                out,
+                engine=_engine(engine, workers, ray_address),
+                class_name=class_name,
+                tile=tile,
+                batch_size=batch_size,
+                part_images=part_images,
+                pictures=not no_pictures,
+                device=device,
+                on_listing=lambda images: listed(images, images),
+                on_part=count,
+            )
+        for bad in archive.errors:
+            say(f"not readable  {bad.path}: {bad.reason}")
+        counts = (archive.n_images, archive.n_anomalous, archive.n_errors)
+        return _tell(*counts, archive.errors, archive.predictions, as_json)
     with working():
         from omnial.inference.inspector import Inspector
         from omnial.inference.predictor import PREDICTIONS_FILE
@@ -66,25 +154,46 @@ def predict(
             out=out,
             class_name=class_name,
             tile=tile or "auto",
+            pictures=not no_pictures,
             on_image=_show,
         )
-    predictions = out / PREDICTIONS_FILE
+    counts = (summary.n_images, summary.n_anomalous, len(summary.errors))
+    return _tell(*counts, summary.errors, out / PREDICTIONS_FILE, as_json)
+
+
+def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
+    if name == "ray":
+        from omnial.batch.ray_engine import OnRay
+
+        return OnRay(workers, address)
+    from omnial.batch.archive import in_this_process
+
+    return in_this_process
+
+
+def _tell(
+    images: int,
+    anomalous: int,
+    unreadable: int,
+    errors: Sequence[BadFile],
+    predictions: Path,
+    as_json: bool,
+) -> ExitCode:
     if as_json:
-        errors = [{"path": str(bad.path), "error": bad.reason} for bad in summary.errors]
         print_json(
             {
-                "images": summary.n_images,
-                "anomalous": summary.n_anomalous,
-                "errors": errors,
+                "images": images,
+                "anomalous": anomalous,
+                "unreadable": unreadable,
+                "errors": [{"path": str(bad.path), "error": bad.reason} for bad in errors],
                 "predictions": str(predictions),
             }
         )
     else:
         print(
-            f"{summary.n_images} images, {summary.n_anomalous} anomalous, "
-            f"{len(summary.errors)} not readable; see {predictions}"
+            f"{images} images, {anomalous} anomalous, {unreadable} not readable; see {predictions}"
         )
-    return ExitCode.SOME_BAD if summary.errors else ExitCode.DONE
+    return ExitCode.SOME_BAD if unreadable else ExitCode.DONE
 
 
 def _show(row: Mapping[str, Any]) -> None:

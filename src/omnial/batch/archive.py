@@ -1,0 +1,188 @@
+"""Inspect an archive: list it, leave out the parts that are there, do the others, add up."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from omnial.batch.job import Job, begin, is_begun, model_digest
+from omnial.batch.listing import FOLDER, Part, read_listing, write_listing
+from omnial.batch.worker import PREDICTIONS, Assignment, PartResult, Worker, finished
+from omnial.data.records import BadFile
+from omnial.errors import RunError, UserError
+from omnial.inference.pictures import MAPS, OVERLAYS
+from omnial.models.config_file import read_config
+
+PART_IMAGES: Final = 1024
+_NAMED_ERRORS = 1000
+
+
+class Engine(Protocol):
+    """Who does the parts. They may come back in any order, each once."""
+
+    def __call__(
+        self, assignment: Assignment, parts: Sequence[Part]
+    ) -> contextlib.AbstractContextManager[Iterator[PartResult]]:
+        """Start the workers; results come as parts are done, and the workers end with the block.
+
+        Raises:
+            UserError: The engine cannot start.
+            RunError: A part failed.
+        """
+        ...
+
+
+@dataclass
+class ArchiveSummary:
+    """What came of an archive."""
+
+    predictions: Path
+    """The folder of Parquet files."""
+    n_images: int = 0
+    """Files taken up, the unreadable ones among them."""
+    n_anomalous: int = 0
+    n_errors: int = 0
+    """Files that could not be inspected."""
+    errors: list[BadFile] = field(default_factory=list)
+    """The first thousand of them."""
+    n_parts: int = 0
+    n_kept: int = 0
+    """Parts that an earlier run had done."""
+
+    def add(self, result: PartResult) -> None:
+        """Count a part."""
+        self.n_parts += 1
+        self.n_images += result.images
+        self.n_anomalous += result.anomalous
+        self.n_errors += len(result.unreadable)
+        room = _NAMED_ERRORS - len(self.errors)
+        named = (BadFile(Path(bad.path), bad.error) for bad in result.unreadable[:room])
+        self.errors.extend(named)
+
+
+@contextlib.contextmanager
+def in_this_process(
+    assignment: Assignment, parts: Sequence[Part]
+) -> Iterator[Iterator[PartResult]]:
+    """The engine that does one part after the other, here."""
+    yield map(Worker(assignment).inspect, parts)
+
+
+def inspect_archive(
+    model: Path,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    engine: Engine = in_this_process,
+    class_name: str | None = None,
+    tile: int | None = None,
+    batch_size: int = 8,
+    part_images: int = PART_IMAGES,
+    pictures: bool = True,
+    device: str = "auto",
+    on_listing: Callable[[int], None] | None = None,
+    on_part: Callable[[PartResult, int], None] | None = None,
+) -> ArchiveSummary:
+    """Inspect images and write what was found to Parquet.
+
+    Writes into `out`: `predictions/part-NNNNNN.parquet`, whose rows in order of the files' names
+    are those of `omnial.inference.predictor.predict`; `maps/NNNNNN/NAME.png` and
+    `overlays/NNNNNN/NAME.jpg`; `job.json` and `listing/`. The same call after an interruption
+    does the parts that are missing. Memory holds the rows of a part, never those of the archive.
+
+    Args:
+        model: A model folder or an export folder, for Ray one that every node sees.
+        paths: Image files and folders.
+        out: Folder for the results.
+        engine: Who does the parts.
+        class_name: The product; None lets the model recognise it, image by image.
+        tile: Edge of tiles in source pixels; None: as the thresholds were calibrated.
+        batch_size: Images or tiles at once.
+        part_images: Images of a part, rounded up to whole batches.
+        pictures: Write maps and overlays.
+        device: See `Inspector`.
+        on_listing: Called with the number of images found so far.
+        on_part: Called with each part's result, in the order that they are done, parts of an
+            earlier run first, and the number of all images.
+
+    Raises:
+        UserError: The model does not know the class, a path does not exist, there is no image,
+            or `out` holds the results of another job.
+        RunError: A part failed, or a result could not be written.
+    """
+    _check_class(model, class_name)
+    job = Job(
+        model=model_digest(model),
+        base=Path.cwd(),
+        paths=tuple(map(str, paths)),
+        class_name=class_name,
+        tile=tile,
+        batch_size=batch_size,
+        part_images=-(-part_images // batch_size) * batch_size,
+        pictures=pictures,
+    )
+    if is_begun(out, job):
+        listing = read_listing(out)
+    else:
+        try:
+            results = [out / name for name in (FOLDER, PREDICTIONS, MAPS, OVERLAYS)]
+            listing = write_listing(
+                out, paths, job.part_images, leave_out=results, on_part=on_listing
+            )
+            begin(out, job)
+        except OSError as error:
+            raise UserError(f"The folder {out} cannot be used: {error}. Name another.") from error
+    summary = ArchiveSummary(out / PREDICTIONS)
+    missing = []
+
+    def count(result: PartResult) -> None:
+        summary.add(result)
+        if on_part is not None:
+            on_part(result, listing.images)
+
+    for part in listing.parts:
+        before = finished(out, part)
+        if before is None:
+            missing.append(part)
+        else:
+            summary.n_kept += 1
+            count(before)
+    if missing:
+        assignment = Assignment(job, model.absolute(), out.absolute(), device)
+        _do(assignment, missing, engine, count)
+    return summary
+
+
+def _do(
+    assignment: Assignment,
+    parts: Sequence[Part],
+    engine: Engine,
+    count: Callable[[PartResult], None],
+) -> None:
+    folder = assignment.out / PREDICTIONS
+    try:
+        folder.mkdir(exist_ok=True)
+        _clean(folder)
+        with engine(assignment, parts) as results:
+            for result in results:
+                count(result)
+        _clean(folder)
+    except OSError as error:
+        raise RunError(f"The results could not be written to {folder}: {error}") from error
+
+
+def _clean(folder: Path) -> None:
+    """Remove what workers that died had begun to write, all of it hidden."""
+    for begun in folder.glob(".*"):
+        begun.unlink(missing_ok=True)
+
+
+def _check_class(model: Path, class_name: str | None) -> None:
+    """Before any worker is started for nothing."""
+    classes = read_config(model).classes
+    if class_name is not None and class_name not in classes:
+        raise UserError(
+            f"The model does not know the class {class_name!r}. Its classes are "
+            f"{', '.join(classes)}."
+        )

@@ -1,0 +1,149 @@
+"""One worker: a model opened once, and part after part of the archive inspected with it."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from omnial import __version__
+from omnial.batch.job import Job, model_digest
+from omnial.batch.listing import Part, read_part
+from omnial.batch.rows import read_rows, write_rows
+from omnial.errors import RunError
+from omnial.inference.collect import name_results
+from omnial.inference.inspector import Inspector
+from omnial.inference.pictures import Pictures
+from omnial.inference.predictor import Row, each_row
+
+PREDICTIONS = "predictions"
+"""Folder of the Parquet files, one a part."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is told when it starts. Its paths are absolute."""
+
+    job: Job
+    model: Path
+    out: Path
+    device: str
+    threads: int | None = None
+    """Threads of the engine in one call; None leaves it the choice. PyTorch's number then holds
+    for the worker's process."""
+
+
+class Unreadable(BaseModel):
+    """A file that could not be inspected."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    error: str
+
+
+class PartResult(BaseModel):
+    """What came of a part."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int
+    images: int
+    """Unreadable ones among them."""
+    anomalous: int
+    unreadable: tuple[Unreadable, ...]
+    worker: str
+    """`HOST:PROCESS` of who did it."""
+
+
+class Worker:
+    """Opens the model, and inspects parts.
+
+    Args:
+        assignment: The job and where things are.
+
+    Raises:
+        RunError: This machine has another version of omnial or another model than the one that
+            started the job.
+        UserError: As `Inspector`.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._told = assignment
+        job = assignment.job
+        if job.version != __version__:
+            raise RunError(f"{socket.gethostname()} has omnial {__version__}, not {job.version}")
+        if model_digest(assignment.model) != job.model:
+            raise RunError(f"{socket.gethostname()} has another model in {assignment.model}")
+        self._inspector = Inspector(
+            assignment.model,
+            device=assignment.device,
+            batch_size=job.batch_size,
+            threads=assignment.threads,
+        )
+        if assignment.threads is not None and self._inspector.backend.name == "torch":
+            import torch
+
+            torch.set_num_threads(assignment.threads)
+
+    def inspect(self, part: Part) -> PartResult:
+        """Inspect a part and write its Parquet file, after its pictures.
+
+        Raises:
+            RunError: Listing or results could not be read or written.
+        """
+        told, job = self._told, self._told.job
+        pictures = Pictures(told.out, f"{part.number:06}") if job.pictures else None
+        sources = name_results(read_part(told.out, part))
+        try:
+            if pictures is not None:
+                pictures.make_folders()
+            rows = list(
+                each_row(
+                    self._inspector,
+                    sources,
+                    job.class_name,
+                    tile=job.tile or "auto",
+                    pictures=pictures,
+                    base=job.base,
+                )
+            )
+            write_rows(part_file(told.out, part), rows)
+        except OSError as error:
+            raise RunError(f"The results could not be written to {told.out}: {error}") from error
+        return _result(part, rows, f"{socket.gethostname()}:{os.getpid()}")
+
+
+def part_file(out: Path, part: Part) -> Path:
+    """The Parquet file of a part: in order of the names, the files are in order of the images."""
+    return out / PREDICTIONS / f"part-{part.number:06}.parquet"
+
+
+def finished(out: Path, part: Part) -> PartResult | None:
+    """What an earlier run made of a part; None where it is still to be done.
+
+    Raises:
+        RunError: Its file is there and cannot be read.
+    """
+    path = part_file(out, part)
+    if not path.exists():
+        return None
+    try:
+        return _result(part, read_rows(path), "an earlier run")
+    except OSError as error:
+        raise RunError(f"{error}. Remove the file, and the part is done again.") from error
+
+
+def _result(part: Part, rows: list[Row], worker: str) -> PartResult:
+    return PartResult(
+        number=part.number,
+        images=len(rows),
+        anomalous=sum(row["anomalous"] is True for row in rows),
+        unreadable=tuple(
+            Unreadable(path=str(row["path"]), error=str(row["error"]))
+            for row in rows
+            if row["error"] is not None
+        ),
+        worker=worker,
+    )

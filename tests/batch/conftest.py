@@ -1,0 +1,91 @@
+"""An untrained model and a small archive: verdicts mean nothing here, equality does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import calibrate
+from omnial.config.settings import (
+    DataSettings,
+    LocalizationSettings,
+    ModelSettings,
+    ReconstructionSettings,
+    Settings,
+)
+from omnial.models.folder import TrainedModel, save_model
+from omnial.models.system import build_model
+
+pytest.importorskip("pyarrow", reason="Parquet needs it: pip install 'omnial[parquet]'")
+
+CLASSES = ("bolt", "nut")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = Settings(
+        data=DataSettings(height=32, width=64),
+        model=ModelSettings(
+            stem=4,
+            reconstruction=ReconstructionSettings(widths=(4, 8, 8)),
+            localization=LocalizationSettings(widths=(4, 8, 8)),
+        ),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_model(settings.model)
+        # As it begins, every image has the same score, and equal results would say nothing.
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(6, 32)) + np.repeat([[0], [10]], 3, axis=0)
+    folder = tmp_path_factory.mktemp("models") / "model"
+    # Thresholds amid the scores: some images are good, some anomalous.
+    scores = {name: np.full(4, 0.8188) for name in CLASSES}
+    save_model(
+        folder,
+        TrainedModel(
+            settings=settings,
+            classes=CLASSES,
+            network=network,
+            calibration=calibrate(scores, 0.5, 0.4),
+            recogniser=Recogniser.fit(features, np.repeat([0, 1], 3), CLASSES),
+            rois={},
+            training={},
+        ),
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """23 files below two folders, two of them no images."""
+    folder = tmp_path_factory.mktemp("archive")
+    random = np.random.default_rng(1)
+    for index in range(21):
+        path = folder / f"line{index % 2}" / f"{index:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        size = (30 + index, 90 - index)
+        pixels = random.integers(0, 40 + 10 * index, (*size, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+    (folder / "line0/007.png").write_bytes(b"not an image")
+    (folder / "line1/cut.png").write_bytes((folder / "line1/001.png").read_bytes()[:90])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lines() -> Callable[[Path], list[dict[str, Any]]]:
+    """The rows of a `predictions.jsonl`."""
+
+    def read(out: Path) -> list[dict[str, Any]]:
+        text = (out / "predictions.jsonl").read_text("utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    return read

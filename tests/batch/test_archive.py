@@ -1,0 +1,209 @@
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from omnial.batch.archive import in_this_process, inspect_archive
+from omnial.batch.listing import Part
+from omnial.batch.worker import Assignment, PartResult
+from omnial.errors import RunError, UserError
+from omnial.inference.inspector import Inspector
+from omnial.inference.predictor import predict
+
+Lines = Callable[[Path], list[dict[str, Any]]]
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def expected(model: Path, archive: Path, lines: Lines, tmp_path_factory: Any) -> list[Row]:
+    """What the engine without parts makes of the archive."""
+    out = tmp_path_factory.mktemp("jsonl")
+    predict(Inspector(model, batch_size=4), [archive], out=out)
+    rows = lines(out)
+    assert {row["anomalous"] for row in rows} == {True, False, None}
+    assert any(row["outlines"] for row in rows)
+    return rows
+
+
+def without_map(rows: Sequence[Row]) -> list[Row]:
+    return [{**row, "map": None} for row in rows]
+
+
+def parquet(out: Path) -> list[Row]:
+    rows: list[Row] = pq.read_table(out / "predictions").to_pylist()
+    return rows
+
+
+def test_rows_are_those_of_the_engine_without_parts(
+    model: Path, archive: Path, expected: list[Row], tmp_path: Path
+) -> None:
+    seen: list[PartResult] = []
+    summary = inspect_archive(
+        *(model, [archive], tmp_path / "out"),
+        batch_size=4,
+        part_images=7,
+        on_part=lambda result, images: seen.append(result),
+    )
+    rows = parquet(tmp_path / "out")
+    assert without_map(rows) == without_map(expected)
+    # Parts hold whole batches: 8, 8 and the rest.
+    assert [result.images for result in seen] == [8, 8, 7]
+    assert summary.n_images == len(expected)
+    assert summary.n_anomalous == sum(row["anomalous"] is True for row in expected)
+    assert [(str(bad.path), bad.reason) for bad in summary.errors] == [
+        (row["path"], row["error"]) for row in expected if row["error"]
+    ]
+    assert (summary.n_errors, summary.n_parts, summary.n_kept) == (len(summary.errors), 3, 0)
+    for row in rows:
+        assert (row["map"] is None) == (row["error"] is not None)
+        if row["map"] is not None:
+            with Image.open(tmp_path / "out" / row["map"]) as image, Image.open(row["path"]) as own:
+                assert image.size == own.size
+    assert not list((tmp_path / "out/predictions").glob(".*"))
+
+
+def test_nothing_but_rows_without_pictures(
+    model: Path, archive: Path, expected: list[Row], tmp_path: Path
+) -> None:
+    inspect_archive(model, [archive], tmp_path / "out", batch_size=4, pictures=False)
+    assert parquet(tmp_path / "out") == without_map(expected)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["job.json", "listing", "predictions"]
+
+
+def test_what_was_cut_short_goes_on_where_it_was(
+    model: Path, archive: Path, expected: list[Row], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    asked: list[int] = []
+
+    def stop(result: PartResult, images: int) -> None:
+        if result.number == 1:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def noting(told: Assignment, parts: Sequence[Part]) -> Iterator[Iterator[PartResult]]:
+        asked.extend(part.number for part in parts)
+        with in_this_process(told, parts) as results:
+            yield results
+
+    arguments: dict[str, Any] = {"batch_size": 4, "part_images": 4, "pictures": False}
+    with pytest.raises(KeyboardInterrupt):
+        inspect_archive(model, [archive], out, **arguments, on_part=stop)
+    written = {path: path.stat().st_mtime_ns for path in (out / "predictions").iterdir()}
+    assert len(written) == 2
+    (out / "predictions/.part-000002.parquet.0.part").write_bytes(b"half")
+    # An archive that has grown does not shift the parts.
+    summary = inspect_archive(model, [archive], out, **arguments, engine=noting)
+    assert asked == [2, 3, 4, 5]
+    assert (summary.n_parts, summary.n_kept, summary.n_images) == (6, 2, len(expected))
+    assert parquet(out) == without_map(expected)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    again = inspect_archive(model, [archive], out, **arguments, engine=noting)
+    assert (again.n_kept, again.n_images, again.errors) == (6, len(expected), summary.errors)
+    assert asked == [2, 3, 4, 5]
+
+
+def test_images_that_come_later_do_not_shift_the_parts(model: Path, tmp_path: Path) -> None:
+    image = np.zeros((40, 40, 3), np.uint8)
+    for name in ("b", "c", "d"):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+
+    def stop(result: PartResult, images: int) -> None:
+        raise KeyboardInterrupt
+
+    arguments: dict[str, Any] = {"batch_size": 1, "part_images": 2, "pictures": False}
+    with pytest.raises(KeyboardInterrupt):
+        inspect_archive(model, [tmp_path], tmp_path / "out", **arguments, on_part=stop)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    inspect_archive(model, [tmp_path], tmp_path / "out", **arguments)
+    names = [Path(row["path"]).stem for row in parquet(tmp_path / "out")]
+    assert names == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"class_name": "nut"}, "class_name"),
+        ({"batch_size": 2}, "batch_size"),
+        ({"tile": 64}, "tile"),
+        ({"pictures": True}, "pictures"),
+    ],
+)
+def test_another_job_is_refused(
+    model: Path, archive: Path, tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    arguments: dict[str, Any] = {"batch_size": 4, "part_images": 64, "pictures": False}
+    image = archive / "line0/000.png"
+    inspect_archive(model, [image], tmp_path / "out", **arguments)
+    before = parquet(tmp_path / "out")
+    with pytest.raises(UserError, match=rf"another job: {named}.* differ"):
+        inspect_archive(model, [image], tmp_path / "out", **{**arguments, **change})
+    assert parquet(tmp_path / "out") == before
+
+
+def test_another_model_is_refused(model: Path, archive: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in model.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    config["training"]["note"] = "trained again"
+    image = archive / "line0/000.png"
+    inspect_archive(model, [image], tmp_path / "out", pictures=False)
+    inspect_archive(other, [image], tmp_path / "out", pictures=False)
+    (other / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(UserError, match="another job: model differ"):
+        inspect_archive(other, [image], tmp_path / "out", pictures=False)
+
+
+def test_mistakes_of_the_user_leave_no_trace(model: Path, archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="bolt, nut"):
+        inspect_archive(model, [archive], out, class_name="screw")
+    with pytest.raises(UserError, match=r"config\.json"):
+        inspect_archive(tmp_path, [archive], out)
+    with pytest.raises(UserError, match="No such file"):
+        inspect_archive(model, [archive / "none"], out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="No images"):
+        inspect_archive(model, [tmp_path / "empty"], out)
+    assert not out.exists()
+    out.write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be"):
+        inspect_archive(model, [archive], out)
+
+
+def test_damaged_part_is_named(model: Path, archive: Path, tmp_path: Path) -> None:
+    inspect_archive(model, [archive], tmp_path / "out", pictures=False)
+    (file,) = (tmp_path / "out/predictions").iterdir()
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(RunError, match=r"part-000000\.parquet.*Remove the file"):
+        inspect_archive(model, [archive], tmp_path / "out", pictures=False)
+
+
+def test_relative_paths_stand_in_the_rows_as_they_were_given(
+    model: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(archive)
+    inspect_archive(model, [Path("line1")], tmp_path / "out", pictures=False)
+    rows = parquet(tmp_path / "out")
+    assert rows[0]["path"] == os.path.join("line1", "001.png")
+    assert rows[0]["error"] is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX alone")
+def test_name_that_is_not_utf8_is_inspected_and_escaped(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"M\xfcller.png")
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(path)
+    inspect_archive(model, [tmp_path], tmp_path / "out", pictures=False)
+    (row,) = parquet(tmp_path / "out")
+    assert row["error"] is None
+    assert row["path"] == f"{tmp_path}/M\\udcfcller.png"
