@@ -1,9 +1,8 @@
 """An untrained model and a small archive: verdicts mean nothing here, equality does."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,8 @@ from omnial.config.settings import (
     ReconstructionSettings,
     Settings,
 )
+from omnial.inference.inspector import Inspector
+from omnial.inference.predictor import Row, predict
 from omnial.models.folder import TrainedModel, save_model
 from omnial.models.system import build_model
 
@@ -27,7 +28,16 @@ pytest.importorskip("pyarrow", reason="Parquet needs it: pip install 'omnial[par
 CLASSES = ("bolt", "nut")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As a worker on Ray has: rows are equal bit for bit only at equal numbers of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="package")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = Settings(
         data=DataSettings(height=32, width=64),
@@ -64,7 +74,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """23 files below two folders, two of them no images."""
     folder = tmp_path_factory.mktemp("archive")
@@ -80,12 +90,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def lines() -> Callable[[Path], list[dict[str, Any]]]:
-    """The rows of a `predictions.jsonl`."""
-
-    def read(out: Path) -> list[dict[str, Any]]:
-        text = (out / "predictions.jsonl").read_text("utf-8")
-        return [json.loads(line) for line in text.splitlines()]
-
-    return read
+@pytest.fixture(scope="package")
+def expected(model: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """What the engine without parts makes of the archive, its maps left out."""
+    out = tmp_path_factory.mktemp("jsonl")
+    predict(Inspector(model, batch_size=4), [archive], out=out, pictures=False)
+    text = (out / "predictions.jsonl").read_text("utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert {row["anomalous"] for row in rows} == {True, False, None}
+    assert any(row["outlines"] for row in rows)
+    return rows

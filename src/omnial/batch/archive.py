@@ -81,6 +81,7 @@ def inspect_archive(
     part_images: int = PART_IMAGES,
     pictures: bool = True,
     device: str = "auto",
+    threads: int | None = None,
     on_listing: Callable[[int], None] | None = None,
     on_part: Callable[[PartResult, int], None] | None = None,
 ) -> ArchiveSummary:
@@ -102,6 +103,8 @@ def inspect_archive(
         part_images: Images of a part, rounded up to whole batches.
         pictures: Write maps and overlays.
         device: See `Inspector`.
+        threads: Threads of a worker's engine; None leaves it the choice, on Ray it means 1. Rows
+            are equal bit for bit only where the numbers are.
         on_listing: Called with the number of images found so far.
         on_part: Called with each part's result, in the order that they are done, parts of an
             earlier run first, and the number of all images.
@@ -149,7 +152,7 @@ def inspect_archive(
             summary.n_kept += 1
             count(before)
     if missing:
-        assignment = Assignment(job, model.absolute(), out.absolute(), device)
+        assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
         _do(assignment, missing, engine, count)
     return summary
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 import omnial
 from omnial.batch.listing import Part
-from omnial.batch.worker import Assignment, PartResult, Worker, part_file
+from omnial.batch.worker import Assignment, PartResult, Worker, part_file, this_worker
 from omnial.errors import RunError, UserError
 from omnial.inference.backends.base import needs_package
 
@@ -35,8 +35,8 @@ _OBJECT_STORE: Final = 2**27
 class OnRay:
     """The engine that does parts on Ray; see `omnial.batch.archive.Engine`.
 
-    A worker takes one core, and one GPU where the device is one. In a process that is connected
-    to Ray already, that connection is used and left open.
+    A worker takes a core for each of its threads, and one GPU where the device is one. In a
+    process that is connected to Ray already, that connection is used and left open.
     """
 
     workers: int | None = None
@@ -57,18 +57,22 @@ class OnRay:
         """
         with _quiet(), needs_package("Ray, which --engine ray needs,", "omnial[ray]"):
             importlib.import_module("ray.data")
-        with _quiet(), _connected(self.address, self.workers):
-            yield self._results(assignment, parts)
+        told = replace(assignment, threads=assignment.threads or 1)
+        cores = self.workers and self.workers * (told.threads or 1)
+        with _quiet(), _connected(self.address, cores):
+            yield self._results(told, parts)
 
-    def _results(self, assignment: Assignment, parts: Sequence[Part]) -> Iterator[PartResult]:
+    def _results(self, told: Assignment, parts: Sequence[Part]) -> Iterator[PartResult]:
         import ray.data
         from ray.exceptions import RayError
 
         resources = ray.cluster_resources()
-        on_gpu = assignment.device.startswith("cuda") or (
-            assignment.device == "auto" and resources.get("GPU", 0) >= 1
+        on_gpu = told.device.startswith("cuda") or (
+            told.device == "auto" and resources.get("GPU", 0) >= 1
         )
-        told = replace(assignment, device="cuda" if on_gpu else assignment.device, threads=1)
+        cores = told.threads or 1
+        if on_gpu:
+            told = replace(told, device="cuda")
         context = ray.data.DataContext.get_current().copy()
         context.enable_progress_bars = False
         with ray.data.DataContext.current(context):
@@ -78,10 +82,10 @@ class OnRay:
                 fn_constructor_args=(told,),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(
-                    size=min(self._count(resources, on_gpu), len(parts)),
+                    size=min(self._count(resources, on_gpu, cores), len(parts)),
                     max_tasks_in_flight_per_actor=2,
                 ),
-                num_cpus=1,
+                num_cpus=cores,
                 num_gpus=1 if on_gpu else 0,
             )
             try:
@@ -90,14 +94,14 @@ class OnRay:
             except RayError as error:
                 raise RunError(f"Ray failed: {str(error).strip().splitlines()[0]}") from error
 
-    def _count(self, resources: Mapping[str, float], on_gpu: bool) -> int:
-        kind = "GPU" if on_gpu else "CPU"
-        room = int(resources.get(kind, 0))
+    def _count(self, resources: Mapping[str, float], on_gpu: bool, cores: int) -> int:
+        has = {kind: int(resources.get(kind, 0)) for kind in ("CPU", "GPU")}
+        room = min(has["CPU"] // cores, has["GPU"]) if on_gpu else has["CPU"] // cores
         workers = self.workers or room
         if not 1 <= workers <= room:
             raise UserError(
-                f"The Ray cluster has {room} {kind}s, too few for {workers or 1} workers: "
-                "give a smaller --workers, or add nodes."
+                f"The Ray cluster has {has['CPU']} cores and {has['GPU']} GPUs, which is room for "
+                f"{room} workers, not {workers or 1}: give a smaller --workers, or add nodes."
             )
         return workers
 
@@ -160,6 +164,8 @@ class _RayWorker:
 def attempt(file: Path) -> Iterator[None]:
     """Leave a mark beside a part's file while it is made: Ray itself would begin it for ever.
 
+    The mark says which worker it is, as `HOST:PROCESS`.
+
     Raises:
         RunError: As many earlier attempts ended with the death of their worker as are allowed.
         OSError: The folder cannot be written.
@@ -172,7 +178,7 @@ def attempt(file: Path) -> Iterator[None]:
             "decoder: move it away, and give the command again."
         )
     mark = file.parent / f".{file.name}.{uuid4().hex}.begun"
-    mark.touch()
+    mark.write_text(this_worker(), encoding="utf-8")
     try:
         yield
     finally:
@@ -181,7 +187,7 @@ def attempt(file: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _connected(address: str | None, workers: int | None) -> Iterator[None]:
+def _connected(address: str | None, cores: int | None) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
@@ -194,7 +200,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
         else:
             ray.init(
                 "local",
-                num_cpus=workers or _cores(),
+                num_cpus=cores or _cores(),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -13,7 +13,7 @@ from omnial.batch.listing import Part, read_part
 from omnial.batch.rows import read_rows, write_rows
 from omnial.errors import RunError
 from omnial.inference.collect import name_results
-from omnial.inference.inspector import Inspector
+from omnial.inference.inspector import Inspector, hold_process
 from omnial.inference.pictures import Pictures
 from omnial.inference.predictor import Row, each_row
 
@@ -82,10 +82,7 @@ class Worker:
             batch_size=job.batch_size,
             threads=assignment.threads,
         )
-        if assignment.threads is not None and self._inspector.backend.name == "torch":
-            import torch
-
-            torch.set_num_threads(assignment.threads)
+        hold_process(self._inspector, assignment.threads)
 
     def inspect(self, part: Part) -> PartResult:
         """Inspect a part and write its Parquet file, after its pictures.
@@ -112,7 +109,12 @@ class Worker:
             write_rows(part_file(told.out, part), rows)
         except OSError as error:
             raise RunError(f"The results could not be written to {told.out}: {error}") from error
-        return _result(part, rows, f"{socket.gethostname()}:{os.getpid()}")
+        return _result(part, rows, this_worker())
+
+
+def this_worker() -> str:
+    """`HOST:PROCESS`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def part_file(out: Path, part: Part) -> Path:
