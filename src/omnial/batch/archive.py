@@ -49,6 +49,8 @@ class ArchiveSummary:
     n_parts: int = 0
     n_kept: int = 0
     """Parts that an earlier run had done."""
+    core_seconds: float = 0.0
+    """Processor time of the others, without that of starting."""
 
     def add(self, result: PartResult) -> None:
         """Count a part."""
@@ -56,6 +58,7 @@ class ArchiveSummary:
         self.n_images += result.images
         self.n_anomalous += result.anomalous
         self.n_errors += len(result.unreadable)
+        self.core_seconds += result.core_seconds
         room = _NAMED_ERRORS - len(self.errors)
         named = (BadFile(Path(bad.path), bad.error) for bad in result.unreadable[:room])
         self.errors.extend(named)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,8 @@ class PartResult(BaseModel):
     unreadable: tuple[Unreadable, ...]
     worker: str
     """`HOST:PROCESS` of who did it."""
+    core_seconds: float
+    """Processor time that it took, of all threads; 0 where it was there already."""
 
 
 class Worker:
@@ -92,6 +95,7 @@ class Worker:
         """
         told, job = self._told, self._told.job
         pictures = Pictures(told.out, f"{part.number:06}") if job.pictures else None
+        start = time.process_time()
         sources = name_results(read_part(told.out, part))
         try:
             if pictures is not None:
@@ -109,7 +113,7 @@ class Worker:
             write_rows(part_file(told.out, part), rows)
         except OSError as error:
             raise RunError(f"The results could not be written to {told.out}: {error}") from error
-        return _result(part, rows, this_worker())
+        return _result(part, rows, this_worker(), time.process_time() - start)
 
 
 def this_worker() -> str:
@@ -132,12 +136,12 @@ def finished(out: Path, part: Part) -> PartResult | None:
     if not path.exists():
         return None
     try:
-        return _result(part, read_rows(path), "an earlier run")
+        return _result(part, read_rows(path), "an earlier run", 0.0)
     except OSError as error:
         raise RunError(f"{error}. Remove the file, and the part is done again.") from error
 
 
-def _result(part: Part, rows: list[Row], worker: str) -> PartResult:
+def _result(part: Part, rows: list[Row], worker: str, core_seconds: float) -> PartResult:
     return PartResult(
         number=part.number,
         images=len(rows),
@@ -148,4 +152,5 @@ def _result(part: Part, rows: list[Row], worker: str) -> PartResult:
             if row["error"] is not None
         ),
         worker=worker,
+        core_seconds=core_seconds,
     )
