@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from omnial.batch.archive import in_this_process, inspect_archive
 from omnial.batch.listing import Part
 from omnial.batch.worker import Assignment, PartResult
+from omnial.cli import app
 from omnial.errors import RunError, UserError
 from omnial.inference.predictor import Row
 
@@ -192,3 +195,54 @@ def test_name_that_is_not_utf8_is_inspected_and_escaped(model: Path, tmp_path: P
     (row,) = parquet(tmp_path / "out")
     assert row["error"] is None
     assert row["path"] == f"{tmp_path}/M\\udcfcller.png"
+
+
+def test_verb_writes_parquet_and_says_what_it_found(
+    model: Path, archive: Path, expected: list[Row], tmp_path: Path
+) -> None:
+    options = ["--format", "parquet", "--no-pictures", "--batch-size", "4", "--json"]
+    arguments = ["predict", str(model), str(archive), "--out", str(tmp_path / "out"), *options]
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 1, ended.output
+    assert json.loads(ended.stdout) == {
+        "images": len(expected),
+        "anomalous": sum(row["anomalous"] is True for row in expected),
+        "unreadable": 2,
+        "errors": [
+            {"path": row["path"], "error": row["error"]} for row in expected if row["error"]
+        ],
+        "predictions": str(tmp_path / "out/predictions"),
+    }
+    assert parquet(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--workers", "2"),
+        ("--ray-address", "auto"),
+        ("--engine", "ray", "--format", "jsonl"),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused(
+    model: Path, archive: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    ended = CliRunner().invoke(
+        app, ["predict", str(model), str(archive), "--out", str(out), *options]
+    )
+    assert ended.exit_code == 2
+    assert "--engine ray" in ended.output
+    assert not out.exists()
+
+
+def test_without_ray_the_user_is_told_what_to_install(
+    model: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    out = tmp_path / "out"
+    arguments = ["predict", str(model), str(archive), "--out", str(out), "--engine", "ray"]
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 2
+    assert "pip install 'omnial[ray]'" in ended.output
+    assert not out.exists()

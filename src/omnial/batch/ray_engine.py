@@ -6,7 +6,6 @@ or not at all, nothing is lost and nothing stands there twice.
 """
 
 import contextlib
-import importlib
 import logging
 import os
 import traceback
@@ -22,7 +21,6 @@ import omnial
 from omnial.batch.listing import Part
 from omnial.batch.worker import Assignment, PartResult, Worker, part_file, this_worker
 from omnial.errors import RunError, UserError
-from omnial.inference.backends.base import needs_package
 
 ADDRESS: Final = "RAY_ADDRESS"
 ATTEMPTS: Final = 4
@@ -52,11 +50,10 @@ class OnRay:
         """Start the workers, and give results as parts are done.
 
         Raises:
-            UserError: Ray is not installed, the cluster does not answer, or it has too few cores.
+            ImportError: Ray is not installed.
+            UserError: The cluster does not answer, or it has too few cores.
             RunError: A part failed, or killed its worker time after time.
         """
-        with _quiet(), needs_package("Ray, which --engine ray needs,", "omnial[ray]"):
-            importlib.import_module("ray.data")
         told = replace(assignment, threads=assignment.threads or 1)
         cores = self.workers and self.workers * (told.threads or 1)
         with _quiet(), _connected(self.address, cores):

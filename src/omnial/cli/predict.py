@@ -176,6 +176,10 @@ def predict(
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
     if name == "ray":
         from omnial.batch.ray_engine import OnRay
+        from omnial.inference.backends.base import needs_package
+
+        with needs_package("Ray, which --engine ray needs,", "omnial[ray]"):
+            import ray  # noqa: F401
 
         return OnRay(workers, address)
     from omnial.batch.archive import in_this_process
