@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -99,6 +100,16 @@ def test_death_of_a_worker_loses_nothing_and_doubles_nothing(
     assert parquet(out) == expected
     assert (summary.n_images, summary.n_errors) == (len(expected), 2)
     assert len(list((out / "predictions").iterdir())) == 7
+
+
+def test_address_that_nothing_answers_at_is_the_users_mistake(
+    model: Path, archive: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"{address} does not answer"):
+            inspect_archive(model, [archive], tmp_path / "out", engine=OnRay(2, address))
 
 
 def test_two_nodes_make_what_one_process_makes(

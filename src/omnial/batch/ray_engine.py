@@ -8,6 +8,7 @@ or not at all, nothing is lost and nothing stands there twice.
 import contextlib
 import logging
 import os
+import socket
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ ATTEMPTS: Final = 4
 """How often a part is begun until the run gives up: one of its images may kill the workers."""
 _OBJECT_STORE: Final = 2**27
 """Bytes. No image passes through Ray, whose default is a third of the memory."""
+
+
+_ANSWER_SECONDS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,7 @@ def _connected(address: str | None, cores: int | None) -> Iterator[None]:
     address = address or os.environ.get(ADDRESS)
     try:
         if address:
+            _check_answer(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(
@@ -203,7 +208,7 @@ def _connected(address: str | None, cores: int | None) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"Ray at {address or 'this machine'} does not answer: {error}. Check --ray-address, "
             "`ray status` on its head, and that Ray and Python have the same versions there."
@@ -212,6 +217,18 @@ def _connected(address: str | None, cores: int | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answer(address: str) -> None:
+    """Ask for a connection first: Ray itself would try for many minutes.
+
+    Raises:
+        OSError: Nothing answers at `HOST:PORT`.
+        ValueError: The port is no number.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "//" not in address:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 def _cores() -> int:
