@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -152,7 +153,8 @@ def predict(
         for bad in archive.errors:
             say(f"not readable  {bad.path}: {bad.reason}")
         counts = (archive.n_images, archive.n_anomalous, archive.n_errors)
-        return _tell(*counts, archive.errors, archive.predictions, as_json)
+        cost = {"core_seconds": round(archive.core_seconds, 3)}
+        return _tell(*counts, archive.errors, archive.predictions, as_json, cost)
     with working():
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
@@ -194,6 +196,7 @@ def _tell(
     errors: Sequence[BadFile],
     predictions: Path,
     as_json: bool,
+    more: Mapping[str, float] = MappingProxyType({}),
 ) -> ExitCode:
     if as_json:
         print_json(
@@ -203,6 +206,7 @@ def _tell(
                 "unreadable": unreadable,
                 "errors": [{"path": str(bad.path), "error": bad.reason} for bad in errors],
                 "predictions": str(predictions),
+                **more,
             }
         )
     else:
