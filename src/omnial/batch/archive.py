@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from omnial.batch.job import Job, begin, is_begun, model_digest
-from omnial.batch.listing import FOLDER, Part, read_listing, write_listing
+from omnial.batch.listing import FOLDER, Listing, Part, read_listing, write_listing
 from omnial.batch.worker import PREDICTIONS, Assignment, PartResult, Worker, finished
 from omnial.data.records import BadFile
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
+from omnial.files import locked, writing
 from omnial.inference.pictures import MAPS, OVERLAYS
 from omnial.models.config_file import read_config
 
@@ -114,7 +115,7 @@ def inspect_archive(
 
     Raises:
         UserError: The model does not know the class, a path does not exist, there is no image,
-            or `out` holds the results of another job.
+            or `out` holds the results of another job, cannot be written to or is in use.
         RunError: A part failed, or a result could not be written.
     """
     _check_class(model, class_name)
@@ -128,17 +129,33 @@ def inspect_archive(
         part_images=-(-part_images // batch_size) * batch_size,
         pictures=pictures,
     )
+    assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
+    with locked(out):
+        listing = _listing(out, job, paths, on_listing)
+        return _inspect(out, listing, assignment, engine, on_part)
+
+
+def _listing(
+    out: Path, job: Job, paths: Sequence[Path], on_listing: Callable[[int], None] | None
+) -> Listing:
+    """The archive's listing, written now unless an earlier run did."""
     if is_begun(out, job):
-        listing = read_listing(out)
-    else:
-        try:
-            results = [out / name for name in (FOLDER, PREDICTIONS, MAPS, OVERLAYS)]
-            listing = write_listing(
-                out, paths, job.part_images, leave_out=results, on_part=on_listing
-            )
-            begin(out, job)
-        except OSError as error:
-            raise UserError(f"The folder {out} cannot be used: {error}. Name another.") from error
+        return read_listing(out)
+    results = [out / name for name in (FOLDER, PREDICTIONS, MAPS, OVERLAYS)]
+    with writing("The listing of the archive", out):
+        listing = write_listing(out, paths, job.part_images, leave_out=results, on_part=on_listing)
+        begin(out, job)
+    return listing
+
+
+def _inspect(
+    out: Path,
+    listing: Listing,
+    assignment: Assignment,
+    engine: Engine,
+    on_part: Callable[[PartResult, int], None] | None,
+) -> ArchiveSummary:
+    """Do the parts that are missing."""
     summary = ArchiveSummary(out / PREDICTIONS)
     missing = []
 
@@ -155,7 +172,6 @@ def inspect_archive(
             summary.n_kept += 1
             count(before)
     if missing:
-        assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
         _do(assignment, missing, engine, count)
     return summary
 
@@ -167,15 +183,13 @@ def _do(
     count: Callable[[PartResult], None],
 ) -> None:
     folder = assignment.out / PREDICTIONS
-    try:
+    with writing("The results", folder):
         folder.mkdir(exist_ok=True)
         _clean(folder)
         with engine(assignment, parts) as results:
             for result in results:
                 count(result)
         _clean(folder)
-    except OSError as error:
-        raise RunError(f"The results could not be written to {folder}: {error}") from error
 
 
 def _clean(folder: Path) -> None:

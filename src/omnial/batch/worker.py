@@ -13,6 +13,7 @@ from omnial.batch.job import Job, model_digest
 from omnial.batch.listing import Part, read_part
 from omnial.batch.rows import read_rows, write_rows
 from omnial.errors import RunError
+from omnial.files import writing
 from omnial.inference.collect import name_results
 from omnial.inference.inspector import Inspector, hold_process
 from omnial.inference.pictures import Pictures
@@ -97,7 +98,7 @@ class Worker:
         pictures = Pictures(told.out, f"{part.number:06}") if job.pictures else None
         start = time.process_time()
         sources = name_results(read_part(told.out, part))
-        try:
+        with writing("The results", told.out):
             if pictures is not None:
                 pictures.make_folders()
             rows = list(
@@ -111,8 +112,6 @@ class Worker:
                 )
             )
             write_rows(part_file(told.out, part), rows)
-        except OSError as error:
-            raise RunError(f"The results could not be written to {told.out}: {error}") from error
         return _result(part, rows, this_worker(), time.process_time() - start)
 
 
