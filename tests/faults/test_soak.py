@@ -56,6 +56,14 @@ class TestWhatItSees:
             digests.append(content(file))
         assert digests[0] == digests[1] != digests[2]
 
+    def test_the_commit_on_a_page_does_not_count_and_its_words_do(self, tmp_path: Path) -> None:
+        file = tmp_path / "README.md"
+        digests = []
+        for commit, size in (("1", "tiny"), ("2-dirty", "tiny"), ("1", "base")):
+            file.write_text(f"Size {size}. Commits {commit}. Machines: one.")
+            digests.append(content(file))
+        assert digests[0] == digests[1] != digests[2]
+
     def test_half_a_file_is_not_whole(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text('{"figure": 0.')
         (tmp_path / "a.html").write_text("<html>")

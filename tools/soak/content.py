@@ -1,4 +1,4 @@
-"""What of a result must be the same: every byte but times and the machine."""
+"""What of a result must be the same: every byte but times, the commit and the machine."""
 
 import hashlib
 import json
@@ -14,6 +14,8 @@ _TIMES: Final = {
     *("finished", "seconds", "images_per_second", "created", "milliseconds"),
     *("training_seconds", "machine"),
 }
+_PAGE_COMMIT: Final = re.compile(r"Commits .*? Machines:")
+"""A checkout may be worked on while the soak runs."""
 _PAGE_TIME: Final = re.compile(r"(<dt>Evaluation time</dt>)<dd>[^<]*</dd>")
 
 
@@ -33,6 +35,8 @@ def content(path: Path) -> str:
         text = _PAGE_TIME.sub(r"\1", path.read_text("utf-8"))
         if not text.rstrip().endswith("</html>"):
             raise ValueError("the page breaks off")
+    elif path.suffix == ".md":
+        text = _PAGE_COMMIT.sub("", path.read_text("utf-8"))
     else:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return hashlib.sha256(text.encode()).hexdigest()
