@@ -11,19 +11,25 @@ from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).parents[1]
 CORE: Final = "core"
-RUNTIME: Final = (CORE, "export", "serve")
+RUNTIME: Final = (CORE, "export", "parquet", "serve")
 """What a user installs; the rest is for development."""
 
 _PROJECT = "omnial"
+_APART = frozenset({"fuzz", "ray"})
+"""Extras that `make setup` does not install."""
 
 
 def named() -> dict[str, list[Requirement]]:
-    """The requirements that pyproject.toml names: those of omnial itself, and of each extra."""
+    """The requirements that pyproject.toml names: those of omnial itself, and of each extra.
+
+    Extras that `make setup` does not install are left out: no environment need have them.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     groups = {CORE: project["dependencies"], **project["optional-dependencies"]}
     return {
         group: [one for one in map(Requirement, lines) if one.name != _PROJECT]
         for group, lines in groups.items()
+        if group not in _APART
     }
 
 

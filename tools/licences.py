@@ -33,6 +33,7 @@ UNSTATED: Final = "not stated"
 _ABOUT = {
     CORE: "omnial itself",
     "export": "`omnial[export]`",
+    "parquet": "`omnial[parquet]`",
     "serve": "`omnial[serve]`",
     "dev": "`omnial[dev]`, for development alone",
 }
@@ -78,10 +79,11 @@ def page() -> str:
         "others come with them, and differ a little between platforms. Versions are in the",
         "software bill of materials that `make sbom` writes.",
         "",
-        "omnial distributes none of these packages: its wheel holds omnial alone. The first three",
+        "omnial distributes none of these packages: its wheel holds omnial alone. The first four",
         "tables hold permissive licences and, for a few packages used unchanged, MPL-2.0, which",
         "reaches no further than its own files; a test keeps it so. PyTorch's CUDA builds also",
-        "install NVIDIA's libraries (`nvidia-*`, `cuda-*`), which are proprietary.",
+        "install NVIDIA's libraries (`nvidia-*`, `cuda-*`), which are proprietary. The extras `ray`",
+        "and `fuzz` are not installed by `make setup`: Ray and Atheris are under Apache-2.0.",
     ]
     for group, packages in by_group().items():
         lines += ["", f"## {_ABOUT[group]}", "", "| package | licence |", "|---|---|"]
