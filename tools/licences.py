@@ -82,8 +82,8 @@ def page() -> str:
         "omnial distributes none of these packages: its wheel holds omnial alone. The first four",
         "tables hold permissive licences and, for a few packages used unchanged, MPL-2.0, which",
         "reaches no further than its own files; a test keeps it so. PyTorch's CUDA builds also",
-        "install NVIDIA's libraries (`nvidia-*`, `cuda-*`), which are proprietary. The extras `ray`",
-        "and `fuzz` are not installed by `make setup`: Ray and Atheris are under Apache-2.0.",
+        "install NVIDIA's libraries (`nvidia-*`, `cuda-*`), which are proprietary. The extras",
+        "`ray` and `fuzz` are not installed by `make setup`: Ray and Atheris are under Apache-2.0.",
     ]
     for group, packages in by_group().items():
         lines += ["", f"## {_ABOUT[group]}", "", "| package | licence |", "|---|---|"]
