@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         network = build_model(settings.model)
     generator = np.random.default_rng(0)
-    features = generator.normal(size=(6, 5)) + np.repeat([[0], [10]], 3, axis=0)
+    features = generator.normal(size=(6, 32)) + np.repeat([[0], [10]], 3, axis=0)
     folder = tmp_path_factory.mktemp("served") / "model"
     save_model(
         folder,
