@@ -9,19 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import calibrate
-from omnial.config.settings import (
-    DataSettings,
-    LocalizationSettings,
-    ModelSettings,
-    ReconstructionSettings,
-    Settings,
-)
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
-from omnial.models.folder import TrainedModel, save_model
-from omnial.models.system import build_model
+from omnial.models.folder import save_model
+from tests.small_model import untrained
 
 pytest.importorskip("pyarrow", reason="Parquet needs it: pip install 'omnial[parquet]'")
 
@@ -39,38 +31,16 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = Settings(
-        data=DataSettings(height=32, width=64),
-        model=ModelSettings(
-            stem=4,
-            reconstruction=ReconstructionSettings(widths=(4, 8, 8)),
-            localization=LocalizationSettings(widths=(4, 8, 8)),
-        ),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build_model(settings.model)
-        # As it begins, every image has the same score, and equal results would say nothing.
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(6, 32)) + np.repeat([[0], [10]], 3, axis=0)
-    folder = tmp_path_factory.mktemp("models") / "model"
     # Thresholds amid the scores: some images are good, some anomalous.
-    scores = {name: np.full(4, 0.8188) for name in CLASSES}
-    save_model(
-        folder,
-        TrainedModel(
-            settings=settings,
-            classes=CLASSES,
-            network=network,
-            calibration=calibrate(scores, 0.5, 0.4),
-            recogniser=Recogniser.fit(features, np.repeat([0, 1], 3), CLASSES),
-            rois={},
-            training={},
-        ),
-    )
+    scores = {name: np.full(4, 0.9855) for name in CLASSES}
+    model = untrained(CLASSES, calibration=calibrate(scores, 0.5, 0.4))
+    # As it begins, every image has the same score, and equal results would say nothing.
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("models") / "model"
+    save_model(folder, model)
     return folder
 
 

@@ -17,20 +17,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import calibrate
-from omnial.config.settings import (
-    DataSettings,
-    LocalizationSettings,
-    ModelSettings,
-    ReconstructionSettings,
-    Settings,
-)
-from omnial.models.folder import TrainedModel, save_model
-from omnial.models.system import build_model
+from omnial.models.folder import save_model
+from tests.small_model import untrained
 
 Run = Callable[..., Any]
 CLASSES = ("bolt", "nut")
@@ -40,32 +30,8 @@ TOKEN = "a-token-of-some-length"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained network in a model folder: what it says does not matter here."""
-    settings = Settings(
-        data=DataSettings(height=32, width=64),
-        model=ModelSettings(
-            stem=4,
-            reconstruction=ReconstructionSettings(widths=(4, 8, 8)),
-            localization=LocalizationSettings(widths=(4, 8, 8)),
-        ),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build_model(settings.model)
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(6, 32)) + np.repeat([[0], [10]], 3, axis=0)
     folder = tmp_path_factory.mktemp("served") / "model"
-    save_model(
-        folder,
-        TrainedModel(
-            settings=settings,
-            classes=CLASSES,
-            network=network,
-            calibration=calibrate({name: generator.random(4) for name in CLASSES}, 0.5, 0.4),
-            recogniser=Recogniser.fit(features, np.repeat([0, 1], 3), CLASSES),
-            rois={},
-            training={},
-        ),
-    )
+    save_model(folder, untrained(CLASSES))
     return folder
 
 

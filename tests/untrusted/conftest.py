@@ -5,19 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import calibrate
-from omnial.config.settings import (
-    DataSettings,
-    LocalizationSettings,
-    ModelSettings,
-    ReconstructionSettings,
-    Settings,
-)
-from omnial.models.folder import TrainedModel, save_model
-from omnial.models.system import build_model
+from omnial.models.folder import save_model
+from tests.small_model import HEIGHT, WIDTH, untrained
 
 CLASSES = ("bolt", "tile")
 
@@ -26,28 +16,8 @@ CLASSES = ("bolt", "tile")
 def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `omnial train` could have written; do not change it."""
     folder = tmp_path_factory.mktemp("valid") / "model"
-    settings = Settings(
-        data=DataSettings(height=32, width=64),
-        model=ModelSettings(
-            stem=4,
-            reconstruction=ReconstructionSettings(widths=(4, 4, 4), norm="batch"),
-            localization=LocalizationSettings(widths=(4, 4, 4)),
-        ),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build_model(settings.model)
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(6, 16)) + np.repeat([[0], [9]], 3, axis=0)
-    model = TrainedModel(
-        settings=settings,
-        classes=CLASSES,
-        network=network,
-        calibration=calibrate({name: generator.random(4) for name in CLASSES}, 0.5, 0.4),
-        recogniser=Recogniser.fit(features, np.repeat([0, 1], 3), CLASSES),
-        rois={"tile": generator.random((32, 64)) < 0.5},
-        training={"steps": 3},
-    )
+    region = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.5
+    model = untrained(CLASSES, norm="batch", rois={"tile": region}, training={"steps": 3})
     save_model(folder, model)
     return folder
 

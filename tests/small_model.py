@@ -1,0 +1,59 @@
+"""An untrained model as small as can be, for tests to which its verdicts do not matter."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import calibrate
+from omnial.config.settings import (
+    DataSettings,
+    LocalizationSettings,
+    ModelSettings,
+    ReconstructionSettings,
+    Settings,
+)
+from omnial.models.folder import TrainedModel
+from omnial.models.system import build_model
+
+HEIGHT, WIDTH = 32, 64
+
+
+def untrained(
+    classes: Sequence[str], *, norm: Literal["batch", "instance"] = "instance", **parts: Any
+) -> TrainedModel:
+    """A model of 32x64 pixels whose thresholds are random.
+
+    Args:
+        classes: Names of its products.
+        norm: That of the reconstruction.
+        parts: What it has instead of the usual `calibration`, `rois` or `training`.
+    """
+    settings = Settings(
+        data=DataSettings(height=HEIGHT, width=WIDTH),
+        model=ModelSettings(
+            stem=4,
+            reconstruction=ReconstructionSettings(widths=(4, 8, 8), norm=norm),
+            localization=LocalizationSettings(widths=(4, 8, 8)),
+        ),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_model(settings.model)
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(classes)), 3)
+    features = generator.normal(size=(labels.size, 32)) + 10.0 * labels[:, np.newaxis]
+    usual = {
+        "calibration": calibrate({name: generator.random(4) for name in classes}, 0.5, 0.4),
+        "rois": {},
+        "training": {},
+    }
+    return TrainedModel(
+        settings=settings,
+        classes=tuple(classes),
+        network=network,
+        recogniser=Recogniser.fit(features, labels, tuple(classes)),
+        **usual | parts,
+    )
