@@ -165,7 +165,7 @@ def test_mistakes_of_the_user_leave_no_trace(model: Path, archive: Path, tmp_pat
         inspect_archive(model, [tmp_path / "empty"], out)
     assert not out.exists()
     out.write_bytes(b"")
-    with pytest.raises(UserError, match="cannot be"):
+    with pytest.raises(UserError, match="Name another folder"):
         inspect_archive(model, [archive], out)
 
 
