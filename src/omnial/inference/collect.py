@@ -96,11 +96,18 @@ def _images(folder: Path, excluded: set[str]) -> Iterator[Path]:
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        if not entry.is_dir():
+        if not _is_folder(entry):
             if path.suffix.lower() in SUFFIXES:
                 yield path
         elif not entry.is_symlink() and os.path.abspath(path) not in excluded:
             yield from _images(path, excluded)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself is a file that cannot be read.
+        return False
 
 
 def _lists(folder: str, file: str, excluded: set[str]) -> bool:
