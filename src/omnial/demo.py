@@ -50,7 +50,8 @@ class _Plan:
 
 # At half the resolution the network sees four times as many images in the same minutes, which
 # in so short a training is worth more than the detail; a quarter of that would show too little.
-_FULL: Final = _Plan(_Products(256, train=60, test_good=10, per_kind=5), "lite", "minutes=7", 128)
+# A fifth of the images sets the thresholds: 20 of each product, enough for one of its own.
+_FULL: Final = _Plan(_Products(256, train=100, test_good=10, per_kind=5), "lite", "minutes=7", 128)
 _QUICK: Final = _Plan(_Products(128, train=15, test_good=4, per_kind=1), "tiny", "steps=60", 128)
 
 
