@@ -16,6 +16,7 @@ from omnial.errors import UserError
 from omnial.export.graph import float_nodes, write_onnx
 from omnial.inference.backends.base import Scored, image_scores, restrict
 from omnial.inference.backends.onnx import OnnxBackend
+from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.export_folder import Format
 from omnial.inference.inspector import Inspector
@@ -76,6 +77,13 @@ def test_openvino_runs_what_was_exported_to_onnx(
     found, expected = engine.run(*batch(2)), TorchBackend(model).run(*batch(2))
     np.testing.assert_allclose(found.score_maps, expected.score_maps, atol=1e-4)
     assert engine.facts()["precision"] == "f32"
+
+
+def test_openvino_with_a_share_of_the_cores_holds_on_to_none(exports: dict[Format, Path]) -> None:
+    # Two processes of one thread each would otherwise take turns on the first core.
+    engine = OpenVinoBackend(exports["onnx"] / "model.onnx", threads=1)
+    assert engine._compiled.get_property("ENABLE_CPU_PINNING") is False
+    assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
 def test_an_engine_that_does_not_fit_the_folder_is_refused(

@@ -19,7 +19,8 @@ class OpenVinoBackend:
     Args:
         path: The exported network, `.xml` or `.onnx`.
         device: `cpu`, or `gpu` or `gpu:N` for Intel's; `auto` is the CPU.
-        threads: Threads of one call; None is OpenVINO's choice.
+        threads: Threads of one call; None is OpenVINO's choice. Processes beside each other, each
+            with a share of the cores, do not get in each other's way.
         hint: Precision of what is not quantized: `f32`, `bf16` or `f16`. Always passed on, since
             OpenVINO's own default is bf16 where the processor has it. What the device cannot do
             is done in another one; `facts` says which.
@@ -44,6 +45,8 @@ class OpenVinoBackend:
         }
         if threads is not None and self._device == "CPU":
             options["INFERENCE_NUM_THREADS"] = threads
+            # Else every process with fewer threads than cores holds on to the same first cores.
+            options["ENABLE_CPU_PINNING"] = False
         try:
             self._compiled = core.compile_model(path, self._device, options)
         except RuntimeError as error:
