@@ -62,7 +62,10 @@ class Served:
 
 @contextmanager
 def served(model: Path, *options: object, **environment: str) -> Iterator[Served]:
-    command = [sys.executable, "-c", "from omnial.cli import main; main()", "serve", model]
+    # A process started in the background of a script inherits that SIGINT is ignored.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{listen}; from omnial.cli import main; main()"
+    command = [sys.executable, "-c", program, "serve", model]
     process = subprocess.Popen(
         [*map(str, command), "--port", "0", *map(str, options)],
         stdout=subprocess.PIPE,

@@ -103,7 +103,7 @@ def _print(result: dict[str, Any]) -> None:
         ("operations", f"{result['flops'] / 1e9:,.1f} GFLOP an image"),
     ]
     if "model" in result:
-        facts += [("training", ""), *((f"  {k}", v) for k, v in result["training"].items())]
+        facts += [("training", ""), *((f"  {k}", _words(v)) for k, v in result["training"].items())]
     print_facts(facts)
     print()
     print_table(_parts_table(result["parts"]))
@@ -111,6 +111,15 @@ def _print(result: dict[str, Any]) -> None:
         print()
         print_table(_thresholds_table(result["thresholds"]))
         print("\n".join(["", *result["notes"]]).rstrip())
+
+
+def _words(value: object) -> str:
+    """A fact of the training as people read it: `gear 80, tile 80`, six digits, `-` for none."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)
 
 
 def _parts_table(parts: dict[str, dict[str, int | None]]) -> Table:
