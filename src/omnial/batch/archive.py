@@ -10,8 +10,8 @@ from omnial.batch.job import Job, begin, is_begun, model_digest
 from omnial.batch.listing import FOLDER, Listing, Part, read_listing, write_listing
 from omnial.batch.worker import PREDICTIONS, Assignment, PartResult, Worker, finished
 from omnial.data.records import BadFile
-from omnial.errors import UserError
 from omnial.files import locked, writing
+from omnial.inference.inspector import check_class
 from omnial.inference.pictures import MAPS, OVERLAYS
 from omnial.models.config_file import read_config
 
@@ -118,7 +118,8 @@ def inspect_archive(
             or `out` holds the results of another job, cannot be written to or is in use.
         RunError: A part failed, or a result could not be written.
     """
-    _check_class(model, class_name)
+    # Before any worker is started for nothing.
+    check_class(class_name, read_config(model).classes)
     job = Job(
         model=model_digest(model),
         base=Path.cwd(),
@@ -196,13 +197,3 @@ def _clean(folder: Path) -> None:
     """Remove what workers that died had begun to write, all of it hidden."""
     for begun in folder.glob(".*"):
         begun.unlink(missing_ok=True)
-
-
-def _check_class(model: Path, class_name: str | None) -> None:
-    """Before any worker is started for nothing."""
-    classes = read_config(model).classes
-    if class_name is not None and class_name not in classes:
-        raise UserError(
-            f"The model does not know the class {class_name!r}. Its classes are "
-            f"{', '.join(classes)}."
-        )

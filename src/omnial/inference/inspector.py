@@ -220,11 +220,7 @@ class Inspector:
         Raises:
             UserError: It does not.
         """
-        if class_name is not None and class_name not in self.classes:
-            raise UserError(
-                f"The model does not know the class {class_name!r}. "
-                f"Its classes are {', '.join(self.classes)}."
-            )
+        check_class(class_name, self.classes)
 
     def _load(self, source: Picture) -> _Loaded | ImageError:
         settings = self.settings.data
@@ -329,6 +325,19 @@ def hold_process(inspector: Inspector, threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def check_class(class_name: str | None, classes: Sequence[str]) -> None:
+    """Refuse a class that is none of a model's; None is not one.
+
+    Raises:
+        UserError: It is none of them.
+    """
+    if class_name is not None and class_name not in classes:
+        raise UserError(
+            f"The model does not know the class {class_name!r}. "
+            f"Its classes are {', '.join(classes)}."
+        )
 
 
 def _pixels(source: NDArray[Any] | Image.Image) -> NDArray[Any]:
