@@ -236,11 +236,14 @@ def is_plain_name(name: str) -> bool:
     return (
         0 < len(name) <= _MOST_NAME
         and name not in (".", "..")
-        and not any(
-            character in "/\\" or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-            for character in name
-        )
+        and not any(character in "/\\" for character in name)
+        and is_line(name)
     )
+
+
+def is_line(text: str) -> bool:
+    """Whether a text is Unicode without line breaks and control characters."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
 
 
 def quoted(value: object, most: int = 80) -> str:

@@ -214,6 +214,10 @@ FOLDERS = (
            lambda nut: save_into(nut / "test/a\nb/0.png"), _UNWRITABLE),
     layout("class of bytes", "a class whose name is no UTF-8",
            lambda nut: nut.rename(nut.parent / os.fsdecode(b"nut\xff")), _UNWRITABLE),
+    layout("class with backslash", "a class with a backslash in its name",
+           lambda nut: nut.rename(nut.parent / "nut\\bolt"), _UNWRITABLE),
+    layout("class of two lines", "a class with a Unicode line separator in its name",
+           lambda nut: nut.rename(nut.parent / "nut\u2028bolt"), _UNWRITABLE),
 )  # fmt: skip
 
 

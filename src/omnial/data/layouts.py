@@ -1,7 +1,6 @@
 """Finding the product classes below the folders that a user names."""
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from omnial.data.folders import has_class_folders, read_folders
 from omnial.data.listing import image_files, listed, subfolders
 from omnial.data.records import Catalogue, ProductClass
 from omnial.errors import UserError, shown
+from omnial.untrusted import is_line, is_plain_name
 
 Need = Literal["train", "test", "any"]
 
@@ -96,17 +96,15 @@ def _refuse_same_names(products: Sequence[ProductClass]) -> None:
 def _refuse_unwritable_names(products: Sequence[ProductClass]) -> None:
     """Refuse names that the model folder, the tables and the report could not hold."""
     for product in products:
-        names = {product.name, *(record.kind for record in product.test)}
-        bad = [name for name in sorted(names) if _is_unwritable(name)]
+        kinds = sorted({record.kind for record in product.test})
+        bad = [kind for kind in kinds if not is_line(kind)]
+        if not is_plain_name(product.name):
+            bad.insert(0, product.name)
         if bad:
             raise UserError(
                 f"{shown(product.root)}: the class or kind {bad[0]!a} has bytes in its name that "
-                "are no UTF-8, or control characters; rename the folder"
+                "are no UTF-8, or control characters, line breaks or a backslash; rename the folder"
             )
-
-
-def _is_unwritable(name: str) -> bool:
-    return any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _require_images(products: Sequence[ProductClass], need: Need) -> None:
