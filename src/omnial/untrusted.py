@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, NamedTuple
 
+from omnial.errors import shown
+
 MOST_JSON_BYTES: Final = 2**24
 """Largest JSON file that is read where the caller names no other bound."""
 MOST_DEPTH: Final = 32
@@ -254,8 +256,8 @@ def quoted(value: object, most: int = 80) -> str:
 
 def plain(reason: str) -> str:
     """A reason that may hold text from a file, cut to a readable length and harmless to print."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in reason[:_MOST_REASON])
-    return shown if len(reason) <= _MOST_REASON else shown + "..."
+    text = "\n".join(map(shown, reason[:_MOST_REASON].split("\n")))
+    return text if len(reason) <= _MOST_REASON else text + "..."
 
 
 def _checked_size(status: os.stat_result, most: int | None) -> int:
