@@ -14,8 +14,8 @@ SOURCE = Path(omnial.__file__).parent
 ORDER = (
     *("cli", "demo", "studies", "serving", "reporting", "batch", "export", "inference"),
     *("robustness", "evaluation", "training", "attacks", "models", "calibration", "synthesis"),
-    *("metrics", "data", "config", "processes", "files", "memory", "machine", "untrusted"),
-    "errors",
+    *("metrics", "data", "config", "processes", "filters", "files", "memory", "machine"),
+    *("untrusted", "errors"),
 )
 
 

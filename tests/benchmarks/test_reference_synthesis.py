@@ -15,7 +15,7 @@ from scipy import stats
 from benchmarks.reference_synthesis import draw_sample, jnd_map, luma, perlin, ssim
 from benchmarks.synthesis import smooth_images
 from omnial.config.settings import SynthesisSettings
-from omnial.synthesis.filters import ssim_map
+from omnial.filters import ssim_map
 from omnial.synthesis.jnd import jnd_levels
 from omnial.synthesis.perlin import perlin_noise
 from omnial.synthesis.random import SampleRandom

@@ -2,20 +2,14 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from omnial.filters import SSIM_WINDOW, ssim_map
 
 Images = NDArray[np.float32] | Tensor
 Mask = NDArray[np.bool_] | Tensor
 
-WINDOW = 11
-"""Edge of SSIM's Gaussian window in pixels (Wang et al. 2004)."""
-
-SIGMA = 1.5
-"""Its standard deviation in pixels."""
-
-_C1, _C2 = 0.01**2, 0.03**2
 _LEAST_ERROR = 1e-10
 
 
@@ -67,8 +61,8 @@ def ssim(reconstruction: Images, target: Images, valid: Mask | None = None) -> N
     restored, wanted, weights = _checked(reconstruction, target, valid)
     # One at a time: the caches hold a single image's maps, and memory need not hold a batch's.
     pairs = zip(restored[:, None], wanted[:, None], strict=True)
-    maps = torch.cat([_ssim_map(first, second) for first, second in pairs])
-    margin = WINDOW // 2
+    maps = torch.cat([ssim_map(first, second) for first, second in pairs])
+    margin = SSIM_WINDOW // 2
     inner = torch.zeros_like(weights)
     inner[:, margin:-margin, margin:-margin] = weights[:, margin:-margin, margin:-margin]
     has_inner = inner.any(2, keepdim=True).any(1, keepdim=True)
@@ -96,37 +90,6 @@ def _checked(
     if not bool(weights.flatten(1).any(1).all()):
         raise ValueError("an image has no valid pixel")
     return restored, wanted, weights
-
-
-def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
-    """SSIM of every pixel and channel: two (B, C, H, W) float64 in [0, 1] to the same shape."""
-    mean_1, mean_2 = _blur(first), _blur(second)
-    # The two variances enter as their sum only.
-    squares = mean_1**2 + mean_2**2
-    variances = _blur(first**2 + second**2) - squares
-    product = mean_1 * mean_2
-    covariance = _blur(first * second) - product
-    similarity = (2.0 * product + _C1) * (2.0 * covariance + _C2)
-    return similarity / ((squares + _C1) * (variances + _C2))
-
-
-def _blur(images: Tensor) -> Tensor:
-    """Gaussian mean around each pixel of (B, C, H, W), the image mirrored at its frame.
-
-    Sums of shifted images: the host's convolutions in float64 are slower, dense or separable.
-    """
-    margin = WINDOW // 2
-    weights = np.exp(-((np.arange(WINDOW) - margin) ** 2) / (2.0 * SIGMA**2))
-    taps = (weights / weights.sum()).tolist()
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (margin,) * 4, mode="reflect")
-    along_x = torch.zeros_like(padded[..., :width])
-    for shift, tap in enumerate(taps):
-        along_x.add_(padded[..., shift : shift + width], alpha=tap)
-    blurred = torch.zeros_like(images)
-    for shift, tap in enumerate(taps):
-        blurred.add_(along_x[..., shift : shift + height, :], alpha=tap)
-    return blurred
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from omnial.synthesis.filters import ssim_map
+from omnial.filters import ssim_map
 from omnial.synthesis.jnd import luma
 
 

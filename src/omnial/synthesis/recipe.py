@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from omnial.config.settings import SynthesisSettings
-from omnial.synthesis.filters import box_blur
+from omnial.filters import box_blur
 from omnial.synthesis.grids import turned
 from omnial.synthesis.jnd import jnd_levels, jnd_target
 from omnial.synthesis.labels import visible_change

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from omnial.attacks.pgd import Objective
 from omnial.config.settings import ObjectiveSettings
+from omnial.filters import ssim_map
 from omnial.models.system import Output
-from omnial.synthesis.filters import ssim_map
 from omnial.synthesis.recipe import SynthesizedBatch
 
 

@@ -18,7 +18,7 @@ _C2 = 0.03**2
 
 @lru_cache(maxsize=32)
 def _filter_matrix(
-    length: int, taps: tuple[float, ...], stride: int, device: torch.device
+    length: int, taps: tuple[float, ...], stride: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
     """The (length / stride, length) matrix of a symmetric filter with reflecting borders."""
     matrix = torch.zeros(len(range(0, length, stride)), length, dtype=torch.float64)
@@ -28,7 +28,7 @@ def _filter_matrix(
         for offset, tap in enumerate(taps, start=-radius):
             column = abs(centre + offset) % period
             matrix[row, min(column, period - column) if length > 1 else 0] += tap
-    return matrix.float().to(device)
+    return matrix.to(device, dtype)
 
 
 def separable(images: Tensor, taps: tuple[float, ...], stride: int = 1) -> Tensor:
@@ -48,8 +48,8 @@ def separable(images: Tensor, taps: tuple[float, ...], stride: int = 1) -> Tenso
     if on_cpu and stride == 1 and half < min(height, width):
         rows = _sliding_sum(images, taps, -2)
         return _sliding_sum(rows, taps, -1)
-    down = _filter_matrix(height, taps, stride, images.device).to(images.dtype)
-    across = _filter_matrix(width, taps, stride, images.device).to(images.dtype)
+    down = _filter_matrix(height, taps, stride, images.device, images.dtype)
+    across = _filter_matrix(width, taps, stride, images.device, images.dtype)
     return down @ (images @ across.mT)
 
 
@@ -88,12 +88,12 @@ def ssim_map(first: Tensor, second: Tensor, stride: int = 1) -> Tensor:
     Data range 1, constants 0.01 and 0.03, reflecting borders, population variances.
 
     Args:
-        first: (B, C, H, W) float32 in [0, 1].
+        first: (B, C, H, W) float in [0, 1].
         second: The same.
         stride: Evaluate at every stride-th row and column only.
 
     Returns:
-        (B, C, ceil(H / stride), ceil(W / stride)) float32, at most 1.
+        (B, C, ceil(H / stride), ceil(W / stride)) of the same dtype, at most 1.
     """
     taps = gaussian_taps(SSIM_WINDOW, SSIM_SIGMA)
     mean_1 = separable(first, taps, stride)
