@@ -19,6 +19,7 @@ from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.processes.group import threads_of
 from omnial.processes.launcher import start_here
 from omnial.processes.world import World
+from omnial.reporting import run
 from omnial.reporting.run import evaluate
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
@@ -210,3 +211,23 @@ def test_threads_are_shared_out() -> None:
         assert [threads_of(four, cores) for cores in (64, 8, 2)] == [16, 2, 1]
         patch.setenv("OMP_NUM_THREADS", "3")
         assert threads_of(four, 3) == 3
+
+
+@pytest.mark.parametrize(("together", "share"), [(False, None), (True, torch.get_num_threads())])
+def test_the_engine_of_an_export_keeps_to_its_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, together: bool, share: int | None
+) -> None:
+    class OpenedError(Exception):
+        pass
+
+    def inspector(folder: Path, device: str, threads: int | None) -> None:
+        raise OpenedError(threads)
+
+    monkeypatch.setattr(run, "is_export", lambda folder: True)
+    monkeypatch.setattr(run, "Inspector", inspector)
+    monkeypatch.setattr(run.group, "together", lambda: together)
+    monkeypatch.setattr(run.group, "everyone", lambda work: work())
+    monkeypatch.setattr(run.group, "first_holds", lambda held: held())
+    with pytest.raises(OpenedError) as caught:
+        run.evaluate(tmp_path, [tmp_path], tmp_path / "out")
+    assert caught.value.args == (share,)

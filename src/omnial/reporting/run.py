@@ -130,7 +130,9 @@ def _evaluate(
         )
 
     if is_export(model):
-        inspector = group.everyone(lambda: Inspector(model, device=device))
+        # Beside other processes, the engine keeps to this one's share of the cores.
+        threads = torch.get_num_threads() if group.together() else None
+        inspector = group.everyone(lambda: Inspector(model, device=device, threads=threads))
         settings = inspector.settings
         return evaluate_detector(
             EngineDetector(inspector.backend),
