@@ -40,35 +40,46 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """The forward and backward pass, each with one exchange of two numbers a channel."""
+    """The forward and backward pass, each with one exchange of two numbers a channel.
+
+    Made of the kernels of PyTorch's own batch norm, which read half precision and channels-last as
+    they are and count in float32: the same in elementary operations takes nine times as long.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, epsilon: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        own = torch.var_mean(features.float(), (0, 2, 3), correction=0)
-        variances, means = _of_all(torch.stack(own)).unbind(1)
+        # The statistics alone are of use; a weight of float32 makes them float32.
+        _, own_mean, own_scale = torch.native_batch_norm(
+            features, weight, bias, None, None, True, 0.0, epsilon
+        )
+        means, scales = _of_all(torch.stack((own_mean, own_scale))).unbind(1)
         mean = means.mean(0)
         # The variance of all is the mean of the variances and the variance of the means.
-        variance = variances.mean(0) + (means - mean).square().mean(0)
-        ctx.save_for_backward(features, weight, mean, (variance + epsilon).rsqrt())
+        variance = (scales**-2 - epsilon).clamp(min=0.0).mean(0)
+        variance += (means - mean).square().mean(0)
+        ctx.epsilon = epsilon
+        ctx.save_for_backward(features, weight, mean, variance)
         ctx.mark_non_differentiable(mean, variance)
         normed = F.batch_norm(features, mean, variance, weight, bias, False, 0.0, epsilon)
         return normed, mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        features, weight, mean, scale = ctx.saved_tensors
-        gradient = gradients[0].float()
-        shape = (1, -1, 1, 1)
-        normed = (features.float() - mean.view(shape)) * scale.view(shape)
-        sums = torch.stack((gradient.sum((0, 2, 3)), (gradient * normed).sum((0, 2, 3))))
+        features, weight, mean, variance = ctx.saved_tensors
+        # As in eval mode, for which mean and variance are constants.
+        inputs, slopes, offsets = torch.ops.aten.native_batch_norm_backward(
+            *(gradients[0], features, weight, mean, variance, None, None),
+            *(False, ctx.epsilon, [True, True, True]),
+        )
+        # What the dependence of mean and variance on the features adds is linear in them.
+        sums = _of_all(torch.stack((offsets, slopes))).sum(0)
         count = features.numel() / features.shape[1] * group.size()
-        offset, slope = _of_all(sums).sum(0) / count
-        inputs = gradient - offset.view(shape) - normed * slope.view(shape)
-        inputs = (inputs * (scale * weight).view(shape)).to(features.dtype)
+        offset, slope = -sums * weight * torch.rsqrt(variance + ctx.epsilon) / count
+        inputs += F.batch_norm(features, mean, variance, slope, offset, eps=ctx.epsilon)
         # Those of the parameters stay this process's: they are averaged with all others.
-        return inputs, sums[1].to(weight.dtype), sums[0].to(weight.dtype), None
+        return inputs, slopes.to(weight.dtype), offsets.to(weight.dtype), None
 
 
 def share_batch_norm(network: nn.Module, on_gpu: bool) -> None:
