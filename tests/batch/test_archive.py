@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from omnial.batch.archive import in_this_process, inspect_archive
 from omnial.batch.listing import Part
-from omnial.batch.worker import Assignment, PartResult
+from omnial.batch.worker import Assignment, PartResult, Worker
 from omnial.cli import app
 from omnial.errors import RunError, UserError
 from omnial.inference.predictor import Row
@@ -55,6 +55,39 @@ def test_rows_are_those_of_the_engine_without_parts(
             with Image.open(tmp_path / "out" / row["map"]) as image, Image.open(row["path"]) as own:
                 assert image.size == own.size
     assert not list((tmp_path / "out/predictions").glob(".*"))
+
+
+def test_a_worker_that_is_believed_dead_disturbs_no_other(
+    model: Path, archive: Path, expected: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two write the same pictures: the second from start to end within the first's writing."""
+    save, depth, out = Image.Image.save, [0], tmp_path / "out"
+
+    def rival(image: Image.Image, path: Path, *args: Any, **options: Any) -> None:
+        save(image, path, *args, **options)
+        if depth[0] == 0:
+            depth[0] = 1
+            Worker(assignments[0]).inspect(Part(0, 0))
+
+    assignments: list[Assignment] = []
+
+    @contextmanager
+    def two(told: Assignment, parts: Sequence[Part]) -> Iterator[Iterator[PartResult]]:
+        assignments.append(told)
+        # What a worker that was killed leaves behind, which the end of the run removes.
+        for kind in ("maps", "overlays"):
+            (out / kind / "000000").mkdir(parents=True)
+            (out / kind / "000000/.001.png.0.part").write_bytes(b"half")
+        with monkeypatch.context() as patch:
+            patch.setattr(Image.Image, "save", rival)
+            yield iter([Worker(told).inspect(part) for part in parts])
+
+    inspect_archive(model, [archive], out, batch_size=4, engine=two)
+    assert depth == [1]
+    assert without_map(parquet(out)) == expected
+    pictures = [path.name for kind in ("maps", "overlays") for path in (out / kind).rglob("*.*")]
+    assert len(pictures) == 2 * sum(row["error"] is None for row in expected)
+    assert not [name for name in pictures if name.endswith(".part")]
 
 
 def test_nothing_but_rows_without_pictures(

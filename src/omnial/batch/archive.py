@@ -8,7 +8,14 @@ from typing import Final, Protocol
 
 from omnial.batch.job import Job, begin, is_begun, model_digest
 from omnial.batch.listing import FOLDER, Listing, Part, read_listing, write_listing
-from omnial.batch.worker import PREDICTIONS, Assignment, PartResult, Worker, finished
+from omnial.batch.worker import (
+    PREDICTIONS,
+    Assignment,
+    PartResult,
+    Worker,
+    finished,
+    pictures_of,
+)
 from omnial.data.records import BadFile
 from omnial.files import locked, writing
 from omnial.inference.inspector import check_class
@@ -186,14 +193,19 @@ def _do(
     folder = assignment.out / PREDICTIONS
     with writing("The results", folder):
         folder.mkdir(exist_ok=True)
-        _clean(folder)
+        _clean(assignment, parts)
         with engine(assignment, parts) as results:
             for result in results:
                 count(result)
-        _clean(folder)
+        _clean(assignment, parts)
 
 
-def _clean(folder: Path) -> None:
+def _clean(assignment: Assignment, parts: Sequence[Part]) -> None:
     """Remove what workers that died had begun to write, all of it hidden."""
-    for begun in folder.glob(".*"):
-        begun.unlink(missing_ok=True)
+    folders = [assignment.out / PREDICTIONS]
+    if assignment.job.pictures:
+        for part in parts:
+            folders += pictures_of(assignment.out, part).folders
+    for folder in folders:
+        for begun in folder.glob(".*"):
+            begun.unlink(missing_ok=True)

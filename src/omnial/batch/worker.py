@@ -95,7 +95,7 @@ class Worker:
             RunError: Listing or results could not be read or written.
         """
         told, job = self._told, self._told.job
-        pictures = Pictures(told.out, f"{part.number:06}") if job.pictures else None
+        pictures = pictures_of(told.out, part) if job.pictures else None
         start = time.process_time()
         sources = name_results(read_part(told.out, part))
         with writing("The results", told.out):
@@ -123,6 +123,11 @@ def this_worker() -> str:
 def part_file(out: Path, part: Part) -> Path:
     """The Parquet file of a part: in order of the names, the files are in order of the images."""
     return out / PREDICTIONS / f"part-{part.number:06}.parquet"
+
+
+def pictures_of(out: Path, part: Part) -> Pictures:
+    """Where the pictures of a part go. A worker that is believed dead may still write them."""
+    return Pictures(out, f"{part.number:06}", rivals=True)
 
 
 def finished(out: Path, part: Part) -> PartResult | None:

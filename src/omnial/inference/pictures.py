@@ -22,6 +22,13 @@ class Pictures:
     out: Path
     group: str = ""
     """A folder below `maps` and `overlays`, so that none of them holds too many files."""
+    rivals: bool = False
+    """Another process may write the same pictures at the same time."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the pictures lie."""
+        return tuple(self.out / kind / self.group for kind in (MAPS, OVERLAYS))
 
     def make_folders(self) -> None:
         """Make the folders.
@@ -29,8 +36,8 @@ class Pictures:
         Raises:
             OSError: They cannot be made.
         """
-        for kind in (MAPS, OVERLAYS):
-            (self.out / kind / self.group).mkdir(parents=True, exist_ok=True)
+        for folder in self.folders:
+            folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, inspection: Inspection) -> str:
         """Write an image's map, 16 bit, 65535 = probability 1, and its overlay.
@@ -44,12 +51,12 @@ class Pictures:
         map_path = Path(MAPS, self.group, f"{name}.png")
         levels = np.rint(inspection.score_map * np.float32(65535)).astype(np.uint16)
         # The disk may take its time with these: there may be thousands.
-        with replacing(self.out / map_path, flush=False) as part:
+        with replacing(self.out / map_path, flush=False, rivals=self.rivals) as part:
             Image.fromarray(levels).save(part, "PNG", compress_level=3)
         polygons = [outline.polygon for outline in inspection.outlines]
         picture = Image.fromarray(overlay(inspection.image, inspection.score_map, polygons))
         suffix, kind = ("jpg", "JPEG") if max(picture.size) <= _LONGEST_JPEG else ("png", "PNG")
         file = self.out / OVERLAYS / self.group / f"{name}.{suffix}"
-        with replacing(file, flush=False) as part:
+        with replacing(file, flush=False, rivals=self.rivals) as part:
             picture.save(part, kind, quality=90)
         return map_path.as_posix()
