@@ -66,6 +66,29 @@ def test_samples_move_within_the_ball_and_raise_the_loss() -> None:
     assert torch.equal(again.anomalous, moved.anomalous)
 
 
+def test_it_runs_in_the_precision_of_the_training_and_the_loss_in_float32() -> None:
+    wanted = settings()
+    module = TrainingModule(wanted)
+    sample = module.synthesize(batch())
+    seen: set[torch.dtype] = set()
+    for layer in module.network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda _, inputs, output: seen.add(output.dtype))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        moved = module.perturb(sample, batch())
+
+    assert seen == {torch.bfloat16}
+    assert moved.anomalous.dtype == torch.float32
+    module.eval()
+    with torch.no_grad():
+        clean, attacked = (
+            losses(module.network(images), sample, wanted.objective).total(wanted.objective)
+            for images in (sample.anomalous, moved.anomalous)
+        )
+    assert bool((attacked > clean).all())
+
+
 def test_a_resumed_run_ends_in_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

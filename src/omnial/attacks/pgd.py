@@ -145,11 +145,15 @@ def _value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, T
 
 
 @contextlib.contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Run an attack on a network that must not notice it: eval mode, float32, no own gradients.
+def undisturbed(network: nn.Module, *, exact: bool = True) -> Iterator[None]:
+    """Run an attack on a network that must not notice it: eval mode, no own gradients.
 
     Batch norm then uses its running statistics and leaves them as they are, and no gradient is
     kept for parameters. Afterwards every module is in the mode that it was in.
+
+    Args:
+        network: The attacked network.
+        exact: In float32, whatever precision is in force around it.
     """
     modes = {module: module.training for module in network.modules()}
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
@@ -158,7 +162,7 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
     for parameter in wanted:
         parameter.requires_grad_(False)
     try:
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False) if exact else contextlib.nullcontext():
             yield
     finally:
         for module, training in modes.items():

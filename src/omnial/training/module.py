@@ -71,10 +71,11 @@ class TrainingModule(L.LightningModule):
 
         The targets stay those of the unattacked sample. The attack leaves no trace in the network:
         it is in eval mode meanwhile, so batch norm's statistics are those of trained-on images.
+        The network runs in the training's precision: a sign is all that a step takes of a gradient.
         """
         training = self.settings.training
         random = SampleRandom(training.seed, batch["step"], batch["places"])
-        with undisturbed(self.network):
+        with undisturbed(self.network, exact=False):
             result = attack(
                 training_loss(self.network, sample, self.settings.objective),
                 sample.anomalous,

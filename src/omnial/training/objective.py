@@ -94,4 +94,10 @@ def training_loss(
         targets: Normal image, JND target and mask of the unattacked sample.
         settings: Weights of the terms.
     """
-    return lambda images: losses(network(images), targets, settings).total(settings)
+
+    def objective(images: Tensor) -> Tensor:
+        output = network(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return losses(output, targets, settings).total(settings)
+
+    return objective
