@@ -95,6 +95,13 @@ def study(
             help="Train each row on the demo data too, and draw what it makes of ten images.",
         ),
     ] = True,
+    jobs: Annotated[
+        int,
+        _number(
+            "Trainings at the same time, each with its share of the cores.",
+            options.SETTINGS_PANEL,
+        ),
+    ] = 1,
     samples: Annotated[int, _number("Samples of each class in the adversarial set.")] = 50,
     white_box_samples: Annotated[
         int, _number("Samples of each class that each model's own attacks take.")
@@ -131,14 +138,14 @@ def study(
             robustness = RobustnessOptions(
                 *(size, images, overrides, chosen),
                 *(samples, white_box_samples, white_box_steps, corruption_images),
-                gallery,
+                *(gallery, jobs),
             )
             summary = run_robustness_study(data, out, work, robustness, tell=say)
         else:
             table = STUDIES[name]
             number = table.seeds if seeds is None else seeds
             about = tuple(classes or ())
-            asked = StudyOptions(size, images, number, overrides, about, chosen, gallery)
+            asked = StudyOptions(size, images, number, overrides, about, chosen, gallery, jobs)
             summary = run_study(table, data, out, work, asked, tell=say)
     if as_json:
         print_json(summary.to_dict())

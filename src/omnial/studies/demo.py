@@ -1,13 +1,16 @@
 """Models of a study's rows on the demo data, for the pictures that may be published."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from omnial.data.production_line import generate
-from omnial.studies.job import Job, find_result, has_model, plan_jobs, run_job
+from omnial.studies.job import Job, find_result, has_model, plan_jobs
 from omnial.studies.plan import Row
 from omnial.studies.roots import StudyData
+from omnial.studies.side_by_side import each_seen_to
 
 DEMO_DATA: Final = "demo-data"
 
@@ -22,6 +25,7 @@ def train_on_demo(
     size: str,
     images: int,
     overrides: Sequence[str],
+    at_once: int,
     tell: Callable[[str], None],
     progress: bool,
 ) -> list[Job]:
@@ -33,6 +37,7 @@ def train_on_demo(
         size: Name of the size.
         images: Images of the study's runs.
         overrides: Settings of all rows.
+        at_once: Trainings at the same time.
         tell: Called with a line about each run as it begins.
         progress: Show each training's progress.
 
@@ -51,8 +56,14 @@ def train_on_demo(
             row, data, size=size, images=max(1, images // _SHARE), overrides=overrides
         )
         jobs.append(job)
-        results = work / "demo-results"
-        if find_result(job, results) is None or not has_model(job, work):
-            tell(f"{row.label}, on the demo data for the pictures")
-            run_job(job, results, work, progress)
+    results = work / "demo-results"
+    missing = [job for job in jobs if find_result(job, results) is None or not has_model(job, work)]
+    done = each_seen_to(
+        *(missing, results, work, at_once),
+        weights=True,
+        begins=lambda job: tell(f"{job.row.label}, on the demo data for the pictures"),
+        progress=progress,
+    )
+    with closing(done):
+        deque(done, maxlen=0)
     return jobs

@@ -80,6 +80,12 @@ class Job:
     data: Mapping[str, Any]
 
     @property
+    def label(self) -> str:
+        """What it is called while it runs."""
+        only = "" if self.only is None else f", {self.only} alone"
+        return f"{self.row.label}, seed {self.settings.training.seed}{only}"
+
+    @property
     def file_name(self) -> str:
         """Name of the result file."""
         parts = [self.row.name, f"seed{self.settings.training.seed}", self.key[:10]]
@@ -212,6 +218,32 @@ def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
     return result
 
 
+def see_to(job: Job, out: Path, work: Path, *, weights: bool, progress: bool) -> dict[str, Any]:
+    """See to it that a job's result is there, and its model where that is needed.
+
+    Args:
+        job: The job.
+        out: Folder of the results.
+        work: Folder of the models.
+        weights: The model is needed, not only the result: it is trained again if it did not last.
+        progress: Show the training's progress.
+
+    Returns:
+        What the result file holds.
+
+    Raises:
+        UserError: Unusable data.
+        RunError: A result or a model cannot be written.
+    """
+    known = find_result(job, out)
+    if known is None:
+        return run_job(job, out, work, progress)
+    if weights and not has_model(job, work):
+        train(job.settings, job.roots, model_folder(job, work), resume=True, progress=progress)
+        shutil.rmtree(folder_of_checkpoints(model_folder(job, work)), ignore_errors=True)
+    return known
+
+
 def model_folder(job: Job, work: Path) -> Path:
     """Where the model of a job lies, or will lie."""
     return work / job.key[:16]
@@ -220,18 +252,6 @@ def model_folder(job: Job, work: Path) -> Path:
 def has_model(job: Job, work: Path) -> bool:
     """Whether the model of a job is there, finished: models need not last."""
     return (model_folder(job, work) / CONFIG_FILE).is_file()
-
-
-def train_again(job: Job, work: Path, progress: bool) -> None:
-    """Train a job whose result is known, and whose model did not last.
-
-    Raises:
-        UserError: Unusable data.
-        RunError: The model cannot be written.
-    """
-    folder = model_folder(job, work)
-    train(job.settings, job.roots, folder, resume=True, progress=progress)
-    shutil.rmtree(folder_of_checkpoints(folder), ignore_errors=True)
 
 
 def merge_classes(results: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:

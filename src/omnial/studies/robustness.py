@@ -5,7 +5,9 @@ itself lie in the working folder; where they did not last and are still needed, 
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +33,6 @@ from omnial.studies.job import (
     has_model,
     model_folder,
     plan_jobs,
-    run_job,
-    train_again,
 )
 from omnial.studies.markdown import remarks_on
 from omnial.studies.parts import (
@@ -53,6 +53,7 @@ from omnial.studies.robustness_plan import ROWS, SURROGATE, RobustnessOptions
 from omnial.studies.robustness_table import page
 from omnial.studies.roots import StudyData, command_line, find_roots
 from omnial.studies.run import PAGE, StudySummary
+from omnial.studies.side_by_side import each_seen_to
 from omnial.studies.storage import write_file, write_jpeg
 
 LEVELS_CHART, SEVERITY_CHART = "levels.png", "severities.png"
@@ -105,6 +106,7 @@ def _run(
     source = StudyData.of(find_roots(data))
     study = _Study.over(source, out, work, options, tell, progress)
     study.write()
+    study.train(rows)
     for name in PARTS:
         for row in rows:
             part = study.parts[row, name]
@@ -191,6 +193,16 @@ class _Study:
             found = evaluate_corrupted(model, replace(everything, classes=some))
         self._keep(part, found, time.perf_counter() - started, weights)
 
+    def train(self, rows: Sequence[str]) -> None:
+        """Train what these rows' missing answers need, several models at once if so wished."""
+        if self.options.jobs < 2:
+            return  # Each model when its first answer is due: answers come sooner.
+        missing = [part for part in self.parts.values() if part not in self.answers]
+        jobs = [self.jobs[row] for row in rows if any(part.row == row for part in missing)]
+        if any(part.row in rows and part.name in (TRANSFER, WHITE_BOX) for part in missing):
+            jobs.insert(0, self.surrogate)
+        self._train_all([job for job in jobs if not self._is_trained(job)])
+
     def missing(self) -> list[str]:
         """Parts that are not answered yet, in words."""
         return [
@@ -239,6 +251,7 @@ class _Study:
             size=self.options.size,
             images=self.options.images,
             overrides=self.options.overrides,
+            at_once=self.options.jobs,
             tell=lambda text: self.tell(f"robustness: {text}"),
             progress=self.progress,
         )
@@ -282,14 +295,21 @@ class _Study:
 
     def _train(self, job: Job) -> None:
         """See to it that a row's result and model are there."""
-        known = find_result(job, self.out)
-        if known is not None and has_model(job, self.work):
-            return
-        self.tell(f"robustness: training {job.row.label}")
-        if known is None:
-            run_job(job, self.out, self.work, self.progress)
-        else:
-            train_again(job, self.work, self.progress)
+        if not self._is_trained(job):
+            self._train_all([job])
+
+    def _is_trained(self, job: Job) -> bool:
+        return find_result(job, self.out) is not None and has_model(job, self.work)
+
+    def _train_all(self, jobs: Sequence[Job]) -> None:
+        done = each_seen_to(
+            *(jobs, self.out, self.work, self.options.jobs),
+            weights=True,
+            begins=lambda job: self.tell(f"robustness: training {job.row.label}"),
+            progress=self.progress,
+        )
+        with closing(done):
+            deque(done, maxlen=0)
 
     def _set(self) -> AdversarialSet:
         """The adversarial set, made now if it is not there."""

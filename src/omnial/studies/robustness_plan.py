@@ -37,6 +37,7 @@ class RobustnessOptions:
         white_box_steps: Steps of these attacks, from either start.
         corruption_images: Test images of each class under every corruption.
         gallery: Train each row on the demo data as well, and draw the paper's two figures.
+        jobs: Trainings at the same time, each with its share of the cores.
     """
 
     size: str
@@ -48,6 +49,7 @@ class RobustnessOptions:
     white_box_steps: int = 20
     corruption_images: int = 40
     gallery: bool = True
+    jobs: int = 1
 
     @property
     def demands(self) -> Demands:

@@ -1,6 +1,7 @@
 """Run a study: every row at an equal budget, what is finished already being kept."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +21,11 @@ from omnial.studies.job import (
     merge_classes,
     model_folder,
     plan_jobs,
-    run_job,
 )
 from omnial.studies.markdown import remarks_on
 from omnial.studies.plan import Row, Study, chosen_rows
 from omnial.studies.roots import StudyData, command_line, find_roots
+from omnial.studies.side_by_side import each_seen_to
 from omnial.studies.storage import write_file, write_jpeg
 from omnial.studies.table import Figures, page, percentages
 
@@ -45,6 +46,7 @@ class StudyOptions:
         classes: The classes that the table is about; empty leaves it to the study.
         rows: Names of the rows to compute now; empty is all. The page shows every row.
         gallery: Train each row on the demo data as well, and draw what it makes of ten images.
+        jobs: Trainings at the same time, each with its share of the cores.
     """
 
     size: str
@@ -54,6 +56,7 @@ class StudyOptions:
     classes: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     gallery: bool = True
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
@@ -150,13 +153,23 @@ def _run_study(
         return _write_page(study, jobs, results, classes, out, command, (computed, kept))
 
     summary = write()
-    for (name, seed), group in jobs.items():
-        for job in group:
-            if job.file_name in results or name not in chosen:
-                continue
-            only = "" if job.only is None else f", {job.only} alone"
-            tell(f"{study.name}: {job.row.label}, seed {seed}{only}")
-            results[job.file_name] = run_job(job, out, work, progress)
+    missing = [
+        job
+        for (name, _), group in jobs.items()
+        for job in group
+        if name in chosen and job.file_name not in results
+    ]
+    done = each_seen_to(
+        *(missing, out, work, options.jobs),
+        weights=False,
+        begins=lambda job: tell(f"{study.name}: {job.label}"),
+        progress=progress,
+    )
+    with closing(done):
+        for job in done:
+            found = find_result(job, out)
+            assert found is not None
+            results[job.file_name] = found
             computed += 1
             summary = write()
     own = work / f"{study.name}-{GALLERY}"
@@ -258,6 +271,7 @@ def _draw_demo(
         size=options.size,
         images=options.images,
         overrides=options.overrides,
+        at_once=options.jobs,
         tell=lambda text: tell(f"{study.name}: {text}"),
         progress=progress,
     )
