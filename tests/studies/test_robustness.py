@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from omnial.data.layouts import discover
@@ -18,6 +19,7 @@ from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.few_images import few_test_images
 from omnial.robustness.transfer import evaluate_on_set
 from omnial.studies import demo, robustness
+from omnial.studies import job as job_module
 from omnial.studies.robustness import run_robustness_study
 from omnial.studies.robustness_plan import ROWS, RobustnessOptions
 from omnial.studies.roots import StudyData
@@ -115,33 +117,36 @@ def test_what_is_known_is_not_computed_again_and_remarks_stay(
     page = (out / PAGE).read_text("utf-8")
     remarked = page.replace("begin -->\n", "begin -->\nThe order holds.\n", 1)
     (out / PAGE).write_text(remarked, "utf-8")
-    for name in (*ASKING, "make_set", "run_job", "train_again"):
+    for name in (*ASKING, "make_set"):
         monkeypatch.setattr(robustness, name, never)
+    monkeypatch.setattr(job_module, "train", never)
     summary = run_robustness_study([data], out, tmp_path / "work", OPTIONS, progress=False)
     assert (summary.computed, summary.kept) == (0, 5)
     assert (out / PAGE).read_text("utf-8") == remarked
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
 def test_a_lost_model_and_a_lost_set_are_made_again_where_they_are_needed(
-    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at_once: int, finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
     (lost,) = out.glob("omnial-transfer-*.json")
     before = json.loads(lost.read_text("utf-8"))
     lost.unlink()
-    monkeypatch.setattr(robustness, "run_job", never)
+    monkeypatch.setattr(job_module, "run_job", never)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     for name in ASKING[1:]:
         monkeypatch.setattr(robustness, name, never)
     said: list[str] = []
+    options = replace(OPTIONS, jobs=at_once)
     summary = run_robustness_study(
-        [data], out, tmp_path / "work", OPTIONS, progress=False, tell=said.append
+        [data], out, tmp_path / "work", options, progress=False, tell=said.append
     )
     assert summary.computed == 1
-    assert [line for line in said if "training" in line] == [
-        "robustness: training OmniAL",
-        "robustness: training surrogate",
-    ]
+    # One after the other, when they are needed; several at once, before all else.
+    needed = ["robustness: training OmniAL", "robustness: training surrogate"]
+    assert [line for line in said if "training" in line] == needed[:: 1 if at_once == 1 else -1]
     again = json.loads(lost.read_text("utf-8"))
     # On one machine the same training gives the same weights, and so the same figures.
     for key in ("weights_sha256", "surrogate_sha256", "found"):
