@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.synthesis.recipe import SynthesizedBatch
 from omnial.training.feed import FeedBatch
 from omnial.training.fit import train
 from omnial.training.module import TrainingModule
@@ -36,13 +37,26 @@ def batch() -> FeedBatch:
     }
 
 
+def raises_the_loss(
+    module: TrainingModule, sample: SynthesizedBatch, moved: SynthesizedBatch
+) -> bool:
+    """Whether the loss of every sample has risen; leaves the module in eval mode."""
+    objective = module.settings.objective
+    module.eval()
+    with torch.no_grad():
+        clean, attacked = (
+            losses(module.network(images), sample, objective).total(objective)
+            for images in (sample.anomalous, moved.anomalous)
+        )
+    return bool((attacked > clean).all())
+
+
 def test_it_is_off_by_default() -> None:
     assert load_settings().training.adversarial_steps == 0
 
 
 def test_samples_move_within_the_ball_and_raise_the_loss() -> None:
-    wanted = settings()
-    module = TrainingModule(wanted)
+    module = TrainingModule(settings())
     module.train()
     sample = module.synthesize(batch())
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -55,20 +69,13 @@ def test_samples_move_within_the_ball_and_raise_the_loss() -> None:
     assert module.network.training
     after = module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    module.eval()
-    with torch.no_grad():
-        clean, attacked = (
-            losses(module.network(images), sample, wanted.objective).total(wanted.objective)
-            for images in (sample.anomalous, moved.anomalous)
-        )
-    assert bool((attacked > clean).all())
+    assert raises_the_loss(module, sample, moved)
     again = module.train().perturb(sample, batch())
     assert torch.equal(again.anomalous, moved.anomalous)
 
 
 def test_it_runs_in_the_precision_of_the_training_and_the_loss_in_float32() -> None:
-    wanted = settings()
-    module = TrainingModule(wanted)
+    module = TrainingModule(settings())
     sample = module.synthesize(batch())
     seen: set[torch.dtype] = set()
     for layer in module.network.modules():
@@ -80,13 +87,7 @@ def test_it_runs_in_the_precision_of_the_training_and_the_loss_in_float32() -> N
 
     assert seen == {torch.bfloat16}
     assert moved.anomalous.dtype == torch.float32
-    module.eval()
-    with torch.no_grad():
-        clean, attacked = (
-            losses(module.network(images), sample, wanted.objective).total(wanted.objective)
-            for images in (sample.anomalous, moved.anomalous)
-        )
-    assert bool((attacked > clean).all())
+    assert raises_the_loss(module, sample, moved)
 
 
 def test_a_resumed_run_ends_in_the_same_weights(
