@@ -70,10 +70,14 @@ def threads_of(world: World, alone: int) -> int:
     Returns:
         `alone` where the user or SLURM has shared out the cores already; else its equal part.
     """
-    shared = "OMP_NUM_THREADS" in os.environ or (
-        world.launcher == "slurm" and "SLURM_CPUS_PER_TASK" in os.environ
-    )
-    return alone if shared else max(1, alone // world.local_size)
+    if world.launcher == "slurm" and "SLURM_CPUS_PER_TASK" in os.environ:
+        return alone
+    return share_of_threads(alone, world.local_size)
+
+
+def share_of_threads(alone: int, processes: int) -> int:
+    """The equal part of so many threads, or all of them where `OMP_NUM_THREADS` has set them."""
+    return alone if "OMP_NUM_THREADS" in os.environ else max(1, alone // processes)
 
 
 def together() -> bool:

@@ -1,16 +1,14 @@
 """Models of a study's rows on the demo data, for the pictures that may be published."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from omnial.data.production_line import generate
-from omnial.studies.job import Job, find_result, has_model, plan_jobs
+from omnial.studies.job import Job, plan_jobs
 from omnial.studies.plan import Row
 from omnial.studies.roots import StudyData
-from omnial.studies.side_by_side import each_seen_to
+from omnial.studies.side_by_side import see_to_all
 
 DEMO_DATA: Final = "demo-data"
 
@@ -57,13 +55,9 @@ def train_on_demo(
         )
         jobs.append(job)
     results = work / "demo-results"
-    missing = [job for job in jobs if find_result(job, results) is None or not has_model(job, work)]
-    done = each_seen_to(
-        *(missing, results, work, at_once),
-        weights=True,
+    see_to_all(
+        *(jobs, results, work, at_once),
         begins=lambda job: tell(f"{job.row.label}, on the demo data for the pictures"),
         progress=progress,
     )
-    with closing(done):
-        deque(done, maxlen=0)
     return jobs

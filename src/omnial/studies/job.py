@@ -218,7 +218,7 @@ def run_job(job: Job, out: Path, work: Path, progress: bool) -> dict[str, Any]:
     return result
 
 
-def see_to(job: Job, out: Path, work: Path, *, weights: bool, progress: bool) -> dict[str, Any]:
+def see_to(job: Job, out: Path, work: Path, *, weights: bool, progress: bool) -> None:
     """See to it that a job's result is there, and its model where that is needed.
 
     Args:
@@ -228,20 +228,15 @@ def see_to(job: Job, out: Path, work: Path, *, weights: bool, progress: bool) ->
         weights: The model is needed, not only the result: it is trained again if it did not last.
         progress: Show the training's progress.
 
-    Returns:
-        What the result file holds.
-
     Raises:
         UserError: Unusable data.
         RunError: A result or a model cannot be written.
     """
-    known = find_result(job, out)
-    if known is None:
-        return run_job(job, out, work, progress)
-    if weights and not has_model(job, work):
+    if find_result(job, out) is None:
+        run_job(job, out, work, progress)
+    elif weights and not has_model(job, work):
         train(job.settings, job.roots, model_folder(job, work), resume=True, progress=progress)
         shutil.rmtree(folder_of_checkpoints(model_folder(job, work)), ignore_errors=True)
-    return known
 
 
 def model_folder(job: Job, work: Path) -> Path:

@@ -5,9 +5,7 @@ itself lie in the working folder; where they did not last and are still needed, 
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +27,6 @@ from omnial.robustness.white_box import attack_white_box
 from omnial.studies.demo import DEMO_DATA, train_on_demo
 from omnial.studies.job import (
     Job,
-    find_result,
     has_model,
     model_folder,
     plan_jobs,
@@ -53,7 +50,7 @@ from omnial.studies.robustness_plan import ROWS, SURROGATE, RobustnessOptions
 from omnial.studies.robustness_table import page
 from omnial.studies.roots import StudyData, command_line, find_roots
 from omnial.studies.run import PAGE, StudySummary
-from omnial.studies.side_by_side import each_seen_to
+from omnial.studies.side_by_side import see_to_all
 from omnial.studies.storage import write_file, write_jpeg
 
 LEVELS_CHART, SEVERITY_CHART = "levels.png", "severities.png"
@@ -201,7 +198,7 @@ class _Study:
         jobs = [self.jobs[row] for row in rows if any(part.row == row for part in missing)]
         if any(part.row in rows and part.name in (TRANSFER, WHITE_BOX) for part in missing):
             jobs.insert(0, self.surrogate)
-        self._train_all([job for job in jobs if not self._is_trained(job)])
+        self._train_all(jobs)
 
     def missing(self) -> list[str]:
         """Parts that are not answered yet, in words."""
@@ -295,21 +292,14 @@ class _Study:
 
     def _train(self, job: Job) -> None:
         """See to it that a row's result and model are there."""
-        if not self._is_trained(job):
-            self._train_all([job])
-
-    def _is_trained(self, job: Job) -> bool:
-        return find_result(job, self.out) is not None and has_model(job, self.work)
+        self._train_all([job])
 
     def _train_all(self, jobs: Sequence[Job]) -> None:
-        done = each_seen_to(
+        see_to_all(
             *(jobs, self.out, self.work, self.options.jobs),
-            weights=True,
             begins=lambda job: self.tell(f"robustness: training {job.row.label}"),
             progress=self.progress,
         )
-        with closing(done):
-            deque(done, maxlen=0)
 
     def _set(self) -> AdversarialSet:
         """The adversarial set, made now if it is not there."""

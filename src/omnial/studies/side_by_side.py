@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 
 from omnial.errors import RunError, UserError
-from omnial.studies.job import Job, see_to
+from omnial.processes.group import share_of_threads
+from omnial.studies.job import Job, find_result, has_model, see_to
 
 _INTERRUPTED = 130
 
@@ -72,9 +73,7 @@ def each_seen_to(
             see_to(job, out, work, weights=weights, progress=progress)
             yield job
         return
-    threads = torch.get_num_threads()
-    if "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, threads // min(at_once, len(jobs)))
+    threads = share_of_threads(torch.get_num_threads(), min(at_once, len(jobs)))
     waiting, running = deque(jobs), list[_Running]()
     try:
         while waiting or running:
@@ -91,6 +90,29 @@ def each_seen_to(
             each.process.terminate()
         for each in running:
             each.process.join()
+
+
+def see_to_all(
+    jobs: Sequence[Job],
+    out: Path,
+    work: Path,
+    at_once: int,
+    *,
+    begins: Callable[[Job], None],
+    progress: bool,
+) -> None:
+    """Have the results and the models of all jobs, as `each_seen_to`; what is there is kept.
+
+    Raises:
+        UserError: Unusable data.
+        RunError: A result or a model cannot be written, or a training was killed.
+    """
+    missing = [job for job in jobs if find_result(job, out) is None or not has_model(job, work)]
+    done = each_seen_to(
+        *(missing, out, work, at_once), weights=True, begins=begins, progress=progress
+    )
+    with closing(done):
+        deque(done, maxlen=0)
 
 
 def _start(job: Job, out: Path, work: Path, weights: bool, threads: int) -> _Running:
