@@ -19,7 +19,7 @@ from omnial.robustness.checks import Check
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES
 from omnial.robustness.figures import LevelFigures
 from omnial.robustness.levels import UNATTACKED
-from omnial.robustness.published import published
+from omnial.robustness.published import LABELS, published
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def published_table() -> Table:
             rows.append((f"{metric.label}, {metric.unit}: {words}", cells))
     return Table(
         "Published averages (MVTec AD)",
-        [(f"{system}, as published", len(levels)) for system in systems],
+        [(f"{LABELS[system]}, as published", len(levels)) for system in systems],
         levels * len(systems),
         rows,
     )

@@ -8,6 +8,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Final
 
 CAVEATS: Final = (
@@ -19,6 +20,9 @@ CAVEATS: Final = (
     "not; both are quoted.",
 )
 """What a reader must know about the published averages."""
+
+LABELS: Final = MappingProxyType({"draem": "DRAEM", "jnld": "JNLD", "omnial": "OmniAL"})
+"""The published systems as the paper calls them."""
 
 
 @dataclass(frozen=True)

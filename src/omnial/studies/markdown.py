@@ -37,7 +37,8 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _machine(result: Mapping[str, Any]) -> str:
     facts = result["machine"]
-    parts = [f"{facts['cores']} cores {facts['cpu']}", result.get("precision")]
+    cores = "1 core" if facts["cores"] == 1 else f"{facts['cores']} cores"
+    parts = [f"{cores} {facts['cpu']}", result.get("precision")]
     return ", ".join([*filter(None, parts), f"PyTorch {facts['torch']}"])
 
 

@@ -10,7 +10,7 @@ from omnial.reporting.tables import NOTHING
 from omnial.robustness.assessment import Assessment
 from omnial.robustness.figures import LevelFigures
 from omnial.robustness.levels import LEVELS, UNATTACKED, UNTARGETED
-from omnial.robustness.published import CAVEATS, published
+from omnial.robustness.published import CAVEATS, LABELS, published
 from omnial.studies import markdown
 
 _CAPTIONS: Mapping[str, str] = {
@@ -106,7 +106,7 @@ def _transfer(found: Assessment) -> str:
                 if row.system == system and row.metric == metric.key
             }
             cells = [metric.printed(printed[name]) for name in names]
-            label = f"{system}, **as published** for MVTec AD"
+            label = f"{LABELS[system]}, **as published** for MVTec AD"
             lines.append(markdown.line([label, _words(metric), *cells, NOTHING]))
     caveats = "\n".join(f"- {text}" for text in CAVEATS)
     return "\n".join(lines) + "\n\n" + caveats + "\n"
