@@ -56,7 +56,7 @@ def page(
         parts += ["## Is it an attack?\n", _checks(found)]
         parts += ["## Transfer: perturbations of the surrogate\n", _transfer(found)]
         parts += [_white_box(found), _verdicts(found), _corruptions(found)]
-        parts += ["## Can an eye see it?\n", _markdown(tables.perception_table(found))]
+        parts += ["## Can an eye see it?\n", _perception(found)]
         parts += [*_images(pictures)]
     parts.append(markdown.remarks(remarks))
     if found is not None:
@@ -64,6 +64,7 @@ def page(
         parts += [_titled(table) for table in tables.transfer_tables(found)]
         boxes = tables.white_box_tables(found)
         parts += ["White boxes.\n", *map(_titled, boxes)] if boxes else []
+        parts.append(_titled(tables.perception_table(found)))
     return "\n".join(part for part in parts if part)
 
 
@@ -146,6 +147,17 @@ def _corruptions(found: Assessment) -> str:
         ]
     words = "Severity 0 (`as is`) to 5; verdicts are at each model's own thresholds.\n"
     return "\n".join(["## A worse camera\n", words, *parts]) if parts else ""
+
+
+def _perception(found: Assessment) -> str:
+    """The means over classes, a line a level."""
+    table = tables.perception_table(found)
+    ((_, cells),) = table.feet
+    names = table.columns[: table.groups[0][1]]
+    lines = markdown.head(["mean over classes", *(group for group, _ in table.groups)])
+    for place, name in enumerate(names):
+        lines.append(markdown.line([name, *cells[place :: len(names)]]))
+    return markdown.table(lines)
 
 
 def _head(names: Sequence[str]) -> list[str]:
