@@ -1,6 +1,7 @@
 """The robustness study end to end: every answer is kept, nothing is asked twice."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -98,8 +99,11 @@ def test_the_page_shows_everything_with_the_published_averages_named_so(finished
         *("Can an eye see it?", "Each class"),
     ):
         assert f"## {heading}" in page
-    published = "| omnial, **as published** for MVTec AD | Pixel AP, % | 68.9 | 63.0 | 82.2 |"
+    published = "| OmniAL, **as published** for MVTec AD | Pixel AP, % | 68.9 | 63.0 | 82.2 |"
     assert published in page
+    visible = page.split("## Can an eye see it?")[1].split("##")[0]
+    levels = re.findall(r"^\| (\S+) \|(?: [\d.]+ \|){4}$", visible, re.MULTILINE)
+    assert levels == ["8t", "8", "4", "2", "1"]
     assert "DRAEM: transfer, DRAEM: white box" in page.split("Not finished: ")[1].split("\n")[0]
     for line in page.splitlines():
         if line.startswith("|"):
