@@ -304,11 +304,11 @@ class _Study:
     def _set(self) -> AdversarialSet:
         """The adversarial set, made now if it is not there."""
         folder = self.work / "sets" / self.set_part.key[:16]
-        started = time.perf_counter()
         if not has_model(self.surrogate, self.work):
             self._train(self.surrogate)
         model = model_folder(self.surrogate, self.work)
         self.tell(f"robustness: the set in {folder}")
+        started = time.perf_counter()
         made = make_set(model, self.source.roots, folder, self.options.demands.set)
         if self.set_part not in self.answers:
             facts = {k: v for k, v in set_facts(made.data).items() if k not in ("folder", "made")}
