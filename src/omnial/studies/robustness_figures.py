@@ -43,6 +43,7 @@ def level_chart(found: Assessment) -> bytes | None:
                 values = [levels[step].mean[metric] for step in steps]
                 _draw(axes, order, name, values)
             axes.set_title(f"{WORDS[metric]}, {words}", fontsize=8)
+            axes.set_ylim(0.0, 100.0)
             axes.set_xticks(range(len(steps)), steps)
     for axes in panels[-1]:
         axes.set_xlabel("largest change, grey levels", fontsize=8)
@@ -70,6 +71,8 @@ def severity_chart(found: Assessment) -> bytes | None:
             _draw(axes, order, model.name, [rows[s].figures.mean["pixel_ap"] for s in steps])
         axes.set_title(corruption.name, fontsize=8)
         axes.set_xticks(range(len(steps)), steps)
+    # From 0, so that a loss is seen in proportion; the panels share the axis.
+    panels.flat[0].set_ylim(bottom=0.0)
     return _with_legend(figure, panels[0][0])
 
 
@@ -83,7 +86,6 @@ def _draw(axes: Axes, order: Sequence[str], name: str, values: Sequence[float | 
         linestyle=_STYLES[place % len(_STYLES)],
         label=name,
     )
-    axes.set_ylim(0.0, 100.0)
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
