@@ -39,6 +39,8 @@ from omnial.training.fit import train
 
 COPIES = 3
 """Defective copies of each validation image."""
+CHANGE = (0.15, 0.5)
+"""By how much a scratch, crack or spot is lighter or darker, of the range."""
 _SCALE = 2  # shapes are drawn at twice the size and averaged down
 
 
@@ -69,7 +71,9 @@ def draw_shape(rng: np.random.Generator, kind: str, height: int, width: int) -> 
 
 
 def draw_defect(
-    image: NDArray[np.float32], rng: np.random.Generator
+    image: NDArray[np.float32],
+    rng: np.random.Generator,
+    change: tuple[float, float] = CHANGE,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """One defect on a (3, H, W) image in [0, 1]: the image with it, and its (H, W) mask."""
     height, width = image.shape[1:]
@@ -82,7 +86,7 @@ def draw_defect(
     elif kind == "blurred":
         source = ndimage.gaussian_filter(image, (0, 4, 4)) * rng.uniform(0.8, 1.0)
     else:
-        source = np.clip(image + rng.choice([-1, 1]) * rng.uniform(0.15, 0.5), 0, 1)
+        source = np.clip(image + rng.choice([-1, 1]) * rng.uniform(*change), 0, 1)
     defective = (image * (1 - alpha) + source * alpha).astype(np.float32)
     mask = (alpha > 0.4) & (np.abs(defective - image).max(0) > 0.02)
     return defective, mask
@@ -111,7 +115,10 @@ def kept_images(data: list[Path], settings: Settings) -> dict[str, list[ImageRec
 
 
 def judge(
-    inspect: Inspect, records: list[ImageRecord], settings: DataSettings
+    inspect: Inspect,
+    records: list[ImageRecord],
+    settings: DataSettings,
+    change: tuple[float, float] = CHANGE,
 ) -> tuple[float, float, float]:
     """Image AUROC, pixel AUROC and pixel AP of a class's good images and defective copies."""
     scores, labels, maps, masks = [], [], [], []
@@ -120,7 +127,7 @@ def judge(
         batch, truth = [good], [np.zeros(good.shape[1:], bool)]
         for copy in range(COPIES):
             rng = np.random.default_rng((crc32(record.path.name.encode()), copy))
-            defective, mask = draw_defect(good, rng)
+            defective, mask = draw_defect(good, rng, change)
             batch.append(defective)
             truth.append(mask)
         found, found_maps = inspect(np.stack(batch))
@@ -141,6 +148,9 @@ def main(
     steps: int = 160,
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
     model_dir: Annotated[Path | None, typer.Option("--model", help="Judge this one.")] = None,
+    change: Annotated[
+        tuple[float, float], typer.Option(help="Contrast of what is drawn.")
+    ] = CHANGE,
 ) -> None:
     """Train with the given settings, or take a model, and print the figures on drawn defects."""
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +162,7 @@ def main(
     settings, inspect = model.settings, of_model(model)
     table = Table("class", "image AUROC", "pixel AUROC", "pixel AP")
     figures = {
-        name: judge(inspect, records, settings.data)
+        name: judge(inspect, records, settings.data, change)
         for name, records in kept_images(data, settings).items()
     }
     for name, row in figures.items():

@@ -24,6 +24,7 @@ from omnial.models.folder import TrainedModel
 from omnial.models.norm import InstanceNorm
 from omnial.models.runner import inspect_batch
 from omnial.models.scoring import image_score
+from omnial.models.system import build_model
 
 CLASSES = ("bolt", "tile")
 HEIGHT, WIDTH = 64, 96
@@ -68,6 +69,19 @@ def test_a_graph_scores_by_the_rule_of_its_network(model: TrainedModel, tmp_path
     expected = TorchBackend(other).run(*batch(3)).scores
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(expected - TorchBackend(model).run(*batch(3)).scores).min() > 1e-3
+
+
+def test_a_graph_looks_as_often_as_its_network(model: TrainedModel, tmp_path: Path) -> None:
+    network = model.settings.model.model_copy(update={"second_look": True})
+    twice = build_model(network).eval()
+    twice.load_state_dict(model.network.state_dict())
+    settings = model.settings.model_copy(update={"model": network})
+    other = dataclasses.replace(model, settings=settings, network=twice)
+    write_onnx(other, tmp_path / "model.onnx")
+    found = OnnxBackend(tmp_path / "model.onnx", threads=1).run(*batch(3)).score_maps
+    expected = TorchBackend(other).run(*batch(3)).score_maps
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(expected - TorchBackend(model).run(*batch(3)).score_maps).max() > 1e-2
 
 
 def test_openvino_runs_what_was_exported_to_onnx(

@@ -19,6 +19,7 @@ from omnial.models.folder import load_model
 from omnial.training.feed import FeedBatch
 from omnial.training.fit import train
 from omnial.training.module import TrainingModule
+from omnial.training.run import what_is_computed
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -134,6 +135,13 @@ def test_a_folder_in_use_is_refused_without_resume(undisturbed: Path, data: Path
 def test_resume_refuses_another_run_and_names_the_difference(undisturbed: Path, data: Path) -> None:
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         fit(undisturbed, data, "training.learning_rate=0.5", resume=True)
+
+
+def test_a_setting_that_came_later_leaves_earlier_runs_what_they_are() -> None:
+    before = what_is_computed(load_settings(size="tiny"))
+    assert "second_look" not in before["model"]
+    now = what_is_computed(load_settings(size="tiny", overrides=["model.second_look=true"]))
+    assert now["model"] == before["model"] | {"second_look": True}
 
 
 def test_the_cache_decides_nothing_about_the_model(

@@ -142,7 +142,7 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
                 "localization": {"widths": [16, 32, 48, 64]},
             },
             "objective": {"ssim_stride": 4},
-            "training": {"batch_size": 8, "learning_rate": 2e-3, "schedule": "cosine"},
+            "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "cosine"},
         },
     }
 )

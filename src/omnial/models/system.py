@@ -34,6 +34,7 @@ class InspectionNetwork(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.stem = settings.stem
+        self.second_look = settings.second_look
         pixels = settings.stem**2
         jnd = settings.reconstruction.jnd
         self.reconstruction = ReconstructionNetwork(settings.reconstruction, pixels)
@@ -51,6 +52,10 @@ class InspectionNetwork(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Inspect a batch.
 
+        In eval mode, with `second_look`, the logits are the mean of those of the image and those of
+        the image moved by half a cell of the stem: where one look has the border of a cell, the
+        other has its middle.
+
         Args:
             images: (B, 3, H, W) float in [0, 1]; sizes that are no multiple of the coarsest
                 cell are padded by repeating the border, and the results cropped.
@@ -58,6 +63,16 @@ class InspectionNetwork(nn.Module):
         Returns:
             Image, JND map, logits and features.
         """
+        output = self._look(images)
+        if self.training or not self.second_look:
+            return output
+        by = self.stem // 2
+        moved = F.pad(images, (by, 0, by, 0), mode="replicate")[..., :-by, :-by]
+        back = F.pad(self._look(moved).logits[..., by:, by:], (0, by, 0, by), mode="replicate")
+        return output._replace(logits=(output.logits + back) / 2)
+
+    def _look(self, images: Tensor) -> Output:
+        """One pass through both sub-networks."""
         height, width = images.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple
         padded = images

@@ -25,11 +25,20 @@ _FREE = {
     "data": {"cache_gigabytes"},
     "training": {"devices", "num_nodes", "strategy", "accelerator", "checkpoint_minutes"},
 }
+# Settings that came after results were kept, with the value that computes what was computed before:
+# with this value a run is still the same run.
+_LATER: dict[str, dict[str, Any]] = {
+    "model": {"second_look": False},
+}
 
 
 def what_is_computed(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values, without those that say only where and how safely."""
     dumped = settings.model_dump(mode="json")
+    for section, values in _LATER.items():
+        for key, before in values.items():
+            if dumped[section][key] == before:
+                dumped[section].pop(key)
     for section, keys in _FREE.items():
         for key in keys:
             dumped[section].pop(key)
