@@ -139,5 +139,6 @@ def grey_picture(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 def data_uri(image: NDArray[np.uint8]) -> str:
     """A picture as a `data:` address: JPEG in full colour resolution, since lines are thin."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    # Not optimised: Pillow then has room for a byte a pixel only, and a grainy picture takes more.
+    Image.fromarray(image).save(buffer, "JPEG", quality=88, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -86,7 +86,7 @@ def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
         RunError: It cannot be written.
     """
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
     write_file(path, buffer.getvalue())
 
 
