@@ -9,10 +9,12 @@ import pytest
 from omnial.config.load import load_settings
 from omnial.studies.job import SCHEMA, digest
 from omnial.studies.plan import COMMON, STUDIES
+from omnial.studies.robustness_plan import ROWS, SURROGATE
 from omnial.training.run import what_is_computed
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-KEPT = sorted(path for name in STUDIES for path in (RESULTS / name).glob("*-seed*.json"))
+PLANNED = {name: study.rows for name, study in STUDIES.items()} | {"robustness": (SURROGATE, *ROWS)}
+KEPT = sorted(path for name in PLANNED for path in (RESULTS / name).glob("*-seed*.json"))
 
 
 def test_there_are_some() -> None:
@@ -22,7 +24,7 @@ def test_there_are_some() -> None:
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_its_command_would_find_it_and_not_train_again(path: Path) -> None:
     kept: dict[str, Any] = json.loads(path.read_text())
-    (row,) = (row for row in STUDIES[path.parent.name].rows if row.name == kept["row"])
+    (row,) = (row for row in PLANNED[path.parent.name] if row.name == kept["row"])
     settings = load_settings(
         system=row.system,
         size=kept["size"],
