@@ -193,7 +193,8 @@ class ModelSettings(Section):
     maximum of the map's mean over windows of 21x21 at 256x256."""
     second_look: bool = False
     """Inspect every image a second time, moved by half a cell of the stem, and take the mean of the
-    two maps: more exact, at twice the time of an inspection; training is the same. [O]"""
+    two maps: more exact, at twice the time of an inspection. Training looks once, but for the steps
+    of adversarial training, which attack what inspects. [O]"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -13,6 +13,7 @@ from omnial.evaluation.result import GalleryItem
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import TRUTH, draw_outlines, heat, overlay
 
+_JPEG_QUALITY = 88
 LONGER_SIDE = (256, 384)
 """Pixels of a picture's longer side, at least and at most: small network inputs are enlarged so
 that outlines stay fine lines, large ones shrunk so that the page stays one file to send on."""
@@ -136,9 +137,17 @@ def grey_picture(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.repeat(levels[..., None], 3, axis=2)
 
 
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """A picture as a `data:` address: JPEG in full colour resolution, since lines are thin."""
+def jpeg(image: NDArray[np.uint8], *, thin_lines: bool) -> bytes:
+    """A picture (H, W, 3) as a JPEG file; thin lines need the full colour resolution."""
     buffer = io.BytesIO()
     # Not optimised: Pillow then has room for a byte a pixel only, and a grainy picture takes more.
-    Image.fromarray(image).save(buffer, "JPEG", quality=88, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    subsampling = "4:4:4" if thin_lines else "4:2:0"
+    Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=subsampling)
+    return buffer.getvalue()
+
+
+def data_uri(image: NDArray[np.uint8]) -> str:
+    """A picture as a `data:` address: JPEG in full colour resolution, since lines are thin."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, thin_lines=True)).decode(
+        "ascii"
+    )

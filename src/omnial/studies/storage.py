@@ -9,18 +9,17 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from omnial import __version__, machine
 from omnial.errors import UserError
 from omnial.files import replacing, writing
+from omnial.reporting.pictures import jpeg
 from omnial.untrusted import UntrustedError, read_json
 
 SCHEMA: Final = 1
 """Of result files."""
 
 _DPI: Final = 110
-_JPEG_QUALITY: Final = 88
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -85,9 +84,7 @@ def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
     Raises:
         RunError: It cannot be written.
     """
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    write_file(path, buffer.getvalue())
+    write_file(path, jpeg(pixels, thin_lines=False))
 
 
 def png(figure: Figure) -> bytes:
