@@ -28,7 +28,8 @@ from omnial.data.records import Catalogue, ImageRecord
 from omnial.errors import UserError
 from omnial.evaluation.detector import Detection, Detector
 from omnial.evaluation.evaluate import evaluate_detector, write_metrics
-from omnial.evaluation.result import FIGURES, EvaluationResult, Figures
+from omnial.evaluation.result import FIGURES, EvaluationResult
+from omnial.metrics.means import Figures
 from omnial.models.scoring import image_score
 
 LEAST_DEVIATION = 0.02

@@ -56,6 +56,12 @@ def test_info_of_the_model(run: Run, model: Path) -> None:
     assert result["parts"].keys() == {"module", "reconstruction", "localization"}
     assert result["size"] == "tiny"
     assert all(name in as_text.out for name in CLASSES)
+    validation = result["training"]["validation"]
+    assert set(validation["classes"]) == set(CLASSES)
+    assert {"psnr", "erased"} <= set(validation["mean"])
+    table = as_text.out.partition("erased")[2]
+    for row in (*validation["classes"].values(), validation["mean"]):
+        assert f"{row['psnr']:.1f}" in table.split()
 
 
 def test_synthesize(run: Run, data: Path, tmp_path: Path) -> None:
@@ -98,6 +104,11 @@ def test_evaluate_prints_a_row_for_each_class(
     first_words = [line.split()[0] for line in ended.out.splitlines() if line.split()]
     assert [word for word in first_words if word in {*CLASSES, "mean"}] == [*CLASSES, "mean"]
     assert str(tmp_path / "r" / "index.html") in ended.out.replace("\n", "")
+    training = json.loads((model / "config.json").read_text("utf-8"))["training"]
+    erased = training["validation"]["mean"]["erased"]
+    (mean,) = [line.split() for line in ended.out.splitlines() if line.split()[:1] == ["mean"]]
+    assert "(validation)" in ended.out
+    assert mean[-1] == ("-" if erased is None else f"{erased:.3f}")
 
 
 def test_bad_test_file(run: Run, model: Path, data: Path, tmp_path: Path) -> None:

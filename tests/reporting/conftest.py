@@ -13,9 +13,9 @@ from omnial.evaluation.result import (
     GalleryItem,
     ImageResult,
     Role,
-    mean_figures,
     no_figures,
 )
+from omnial.metrics.means import mean_figures
 
 SIZE = 48
 
@@ -93,7 +93,7 @@ def make_result() -> Callable[..., EvaluationResult]:
             chosen += [(i, "false alarm") for i in fine[-1:]]
             chosen += [(i, "hit") for i in bad[-1:]]
             gallery += [_item(image, role, pixels) for image, role in chosen]
-        mean, mean_over = mean_figures([product.figures for product in classes])
+        mean, mean_over = mean_figures([product.figures for product in classes], FIGURES)
         assert set(mean) == set(FIGURES)
         return EvaluationResult(
             classes=classes,

@@ -234,3 +234,19 @@ def test_a_file_in_the_folders_place(make_result: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a file"):
         write_report(make_result(), tmp_path / "report")
     assert (tmp_path / "report").read_text() == "mine"
+
+
+def test_the_reconstruction_is_described_in_words(make_result: Make, tmp_path: Path) -> None:
+    figures: dict[str, dict[str, float]] = {
+        "cap": {"psnr": 27.94, "erased": 0.71},
+        "label": {"psnr": 31.0, "erased": 0.2},
+        "other": {"psnr": 12.0, "erased": 0.2},
+    }
+    validation = {"classes": figures, "mean": {}}
+    read = page(make_result(model={"training": {"validation": validation}}), tmp_path)
+    assert "cap: the reconstruction shows the product sharply (27.9 dB) and removes 71 %" in (
+        read.text
+    )
+    assert "label: the reconstruction shows the product sharply (31.0 dB) but copies" in read.text
+    assert "flat image" not in read.text
+    assert "drawn" not in page(make_result(), tmp_path).text

@@ -1,6 +1,7 @@
 """Training end to end on two generated classes: budgets, resume, failure, added products."""
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from omnial.config.settings import Settings
 from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.errors import RunError, UserError
 from omnial.models.folder import load_model
+from omnial.models.validation_figures import ValidationFigures
 from omnial.training.feed import FeedBatch
 from omnial.training.fit import train
 from omnial.training.module import TrainingModule
@@ -62,6 +64,23 @@ def test_the_folder_is_complete_and_loads(undisturbed: Path) -> None:
     images = torch.rand(1, 3, 64, 64)
     assert bool(torch.isfinite(model.network(images).logits).all())
     assert (undisturbed / "logs" / "csv" / "from_step_0" / "metrics.csv").is_file()
+
+
+def test_the_end_of_training_says_how_well_the_network_redraws(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same figures in the summary, the folder and the log, per class and their mean."""
+    caplog.set_level(logging.INFO, "omnial")
+    wanted = settings("training.steps=1", "synthesis.level_probability=1")
+    summary = train(wanted, [data], tmp_path / "model", progress=False)
+    figures = ValidationFigures.of_training(load_model(tmp_path / "model", "cpu").training)
+    assert figures == summary.validation
+    assert set(figures.classes) == set(CLASS_NAMES[:2])
+    for name in ("psnr", "erased"):
+        values = [row[name] for row in figures.classes.values()]
+        assert figures.mean[name] == pytest.approx(sum(v for v in values if v is not None) / 2)
+    assert f"psnr {figures.mean['psnr']:.4g}" in caplog.text
+    assert "still a flat image" in caplog.text
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_other_ones(
@@ -237,4 +256,5 @@ def test_the_log_holds_every_term(undisturbed: Path, data: Path, tmp_path: Path)
     lines = (tmp_path / "model/logs/csv/from_step_0/metrics.csv").read_text().splitlines()
     columns: Sequence[str] = lines[0].split(",")
     assert {"loss", "image_mse", "image_ssim", "jnd_mse", "jnd_ssim", "focal"} <= set(columns)
+    assert {"psnr", "erased"} <= set(columns)
     assert json.loads((undisturbed / "config.json").read_text())["training"]["version"]

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_facts, print_json, print_table, working
+from omnial.cli.output import print_facts, print_json, print_table, validation_table, working
 from omnial.config.settings import Settings
 from omnial.errors import UserError
 
@@ -42,7 +42,8 @@ def info(
 ) -> ExitCode:
     """Count parameters, part by part beside the published counts, and operations.
 
-    Of a model folder also the classes, the thresholds and how it was trained.
+    Of a model folder also the classes, the thresholds, how it was trained and what its validation
+    images said.
     """
     if model_dir is None:
         from omnial.config.load import load_settings
@@ -102,14 +103,24 @@ def _print(result: dict[str, Any]) -> None:
         ("parameters", f"{result['total']:,}"),
         ("operations", f"{result['flops'] / 1e9:,.1f} GFLOP an image"),
     ]
+    validation = None
     if "model" in result:
-        facts += [("training", ""), *((f"  {k}", _words(v)) for k, v in result["training"].items())]
+        from omnial.models.validation_figures import ValidationFigures
+
+        training = dict(result["training"])
+        validation = ValidationFigures.of_training(training)
+        if validation is not None:
+            del training["validation"]  # has a table of its own
+        facts += [("training", ""), *((f"  {key}", _words(v)) for key, v in training.items())]
     print_facts(facts)
     print()
     print_table(_parts_table(result["parts"]))
     if "model" in result:
         print()
         print_table(_thresholds_table(result["thresholds"]))
+        if validation is not None:
+            print()
+            print_table(validation_table(validation))
         print("\n".join(["", *result["notes"]]).rstrip())
 
 

@@ -6,9 +6,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,6 +24,10 @@ from omnial.data.records import BadFile
 from omnial.errors import shown
 from omnial.processes.world import read_world
 
+if TYPE_CHECKING:
+    from omnial.metrics.means import Figures
+    from omnial.models.validation_figures import ValidationFigures
+
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
 
@@ -36,6 +41,14 @@ _FIGURES: Final = {
     "aupro": "AUPRO",
     "psnr": "PSNR\ndB",
     "ssim": "SSIM",
+}
+# Of the images that training kept back, and of defects drawn onto them.
+_VALIDATION: Final = {
+    "image_auroc": "image\nAUROC",
+    "pixel_ap": "pixel\nAP",
+    "psnr": "PSNR\ndB",
+    "erased": "erased",
+    "recognised": "recog-\nnised",
 }
 
 
@@ -113,20 +126,44 @@ def print_facts(facts: Sequence[tuple[str, object]]) -> None:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Lay out the content of metrics.json: a row a class, the mean last, `-` for null."""
+    """Lay out the content of metrics.json: a row a class, the mean last, `-` for null.
+
+    A column more says what the model's own validation images said of the reconstruction: test
+    images cannot, since nobody has seen them without their defects.
+    """
+    from omnial.models.validation_figures import ValidationFigures
+
+    validation = ValidationFigures.of_training(metrics["model"].get("training", {}))
+    if validation is None:
+        return _table("class", _FIGURES, metrics["classes"], metrics["mean"])
+    classes = {
+        name: {**figures, "erased": validation.classes.get(name, {}).get("erased")}
+        for name, figures in metrics["classes"].items()
+    }
+    mean = {**metrics["mean"], "erased": validation.mean.get("erased")}
+    return _table("class", {**_FIGURES, "erased": "erased\n(validation)"}, classes, mean)
+
+
+def validation_table(validation: "ValidationFigures") -> Table:
+    """Lay out what a model's validation images said, in the same way."""
+    return _table("validation", _VALIDATION, validation.classes, validation.mean)
+
+
+def _table(
+    corner: str,
+    headings: Mapping[str, str],
+    classes: "Mapping[str, Figures]",
+    mean: "Figures",
+) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    for heading in _FIGURES.values():
+    table.add_column(corner)
+    for heading in headings.values():
         table.add_column(heading, justify="right")
-    for name, figures in metrics["classes"].items():
-        table.add_row(name, *_cells(figures))
+    for name, figures in classes.items():
+        table.add_row(escape(name), *(_cell(key, figures.get(key)) for key in headings))
     table.add_section()
-    table.add_row("mean", *_cells(metrics["mean"]), style="bold")
+    table.add_row("mean", *(_cell(key, mean.get(key)) for key in headings), style="bold")
     return table
-
-
-def _cells(figures: Mapping[str, float | None]) -> list[str]:
-    return [_cell(key, figures.get(key)) for key in _FIGURES]
 
 
 def _cell(key: str, value: float | None) -> str:

@@ -8,7 +8,14 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded_together
-from omnial.cli.output import print_facts, print_json, say, working
+from omnial.cli.output import (
+    print_facts,
+    print_json,
+    print_table,
+    say,
+    validation_table,
+    working,
+)
 from omnial.cli.start import must_start, start_again
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.processes.world import World, read_world
@@ -92,26 +99,26 @@ def train(
     with working():
         from omnial.training.fit import train as fit
 
-        summary = fit(settings, data, out, resume=resume, init=init, progress=True).to_dict()
+        summary = fit(settings, data, out, resume=resume, init=init, progress=True)
     if read_world().rank:
         return ExitCode.DONE
     if as_json:
-        print_json(summary)
+        print_json(summary.to_dict())
     else:
-        print_facts(list(_facts(summary)))
-    for note in summary.get("notes", []):
+        print_facts(list(_facts(summary.to_dict())))
+        print()
+        print_table(validation_table(summary.validation))
+    for note in summary.notes:
         say(note)
-    for bad in summary.get("bad_files", []):
+    for bad in summary.bad_files:
         say(f"left out: {bad}")
-    return ExitCode.SOME_BAD if summary.get("bad_files") else ExitCode.DONE
+    return ExitCode.SOME_BAD if summary.bad_files else ExitCode.DONE
 
 
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The summary's single values as text; `validation.image_auroc` for what is nested."""
+    """The summary's single values as text."""
     for key, value in summary.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{key}.{name}", text) for name, text in _facts(value))
-        elif key not in {"notes", "bad_files"}:
+        if key not in {"validation", "notes", "bad_files"}:
             if isinstance(value, list):
                 value = ", ".join(map(str, value))
             yield key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else f"{value}"

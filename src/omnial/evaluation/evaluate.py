@@ -32,12 +32,12 @@ from omnial.evaluation.result import (
     EvaluationResult,
     GalleryItem,
     ImageResult,
-    mean_figures,
     no_figures,
 )
 from omnial.evaluation.stream import Sample, load_sample, stack, stream
 from omnial.files import replacing, writing
 from omnial.metrics import ranking
+from omnial.metrics.means import mean_figures
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
 from omnial.models.config_file import JSON
@@ -189,7 +189,7 @@ def evaluate_detector(
             gallery.extend(run.gallery(product, found.images, gallery_per_class))
 
     def result() -> EvaluationResult:
-        mean, mean_over = mean_figures([found.figures for found in classes])
+        mean, mean_over = mean_figures([found.figures for found in classes], FIGURES)
         return EvaluationResult(
             classes=tuple(classes),
             mean=mean,

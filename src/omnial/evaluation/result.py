@@ -4,7 +4,7 @@ Everything that is written about an evaluation (metrics.json, metrics.csv, the H
 made from an `EvaluationResult` and nothing else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from omnial.calibration.thresholds import is_anomalous
 from omnial.data.records import BadFile, ImageRecord
+from omnial.metrics.means import Figures
 from omnial.metrics.ranking import Curve
-
-Figures = Mapping[str, float | None]
-"""A value for each of `FIGURES`; None where the images at hand cannot have the figure."""
 
 Role = Literal["missed", "false alarm", "hit"]
 
@@ -151,17 +149,3 @@ class EvaluationResult:
 def no_figures() -> dict[str, float | None]:
     """A value for each of `FIGURES`: None."""
     return dict.fromkeys(FIGURES)
-
-
-def mean_figures(
-    rows: Sequence[Figures], names: Sequence[str] = FIGURES
-) -> tuple[dict[str, float | None], dict[str, int]]:
-    """The mean of each named figure over the rows that have it, and how many those are."""
-    mean: dict[str, float | None] = dict.fromkeys(names)
-    counts = dict.fromkeys(names, 0)
-    for name in names:
-        values = [value for row in rows if (value := row[name]) is not None]
-        counts[name] = len(values)
-        if values:
-            mean[name] = float(np.mean(values))
-    return mean, counts

@@ -1,4 +1,9 @@
-"""PSNR and SSIM of a reconstruction, one value an image, on the device that the images are on."""
+"""Figures of a reconstruction, on the device that the images are on.
+
+PSNR and SSIM have one value an image. What is erased of a defect is a ratio of sums over images.
+"""
+
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +14,7 @@ from omnial.filters import SSIM_WINDOW, ssim_map
 
 Images = NDArray[np.float32] | Tensor
 Mask = NDArray[np.bool_] | Tensor
+Number = TypeVar("Number", float, Tensor)
 
 _LEAST_ERROR = 1e-10
 
@@ -32,8 +38,7 @@ def psnr(reconstruction: Images, target: Images, valid: Mask | None = None) -> N
         ValueError: Shapes differ, or an image has no valid pixel.
     """
     restored, wanted, weights = _checked(reconstruction, target, valid)
-    error = _weighted_mean((restored - wanted) ** 2, weights)
-    return _host(-10.0 * error.clamp(min=_LEAST_ERROR).log10())
+    return _host(_decibels(_weighted_mean((restored - wanted) ** 2, weights)))
 
 
 def ssim(reconstruction: Images, target: Images, valid: Mask | None = None) -> NDArray[np.float64]:
@@ -67,6 +72,66 @@ def ssim(reconstruction: Images, target: Images, valid: Mask | None = None) -> N
     inner[:, margin:-margin, margin:-margin] = weights[:, margin:-margin, margin:-margin]
     has_inner = inner.any(2, keepdim=True).any(1, keepdim=True)
     return _host(_weighted_mean(maps, torch.where(has_inner, inner, weights)))
+
+
+def defect_distances(
+    reconstruction: Tensor, anomalous: Tensor, normal: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Squared distances to the defect-free image inside the mask, summed for each image.
+
+    Args:
+        reconstruction: (B, 3, H, W) float, of the image with the defect; clipped to [0, 1] here.
+        anomalous: (B, 3, H, W) float in [0, 1], the image with the defect.
+        normal: (B, 3, H, W) float in [0, 1], the same without it.
+        mask: (B, 1, H, W) float, 1 where the defect is.
+
+    Returns:
+        (B,) of the reconstruction, and (B,) of the image with the defect, on their device; see
+        `erased` for what they say.
+    """
+    restored = reconstruction.to(normal.dtype).clamp(0.0, 1.0)
+    left, drawn = (
+        ((images - normal) ** 2 * mask).sum((1, 2, 3)) for images in (restored, anomalous)
+    )
+    return left, drawn
+
+
+def erased(left: Number, drawn: Number) -> Number:
+    """How much of the defects a reconstruction takes away, from sums of `defect_distances`.
+
+    1 is all of it; 0 leaves as much as a copy of the input does; below 0 lies further off still.
+
+    Args:
+        left: Squared distance of the reconstructions, summed over all images.
+        drawn: The same of the images with the defects; above 0, or there is no defect.
+    """
+    return 1.0 - left / drawn
+
+
+def running_figures(
+    reconstruction: Tensor, anomalous: Tensor, normal: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a training batch itself says, without the host waiting for the device.
+
+    Args:
+        reconstruction: As in `defect_distances`, with the other three.
+        anomalous: As there.
+        normal: As there.
+        mask: As there.
+
+    Returns:
+        Three numbers on the device: PSNR outside of the mask, mean over the images, in dB; the
+        two sums that `erased` takes. An image that is all mask counts as redrawn exactly.
+    """
+    outside = 1.0 - mask[:, 0]
+    error = ((reconstruction.to(normal.dtype).clamp(0.0, 1.0) - normal) ** 2).mean(1) * outside
+    means = error.sum((1, 2)) / outside.sum((1, 2)).clamp(min=1.0)
+    left, drawn = defect_distances(reconstruction, anomalous, normal, mask)
+    return _decibels(means).mean(), left.sum(), drawn.sum()
+
+
+def _decibels(error: Tensor) -> Tensor:
+    return -10.0 * error.clamp(min=_LEAST_ERROR).log10()
 
 
 def _checked(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from omnial.calibration.thresholds import is_anomalous
 from omnial.errors import shown
 from omnial.evaluation.result import ClassResult, EvaluationResult, GalleryItem
+from omnial.models.validation_figures import ValidationFigures, in_words
 from omnial.reporting import tables
 from omnial.reporting.figures import (
     CURVE_KINDS,
@@ -155,6 +156,19 @@ def verdict_notes(result: EvaluationResult) -> list[str]:
                 "so the highest threshold of the products that it knows stands in."
             )
     return notes
+
+
+def rebuilding(result: EvaluationResult) -> list[tuple[str, str]]:
+    """What the model's validation images say of the reconstruction of each product, in words.
+
+    Empty where the model does not say.
+    """
+    training = result.model.get("training")
+    found = ValidationFigures.of_training(training) if isinstance(training, Mapping) else None
+    if found is None:
+        return []
+    said = ((c.name, in_words(found.classes.get(c.name, {}))) for c in result.classes)
+    return [(shown(name), words) for name, words in said if words is not None]
 
 
 def facts(result: EvaluationResult) -> list[tuple[str, str]]:

@@ -59,6 +59,7 @@ def _render(result: EvaluationResult) -> str:
         column_groups=page.column_groups(),
         mean=tables.cells(result.mean),
         mean_note=page.mean_note(result),
+        rebuilding=page.rebuilding(result),
         charts=page.charts(result),
         picture_kinds=PICTURES,
         heat_stops=", ".join(

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from omnial.errors import shown
-from omnial.evaluation.result import Figures, ImageResult
+from omnial.evaluation.result import ImageResult
+from omnial.metrics.means import Figures
 
 NOTHING = "\N{EM DASH}"
 """Shown where a class cannot have a figure."""

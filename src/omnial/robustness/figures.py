@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from omnial.errors import RunError
 from omnial.evaluation.detector import Detection, Detector
-from omnial.evaluation.result import Figures, mean_figures
 from omnial.metrics import ranking
+from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.reconstruction import psnr, ssim
 from omnial.robustness.grid import from_grid

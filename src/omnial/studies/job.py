@@ -15,7 +15,8 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.layouts import discover
 from omnial.evaluation.evaluate import evaluate_model
-from omnial.evaluation.result import mean_figures
+from omnial.evaluation.result import FIGURES
+from omnial.metrics.means import mean_figures
 from omnial.models.config_file import CONFIG_FILE
 from omnial.models.count import describe
 from omnial.models.folder import load_model
@@ -263,7 +264,7 @@ def merge_classes(results: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
     for result in results:
         found |= result["figures"]["classes"]
     chosen = {name: found[name] for name in classes}
-    mean, _ = mean_figures(list(chosen.values()))
+    mean, _ = mean_figures(list(chosen.values()), FIGURES)
     return {"mean": mean, "classes": chosen}
 
 

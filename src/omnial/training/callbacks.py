@@ -1,6 +1,7 @@
 """What happens around the steps: checkpoints, progress, early views of samples."""
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from omnial.models.scoring import score_map
 from omnial.processes import group
 from omnial.training.budget import Budget
-from omnial.training.module import TrainingModule
+from omnial.training.module import LOG_STEPS, TrainingModule
 
 _logger = logging.getLogger(__name__)
 
@@ -22,8 +23,6 @@ _VIEW_STEPS = (1, 50)  # views before the first checkpoint
 _VIEW_SAMPLES = 4
 _LINE_SECONDS = 30.0
 _CHECK_STEPS = 20
-LOG_STEPS = 10
-"""Steps from one row of the logs to the next."""
 
 
 class Checkpoint(Callback):
@@ -131,9 +130,11 @@ class Bar(TQDMProgressBar):
     def get_metrics(
         self, trainer: L.Trainer, pl_module: L.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The losses of the last step and the speed."""
-        losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        return {**losses, "images/s": round(self._progress.speed, 1)}
+        """The losses of the last step, the last logged figures, and the speed."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if math.isnan(values.get("erased", 0.0)):
+            del values["erased"]  # no sample of that step had a defect
+        return {**values, "images/s": round(self._progress.speed, 1)}
 
 
 class EarlyView(Callback):

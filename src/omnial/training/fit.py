@@ -23,6 +23,7 @@ from omnial.errors import UserError
 from omnial.files import file_digest, locked, writing
 from omnial.models.config_file import JSON, WEIGHTS_FILE, class_names
 from omnial.models.folder import TrainedModel, load_model, save_model
+from omnial.models.validation_figures import ValidationFigures, in_words
 from omnial.processes import group
 from omnial.processes.world import read_world
 from omnial.training.budget import Budget
@@ -49,7 +50,7 @@ class TrainSummary:
     seconds: float
     images_per_second: float
     precision: str
-    validation: dict[str, float | None]
+    validation: ValidationFigures
     notes: list[str] = field(default_factory=list)
     bad_files: list[str] = field(default_factory=list)
 
@@ -190,6 +191,7 @@ def _finish(
         store_of(plan.kept, plan.catalogue, settings.data, cache),
         [names.index(record.class_name) for record in plan.kept],
     )
+    _logger.info("%s", _said(validated.figures))
     steps = budget.total_steps or 0
     notes = list(validated.calibration.notes())
     if budget.shortened_at is not None:
@@ -205,7 +207,7 @@ def _finish(
         seconds=round(budget.seconds, 1),
         images_per_second=round(images / max(budget.seconds, 1e-9), 2),
         precision=plan.run.precision,
-        validation=dict(validated.figures),
+        validation=validated.figures,
         notes=notes,
         bad_files=[f"{bad.path}: {bad.reason}" for bad in plan.catalogue.bad_files],
     )
@@ -281,9 +283,20 @@ def _facts(
         "precision": summary.precision,
         "training_images": _per_class(learn),
         "validation_images": _per_class(kept),
-        "validation": dict(summary.validation),
+        "validation": asdict(summary.validation),
         "started_from": start,
     }
+
+
+def _said(figures: ValidationFigures) -> str:
+    """The means over classes, and what they say about the reconstruction."""
+    shown = {
+        name.replace("_", " "): "-" if value is None else f"{value:.4g}"
+        for name, value in figures.mean.items()
+    }
+    line = "validation: " + ", ".join(f"{name} {value}" for name, value in shown.items())
+    words = in_words(figures.mean)
+    return line if words is None else f"{line}; {words}"
 
 
 def _per_class(records: Sequence[ImageRecord]) -> dict[str, JSON]:

@@ -22,12 +22,12 @@ from omnial.processes import group
 from omnial.processes.world import World
 from omnial.training.batch_norm import share_batch_norm
 from omnial.training.budget import Budget
-from omnial.training.callbacks import LOG_STEPS, Bar, Checkpoint, EarlyView, Progress
+from omnial.training.callbacks import Bar, Checkpoint, EarlyView, Progress
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
 from omnial.training.feed import Feed, FeedBatch, ImageStore
 from omnial.training.interrupts import Interrupts
 from omnial.training.launch import environment_of, trainer_options
-from omnial.training.module import TrainingModule
+from omnial.training.module import LOG_STEPS, TrainingModule
 from omnial.training.precision import LIGHTNING_NAMES, Precision, on_gpu
 from omnial.training.run import CHECKPOINT, folder_of_checkpoints
 

@@ -11,6 +11,7 @@ from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.settings import Settings
 from omnial.errors import RunError
+from omnial.metrics.reconstruction import erased, running_figures
 from omnial.models.layout import lay_out
 from omnial.models.system import Output, build_model
 from omnial.processes import group
@@ -21,6 +22,9 @@ from omnial.training.feed import FeedBatch, to_unit
 from omnial.training.objective import losses, training_loss
 from omnial.training.quarters import halved, random_crops
 from omnial.training.schedule import is_quarter, learning_rate
+
+LOG_STEPS = 10
+"""Steps from one row of the logs to the next."""
 
 
 class TrainingModule(L.LightningModule):
@@ -96,8 +100,16 @@ class TrainingModule(L.LightningModule):
             loss = terms.total(self.settings.objective).mean()
         values = {"loss": loss, **{name: value.mean() for name, value in terms._asdict().items()}}
         # Means over the whole batch: all processes see the same, and stop at the same step.
-        means = group.mean(torch.stack(list(values.values())))
-        self.log_dict(dict(zip(values, means, strict=True)), batch_size=len(sample.mask))
+        if (batch["step"] + 1) % LOG_STEPS == 0:
+            # Elsewhere they would be thrown away.
+            parts = running_figures(
+                output.reconstruction.detach(), sample.anomalous, sample.normal, sample.mask
+            )
+            values |= dict(zip(("psnr", "left", "drawn"), parts, strict=True))
+        means = dict(zip(values, group.mean(torch.stack(list(values.values()))), strict=True))
+        if "drawn" in means:
+            means["erased"] = erased(means.pop("left"), means.pop("drawn"))
+        self.log_dict(means, batch_size=len(sample.mask))
         return loss
 
     def on_train_batch_start(self, batch: FeedBatch, batch_idx: int) -> None:

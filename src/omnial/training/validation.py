@@ -1,6 +1,6 @@
 """After training: thresholds, product recognition and figures, from validation images alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,15 +11,18 @@ from torch import nn
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration, calibrate
 from omnial.config.settings import Settings
+from omnial.metrics.means import Figures
 from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
+from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.models.runner import Inspection, inspect_images
+from omnial.models.validation_figures import ValidationFigures
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.feed import ImageStore, to_unit
 
 _BATCH = 16
 _VALIDATION_STEP = 2**40  # no training step has this number
-_DEFECT_IMAGES = 200  # validation images, over all classes, that get a synthesized defect
+_DEFECT_IMAGES = 200  # validation images, over all classes, that are drawn on
 _RECOGNISER_IMAGES = 100  # training images a class that the recogniser is fitted on
 
 
@@ -28,8 +31,35 @@ class Validated(NamedTuple):
 
     calibration: Calibration
     recogniser: Recogniser
-    figures: Mapping[str, float | None]
-    """`image_auroc` and `pixel_ap` against synthesized defects; share of products recognised."""
+    figures: ValidationFigures
+
+
+class _Normal(NamedTuple):
+    """What the network makes of n normal images."""
+
+    scores: NDArray[np.float64]
+    """(n,)."""
+    features: NDArray[np.float32]
+    """(n, F)."""
+    psnr: NDArray[np.float64]
+    """(n,) in dB."""
+
+
+class _Drawn(NamedTuple):
+    """What the network makes of n images after the synthesis has drawn onto each."""
+
+    labels: NDArray[np.int64]
+    """(n,) class numbers."""
+    scores: NDArray[np.float64]
+    """(n,)."""
+    maps: list[NDArray[np.float32]]
+    """Of each image the score of every pixel in the region of interest, in one row."""
+    masks: list[NDArray[np.bool_]]
+    """Of each image the label of the same pixels. A few show no defect."""
+    left: NDArray[np.float64]
+    """(n,) squared distance of the reconstruction to the image without the defect."""
+    drawn: NDArray[np.float64]
+    """(n,) squared distance of the image with the defect."""
 
 
 def validate(
@@ -56,48 +86,83 @@ def validate(
         Thresholds from the normal images; the outline level that gives the best pixel F1 on
         the same images with synthesized defects; the recogniser; figures.
     """
-    normal = [
-        _inspect(network, settings, validation, part) for part in _parts(range(len(validation)))
-    ]
-    scores = np.concatenate([part.scores for part in normal])
-    features = np.concatenate([part.features for part in normal])
-    broken, maps, masks = _inspect_defects(network, settings, validation)
+    normal = _inspect_normal(network, settings, validation)
+    scores, features = normal.scores, normal.features
     own = np.asarray(labels)
+    drawn = _inspect_defects(network, settings, validation, own)
     fit_on = _first_of_each(train_labels, _RECOGNISER_IMAGES)
     known = np.concatenate(
         [_inspect(network, settings, train, part).features for part in _parts(fit_on)]
     )
     recogniser = Recogniser.fit(known, [train_labels[index] for index in fit_on], names)
     recognised = recogniser.recognise(features)
-    right = [name == names[label] for name, label in zip(recognised, labels, strict=True)]
-    pixels = count(maps, masks)
-    defective = count(
-        np.concatenate([scores, broken]),
-        np.repeat([False, True], [len(scores), len(broken)]),
-    )
+    right = np.array([name == names[label] for name, label in zip(recognised, labels, strict=True)])
+    maps = np.concatenate(drawn.maps)
     return Validated(
         calibration=calibrate(
             {name: scores[own == index] for index, name in enumerate(names)},
-            _outline_level(pixels, maps),
+            _outline_level(count(maps, np.concatenate(drawn.masks)), maps),
             settings.calibration.false_alarm_rate,
         ),
         recogniser=recogniser,
-        figures={
-            "image_auroc": None if defective is None else auroc(defective),
-            "pixel_ap": None if pixels is None else average_precision(pixels),
-            "recognised": float(np.mean(right)),
-        },
+        figures=ValidationFigures.over(
+            {
+                name: _figures(normal, own == index, right, drawn, drawn.labels == index)
+                for index, name in enumerate(names)
+            }
+        ),
     )
 
 
+def _figures(
+    normal: _Normal,
+    own: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    drawn: _Drawn,
+    of_class: NDArray[np.bool_],
+) -> Figures:
+    """The figures of one class, whose images are `own` of the normal and `of_class` of the drawn.
+
+    What is defective is what the mask says: the synthesis may draw what nobody sees.
+    """
+    members = np.flatnonzero(of_class)
+    masks = [drawn.masks[index] for index in members]
+    labels = np.array([False] * int(own.sum()) + [bool(mask.any()) for mask in masks], bool)
+    images = count(np.concatenate([normal.scores[own], drawn.scores[of_class]]), labels)
+    pixels = None
+    if masks:
+        pixels = count(np.concatenate([drawn.maps[i] for i in members]), np.concatenate(masks))
+    left, distance = float(drawn.left[of_class].sum()), float(drawn.drawn[of_class].sum())
+    return {
+        "image_auroc": None if images is None else auroc(images),
+        "pixel_ap": None if pixels is None else average_precision(pixels),
+        "psnr": float(normal.psnr[own].mean()) if own.any() else None,
+        "erased": erased(left, distance) if distance else None,
+        "recognised": float(right[own].mean()) if own.any() else None,
+    }
+
+
+def _inspect_normal(network: nn.Module, settings: Settings, store: ImageStore) -> _Normal:
+    """What the network makes of all images of a store, as they are."""
+    parts = []
+    for part in _parts(range(len(store))):
+        found = _inspect(network, settings, store, part)
+        ratios = psnr(found.reconstruction, to_unit(store.images(part)), store.regions(part)[:, 0])
+        parts.append((found.scores, found.features, ratios))
+    scores, features, ratios = map(np.concatenate, zip(*parts, strict=True))
+    return _Normal(scores, features, ratios)
+
+
 def _inspect_defects(
-    network: nn.Module, settings: Settings, store: ImageStore
-) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.bool_]]:
-    """Scores, pixel scores and labels of the images with a synthesized defect in each."""
+    network: nn.Module, settings: Settings, store: ImageStore, labels: NDArray[np.int64]
+) -> _Drawn:
+    """Draw a defect onto images of every class, and look at them."""
     recipe = settings.synthesis.model_copy(update={"anomalous_share": 1.0})
-    scores, maps, masks = [], [], []
-    every = -(-len(store) // _DEFECT_IMAGES)
-    for part in _parts(range(0, len(store), every)):
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    most = -(-_DEFECT_IMAGES // len(classes))
+    chosen = [int(index) for own in classes for index in own[:: -(-len(own) // most)]]
+    scores, maps, masks, distances = [], [], [], []
+    for part in _parts(chosen):
         images = to_unit(store.images(part))
         region = store.regions(part)
         # The texture of each image is its neighbour in the batch.
@@ -107,10 +172,13 @@ def _inspect_defects(
             network, sample.anomalous, region[:, 0], settings.model.image_score
         )
         scores.append(inspection.scores)
-        inside = region[:, 0].numpy()
-        maps.append(inspection.score_maps[inside])
-        masks.append(sample.mask[:, 0].numpy()[inside] > 0)
-    return np.concatenate(scores), np.concatenate(maps), np.concatenate(masks)
+        for row, inside in enumerate(region[:, 0].numpy()):
+            maps.append(inspection.score_maps[row][inside])
+            masks.append(sample.mask[row, 0].numpy()[inside] > 0)
+        restored = torch.from_numpy(inspection.reconstruction)
+        distances.append(defect_distances(restored, sample.anomalous, sample.normal, sample.mask))
+    left, drawn = (torch.cat(sums).double().numpy() for sums in zip(*distances, strict=True))
+    return _Drawn(labels[chosen], np.concatenate(scores), maps, masks, left, drawn)
 
 
 def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
