@@ -1,145 +1,191 @@
 """Compare settings on validation images: train, then score defects drawn onto unseen good images.
 
 The training synthesis cannot judge itself, and test images are for the final figure alone. So
-this draws scratches, cracks, spots, pasted and blurred patches, none of which the training
-synthesis draws, onto the normal images that training kept for validation.
+this draws the families of `benchmarks.defect_families`, none of which the training synthesis
+draws, onto the normal images that training kept for validation, and looks at what the
+reconstruction makes of both. The scores of these normal images beside those of as many training
+images say whether the network has learned its images by heart.
 
-    python benchmarks/drawn_defects.py --data DIR --steps 160 --set training.learning_rate=1e-3
-    python benchmarks/drawn_defects.py --data DIR --model MODEL_DIR
+    python -m benchmarks.drawn_defects --data DIR --steps 160 --set training.learning_rate=1e-3
+    python -m benchmarks.drawn_defects --data DIR --model MODEL_DIR
 
 A model that is judged must have been trained on the same data, so that the same images were kept.
 """
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from zlib import crc32
 
 import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
-from scipy import ndimage
 
+from benchmarks.defect_families import CHANGE, FAMILIES, Normal, draw_defect
 from omnial.config.load import load_settings
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.data.records import ImageRecord
 from omnial.data.split import split_validation
+from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.ranking import auroc, average_precision, count
+from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.models.folder import TrainedModel, load_model
 from omnial.models.runner import inspect_batch
 from omnial.training.fit import train
 
-COPIES = 3
-"""Defective copies of each validation image."""
-CHANGE = (0.15, 0.5)
-"""By how much a scratch, crack or spot is lighter or darker, of the range."""
-_SCALE = 2  # shapes are drawn at twice the size and averaged down
+COPIES = 4
+"""Defective copies of each validation image, one family after the other."""
+DETECTION = ("image_auroc", "pixel_auroc", "pixel_ap")
+FIGURES = (*DETECTION, "psnr", "erased")
+"""Names of the figures of a class."""
+OF_FAMILY = (*DETECTION, "erased")
+"""Those of a family; `psnr` is of the good images."""
+NORMALITY = ("score_median", "score_95", "psnr")
+"""Names of the figures of good images; `score_95` is the 95 % quantile."""
 
 
-def draw_shape(rng: np.random.Generator, kind: str, height: int, width: int) -> Image.Image:
-    """The outline of one defect, white on black, at twice the size."""
-    canvas = Image.new("L", (width * _SCALE, height * _SCALE), 0)
-    pen = ImageDraw.Draw(canvas)
-    size = np.array(canvas.size)
-    if kind in ("scratch", "crack"):
-        legs = 2 if kind == "scratch" else int(rng.integers(4, 12))
-        point, angle = rng.uniform(0.1, 0.9, 2) * size, rng.uniform(0, 2 * np.pi)
-        length = rng.uniform(30, 120) * _SCALE / legs
-        points = [tuple(point)]
-        for _ in range(legs):
-            angle += rng.normal(0, 0.05 if kind == "scratch" else 0.5)
-            point = point + length * np.array([np.cos(angle), np.sin(angle)])
-            points.append(tuple(point))
-        pen.line(points, fill=255, width=int(rng.integers(2, 7)))
-    elif kind == "spot":
-        centre, radii = rng.uniform(0.15, 0.85, 2) * size, rng.uniform(6, 28, 2)
-        pen.ellipse((*(centre - radii), *(centre + radii)), fill=255)
-    else:
-        corners = int(rng.integers(4, 9))
-        angles, radii = np.sort(rng.uniform(0, 2 * np.pi, corners)), rng.uniform(12, 50, corners)
-        ring = np.stack((radii * np.cos(angles), radii * np.sin(angles)), 1)
-        pen.polygon([tuple(xy) for xy in rng.uniform(0.2, 0.8, 2) * size + ring], fill=255)
-    return canvas
+class Found(NamedTuple):
+    """What is said about a batch."""
+
+    scores: NDArray[np.float64]
+    """(B,)."""
+    score_maps: NDArray[np.float32]
+    """(B, H, W)."""
+    reconstruction: NDArray[np.float32] | None
+    """(B, 3, H, W) in [0, 1]; None where nothing is reconstructed."""
 
 
-def draw_defect(
-    image: NDArray[np.float32],
-    rng: np.random.Generator,
-    change: tuple[float, float] = CHANGE,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """One defect on a (3, H, W) image in [0, 1]: the image with it, and its (H, W) mask."""
-    height, width = image.shape[1:]
-    kind = str(rng.choice(["scratch", "crack", "spot", "pasted", "blurred"]))
-    shape = draw_shape(rng, kind, height, width).resize((width, height), Image.Resampling.BOX)
-    alpha = ndimage.gaussian_filter(np.asarray(shape, np.float32) / 255, rng.uniform(0.3, 1.0))
-    if kind == "pasted":
-        shift = (int(rng.integers(20, height - 20)), int(rng.integers(20, width - 20)))
-        source = np.roll(image[:, ::-1], shift, (1, 2))
-    elif kind == "blurred":
-        source = ndimage.gaussian_filter(image, (0, 4, 4)) * rng.uniform(0.8, 1.0)
-    else:
-        source = np.clip(image + rng.choice([-1, 1]) * rng.uniform(*change), 0, 1)
-    defective = (image * (1 - alpha) + source * alpha).astype(np.float32)
-    mask = (alpha > 0.4) & (np.abs(defective - image).max(0) > 0.02)
-    return defective, mask
+Inspect = Callable[[NDArray[np.float32]], Found]
+"""A batch (B, 3, H, W) in [0, 1] to what is found."""
 
 
-Inspect = Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float32]]]
-"""A batch (B, 3, H, W) in [0, 1] to (B,) scores and (B, H, W) score maps."""
+class Split(NamedTuple):
+    """The normal images of a class."""
+
+    learned: list[ImageRecord]
+    kept: list[ImageRecord]
+
+
+class Judged(NamedTuple):
+    """The figures of one class."""
+
+    figures: Figures
+    """A value for each of `FIGURES`, over all families."""
+    families: Mapping[str, Figures]
+    """The same against the defects of one family alone, without `psnr`."""
+
+
+class _Sample(NamedTuple):
+    """One image with what was found on it; `family` is None for a good one."""
+
+    family: str | None
+    score: float
+    score_map: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    left: float
+    drawn: float
 
 
 def of_model(model: TrainedModel) -> Inspect:
     """Inspect with a trained model."""
 
-    def inspect(images: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    def inspect(images: NDArray[np.float32]) -> Found:
         found = inspect_batch(model, torch.from_numpy(images))
-        return found.scores, found.score_maps
+        return Found(found.scores, found.score_maps, found.reconstruction)
 
     return inspect
 
 
-def kept_images(data: list[Path], settings: Settings) -> dict[str, list[ImageRecord]]:
-    """The validation images of each class."""
+def split_images(data: list[Path], settings: Settings) -> dict[str, Split]:
+    """The images of each class that training learns from, and those that it keeps back."""
     records = [r for product in discover(data, need="train").classes for r in product.train]
-    _, kept = split_validation(records, settings.data, settings.training.seed)
-    names = sorted({record.class_name for record in kept})
-    return {name: [record for record in kept if record.class_name == name] for name in names}
+    parts = split_validation(records, settings.data, settings.training.seed)
+    names = sorted({record.class_name for record in parts[1]})
+    return {
+        name: Split(*([r for r in part if r.class_name == name] for part in parts))
+        for name in names
+    }
 
 
 def judge(
     inspect: Inspect,
-    records: list[ImageRecord],
+    records: Sequence[ImageRecord],
     settings: DataSettings,
     change: tuple[float, float] = CHANGE,
-) -> tuple[float, float, float]:
-    """Image AUROC, pixel AUROC and pixel AP of a class's good images and defective copies."""
-    scores, labels, maps, masks = [], [], [], []
-    for record in records:
-        good = as_unit(network_input(record.path, settings)[0])
-        batch, truth = [good], [np.zeros(good.shape[1:], bool)]
-        for copy in range(COPIES):
+) -> Judged:
+    """The figures of a class's good images and defective copies.
+
+    A copy is defective where its mask is not empty; one without any visible change is good.
+    """
+    goods = [as_unit(network_input(record.path, settings)[0]) for record in records]
+    samples: list[_Sample] = []
+    ratios: list[float] = []
+    for index, (record, good) in enumerate(zip(records, goods, strict=True)):
+        normal = Normal(good, goods[(index + 1) % len(goods)])
+        batch, masks = [good], [np.zeros(good.shape[1:], bool)]
+        families = [list(FAMILIES)[(index * COPIES + i) % len(FAMILIES)] for i in range(COPIES)]
+        for copy, family in enumerate(families):
             rng = np.random.default_rng((crc32(record.path.name.encode()), copy))
-            defective, mask = draw_defect(good, rng, change)
+            defective, mask = draw_defect(normal, family, rng, change)
             batch.append(defective)
-            truth.append(mask)
-        found, found_maps = inspect(np.stack(batch))
-        scores.append(found)
-        labels += [False] + [True] * COPIES
-        maps.append(found_maps.ravel())
-        masks.append(np.stack(truth).ravel())
-    images = count(np.concatenate(scores), np.array(labels))
-    pixels = count(np.concatenate(maps), np.concatenate(masks))
-    assert images is not None
-    assert pixels is not None
-    return auroc(images), auroc(pixels), average_precision(pixels)
+            masks.append(mask)
+        images, truth = np.stack(batch), np.stack(masks)
+        found = inspect(images)
+        left = drawn = np.zeros(len(images))
+        if found.reconstruction is not None:
+            ratios += psnr(found.reconstruction[:1], images[:1]).tolist()
+            parts = (found.reconstruction, images, np.broadcast_to(good, images.shape).copy())
+            tensors = (*map(torch.from_numpy, parts), torch.from_numpy(truth[:, None]).float())
+            left, drawn = (sums.numpy() for sums in defect_distances(*tensors))
+        samples += map(
+            _Sample, [None, *families], found.scores, found.score_maps, truth, left, drawn
+        )
+    figures = {**_figures(samples), "psnr": float(np.mean(ratios)) if ratios else None}
+    return Judged(
+        figures,
+        {name: _figures([s for s in samples if s.family in (None, name)]) for name in FAMILIES},
+    )
+
+
+def _figures(samples: Sequence[_Sample]) -> dict[str, float | None]:
+    """All figures but `psnr`; None where the samples cannot have one."""
+    images = count([s.score for s in samples], [bool(s.mask.any()) for s in samples])
+    pixels = count(
+        np.concatenate([s.score_map.ravel() for s in samples]),
+        np.concatenate([s.mask.ravel() for s in samples]),
+    )
+    left, drawn = (sum(float(getattr(s, part)) for s in samples) for part in ("left", "drawn"))
+    return {
+        "image_auroc": None if images is None else auroc(images),
+        "pixel_auroc": None if pixels is None else auroc(pixels),
+        "pixel_ap": None if pixels is None else average_precision(pixels),
+        "erased": erased(left, drawn) if drawn else None,
+    }
+
+
+def normality(
+    inspect: Inspect, records: Sequence[ImageRecord], settings: DataSettings
+) -> dict[str, float | None]:
+    """A value for each of `NORMALITY`, of good images."""
+    scores, ratios = [], []
+    for record in records:
+        image = as_unit(network_input(record.path, settings)[0])[None]
+        found = inspect(image)
+        scores.append(found.scores[0])
+        if found.reconstruction is not None:
+            ratios.append(psnr(found.reconstruction, image)[0])
+    return {
+        "score_median": float(np.median(scores)),
+        "score_95": float(np.quantile(scores, 0.95)),
+        "psnr": float(np.mean(ratios)) if ratios else None,
+    }
 
 
 def main(
@@ -159,18 +205,55 @@ def main(
             wanted = [f"training.steps={steps}", *(set_ or [])]
             train(load_settings(size=size, overrides=wanted), data, model_dir)
         model = load_model(model_dir)
-    settings, inspect = model.settings, of_model(model)
-    table = Table("class", "image AUROC", "pixel AUROC", "pixel AP")
-    figures = {
-        name: judge(inspect, records, settings.data, change)
-        for name, records in kept_images(data, settings).items()
+    settings, inspect = model.settings.data, of_model(model)
+    split = split_images(data, model.settings)
+    judged = {name: judge(inspect, own.kept, settings, change) for name, own in split.items()}
+    families = {
+        family: mean_figures([found.families[family] for found in judged.values()], OF_FAMILY)[0]
+        for family in FAMILIES
     }
-    for name, row in figures.items():
-        table.add_row(name, *(f"{100 * value:.1f}" for value in row))
-    mean = np.mean(list(figures.values()), axis=0)
-    table.add_row("mean", *(f"{100 * value:.1f}" for value in mean))
-    Console().print(table)
-    print(json.dumps({"training": dict(model.training), "mean": mean.tolist()}))
+    classes = {name: found.figures for name, found in judged.items()}
+    mean = mean_figures(list(classes.values()), FIGURES)[0]
+    kept = {name: normality(inspect, own.kept, settings) for name, own in split.items()}
+    learned = {
+        name: normality(inspect, _spread(own.learned, len(own.kept)), settings)
+        for name, own in split.items()
+    }
+    console = Console(width=120)
+    console.print(_table("class", classes | {"mean": mean}, FIGURES))
+    console.print(_table("family, mean over classes", families, OF_FAMILY))
+    normal = {}
+    for name in split:
+        normal[f"{name}, kept back"], normal[f"{name}, learned from"] = kept[name], learned[name]
+    console.print(_table("good images", normal, NORMALITY))
+    result = {
+        "training": dict(model.training),
+        "classes": classes,
+        "mean": mean,
+        "families": families,
+        "kept": kept,
+        "learned": learned,
+    }
+    print(json.dumps(result))
+
+
+def _spread(records: Sequence[ImageRecord], most: int) -> list[ImageRecord]:
+    """At most so many records, evenly over all of them."""
+    chosen = np.linspace(0, len(records) - 1, min(most, len(records))).astype(int)
+    return [records[index] for index in chosen]
+
+
+def _table(corner: str, rows: Mapping[str, Figures], names: Sequence[str]) -> Table:
+    table = Table(corner, *(name.replace("_", " ") for name in names))
+    for label, figures in rows.items():
+        table.add_row(label, *(_cell(name, figures[name]) for name in names))
+    return table
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if name == "psnr" else f"{100 * value:.1f}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import side_by_side
-from benchmarks.drawn_defects import Inspect, judge, kept_images, of_model
+from benchmarks.drawn_defects import DETECTION, Found, Inspect, judge, of_model, split_images
 from omnial.export.build import HINTS, build
 from omnial.export.graph import FLOAT_PLACES, float_nodes, write_onnx
 from omnial.export.images import from_data
@@ -57,11 +57,11 @@ def main(
 ) -> None:
     """Print a table of the choices."""
     model = load_model(model_dir, "cpu")
-    kept = kept_images(data, model.settings)
+    split = split_images(data, model.settings)
 
     def figures(inspect: Inspect) -> NDArray[np.float64]:
-        rows = [judge(inspect, records, model.settings.data) for records in kept.values()]
-        return np.array(rows)
+        judged = [judge(inspect, own.kept, model.settings.data) for own in split.values()]
+        return np.array([[found.figures[name] for name in DETECTION] for found in judged], float)
 
     heads = ("image AUROC", "pixel AUROC", "pixel AP", "largest loss of a class's AUROC, AP")
     table = Table("in float", "convolutions in int8", *heads, "times PyTorch's speed")
@@ -112,9 +112,9 @@ def _engines(
 
 
 def _of_engine(engine: Backend) -> Inspect:
-    def inspect(images: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    def inspect(images: NDArray[np.float32]) -> Found:
         found = engine.run(images, np.ones((len(images), *images.shape[2:]), np.bool_))
-        return found.scores, found.score_maps
+        return Found(found.scores, found.score_maps, None)
 
     return inspect
 
