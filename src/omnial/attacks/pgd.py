@@ -18,7 +18,7 @@ from omnial.synthesis.random import SampleRandom
 
 Objective = Callable[[Tensor], Tensor]
 """What an attack ascends: images (B, 3, H, W) to one value a sample (B,). A sample's value must
-depend on this sample alone, so that the batch it stands in does not matter."""
+depend on this sample alone, so that the batch it stands in matters by rounding alone."""
 
 
 @dataclass(frozen=True)
