@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -7,8 +8,10 @@ from omnial.config.load import load_settings
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.settings import ModelSettings
 from omnial.errors import UserError
+from omnial.models.blocks import UpUnit
 from omnial.models.count import count_parameters, describe
 from omnial.models.diffneck import DiffNeck
+from omnial.models.layout import lay_out
 from omnial.models.system import Output, build_model
 
 SWITCHES = {
@@ -124,6 +127,28 @@ def test_bf16_autocast_stays_near_float32(case: str) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough = model(images).reconstruction
     assert float((exact - rough.float()).abs().mean()) < 0.05
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("stem", [1, 4])
+def test_half_precision_meets_layouts_alone_that_are_upsampled_exactly(
+    case: str, stem: int
+) -> None:
+    """A processor places bf16 between pixels to within rounding in channels-last layout alone."""
+    model = lay_out(build_model(tiny(case, f"model.stem={stem}")))
+    upsampled: list[torch.Tensor] = []
+    for layer in model.modules():
+        if isinstance(layer, UpUnit):
+            layer.register_forward_pre_hook(lambda _, inputs: upsampled.append(inputs[0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(torch.rand(2, 3, 128, 128))
+    assert {features.dtype for features in upsampled} == {torch.bfloat16}
+    for features in upsampled:
+        ours, exact = (
+            F.interpolate(values, scale_factor=2, mode="bilinear", align_corners=True)
+            for values in (features, features.float())
+        )
+        torch.testing.assert_close(ours.float(), exact, rtol=2**-8, atol=1e-6)
 
 
 def test_balance_zero_is_the_unified_path_alone() -> None:
