@@ -1,16 +1,21 @@
 """PGD beside closed forms, beside Foolbox, and what it must leave alone."""
 
+import copy
 import math
+from collections.abc import Callable
+from typing import Any
 
 import foolbox
 import pytest
 import torch
 import torch.nn.functional as F
+from foolbox.attacks import L2PGD, LinfPGD
 from torch import Tensor, nn
 
 from omnial.attacks.ball import Ball, Norm
-from omnial.attacks.pgd import Objective, Schedule, attack, undisturbed
+from omnial.attacks.pgd import Attacked, Objective, Schedule, attack, undisturbed
 from omnial.config.load import load_settings
+from omnial.filters import ssim_map
 from omnial.models.system import build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
@@ -132,50 +137,90 @@ def classifier() -> nn.Module:
         ).eval()
 
 
+def from_our_start(
+    kind: type[LinfPGD | L2PGD], start: Tensor, steps: int, epsilon: float, *attacked: Any
+) -> Tensor:
+    """The last iterate of Foolbox's attack after so many steps."""
+
+    class FromOurStart(kind):  # type: ignore[misc,valid-type]
+        def get_random_start(self, x0: Any, epsilon: float) -> Any:
+            return x0 + type(x0)(start)
+
+    found: Tensor = FromOurStart(rel_stepsize=0.25, steps=steps).run(*attacked, epsilon=epsilon)
+    return found
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("targeted", [False, True])
-def test_foolbox_finds_the_same_from_the_same_start(targeted: bool) -> None:
-    network, clean, labels = classifier(), images(8), torch.arange(8) % 5
-    epsilon, schedule = 8 / 255, Schedule(steps=10, alpha=0.25)
-    start = Ball(epsilon).start(numbers(8), "attack start 0", SHAPE)
-
-    class FromOurStart(foolbox.attacks.LinfPGD):
-        def get_random_start(self, x0: object, epsilon: float) -> object:
-            return x0 + type(x0)(start)
-
-    criterion = foolbox.criteria.Misclassification(labels)
-    if targeted:
-        criterion = foolbox.criteria.TargetedMisclassification(labels)
-    theirs = FromOurStart(rel_stepsize=0.25, steps=10).run(
-        foolbox.PyTorchModel(network, bounds=(0, 1)), clean, criterion, epsilon=epsilon
-    )
+def test_the_best_of_what_foolbox_finds_from_the_same_start(norm: Norm, targeted: bool) -> None:
+    network, labels = classifier(), torch.arange(8) % 5
+    clean, epsilon = images(8, low=0.2, high=0.8), 8 / 255 if norm == "linf" else 0.3
+    ball, kind = Ball(epsilon, norm), LinfPGD if norm == "linf" else L2PGD
     sign = -1.0 if targeted else 1.0
-    ours = attack(
-        lambda x: sign * F.cross_entropy(network(x), labels, reduction="none"),
-        *(clean, Ball(epsilon), schedule, numbers(8)),
-    )
+    wanted = foolbox.criteria.Misclassification(labels)
+    if targeted:
+        wanted = foolbox.criteria.TargetedMisclassification(labels)
+    model = foolbox.PyTorchModel(network, bounds=(0, 1))
+    start = ball.start(numbers(8), "attack start 0", SHAPE)
 
-    torch.testing.assert_close(ours.images, theirs, atol=1e-6, rtol=0)
+    def objective(x: Tensor) -> Tensor:
+        return sign * F.cross_entropy(network(x), labels, reduction="none")
+
+    theirs = [
+        from_our_start(kind, start, steps, epsilon, model, clean, wanted) for steps in range(11)
+    ]
+    ours = attack(objective, clean, ball, Schedule(steps=10, alpha=0.25), numbers(8)).images
+
+    best = torch.stack([objective(x) for x in theirs]).amax(0)
+    torch.testing.assert_close(objective(ours), best, atol=1e-5, rtol=0)
+    apart = torch.stack([(ours - x).abs().amax((1, 2, 3)) for x in theirs])
+    assert float(apart.amin(0).max()) <= 1e-5
 
 
-def test_foolbox_finds_the_same_in_l2() -> None:
-    network, clean, labels = classifier(), images(8, low=0.2, high=0.8), torch.arange(8) % 5
-    start = Ball(0.3, "l2").start(numbers(8), "attack start 0", SHAPE)
+def test_each_sample_keeps_its_best_iterate_of_all_starts() -> None:
+    """Steps are too long for the hill, so that the last of them is rarely its top."""
+    clean, ball = torch.full((64, 1, 1, 1), 0.5), Ball(0.1)
+    seen: list[Tensor] = []
 
-    class FromOurStart(foolbox.attacks.L2PGD):
-        def get_random_start(self, x0: object, epsilon: float) -> object:
-            return x0 + type(x0)(start)
+    def hill(x: Tensor) -> Tensor:
+        values = -(x.flatten(1).sum(1) - 0.51).abs()
+        seen.append(values.detach())
+        return values
 
-    theirs = FromOurStart(rel_stepsize=0.25, steps=10).run(
-        foolbox.PyTorchModel(network, bounds=(0, 1)),
-        *(clean, foolbox.criteria.Misclassification(labels)),
-        epsilon=0.3,
-    )
-    ours = attack(
-        lambda x: F.cross_entropy(network(x), labels, reduction="none"),
-        *(clean, Ball(0.3, "l2"), Schedule(steps=10, alpha=0.25), numbers(8)),
-    )
+    found = attack(hill, clean, ball, Schedule(alpha=0.7, restarts=3), numbers(64))
 
-    torch.testing.assert_close(ours.images, theirs, atol=1e-5, rtol=0)
+    assert len(seen) == 3 * 6  # an iterate is looked at once, the last ones too
+    best = torch.stack(seen).amax(0)
+    assert torch.equal(hill(found.images), best)
+    assert torch.equal(found.values.amax(0), best)
+    assert bool((found.values[-1] < best).any())
+
+
+@pytest.mark.parametrize("restarts", [1, 8])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_what_is_not_finite_is_never_kept(wrong: float, restarts: int) -> None:
+    """The first step of each start below the middle leads to where there is no number."""
+    clean, ball = torch.full((64, 1, 1, 1), 0.5), Ball(0.1)
+
+    def objective(x: Tensor) -> Tensor:
+        y = x.flatten(1).sum(1) - 0.5
+        return torch.where(y < -0.06, wrong, torch.where(y < 0, -y, 2 * y))
+
+    found = attack(objective, clean, ball, Schedule(alpha=0.3, restarts=restarts), numbers(64))
+
+    kept = objective(found.images)
+    assert bool(kept.isfinite().all()) or restarts == 1
+    assert float((found.images - clean).abs().max()) <= 0.1 + 1e-6
+    if restarts > 1:
+        assert float(kept.min()) > 0.19
+
+
+def test_without_a_finite_objective_the_start_is_kept() -> None:
+    clean = images(3)
+    found = attack(lambda x: x.sum((1, 2, 3)) * math.nan, clean, Ball(0.1), Schedule(), numbers(3))
+    start = attack(lambda x: x.sum((1, 2, 3)), clean, Ball(0.1), Schedule(steps=0), numbers(3))
+    assert torch.equal(found.images, start.images)
+    assert bool(found.values.isnan().all())
 
 
 @pytest.fixture(scope="module")
@@ -198,23 +243,92 @@ def inspection() -> tuple[nn.Module, Tensor, Objective]:
     return network, batch.anomalous, objective
 
 
-def test_the_batch_does_not_matter(inspection: tuple[nn.Module, Tensor, Objective]) -> None:
-    network, clean, objective = inspection
-    ball, schedule = Ball(8 / 255), Schedule()
-    with undisturbed(network):
-        whole = attack(objective, clean, ball, schedule, numbers(6))
-        parts = [
-            attack(
-                lambda x, row=row: objective(x, slice(row, row + 1)),  # type: ignore[misc,call-arg]
-                *(clean[row : row + 1], ball, schedule, numbers(1, first=row)),
-            )
-            for row in range(6)
-        ]
-    alone = torch.cat([part.images for part in parts])
-    values = torch.cat([part.values for part in parts], dim=1)
+def alone_and_together(
+    objective: Callable[[Tensor, slice], Tensor], clean: Tensor, schedule: Schedule
+) -> tuple[Attacked, Attacked]:
+    """The same samples attacked one by one, and as one batch."""
+    whole = attack(lambda x: objective(x, slice(None)), clean, BALL, schedule, numbers(6))
+    parts = [
+        attack(
+            lambda x, row=row: objective(x, slice(row, row + 1)),  # type: ignore[misc]
+            *(clean[row : row + 1], BALL, schedule, numbers(1, first=row)),
+        )
+        for row in range(6)
+    ]
+    alone = Attacked(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.values for part in parts], 1),
+        torch.cat([part.gradient for part in parts]),
+    )
+    return alone, whole
 
-    torch.testing.assert_close(values, whole.values, atol=1e-4, rtol=1e-4)
-    assert float((alone - whole.images).abs().lt(1e-6).float().mean()) >= 0.999
+
+BALL = Ball(8 / 255)
+
+
+def test_the_batch_does_not_matter(inspection: tuple[nn.Module, Tensor, Objective]) -> None:
+    """Where rounding is too small to turn a sign, the batch changes nothing at all."""
+    network, clean, _ = inspection
+    exact = copy.deepcopy(network).double()
+    wanted = clean.flip(1).double()
+    labels = (clean.mean(1) > 0.5).long()
+
+    def objective(x: Tensor, rows: slice) -> Tensor:
+        output = exact(x.double())
+        loss = F.cross_entropy(output.logits, labels[rows], reduction="none").mean((1, 2))
+        likeness = ssim_map(output.reconstruction, wanted[rows]).mean((1, 2, 3))
+        return loss + (output.reconstruction - wanted[rows]).square().mean((1, 2, 3)) - likeness
+
+    with undisturbed(exact):
+        alone, whole = alone_and_together(objective, clean, Schedule(restarts=2))
+
+    torch.testing.assert_close(alone.values, whole.values, atol=0, rtol=1e-6)
+    torch.testing.assert_close(alone.images, whole.images, atol=1e-6, rtol=0)
+
+
+def test_in_float32_the_batch_changes_rounding_and_not_the_attacks_strength(
+    inspection: tuple[nn.Module, Tensor, Objective],
+) -> None:
+    """Before the first step there is nothing but rounding; after it a sign near zero may differ."""
+    network, clean, objective = inspection
+    with undisturbed(network):
+        alone, whole = alone_and_together(objective, clean, Schedule())  # type: ignore[arg-type]
+
+    torch.testing.assert_close(alone.values[0], whole.values[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(alone.gradient, whole.gradient, atol=0, rtol=0.05)
+    rises = [float((run.values.amax(0) - run.values[0]).mean()) for run in (alone, whole)]
+    assert rises[0] == pytest.approx(rises[1], rel=0.25)
+
+
+def test_rounding_that_turns_signs_leaves_the_attacks_strength(
+    inspection: tuple[nn.Module, Tensor, Objective],
+) -> None:
+    """Gradients a thousand times less exact than float32's: as on no machine, and as on any."""
+    network, clean, objective = inspection
+    generator = torch.Generator().manual_seed(3)
+
+    class Inexact(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+            (gradient,) = gradients
+            noise = torch.randn(gradient.shape, generator=generator)
+            return gradient + 0.01 * gradient.abs().mean((1, 2, 3), keepdim=True) * noise
+
+    with undisturbed(network):
+        exact = attack(objective, clean, BALL, Schedule(), numbers(6))
+        rough = attack(
+            lambda x: objective(Inexact.apply(x)),  # type: ignore[no-untyped-call]
+            *(clean, BALL, Schedule(), numbers(6)),
+        )
+
+    assert torch.equal(exact.values[0], rough.values[0])
+    assert not torch.equal(exact.images, rough.images)
+    rises = [float((run.values.amax(0) - run.values[0]).mean()) for run in (exact, rough)]
+    assert rises[0] == pytest.approx(rises[1], rel=0.25)
 
 
 def test_the_network_notices_nothing(inspection: tuple[nn.Module, Tensor, Objective]) -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from omnial.models.norm import InstanceNorm, make_norm
 
@@ -37,6 +38,33 @@ def test_gradient_against_finite_differences() -> None:
     values = features(torch.channels_last, torch.float64)
     # The exact layout that the kernels see; double precision is the same code.
     assert torch.autograd.gradcheck(InstanceNorm(), (values,))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("mean", [0.0, 3.0, 100.0, 1000.0])
+@pytest.mark.parametrize(
+    "norm", [InstanceNorm(), nn.BatchNorm2d(8), nn.InstanceNorm2d(8, affine=True)]
+)
+def test_statistics_of_half_precision_are_those_of_float32(
+    norm: nn.Module, mean: float, layout: torch.memory_format
+) -> None:
+    """Of the same bf16 values, far from zero too, only the result is rounded."""
+    generator = torch.Generator().manual_seed(2)
+    deviation = max(1.0, mean / 200)  # half a step of bf16 there
+    values = mean + deviation * torch.randn(2, 8, 16, 16, generator=generator)
+    slopes = torch.randn(2, 8, 16, 16, generator=generator).bfloat16()
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        source = values.bfloat16().to(dtype).contiguous(memory_format=layout).requires_grad_()
+        normed = norm(source)
+        normed.backward(slopes.to(dtype).contiguous(memory_format=layout))
+        assert source.grad is not None
+        found.append((normed.detach().float(), source.grad.float()))
+    (ours, ours_grad), (exact, exact_grad) = found
+    torch.testing.assert_close(ours, exact, rtol=2**-8, atol=1e-5)
+    torch.testing.assert_close(
+        ours_grad, exact_grad, rtol=2**-7, atol=float(exact_grad.abs().max()) * 2**-8
+    )
 
 
 def test_layout_and_type_are_kept() -> None:

@@ -1,12 +1,17 @@
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from omnial.config.load import load_settings
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.settings import ModelSettings
 from omnial.errors import UserError
+from omnial.models.blocks import UpUnit
 from omnial.models.count import count_parameters, describe
+from omnial.models.diffneck import DiffNeck
+from omnial.models.layout import lay_out
 from omnial.models.system import Output, build_model
 
 SWITCHES = {
@@ -14,6 +19,7 @@ SWITCHES = {
     "plain localization": ("model.localization.dilation=1",),
     "instance norm everywhere": ("model.localization.norm=instance",),
     "bilinear upsampling": ("model.reconstruction.upsampling=bilinear",),
+    "balance 0": ("model.localization.balance=0.0",),
     "balance 1": ("model.localization.balance=1.0",),
     "normal start": ("model.initialisation=normal",),
     "no colours restored": ("model.reconstruction.restore_colour=false",),
@@ -123,12 +129,70 @@ def test_bf16_autocast_stays_near_float32(case: str) -> None:
     assert float((exact - rough.float()).abs().mean()) < 0.05
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("stem", [1, 4])
+def test_half_precision_meets_layouts_alone_that_are_upsampled_exactly(
+    case: str, stem: int
+) -> None:
+    """A processor places bf16 between pixels to within rounding in channels-last layout alone."""
+    model = lay_out(build_model(tiny(case, f"model.stem={stem}")))
+    upsampled: list[torch.Tensor] = []
+    for layer in model.modules():
+        if isinstance(layer, UpUnit):
+            layer.register_forward_pre_hook(lambda _, inputs: upsampled.append(inputs[0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(torch.rand(2, 3, 128, 128))
+    assert {features.dtype for features in upsampled} == {torch.bfloat16}
+    for features in upsampled:
+        ours, exact = (
+            F.interpolate(values, scale_factor=2, mode="bilinear", align_corners=True)
+            for values in (features, features.float())
+        )
+        torch.testing.assert_close(ours.float(), exact, rtol=2**-8, atol=1e-6)
+
+
 def test_balance_zero_is_the_unified_path_alone() -> None:
+    _, whole = _neck(0.1)
+    neck, features = _neck(0.0)
+    assert {name.split(".")[0] for name, _ in neck.named_parameters()} == {"unified"}
+    assert features.shape == whole.shape
+    path = neck.unified(torch.cat((IMAGES, 0.5 - IMAGES, IMAGES[:, :1]), 1))
+    assert torch.equal(features, path)
+
+
+def test_balance_zero_trains_on_several_devices() -> None:
+    """`DistributedDataParallel` refuses a second step where a parameter got no gradient."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        torch.manual_seed(0)
+        model = DistributedDataParallel(build_model(tiny("balance 0", "model.stem=1")))
+        for _ in range(2):
+            output = model(torch.rand(2, 3, 32, 32))
+            sum(values.mean() for values in output[:3]).backward()
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_what_balance_zero_does_not_need_is_not_counted() -> None:
+    parts = [
+        describe(tiny("omnial", f"model.localization.balance={balance}"), 64, 64)
+        for balance in (0.0, 0.1)
+    ]
+    neck, _ = _neck(0.1, stem=4)
+    unused = count_parameters(neck.separate) + count_parameters(neck.join)
+    assert parts[1]["total"] - parts[0]["total"] == unused
+    assert parts[0]["flops"] < parts[1]["flops"]
+
+
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def _neck(balance: float, stem: int = 1) -> tuple[DiffNeck, torch.Tensor | None]:
+    settings = tiny("omnial", f"model.localization.balance={balance}").localization
     torch.manual_seed(0)
-    model = build_model(tiny("omnial", "model.localization.balance=0.0"))
-    output = model(torch.rand(2, 3, 64, 64))
-    output.logits.sum().backward()
-    assert all(parameter.grad is None for parameter in model.neck.separate.parameters())
+    neck = DiffNeck(settings, stem**2)
+    wanted = (IMAGES, torch.full_like(IMAGES, 0.5), IMAGES[:, :1])
+    return neck, neck(*wanted) if stem == 1 else None
 
 
 @pytest.mark.parametrize(

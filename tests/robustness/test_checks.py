@@ -1,5 +1,7 @@
 """The checks of an attack: each must catch the failure that it is there for."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,9 @@ def test_a_sound_attack_passes() -> None:
     ("rises", "gradient", "names"),
     [
         (GOOD, 0.0, ["gradients"]),
+        (GOOD, math.nan, ["gradients"]),
+        ({"1": ([1.0, 2.0, 3.0], 0.0), "2": ([1.0, 4.0, 6.0], math.nan)}, 0.1, ["random"]),
+        ({"1": ([1.0, 2.0, 3.0], 0.0), "2": ([1.0, math.nan, 6.0], 0.0)}, 0.1, ["steps"]),
         ({"1": ([1.0, 5.0, 3.0], 0.0), "2": ([1.0, 4.0, 6.0], 0.0)}, 0.1, ["steps"]),
         ({"1": ([1.0, 4.0, 6.0], 0.0), "2": ([1.0, 2.0, 3.0], 0.0)}, 0.1, ["radius"]),
         ({"1": ([1.0, 2.0, 3.0], 1.0), "2": ([1.0, 4.0, 6.0], 0.0)}, 0.1, ["random"]),
@@ -53,6 +58,11 @@ def test_each_check_catches_its_failure(
     found = failed(traces(rises, gradient))
     assert len(found) == len(names)
     assert all(any(name in text for text in found) for name in names)
+
+
+def test_the_rise_is_that_of_the_best_iterate_which_the_attack_keeps() -> None:
+    (trace,) = traces({"1": ([1.0, 6.0, math.nan, 5.8], 0.0)}).values()
+    assert trace.rise() == pytest.approx(5.0)
 
 
 def test_without_bounds_an_attack_must_win() -> None:

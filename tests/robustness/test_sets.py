@@ -120,20 +120,26 @@ def test_the_same_bytes_from_any_run(
     assert (out / "manifest.json").read_bytes() == before
 
 
-def test_another_batch_size_changes_rounding_alone(
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_other_rounding_gives_the_same_samples_and_an_attack_as_strong(
     made: Path, data: Path, surrogate: Path, tmp_path: Path
 ) -> None:
+    """Another batch size and other kernels, as on another machine, may turn signs near zero."""
     plan = SetPlan(samples=2, batch_size=2)
-    make_set(surrogate, [data], tmp_path / "set", plan, device="cpu")
+    with torch.backends.mkldnn.flags(enabled=False):
+        make_set(surrogate, [data], tmp_path / "set", plan, device="cpu")
     first, second = AdversarialSet(made), AdversarialSet(tmp_path / "set")
 
+    assert first.manifest.identity == second.manifest.identity
     for name in CLASSES:
-        ours, theirs = next(first.batches(name, 3)), next(second.batches(name, 3))
-        for level in first.levels:
-            apart = np.abs(ours.steps[level.name].astype(int) - theirs.steps[level.name])
-            assert float((apart <= 1).mean()) >= 0.999
+        ours, theirs = next(first.batches(name, 3)).clean, next(second.batches(name, 3)).clean
+        assert np.array_equal(ours.mask, theirs.mask)
+        assert np.abs(ours.anomalous.astype(int) - theirs.anomalous).max() <= 1
     for level, trace in first.traces.items():
-        np.testing.assert_allclose(trace.values, second.traces[level].values, rtol=1e-3, atol=1e-4)
+        again = second.traces[level]
+        np.testing.assert_allclose(trace.unattacked, again.unattacked, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(trace.values[0], again.values[0], rtol=1e-3, atol=1e-4)
+        assert trace.rise() == pytest.approx(again.rise(), rel=0.25)
 
 
 def test_the_set_attacks_what_it_was_made_from(made: Path, surrogate: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -182,21 +182,58 @@ def test_a_folder_with_other_files_is_refused(data: Path, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def infinite_loss(module: TrainingModule, batch: FeedBatch) -> Tensor:
+    batch["images"] = torch.full(batch["images"].shape, math.nan)
+    return torch.zeros(())
+
+
+def infinite_slope(module: TrainingModule, batch: FeedBatch) -> Tensor:
+    """Zero, but the root's slope there is not a number."""
+    return (0.0 * next(module.network.parameters()).sum()).sqrt()
+
+
+@pytest.mark.parametrize("breaks_at", [3, 4])
+@pytest.mark.parametrize("fault", [infinite_loss, infinite_slope])
+def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[TrainingModule, FeedBatch], Tensor],
+    breaks_at: int,
 ) -> None:
+    """Of the last step too, after which no loss would tell."""
     step = TrainingModule.training_step
 
     def breaking(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> Tensor:
-        if batch["step"] == 3:
-            batch["images"] = torch.full(batch["images"].shape, math.nan)
-        return step(self, batch, batch_idx)
+        more = fault(self, batch) if batch["step"] == breaks_at else 0.0
+        return step(self, batch, batch_idx) + more
 
     monkeypatch.setattr(TrainingModule, "training_step", breaking)
     with pytest.raises(RunError, match="finite"):
         fit(tmp_path / "model", data, "training.checkpoint_minutes=1e-9")
-    saved = torch.load(tmp_path / "model" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == 3
+    assert_finite(tmp_path / "model", breaks_at)
+
+
+def test_an_interrupt_does_not_save_what_is_not_finite(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at the loss."""
+    step = TrainingModule.training_step
+
+    def breaking(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> Tensor:
+        if batch["step"] == 3:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx) + infinite_slope(self, batch)
+
+    monkeypatch.setattr(TrainingModule, "training_step", breaking)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(tmp_path / "cut", data)
+    assert not (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists()
+
+
+def assert_finite(folder: Path, steps: int) -> None:
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == steps
     assert all(
         bool(torch.isfinite(value).all())
         for value in saved["state_dict"].values()

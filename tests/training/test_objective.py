@@ -1,12 +1,15 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnial.config.settings import ObjectiveSettings
-from omnial.models.system import Output
+from omnial.config.load import load_settings
+from omnial.config.presets import SIZES, SYSTEMS
+from omnial.config.settings import ObjectiveSettings, Settings
+from omnial.models.system import Output, build_model
 from omnial.synthesis.recipe import SynthesizedBatch
 from omnial.training.objective import focal_loss, losses, squared_error, ssim_loss
 
@@ -24,6 +27,51 @@ def test_focal_loss_with_gamma_zero_is_cross_entropy() -> None:
     logits, mask = torch.randn(3, 2, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float()
     expected = torch.nn.functional.cross_entropy(logits, mask[:, 0].long(), reduction="none")
     torch.testing.assert_close(focal_loss(logits, mask, 0.0), expected.mean((1, 2)))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.25, 0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("margin", [-200.0, -17.0, 0.0, 3.0, 17.0, 40.0, 200.0])
+def test_the_slope_of_the_focal_loss_is_exact_where_a_probability_rounds_to_one(
+    gamma: float, margin: float
+) -> None:
+    """From 17 on, 1 - p_t is 0 in float32, and a power below 1 of it has an infinite slope."""
+    logits = torch.tensor([0.0, margin]).view(1, 2, 1, 1).requires_grad_()
+    loss = focal_loss(logits, torch.ones(1, 1, 1, 1), gamma)
+    (slopes,) = torch.autograd.grad(loss, logits)
+
+    # p = sigmoid(margin), q = 1 - p: d/dmargin -q^g log p = g q^g p log p - q^(g + 1)
+    log_p = -math.log1p(math.exp(-margin))
+    p, q = math.exp(log_p), 1.0 / (1.0 + math.exp(margin))
+    assert float(loss.detach()) == pytest.approx(-(q**gamma) * log_p, rel=1e-5)
+    slope = gamma * q**gamma * p * log_p - q ** (gamma + 1.0)
+    wanted = torch.tensor([-slope, slope]).view(1, 2, 1, 1)
+    torch.testing.assert_close(slopes, wanted, rtol=1e-4, atol=1e-40)
+
+
+def networks() -> dict[str, Settings]:
+    """Every system at every size and every recipe; of equal networks the first."""
+    named = {
+        f"{system} {size}": load_settings(system=system, size=size)
+        for system in SYSTEMS
+        for size in SIZES
+    }
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
+        named[path.stem] = load_settings(config_file=path)
+    first = {settings.model: name for name, settings in reversed(named.items())}
+    return {name: named[name] for name in first.values()}
+
+
+@pytest.mark.parametrize("settings", [pytest.param(s, id=name) for name, s in networks().items()])
+def test_the_loss_gives_every_parameter_a_gradient(settings: Settings) -> None:
+    """One without would stop a training on several devices. Only shapes are computed."""
+    size = (settings.data.height, settings.data.width)
+    with torch.device("meta"):
+        network = build_model(settings.model)
+        image, map_ = torch.empty(2, 3, *size), torch.empty(2, 1, *size)
+    batch = SynthesizedBatch(image, image, map_, map_, map_, map_)
+    terms = losses(network(image), batch, settings.objective)
+    terms.total(settings.objective).mean().backward()
+    assert [key for key, value in network.named_parameters() if value.grad is None] == []
 
 
 def test_normal_pixels_count_too() -> None:

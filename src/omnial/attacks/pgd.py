@@ -18,7 +18,7 @@ from omnial.synthesis.random import SampleRandom
 
 Objective = Callable[[Tensor], Tensor]
 """What an attack ascends: images (B, 3, H, W) to one value a sample (B,). A sample's value must
-depend on this sample alone, so that the batch it stands in does not matter."""
+depend on this sample alone, so that the batch it stands in matters by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Schedule:
         alpha: Length of a step as a share of the ball's radius; None is 2.5 / steps [O], enough
             to cross the ball and to turn round within it.
         momentum: Decay of the accumulated gradient (Dong et al. 2018); 0 is none.
-        restarts: Attacks from different starts, of which each sample keeps the best.
+        restarts: Attacks from different starts.
         random_start: Start from a point of the ball; without, from the clean image.
     """
 
@@ -56,13 +56,14 @@ class Attacked(NamedTuple):
     """What an attack came to."""
 
     images: Tensor
-    """(B, 3, H, W) float32 in the ball and in [0, 1]."""
+    """(B, 3, H, W) float32 in the ball and in [0, 1]: of each sample the iterate with the highest
+    finite objective among all starts and steps; its first start where there is none."""
     values: Tensor
     """(steps + 1, B) float32: the objective at the start and after each step, of the attempt that
-    each sample keeps."""
+    the image of each sample comes from; the image's own is the largest finite one."""
     gradient: Tensor
-    """(B,) float32: the mean absolute gradient of the first step; 0 says that the attack was
-    blind. Without a step, 0."""
+    """(B,) float32: the mean absolute gradient of the first step of the same attempt; 0 says that
+    the attack was blind. Without a step, 0."""
 
 
 def attack(
@@ -71,7 +72,7 @@ def attack(
     """Ascend an objective within a ball around each image.
 
     x <- project(x + alpha sign(gradient)), or with the gradient's direction for L2; with momentum
-    m, the gradient is g <- m g + gradient / mean |gradient|.
+    m, the gradient is g <- m g + gradient / mean |gradient|. Of all x, each sample keeps the best.
 
     Args:
         objective: What to ascend; for a descent, its negative.
@@ -89,15 +90,16 @@ def attack(
     """
     if images.dtype != torch.float32:
         raise TypeError(f"an attack needs float32 images, not {images.dtype}")
-    best = _attempt(objective, images, ball, schedule, random, 0)
+    best, peak = _attempt(objective, images, ball, schedule, random, 0)
     for number in range(1, schedule.restarts):
-        other = _attempt(objective, images, ball, schedule, random, number)
-        better = other.values[-1] > best.values[-1]
+        other, height = _attempt(objective, images, ball, schedule, random, number)
+        better = height > peak
         best = Attacked(
-            torch.where(better.view(-1, *(1,) * (images.ndim - 1)), other.images, best.images),
+            torch.where(_each(better), other.images, best.images),
             torch.where(better, other.values, best.values),
             torch.where(better, other.gradient, best.gradient),
         )
+        peak = torch.where(better, height, peak)
     return best
 
 
@@ -108,40 +110,42 @@ def _attempt(
     schedule: Schedule,
     random: SampleRandom,
     number: int,
-) -> Attacked:
-    """One attack from one start."""
+) -> tuple[Attacked, Tensor]:
+    """One attack from one start, and the objective of what it keeps: -inf where none is finite."""
     images = clean
     if schedule.random_start:
         start = ball.start(random, f"attack start {number}", tuple(clean.shape[1:]))
         images = ball.project(clean + start, clean)
     alpha = schedule.step_length(ball.epsilon)
-    values, first, direction = [], torch.zeros_like(clean[:, 0, 0, 0]), torch.zeros_like(clean)
-    for step in range(schedule.steps):
-        value, gradient = _value_and_gradient(objective, images)
+    first, direction = torch.zeros_like(clean[:, 0, 0, 0]), torch.zeros_like(clean)
+    values, kept, peak = [], images, torch.full_like(first, -torch.inf)
+    for step in range(schedule.steps + 1):
+        moving = images.detach().requires_grad_(step < schedule.steps)
+        with torch.set_grad_enabled(moving.requires_grad):
+            objectives = objective(moving)
+        value = objectives.detach().float()
         values.append(value)
-        size = gradient.flatten(1).abs().mean(1)
+        better = value.isfinite() & (value > peak)
+        kept, peak = torch.where(_each(better), images, kept), torch.where(better, value, peak)
+        if not moving.requires_grad:
+            break
+        # A sum, not a mean: each sample's gradient is its own, whatever the batch.
+        (gradient,) = torch.autograd.grad(objectives.sum(), moving)
+        size = gradient.abs().mean((1, 2, 3))
         if step == 0:
             first = size
         if schedule.momentum:
             scale = size.clamp_min(torch.finfo(size.dtype).tiny)
-            gradient = gradient / scale.view(-1, *(1,) * (clean.ndim - 1))
-            direction = schedule.momentum * direction + gradient
+            direction = schedule.momentum * direction + gradient / _each(scale)
         else:
             direction = gradient
         images = ball.project(images + ball.step(direction, alpha), clean)
-    with torch.no_grad():
-        values.append(objective(images).float())
-    return Attacked(images, torch.stack(values), first)
+    return Attacked(kept, torch.stack(values), first), peak
 
 
-def _value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The objective of each sample, and its gradient with respect to the images alone."""
-    with torch.enable_grad():
-        moving = images.detach().requires_grad_(True)
-        # A sum, not a mean: each sample's gradient is its own, whatever the batch.
-        value = objective(moving)
-        (gradient,) = torch.autograd.grad(value.sum(), moving)
-    return value.detach().float(), gradient
+def _each(samples: Tensor) -> Tensor:
+    """(B,) as (B, 1, 1, 1), to go with images."""
+    return samples[:, None, None, None]
 
 
 @contextlib.contextmanager

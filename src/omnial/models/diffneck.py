@@ -11,6 +11,8 @@ from omnial.models.blocks import ConvUnit
 class DiffNeck(nn.Module):
     """Separate paths (one a source) and a unified path: unified + balance * separate.
 
+    With a balance factor of 0 the unified path is all there is.
+
     Args:
         settings: Width of the first scale, norm, attention and balance factor.
         pixels: Pixels packed into a place, s^2 for a stem of s.
@@ -28,8 +30,10 @@ class DiffNeck(nn.Module):
                 make_attention(settings.attention, self.outputs, settings.norm),
             )
 
-        self.separate = nn.ModuleList([path(3 * pixels), path(3 * pixels), path(pixels)])
-        self.join = ConvUnit(3 * self.outputs, self.outputs, settings.norm)
+        # Without weight they would be parameters without a gradient.
+        if self.balance:
+            self.separate = nn.ModuleList([path(3 * pixels), path(3 * pixels), path(pixels)])
+            self.join = ConvUnit(3 * self.outputs, self.outputs, settings.norm)
         self.unified = path(7 * pixels)
 
     def forward(self, images: Tensor, restored: Tensor, jnd: Tensor) -> Tensor:
@@ -47,7 +51,7 @@ class DiffNeck(nn.Module):
         # The unified path sees A and its difference to the reconstruction: the same channels
         # in another basis, in which the difference need not be learnt first.
         unified: Tensor = self.unified(torch.cat((images, restored - images, jnd), 1))
-        if self.balance == 0.0:
+        if not self.balance:
             return unified
         paths = [path(part) for path, part in zip(self.separate, parts, strict=True)]
         joined: Tensor = self.join(torch.cat(paths, 1))

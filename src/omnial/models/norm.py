@@ -24,36 +24,40 @@ class InstanceNorm(nn.Module):
         Raises:
             ValueError: A channel has a single value, which has no deviation.
         """
+        # A weight of float32 makes the statistics float32. Without one, a processor keeps those of
+        # half precision in half precision, whose rounding of a mean can be the whole deviation.
+        half = features.dtype in (torch.bfloat16, torch.float16)
+        weight = torch.ones(features.shape[1], device=features.device) if half else None
         on_cpu = features.device.type == "cpu" and not torch.compiler.is_compiling()
         if on_cpu and features.is_contiguous(memory_format=torch.channels_last):
             if features.shape[2] * features.shape[3] == 1:
                 raise ValueError(f"instance norm of single values: {tuple(features.shape)}")
             # PyTorch's stubs leave `apply` untyped.
-            return cast(Tensor, _ChannelsLastInstanceNorm.apply(features))  # type: ignore[no-untyped-call]
-        return F.instance_norm(features, eps=_EPSILON)
+            return cast(Tensor, _ChannelsLastInstanceNorm.apply(features, weight))  # type: ignore[no-untyped-call]
+        return F.instance_norm(features, weight=weight, eps=_EPSILON)
 
 
 class _ChannelsLastInstanceNorm(torch.autograd.Function):
     """Batch norm's channels-last kernels, image by image."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
+    def forward(ctx: Any, features: Tensor, weight: Tensor | None) -> Tensor:
         normed = torch.empty_like(features)
         means, scales = [], []
         for index in range(len(features)):
             source = features[index : index + 1]
             result, mean, scale = torch.native_batch_norm(
-                source, None, None, None, None, True, 0.0, _EPSILON
+                source, weight, None, None, None, True, 0.0, _EPSILON
             )
             normed[index] = result[0]
             means.append(mean)
             scales.append(scale)
-        ctx.save_for_backward(features, torch.stack(means), torch.stack(scales))
+        ctx.save_for_backward(features, weight, torch.stack(means), torch.stack(scales))
         return normed
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        features, means, scales = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        features, weight, means, scales = ctx.saved_tensors
         (gradient,) = gradients
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         inputs = torch.empty_like(features)
@@ -61,7 +65,7 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
             inputs[index] = torch.ops.aten.native_batch_norm_backward(
                 gradient[index : index + 1],
                 features[index : index + 1],
-                None,
+                weight,
                 None,
                 None,
                 means[index],
@@ -70,7 +74,7 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
                 _EPSILON,
                 [True, False, False],
             )[0][0]
-        return inputs
+        return inputs, None
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:

@@ -32,7 +32,8 @@ class Trace:
     Attributes:
         unattacked: (n,) on the clean samples.
         random: (n,) after a random perturbation that has the attack's full size everywhere.
-        values: (steps + 1, n) at the attack's start and after each of its steps.
+        values: (steps + 1, n) at the attack's start and after each of its steps; the attacked
+            image is the one with the largest.
         gradient: (n,) mean absolute gradient of the first step.
     """
 
@@ -43,7 +44,9 @@ class Trace:
 
     def rise(self) -> float:
         """How far the attack raises the mean objective above that of the clean samples."""
-        return float(np.mean(self.values[-1] - self.unattacked))
+        # As the attack itself, which keeps the best finite iterate of each sample.
+        reached = np.where(np.isfinite(self.values), self.values, -np.inf).max(axis=0)
+        return float(np.mean(reached - self.unattacked))
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ def check_unbounded(pixel_auroc: float | None) -> Check:
 
 
 def _gradients(traces: Mapping[str, Trace]) -> Check:
-    dead = {name: float(np.mean(trace.gradient <= 0.0)) for name, trace in traces.items()}
+    # Not `<= 0`, which lets a NaN pass for a gradient.
+    dead = {name: float(np.mean(~(trace.gradient > 0.0))) for name, trace in traces.items()}
     worst = max(dead, key=lambda name: dead[name])
     detail = f"at most {100 * dead[worst]:.1f} % of the samples are without one"
     smallest = min(float(trace.gradient.min()) for trace in traces.values())
@@ -158,7 +162,7 @@ def _random(traces: Mapping[str, Trace]) -> Check:
     shown = ", ".join(f"{name}: {100 * share:.1f} %" for name, share in shares.items())
     return Check(
         "a random perturbation of the same size does far less",
-        max(shares.values()) <= RANDOM_SHARE,
+        all(share <= RANDOM_SHARE for share in shares.values()),
         f"share of the attack's rise at {shown}",
     )
 

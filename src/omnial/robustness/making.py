@@ -1,8 +1,8 @@
 """Make an adversarial set from a model and defect-free images; a run that was cut short goes on.
 
 Samples are attacked in fixed groups, and a group's files are written together. A run that goes on
-skips the groups whose files are all there and does the others again, so that it ends in the same
-bytes as one that was never interrupted.
+skips the groups whose files are all there and does the others again, so that on the same machine it
+ends in the same bytes as one that was never interrupted.
 """
 
 import hashlib
@@ -65,8 +65,8 @@ class SetPlan:
         seed: Of samples and attacks.
         steps: Steps of the attack. [P] 5
         alpha: Length of a step as a share of the radius; None is 2.5 / steps. [O]
-        batch_size: Samples that are attacked at once; changes speed and memory alone, but for
-            rounding.
+        batch_size: Samples that are attacked at once; changes speed, memory and rounding, which
+            turns signs of gradients near zero: other perturbations, an attack as strong.
     """
 
     samples: int = 50

@@ -28,7 +28,9 @@ _LEVELS: Final = TypeAdapter(tuple[Level, ...])
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything that decides what a set holds: two sets of one identity are the same set.
+    """Everything that decides what a set holds: two sets of one identity differ by rounding.
+
+    Rounding includes signs of gradients near zero; see docs/robustness.md.
 
     Attributes:
         schema_version: Of the files.

@@ -29,7 +29,7 @@ class Checkpoint(Callback):
     """Writes `last.ckpt`: now and then, at the end, and when the run is interrupted.
 
     `CheckpointFile` writes it in full before it takes its name, so a kill leaves the one before.
-    A state whose loss is not finite is never written.
+    A state whose loss or gradient is not finite is never written.
     """
 
     def __init__(self, path: Path, minutes: float) -> None:
@@ -62,8 +62,9 @@ class Checkpoint(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Keep the work of an interrupted run, if no other process must take part in that."""
+        assert isinstance(pl_module, TrainingModule)
         alone = isinstance(exception, KeyboardInterrupt) and not group.together()
-        if alone and trainer.global_step > 0:
+        if alone and trainer.global_step > 0 and pl_module.is_finite():
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:

@@ -87,8 +87,8 @@ def train(
     Raises:
         UserError: Bad data, a folder in use, settings that differ from those of the run that
             is resumed, weights that do not fit, or processes that cannot share the run.
-        RunError: The loss is no longer finite, the disk cannot be written, or another process
-            has ended.
+        RunError: The loss or its gradient is no longer finite, the disk cannot be written, or
+            another process has ended.
         KeyboardInterrupt: A signal stopped the run; `resume` goes on with it.
     """
     world = read_world()

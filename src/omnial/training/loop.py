@@ -62,7 +62,7 @@ def run_loop(
 
     Raises:
         UserError: A machine does not see the model folder of the first one.
-        RunError: The loss is no longer finite.
+        RunError: The loss or its gradient is no longer finite.
         KeyboardInterrupt: A signal stopped the run; its state is saved.
     """
     keep_freed_memory()

@@ -39,6 +39,7 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.settings = settings
         self.total_steps: int | None = None
+        self.gradient_norm = torch.zeros(())
         if network is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.training.seed)
@@ -146,17 +147,24 @@ class TrainingModule(L.LightningModule):
         Lightning refuses to do it for a fused optimizer in mixed precision, since one that
         unscales its gradients itself would clip scaled ones; bf16 scales none.
         """
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.training.gradient_clip)
+        self.gradient_norm = nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.settings.training.gradient_clip
+        )
+
+    def is_finite(self) -> bool:
+        """Whether the last step's loss and gradient are numbers: a loss can be one alone."""
+        loss = self.trainer.callback_metrics.get("loss", 0.0)
+        return bool(torch.isfinite(loss + self.gradient_norm))
 
     def refuse_non_finite(self) -> None:
-        """Stop a run whose loss is no longer a number.
+        """Stop a run that is no longer in numbers.
 
         Raises:
-            RunError: The last loss is not finite.
+            RunError: The last loss or its gradient is not finite.
         """
-        loss = self.trainer.callback_metrics.get("loss")
-        if loss is not None and not bool(torch.isfinite(loss)):
+        if not self.is_finite():
             raise RunError(
-                f"the loss is no longer a finite number at step {self.trainer.global_step}; "
-                "the last checkpoint is kept. Lower training.learning_rate, or check the images"
+                "the loss or its gradient is no longer a finite number at step "
+                f"{self.trainer.global_step}; the last checkpoint is kept. Lower "
+                "training.learning_rate, or check the images"
             )

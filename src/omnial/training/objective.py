@@ -54,11 +54,13 @@ def focal_loss(logits: Tensor, mask: Tensor, gamma: float) -> Tensor:
     Returns:
         (B,) float32.
     """
-    # With two classes, log p_t = -softplus(-margin), the margin being that of the true class.
+    # With two classes, log p_t = logsigmoid(margin), the margin being that of the true class, and
+    # log (1 - p_t) = logsigmoid(-margin). A power of 1 - p_t itself, which rounds to 0, would have
+    # an infinite slope there where gamma is below 1.
     logits = logits.float()
     margin = (logits[:, 1] - logits[:, 0]) * (2.0 * mask[:, 0] - 1.0)
-    log_p = F.logsigmoid(margin)
-    return (-((1.0 - log_p.exp()) ** gamma) * log_p).mean((1, 2))
+    weight = torch.exp(gamma * F.logsigmoid(-margin))
+    return (-weight * F.logsigmoid(margin)).mean((1, 2))
 
 
 def losses(output: Output, batch: SynthesizedBatch, settings: ObjectiveSettings) -> Losses:
