@@ -72,7 +72,7 @@ def run_loop(
     begin = _first_step(checkpoint)
     interrupts = Interrupts()
     progress = progress and world.rank == 0
-    terminal = progress and sys.stderr.isatty()
+    terminal = progress and sys.stderr is not None and sys.stderr.isatty()
     speed = Progress(budget, training.batch_size, lines=progress and not terminal)
     callbacks: list[Callback] = [
         budget,
