@@ -113,7 +113,7 @@ def ready_streams() -> None:
             # The lowest number that is free is this one.
             handle = os.open(os.devnull, os.O_RDWR)
             mode = "r" if number == 0 else "w"
-            setattr(sys, name, open(handle, mode, encoding="utf-8", closefd=False))
+            setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8"))
         elif number > 0 and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
