@@ -29,7 +29,8 @@ def untrained(
     Args:
         classes: Names of its products.
         norm: That of the reconstruction.
-        parts: What it has instead of the usual `calibration`, `rois` or `training`.
+        parts: What it has instead of the usual `calibration`, `rois`, `training` or
+            `trained_files`.
     """
     settings = Settings(
         data=DataSettings(height=HEIGHT, width=WIDTH),
@@ -49,6 +50,7 @@ def untrained(
         "calibration": calibrate({name: generator.random(4) for name in classes}, 0.5, 0.4),
         "rois": {},
         "training": {},
+        "trained_files": frozenset(),
     }
     return TrainedModel(
         settings=settings,

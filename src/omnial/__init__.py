@@ -1,5 +1,7 @@
 """omnial: one network that inspects many products."""
 
+import os
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +44,19 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: `omnial --help` needs no PyTorch."""
+    """Import a public name when it is first asked for: `omnial --help` needs no PyTorch.
+
+    The caller's environment and random state are afterwards what they were.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module 'omnial' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    # What is imported below sets environment variables and draws from Python's own generator.
+    environment, state = dict(os.environ), random.getstate()
+    try:
+        found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return found
+    finally:
+        random.setstate(state)
+        for key in os.environ.keys() - environment.keys():
+            del os.environ[key]
+        os.environ.update(environment)

@@ -226,6 +226,32 @@ class TestFailures:
         assert "no log could be written" in ended.err
         assert len(ended.err.splitlines()) == 1
 
+    @pytest.mark.skipif(os.name != "posix", reason="POSIX looks a home up in the passwd table")
+    @pytest.mark.parametrize("temporary", [True, False])
+    def test_a_user_without_a_home(
+        self,
+        temporary: bool,
+        run: Run,
+        training: Callable[[Callable[..., object]], None],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        training(raising(ZeroDivisionError("by nought")))
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", raising(KeyError("uid not found")))
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        if not temporary:
+            # As in a container that can be read alone, started in a folder that is gone.
+            monkeypatch.setattr("tempfile.gettempdir", raising(FileNotFoundError("no folder")))
+            monkeypatch.setattr("pathlib.Path.cwd", raising(FileNotFoundError("no folder")))
+
+        ended = run("train", "--data", tmp_path, "--out", tmp_path / "model")
+
+        assert ended.code == 3
+        assert "ZeroDivisionError: by nought" in ended.err
+        assert ("details in" if temporary else "no log could be written") in ended.err
+        assert len(ended.err.splitlines()) == 1
+
     def test_a_fit_that_ends_the_process_when_interrupted(
         self, run: Run, training: Callable[[Callable[..., object]], None], tmp_path: Path
     ) -> None:

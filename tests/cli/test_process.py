@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from omnial.models.folder import save_model
+from tests.small_model import untrained
+
 OMNIAL = [sys.executable, "-c", "from omnial.cli import main; main()"]
 
 
@@ -83,3 +86,58 @@ def test_full_disk_behind_standard_output(tmp_path: Path) -> None:
     assert ended.returncode == 3
     assert "No space left" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_console_that_lacks_a_letter(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", untrained(["größe", "部品"]))
+
+    ended = subprocess.run(
+        [*OMNIAL, "info", tmp_path / "model"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert rb"gr\xf6\xdfe" in ended.stdout
+    assert rb"\u90e8\u54c1" in ended.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as a shell of POSIX does")
+@pytest.mark.parametrize(
+    ("closed", "verb", "code"),
+    [
+        (">&-", "--version", 0),
+        ("<&- >&- 2>&-", "--version", 0),
+        ("2>&-", "fly", 2),
+        (">&- 2>&-", "fly", 2),
+    ],
+)
+def test_no_stream_is_no_error(closed: str, verb: str, code: int, tmp_path: Path) -> None:
+    """What is printed goes nowhere, not into the file that is opened next."""
+    script = (
+        "import sys\n"
+        "from omnial.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        f"    with open({str(tmp_path / 'next')!r}, 'w') as file:\n"
+        "        print('printed')\n"
+        "        print('told', file=sys.stderr)\n"
+    )
+
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", script, verb],
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.returncode == code
+    assert (tmp_path / "next").read_text() == ""
+    assert "told" not in ended.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_message_that_nobody_can_read_leaves_the_exit_code(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([*OMNIAL, "info", tmp_path / "none"], stderr=full)
+
+    assert ended.returncode == 2

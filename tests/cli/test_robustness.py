@@ -110,6 +110,7 @@ def test_corruptions_without_white_box(
 
     ended = run(*command, "--data", one, "--out", tmp_path / "report")
     refused = run(*command, "--out", tmp_path / "other")
+    without_use = run(*command[:-1], "--data", one, "--out", tmp_path / "other")
 
     assert ended.code in (0, 1), ended.err
     assert "pixel AP at" in ended.out
@@ -119,8 +120,13 @@ def test_corruptions_without_white_box(
     assert len(model["corruptions"]) == 8
     assert set(model["corruptions"]["jpeg"]) == {"0", "1", "2", "3", "4", "5"}
     assert "Common corruptions" in (tmp_path / "report" / "index.html").read_text("utf-8")
+    assert model["score_attack"] is None
+    assert "verdicts on the test images were not attacked" in ended.err
     assert refused.code == 2
     assert "--data" in refused.err
+    assert without_use.code == 2
+    assert "--no-white-box" in without_use.err
+    assert not (tmp_path / "other").exists()
 
 
 def test_two_models_in_the_order_given(

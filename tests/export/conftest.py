@@ -95,7 +95,8 @@ def small_model() -> TrainedModel:
         calibration=calibrate({name: np.arange(20) / 40 for name in CLASSES}, 0.5, 0.1),
         recogniser=Recogniser.fit(np.zeros((4, 1)), np.array([0, 0, 1, 1]), CLASSES),
         rois={"tile": region},
-        training={"training_images": {"bolt": 8}, "validation_images": {"bolt": 2}},
+        training={},
+        trained_files=frozenset(),
     )
     images = np.stack([draw(name, seed) for name in CLASSES for seed in range(8)])
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)

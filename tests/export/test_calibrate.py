@@ -1,19 +1,21 @@
 """Thresholds and drift of folders, against a plain reading of the rule."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from omnial.data.layouts import discover
-from omnial.data.split import split_validation
 from omnial.errors import RunError, UserError
 from omnial.inference import calibrate as module
 from omnial.inference.calibrate import calibrate_folder
 from omnial.inference.drift import check_drift
 from omnial.inference.inspector import Inspector
+from omnial.models.config_file import read_config
 from omnial.models.folder import load_model
 
 
@@ -40,7 +42,7 @@ def test_thresholds_are_those_of_the_rule(folder: Path, data: Path, rate: float)
         ]
         for name in inspector.classes
     }
-    report = calibrate_folder(folder, [data], false_alarm_rate=rate, which="all")
+    report = calibrate_folder(folder, [data], false_alarm_rate=rate)
     stored = load_model(folder, "cpu").calibration
     assert stored == report.calibration
     for name, values in scores.items():
@@ -56,23 +58,70 @@ def test_thresholds_are_those_of_the_rule(folder: Path, data: Path, rate: float)
     assert any("Few images" in text for text in report.warnings) is (rate == 0.1)
 
 
-def test_images_of_the_training_are_left_out(folder: Path, data: Path) -> None:
-    """`bolt` has as many images as it had in the training: only the held-out ones count."""
+def trained_on(folder: Path, paths: Sequence[Path]) -> None:
+    """Let a folder say that its network was trained on these files."""
+    digests = frozenset(hashlib.sha256(path.read_bytes()).digest()[:8] for path in paths)
+    config = replace(read_config(folder), trained_files=digests)
+    (folder / "config.json").write_text(config.to_text())
+
+
+def scores_of(folder: Path, paths: Sequence[Path], name: str) -> list[float]:
+    inspector = Inspector(folder)
+    return sorted(inspector.inspect(path, name).score for path in paths)
+
+
+def test_trained_files_set_no_threshold(folder: Path, data: Path, tmp_path: Path) -> None:
+    """Whatever they are called, wherever they lie, however many new ones lie beside them."""
+    images = sorted((data / "bolt/train/good").iterdir())
+    trained_on(folder, images[:7])
+    mixed = tmp_path / "bolt/train/good"
+    mixed.mkdir(parents=True)
+    for number, path in enumerate(images):
+        shutil.copyfile(path, mixed / f"part {9 - number}.png")
+
+    report = calibrate_folder(folder, [tmp_path / "bolt"])
+
+    assert (report.used, report.trained) == ({"bolt": 3}, {"bolt": 7})
+    assert report.classes["bolt"].images == 3
+    expected = scores_of(folder, images[7:], "bolt")
+    np.testing.assert_allclose(report.calibration.scores["bolt"], expected, atol=1e-4)
+
+
+def test_as_many_new_images_as_were_trained_on_all_count(folder: Path, data: Path) -> None:
+    trained_on(folder, sorted((data / "tile/train/good").iterdir()))
     report = calibrate_folder(folder, [data / "bolt"])
-    settings = Inspector(folder).settings
-    records = discover([data / "bolt"], need="train").classes[0].train
-    kept = split_validation(records, settings.data, settings.training.seed)[1]
-    assert report.used == {"bolt": "held-out"}
-    assert report.classes["bolt"].images == len(kept) == 2
+    assert (report.used, report.trained) == ({"bolt": 10}, {"bolt": 0})
+    with pytest.raises(UserError, match="trained on all of these"):
+        calibrate_folder(folder, [data / "tile"])
+
+
+def test_a_folder_that_does_not_know_its_files_sets_no_threshold(folder: Path, data: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["trained_files"]
+    (folder / "config.json").write_text(json.dumps(config))
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(UserError, match="which files it was trained on"):
+        calibrate_folder(folder, [data])
+    assert (folder / "config.json").read_bytes() == before
+    assert load_model(folder, "cpu").trained_files is None
+    assert check_drift(folder, [data]).trained == {"bolt": 0, "tile": 0}
+
+
+def test_trained_files_do_not_hide_a_drift(folder: Path, data: Path) -> None:
+    images = sorted((data / "bolt/train/good").iterdir())
+    trained_on(folder, images[:4])
+    report = check_drift(folder, [data / "bolt"])
+    assert report.trained == {"bolt": 4}
+    assert report.classes["bolt"].recent == 6
 
 
 def test_other_classes_keep_their_scores(folder: Path, data: Path) -> None:
     before = Inspector(folder).calibration
-    report = calibrate_folder(folder, [data / "bolt"], false_alarm_rate=0.3, which="all")
+    report = calibrate_folder(folder, [data / "bolt"], false_alarm_rate=0.3)
     assert report.kept == ("tile",)
     assert report.calibration.scores["tile"] == before.scores["tile"]
     assert report.calibration.per_class["tile"] == naive(list(before.scores["tile"]), 0.3)
-    tiled = calibrate_folder(folder, [data / "bolt"], which="all", tile=32)
+    tiled = calibrate_folder(folder, [data / "bolt"], tile=32)
     assert tiled.kept == ()
     assert tiled.calibration.per_class["tile"] is None
     assert Inspector(folder).calibration.tile == 32
@@ -88,7 +137,7 @@ def test_a_class_can_be_named(folder: Path, data: Path, tmp_path: Path) -> None:
 
 def test_a_copy_leaves_the_folder_as_it_was(folder: Path, data: Path, tmp_path: Path) -> None:
     before = (folder / "config.json").read_bytes()
-    calibrate_folder(folder, [data], out=tmp_path / "copy", false_alarm_rate=0.2, which="all")
+    calibrate_folder(folder, [data], out=tmp_path / "copy", false_alarm_rate=0.2)
     assert (folder / "config.json").read_bytes() == before
     assert load_model(tmp_path / "copy", "cpu").calibration.false_alarm_rate == 0.2
     with pytest.raises(UserError, match="not an empty folder"):
@@ -105,7 +154,7 @@ def test_a_failed_write_changes_nothing(
 
     monkeypatch.setattr(module, "replace_together", full)
     with pytest.raises(RunError, match="No space left"):
-        calibrate_folder(folder, [data], which="all")
+        calibrate_folder(folder, [data])
     assert (folder / "config.json").read_bytes() == before
 
 

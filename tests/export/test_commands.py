@@ -1,7 +1,9 @@
 """The verbs from end to end: export, verify, predict, evaluate, calibrate, drift."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from omnial.cli import app
 from omnial.inference.export_folder import Format
+from omnial.models.config_file import read_config
 
 
 def run(*arguments: object) -> Result:
@@ -75,15 +78,24 @@ def test_predict_and_evaluate_give_the_same_with_either_folder(
 def test_calibrate_then_drift(exports: dict[Format, Path], data: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exports["onnx"], tmp_path / "export"))
     command = ("calibrate", folder, "--data", data, "--json", "--false-alarm-rate", "0.2")
-    found = result_of(run(*command))
-    assert found["used"] == {"bolt": "held-out", "tile": "all"}
+    trained = sorted((data / "bolt/train/good").iterdir())[2:]
+    digests = frozenset(hashlib.sha256(path.read_bytes()).digest()[:8] for path in trained)
+    untouched = read_config(folder)
+    config = replace(untouched, trained_files=digests)
+    (folder / "config.json").write_text(config.to_text())
+    ended = run(*command)
+    found = result_of(ended)
+    assert found["used"] == {"bolt": 2, "tile": 10}
+    assert found["trained"] == {"bolt": 8, "tile": 0}
+    assert "bolt: 8 images left out, the network was trained on them" in ended.stderr
     assert {name: row["images"] for name, row in found["classes"].items()} == {
         "bolt": 2,
         "tile": 10,
     }
     assert found["classes"]["bolt"]["own"] is False
     assert any("bolt" in text for text in found["warnings"])
-    everything = result_of(run(*command, "--images", "all"))
+    (folder / "config.json").write_text(untouched.to_text())
+    everything = result_of(run(*command))
     assert everything["overall"]["images"] == 20
     shown = run("calibrate", folder, "--data", data / "tile", "--out", tmp_path / "copy")
     assert shown.exit_code == 0

@@ -163,7 +163,7 @@ def test_thresholds(
     for out in (None, tmp_path / "copy"):
         with full_disk("config.json"):
             refused(
-                lambda out=out: calibrate_folder(folder, [data], which="all", out=out),
+                lambda out=out: calibrate_folder(folder, [data], out=out),
                 "config.json",
                 capsys,
             )

@@ -161,14 +161,14 @@ def test_products_are_all_there_or_none(tmp_path: Path) -> None:
 
 def test_a_calibrated_copy_is_whole_or_refused(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "copy"
-    calibration = calibrate_folder(model, [data], which="all", device="cpu").calibration
+    calibration = calibrate_folder(model, [data], device="cpu").calibration
 
     def after() -> None:
         if (out / "config.json").exists():
             load_model(out, "cpu")
 
     def work() -> None:
-        calibrate_folder(model, [data], which="all", device="cpu", out=out)
+        calibrate_folder(model, [data], device="cpu", out=out)
 
     inspector = Inspector(model, device="cpu")
     with mock.patch("omnial.inference.calibrate.Inspector", return_value=inspector):

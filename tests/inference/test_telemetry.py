@@ -31,7 +31,7 @@ build(source, "openvino", "int8", source.parent, images=images)
 OnnxBackend(source)
 import nncf, onnxruntime, openvino
 
-assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+assert "ORT_DISABLE_TELEMETRY" not in os.environ
 assert sys.modules["openvino_telemetry"] is None
 from nncf.telemetry import telemetry
 telemetry.end_session("nncf")

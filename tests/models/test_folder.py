@@ -53,6 +53,7 @@ def tiny_model(seed: int = 0) -> TrainedModel:
         recogniser=Recogniser.fit(features, np.repeat([0, 1, 2], 3), CLASSES),
         rois={"cable: links, größer": roi, "tile.roi": ~roi},
         training={"seed": seed, "steps": 12, "data": ["a", "b"], "version": "0.1"},
+        trained_files=frozenset({b"trained1", b"trained2", bytes(8)}),
     )
 
 
@@ -98,6 +99,7 @@ def test_round_trip(folder: Path) -> None:
     assert loaded.classes == saved.classes
     assert loaded.calibration == saved.calibration
     assert loaded.training == saved.training
+    assert loaded.trained_files == saved.trained_files
     assert set(loaded.rois) == set(saved.rois)
     for name, roi in saved.rois.items():
         np.testing.assert_array_equal(loaded.rois[name], roi)

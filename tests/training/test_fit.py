@@ -1,20 +1,27 @@
 """Training end to end on two generated classes: budgets, resume, failure, added products."""
 
+import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from omnial.config.load import load_settings
-from omnial.config.settings import Settings
+from omnial.config.settings import DataSettings, Settings
+from omnial.data.layouts import discover
 from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.data.records import ImageRecord
+from omnial.data.split import split_validation
 from omnial.errors import RunError, UserError
 from omnial.models.folder import load_model
 from omnial.models.validation_figures import ValidationFigures
@@ -156,6 +163,86 @@ def test_resume_refuses_another_run_and_names_the_difference(undisturbed: Path, 
         fit(undisturbed, data, "training.learning_rate=0.5", resume=True)
 
 
+def noise(path: Path, seed: int) -> None:
+    """An image file; those of two seeds have equally many bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize("replaced", ["data/part/train/good/3.bmp", "data/part/roi.bmp", "t/1.bmp"])
+@pytest.mark.parametrize("cache", [(), ("data.cache_gigabytes=0",)], ids=["cache", "no-cache"])
+def test_resume_refuses_replaced_pictures(
+    replaced: str, cache: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Of the same name and size: training images, a region of interest, textures."""
+    for number in range(6):
+        noise(tmp_path / f"data/part/train/good/{number}.bmp", number)
+    noise(tmp_path / "data/part/roi.bmp", 6)
+    noise(tmp_path / "t/1.bmp", 7)
+    overrides = (f"textures={tmp_path / 't'}", "training.steps=1", *cache)
+    fit(tmp_path / "model", tmp_path / "data", *overrides)
+    fit(tmp_path / "model", tmp_path / "data", *overrides, resume=True)
+    before = (tmp_path / replaced).stat()
+    noise(tmp_path / replaced, 8)
+    os.utime(tmp_path / replaced, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (tmp_path / replaced).stat().st_size == before.st_size
+    with pytest.raises(UserError, match="other values of images"):
+        fit(tmp_path / "model", tmp_path / "data", *overrides, resume=True)
+
+
+def digests(paths: Iterable[Path]) -> frozenset[bytes]:
+    return frozenset(hashlib.sha256(path.read_bytes()).digest()[:8] for path in paths)
+
+
+def test_the_model_knows_the_files_that_it_was_trained_on(
+    undisturbed: Path, data: Path, tmp_path: Path
+) -> None:
+    model = load_model(undisturbed, "cpu")
+    assert model.trained_files is not None
+    records = discover([data], need="train").classes
+    learnt, _ = split_validation(
+        [record for product in records for record in product.train], model.settings.data, 0
+    )
+    assert model.trained_files == digests(record.path for record in learnt)
+    # One that goes on from it knows both.
+    more = tmp_path / "data"
+    generate(more, seed=9, classes=CLASS_NAMES[:1], size=64, train=6, test_good=1, per_kind=1)
+    train(settings("training.steps=1"), [more], tmp_path / "m", init=undisturbed, progress=False)
+    grown = load_model(tmp_path / "m", "cpu").trained_files
+    assert grown is not None
+    assert model.trained_files < grown
+    assert len(grown) == len(model.trained_files) + 5
+    # What the first one learned from is no new image to the second, whatever its name and seed.
+    old = tmp_path / "old" / CLASS_NAMES[0]
+    old.mkdir(parents=True)
+    for number, record in enumerate(r for r in learnt if r.class_name == CLASS_NAMES[0]):
+        shutil.copyfile(record.path, old / f"{number}.png")
+    with pytest.raises(UserError, match="No image is left for validation"):
+        train(settings(), [old.parent], tmp_path / "x", init=undisturbed, progress=False)
+
+
+def test_copies_of_trained_images_set_no_threshold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of thirty files, those held out for validation are copies of trained ones but for one."""
+    images = [tmp_path / f"data/part/train/good/{number:02}.bmp" for number in range(30)]
+    for path in images:
+        noise(path, 0)
+    held_out = split_validation(
+        [ImageRecord(path, "part", "train", "good") for path in images], DataSettings(), 0
+    )[1]
+    noise(held_out[2].path, 1)
+    fit(tmp_path / "model", tmp_path / "data")
+    model = load_model(tmp_path / "model", "cpu")
+    assert len(held_out) == 6
+    assert model.calibration.counts == {"part": 1}
+    assert "5 of the 6 images held out for validation are copies" in caplog.text
+    noise(held_out[2].path, 0)
+    with pytest.raises(UserError, match="different training images"):
+        fit(tmp_path / "other", tmp_path / "data")
+
+
 def test_a_setting_that_came_later_leaves_earlier_runs_what_they_are() -> None:
     before = what_is_computed(load_settings(size="tiny"))
     assert "second_look" not in before["model"]
@@ -274,8 +361,6 @@ def test_a_time_budget_ends_the_run_and_is_kept(data: Path, tmp_path: Path) -> N
 
 
 def test_the_region_of_interest_travels_with_the_model(data: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
     root = tmp_path / "data"
     generate(root, seed=2, classes=CLASS_NAMES[:2], size=64, train=6, test_good=1, per_kind=1)
     region = np.zeros((64, 64), np.uint8)

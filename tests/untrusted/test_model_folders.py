@@ -220,6 +220,14 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     "thresholds-of-others": (change("calibration.per_class", {"nut": 0.1}), "config.json: "),
     "threshold-is-text": (change("calibration.pooled", "0.1"), "config.json: expected a number"),
     "counts-lie": (change("calibration.counts.bolt", 2**62), "config.json: the stored scores"),
+    "trained-number": (change("trained_files", 8), "config.json: trained_files is not a text"),
+    "trained-no-base64": (change("trained_files", "\u00e9*"), "config.json: "),
+    "trained-half-a-digest": (change("trained_files", "AAAA"), "config.json: trained_files is not"),
+    "trained-twice": (change("trained_files", "A" * 64), "config.json: .*do not rise"),
+    "trained-many": (
+        change("trained_files", "A" * 4 * (2**23 // 3 + 3)),
+        "config.json: trained_files is not the digests of at most",
+    ),
     # the weights as a file
     "weights-missing": (lambda f: (f / WEIGHTS).unlink(), "has no file model.safetensors"),
     "weights-link": (link(WEIGHTS), "model.safetensors: it is a symbolic link"),

@@ -217,6 +217,7 @@ def _make_model(folder: Path) -> TrainedModel:
         recogniser=Recogniser.fit(features, np.repeat([0, 1], 2), classes),
         rois={"nut": np.ones((EDGE, EDGE), np.bool_)},
         training={},
+        trained_files=frozenset({bytes(8), b"12345678"}),
     )
     save_model(folder, model)
     return model

@@ -26,7 +26,7 @@ from omnial.cli import (
     train,
     verify,
 )
-from omnial.cli.outcome import ExitCode, settle
+from omnial.cli.outcome import ExitCode, ready_streams, settle
 
 app = typer.Typer(
     name="omnial",
@@ -70,6 +70,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and end the process with one of the documented exit codes."""
+    ready_streams()
     sys.exit(int(settle(_run)))
 
 

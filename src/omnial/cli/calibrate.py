@@ -1,6 +1,5 @@
 """`omnial calibrate`: thresholds from normal images, and how sure they are."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,21 +8,21 @@ from rich.table import Table
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, print_table, progress, say, say_left_out, working
+from omnial.cli.output import (
+    print_json,
+    print_table,
+    progress,
+    say,
+    say_left_out,
+    say_trained,
+    working,
+)
 
 _EPILOG = (
     "Examples:\n\n"
     "omnial calibrate models/mvtec --data normals --false-alarm-rate 0.01\n\n"
     "omnial calibrate exports/mvtec --data normals/bottle --out exports/mvtec-2"
 )
-
-
-class WhichName(StrEnum):
-    """Which of a class's normal images."""
-
-    AUTO = "auto"
-    HELD_OUT = "held-out"
-    ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -43,13 +42,6 @@ def calibrate(
         ),
     ] = None,
     class_name: options.ClassOfAll = None,
-    images: Annotated[
-        WhichName,
-        typer.Option(
-            help="Which normal images: those that the training held out, or all. auto: held out "
-            "where the data is that of the training, else all."
-        ),
-    ] = WhichName.AUTO,
     tile: Annotated[
         int | None,
         typer.Option(
@@ -87,7 +79,6 @@ def calibrate(
                 data,
                 false_alarm_rate=false_alarm_rate,
                 class_name=class_name,
-                which=images.value,
                 tile=tile,
                 out=out,
                 device=device,
@@ -99,6 +90,7 @@ def calibrate(
         print_json(result)
     else:
         _print(result)
+    say_trained(report.trained)
     say_left_out(report.bad_files)
     return ExitCode.SOME_BAD if report.bad_files else ExitCode.DONE
 
@@ -118,7 +110,7 @@ def _print(result: dict[str, Any]) -> None:
     rate, confidence = 100 * result["false_alarm_rate"], 100 * result["confidence"]
     print(f"\nchosen false-alarm rate {rate:g} %; intervals cover it with {confidence:g} %")
     print(f"written to {result['folder']}")
-    for name, which in result["used"].items():
-        say(f"{name}: {which} normal images")
+    for name, count in result["used"].items():
+        say(f"{name}: {count} normal images")
     for warning in result["warnings"]:
         say(f"warning: {warning}")

@@ -7,7 +7,15 @@ from rich.table import Table
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, print_table, progress, say, say_left_out, working
+from omnial.cli.output import (
+    print_json,
+    print_table,
+    progress,
+    say,
+    say_left_out,
+    say_trained,
+    working,
+)
 
 _EPILOG = "Example:\n\nomnial drift exports/mvtec --data last-week"
 
@@ -47,6 +55,7 @@ def drift(
         print_json(result)
     else:
         _print(result)
+    say_trained(report.trained)
     say_left_out(report.bad_files)
     for name in report.not_compared:
         say(f"{name}: the folder keeps no scores to compare with")

@@ -1,6 +1,7 @@
 """Exit codes, and how every failure of a verb ends in one of them."""
 
 import functools
+import io
 import os
 import platform
 import sys
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TextIO
 
 import typer
 
@@ -80,7 +81,7 @@ def settle(work: Callable[[], ExitCode]) -> ExitCode:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output is gone; without this, the interpreter fails again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         _say("error: the output was closed before everything was written")
         return ExitCode.FAILED
     except SystemExit as request:
@@ -99,8 +100,35 @@ def settle(work: Callable[[], ExitCode]) -> ExitCode:
     return code
 
 
+def ready_streams() -> None:
+    """Make the standard streams of this process fit for any text.
+
+    What a console's encoding lacks is shown as an escape. A stream that was closed before the
+    process began leads nowhere: else the next file that is opened would get its number, and what
+    is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            # The lowest number that is free is this one.
+            handle = os.open(os.devnull, os.O_RDWR)
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8"))
+        elif number > 0 and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _say(message: str) -> None:
-    print(f"omnial: {message}", file=sys.stderr)
+    """Tell why the command ends; where nobody can be told, the exit code has to do."""
+    try:
+        print(f"omnial: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let a stream that cannot be written to lead nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _speaks() -> bool:
@@ -131,13 +159,14 @@ def _write_log() -> str:
             traceback.format_exc(),
         ]
     )
-    reason: OSError | None = None
-    for folder in (Path(tempfile.gettempdir()), Path.cwd(), Path.home()):
+    reason: Exception | None = None
+    # Each of them may be missing: a temporary folder, the present one, a home.
+    for folder in (tempfile.gettempdir, Path.cwd, Path.home):
         try:
-            handle, name = tempfile.mkstemp(prefix="omnial-", suffix=".log", dir=folder)
+            handle, name = tempfile.mkstemp(prefix="omnial-", suffix=".log", dir=folder())
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: Path.home() found none
             reason = error
         else:
             return f"details in {name}"

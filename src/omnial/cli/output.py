@@ -100,6 +100,13 @@ def say_left_out(bad_files: Iterable[BadFile]) -> None:
         say(f"left out: {shown(bad.path)}: {bad.reason}")
 
 
+def say_trained(counts: Mapping[str, int]) -> None:
+    """Tell the user how many images of each class were of no use, being trained on."""
+    for name, count in counts.items():
+        if count:
+            say(f"{name}: {count} images left out, the network was trained on them")
+
+
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a result as JSON; paths become text.
 

@@ -42,7 +42,10 @@ def robustness(
     ],
     white_box: Annotated[
         bool,
-        typer.Option("--white-box/--no-white-box", help="Also attack each model itself."),
+        typer.Option(
+            "--white-box/--no-white-box",
+            help="Also attack each model itself: on the set and, with --data, in its verdicts.",
+        ),
     ] = True,
     white_box_samples: Annotated[
         int,
@@ -55,7 +58,7 @@ def robustness(
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Test images: attack the verdicts on them too. Repeatable.",
+            help="Test images, for attacks on verdicts and for --corruptions. Repeatable.",
         ),
     ] = None,
     corruptions: Annotated[
@@ -98,6 +101,8 @@ def robustness(
     else:
         print_table(_table(result))
         print(f"\nreport: {out / REPORT_FILE}")
+    if data and not white_box:
+        say("verdicts on the test images were not attacked (--no-white-box)")
     for failed in result["failed"]:
         say(f"the attack failed a check of itself: {failed}")
     say_left_out(found.bad_files)

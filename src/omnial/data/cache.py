@@ -26,6 +26,7 @@ from omnial.config.settings import DataSettings
 from omnial.data.content_key import Identity, Purpose, identify, state_of, tag_of
 from omnial.data.decode import network_input, read_mask, read_rgb
 from omnial.data.geometry import Placement, place
+from omnial.data.image_file import ImageError
 from omnial.data.pack import (
     SUFFIX,
     DamagedPackError,
@@ -83,7 +84,7 @@ class InputCache:
         self._pack_bytes = min(_PACK_BYTES, self._limit // _PACKS_AT_LEAST)
         self._writes = folder is not None
         self._lock = threading.RLock()
-        self._identities: dict[tuple[Path, Purpose], Identity] = {}
+        self._identities: dict[Path, Identity] = {}
         self._entries: dict[bytes, Entry] = {}
         self._places: dict[bytes, _Place] = {}
         self._pending: dict[bytes, Entry] = {}
@@ -166,6 +167,17 @@ class InputCache:
         """
         self._get(path, "mask", lambda: Entry(_size(read_mask(path))))
 
+    def content(self, path: Path) -> bytes:
+        """SHA-256 of a file's content as it is now; no file is read for it a second time.
+
+        Raises:
+            ImageError: The file cannot be read.
+        """
+        identity = self._identify(path)
+        if identity is None:
+            raise ImageError(path, "it cannot be read any more")
+        return identity.content
+
     def flush(self) -> None:
         """Write what was decoded since the last time."""
         with self._lock:
@@ -193,25 +205,26 @@ class InputCache:
 
     def _get(self, path: Path, purpose: Purpose, decode: Callable[[], Entry]) -> Entry:
         """An entry from the cache, or from the file itself."""
-        identity = self._identify(path, purpose)
-        entry = None if identity is None else self._find(identity.key, purpose)
+        identity = None if self._folder is None else self._identify(path)
+        if identity is None:
+            return decode()
+        key = identity.key(self._tags[purpose])
+        entry = self._find(key, purpose)
         if entry is None:
             entry = decode()
             # A file that changed meanwhile may have been decoded in another state than digested.
-            if identity is not None and identity.state == state_of(path):
-                self._add(identity.key, entry)
+            if identity.state == state_of(path):
+                self._add(key, entry)
         return entry
 
-    def _identify(self, path: Path, purpose: Purpose) -> Identity | None:
+    def _identify(self, path: Path) -> Identity | None:
         """Digest a file as it is now; None if it cannot be read, which decoding will explain."""
-        if self._folder is None:
-            return None
-        known = self._identities.get((path, purpose))
+        known = self._identities.get(path)
         if known is not None and known.state == state_of(path):
             return known
-        identity = identify(path, self._tags[purpose])
+        identity = identify(path)
         if identity is not None:
-            self._identities[path, purpose] = identity
+            self._identities[path] = identity
         return identity
 
     def _shape(self, purpose: Purpose) -> tuple[int, ...]:
@@ -248,8 +261,8 @@ class InputCache:
         self, path: Path, fresh: tuple[NDArray[Any], Placement]
     ) -> tuple[NDArray[Any], Placement]:
         """The same input from its pack, if it is in one."""
-        known = self._identities.get((path, "input"))
-        entry = None if known is None else self._find(known.key, "input")
+        known = None if self._folder is None else self._identities.get(path)
+        entry = None if known is None else self._find(known.key(self._tags["input"]), "input")
         return fresh if entry is None else (entry.pixels, fresh[1])
 
     def _add(self, key: bytes, entry: Entry) -> None:
@@ -319,8 +332,9 @@ class InputCache:
         """Find the packs that the run will need, before others are removed."""
         requested, self._requested = self._requested, []
         for path in requested:
-            identity = self._identify(path, "input")
-            found = None if identity is None else self._places.get(identity.key)
+            identity = self._identify(path)
+            key = None if identity is None else identity.key(self._tags["input"])
+            found = None if key is None else self._places.get(key)
             if found is not None:
                 self._use(found.pack)
 

@@ -23,11 +23,15 @@ _CODE = ("decode.py", "geometry.py", "image_file.py", "integrity.py")
 
 
 class Identity(NamedTuple):
-    """A file's key, and the state of the file that it was computed from."""
+    """Digest of a file's content, and the state of the file that it was computed from."""
 
-    key: bytes
-    """32 bytes."""
+    content: bytes
+    """SHA-256, 32 bytes."""
     state: tuple[int, ...]
+
+    def key(self, tag: bytes) -> bytes:
+        """The key of what the file is decoded to, 32 bytes; see `tag_of`."""
+        return hashlib.sha256(tag + self.content).digest()
 
 
 def tag_of(settings: DataSettings, purpose: Purpose) -> bytes:
@@ -55,14 +59,14 @@ def state_of(path: Path) -> tuple[int, ...] | None:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def identify(path: Path, tag: bytes) -> Identity | None:
-    """Digest a file as it is now, together with a tag; None if it cannot be read."""
+def identify(path: Path) -> Identity | None:
+    """Digest a file as it is now; None if it cannot be read."""
     state = state_of(path)
     if state is None:
         return None
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.sha256(tag))
+            content = hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return None
-    return Identity(digest.digest(), state)
+    return Identity(content, state)

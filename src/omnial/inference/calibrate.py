@@ -24,7 +24,7 @@ from omnial.errors import UserError
 from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
 from omnial.inference.export_folder import EXPORT_FILE, is_export, read_export
 from omnial.inference.inspector import Inspector
-from omnial.inference.normal_scores import NormalScores, Which, score_normals
+from omnial.inference.normal_scores import NormalScores, score_normals
 from omnial.models.config_file import CONFIG_FILE, JSON, WEIGHTS_FILE, read_config
 from omnial.untrusted import UntrustedError, parse_json
 
@@ -65,8 +65,10 @@ class CalibrationReport:
     calibration: Calibration
     classes: Mapping[str, Row]
     overall: Row
-    used: Mapping[str, str]
-    """Which images of each class in the data were taken: `held-out` or `all`."""
+    used: Mapping[str, int]
+    """Images of each class in the data that thresholds were set from."""
+    trained: Mapping[str, int]
+    """Images of each class in the data that were left out: the network was trained on them."""
     kept: tuple[str, ...]
     """Classes without images in the data, whose earlier scores were used again."""
     warnings: tuple[str, ...]
@@ -82,6 +84,7 @@ class CalibrationReport:
             "classes": {name: row.to_dict() for name, row in self.classes.items()},
             "overall": self.overall.to_dict(),
             "used": dict(self.used),
+            "trained": dict(self.trained),
             "kept": list(self.kept),
             "warnings": list(self.warnings),
             "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
@@ -94,7 +97,6 @@ def calibrate_folder(
     *,
     false_alarm_rate: float | None = None,
     class_name: str | None = None,
-    which: Which = "auto",
     tile: int | None = None,
     out: Path | None = None,
     device: str = "auto",
@@ -104,7 +106,8 @@ def calibrate_folder(
     """Set a folder's thresholds from normal images.
 
     Classes without images in the data keep the scores that they were calibrated with, at the
-    new rate, if these were taken with the same tiles.
+    new rate, if these were taken with the same tiles. Files that the network was trained on are
+    left out, by their content: it scores them lower than new images.
 
     Args:
         folder: A model folder or an export folder.
@@ -112,7 +115,6 @@ def calibrate_folder(
         false_alarm_rate: Share of normal images that may be called anomalous, in (0, 1); None
             keeps the folder's.
         class_name: The product on all images; None takes the folders' names.
-        which: Which of the images; see `score_normals`.
         tile: Edge of tiles in source pixels; None inspects whole images. It is stored, and
             used from then on.
         out: Write a copy of the folder with the new thresholds; None changes the folder itself.
@@ -121,16 +123,24 @@ def calibrate_folder(
         on_progress: Told the number of images done and of all.
 
     Raises:
-        UserError: The folder or data is bad, or in use, or `out` is not empty.
+        UserError: The folder or data is bad, or in use, or `out` is not empty; the folder does
+            not say what it was trained on; or the network was trained on all of the images.
         RunError: The result cannot be written.
     """
     if out is not None and not (unused(out, CONFIG_FILE) or unfinished(out)):
         raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
+    trained = read_config(folder).trained_files
+    if trained is None:
+        raise UserError(
+            f"{folder} does not say which files it was trained on, so that these might set "
+            "thresholds: an earlier version of omnial wrote it, or started from a folder of one. "
+            "Train it again."
+        )
     inspector = Inspector(folder, device=device, batch_size=batch_size)
     before = inspector.calibration
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
     found = score_normals(
-        inspector, roots, class_name=class_name, which=which, tile=tile, on_progress=on_progress
+        *(inspector, roots, trained), class_name=class_name, tile=tile, on_progress=on_progress
     )
     earlier = before.scores if before.tile == tile else {}
     scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
@@ -162,7 +172,8 @@ def _report(
         calibration=calibration,
         classes=rows,
         overall=overall,
-        used=found.used,
+        used={name: len(values) for name, values in found.scores.items()},
+        trained=found.trained,
         kept=tuple(name for name in rows if not found.scores.get(name) and earlier.get(name)),
         warnings=(*calibration.notes(), *_unsure(rows, calibration.false_alarm_rate)),
         bad_files=tuple(found.bad_files),

@@ -9,6 +9,7 @@ from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
 from omnial.inference.normal_scores import score_normals
+from omnial.models.config_file import read_config
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class DriftReport:
     false_alarm_rate: float
     not_compared: tuple[str, ...]
     """Classes of which the folder keeps no scores."""
+    trained: Mapping[str, int]
+    """Images of each class that were left out: the network was trained on them."""
     bad_files: tuple[BadFile, ...]
 
     @property
@@ -41,6 +44,7 @@ class DriftReport:
                 for name, drift in self.classes.items()
             },
             "not_compared": list(self.not_compared),
+            "trained": dict(self.trained),
             "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
         }
 
@@ -58,7 +62,8 @@ def check_drift(
 
     Args:
         folder: A model folder or an export folder.
-        roots: Data folders of recent normal images, all of which are taken.
+        roots: Data folders of recent normal images; those that the network was trained on, where
+            the folder knows them, are left out.
         class_name: The product on all images; None takes the folders' names.
         device: See `Inspector`.
         batch_size: See `Inspector`.
@@ -71,7 +76,9 @@ def check_drift(
     inspector = Inspector(folder, device=device, batch_size=batch_size)
     calibration = inspector.calibration
     found = score_normals(
-        inspector, roots, class_name=class_name, which="all", on_progress=on_progress
+        *(inspector, roots, read_config(folder).trained_files or frozenset()),
+        class_name=class_name,
+        on_progress=on_progress,
     )
     recent = {name: scores for name, scores in found.scores.items() if scores}
     compared = {name: scores for name, scores in recent.items() if calibration.scores[name]}
@@ -93,5 +100,6 @@ def check_drift(
         },
         false_alarm_rate=calibration.false_alarm_rate,
         not_compared=tuple(sorted(set(found.scores) - set(compared))),
+        trained=found.trained,
         bad_files=tuple(found.bad_files),
     )

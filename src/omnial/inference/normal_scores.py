@@ -1,20 +1,17 @@
 """Scores of normal images, class by class: what thresholds and drift checks rest on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
+from omnial.data.content_key import identify
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
 from omnial.data.records import BadFile, ImageRecord
-from omnial.data.split import split_validation
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector, Tile
-
-Which: TypeAlias = Literal["auto", "held-out", "all"]
-"""Of a class's normal images: those that the training held out, or all; `auto`: held out where
-the folder is the one that was trained on, else all."""
+from omnial.models.config_file import short_digest
 
 
 class NormalScores(NamedTuple):
@@ -22,8 +19,8 @@ class NormalScores(NamedTuple):
 
     scores: dict[str, list[float]]
     """Image scores of each class in the data."""
-    used: dict[str, Literal["held-out", "all"]]
-    """Which of its images were taken."""
+    trained: dict[str, int]
+    """Images of each class that were left out: the network was trained on them."""
     bad_files: list[BadFile]
     """Files that could not be read, which were left out."""
 
@@ -31,31 +28,32 @@ class NormalScores(NamedTuple):
 def score_normals(
     inspector: Inspector,
     roots: Sequence[Path],
+    trained: Container[bytes],
     *,
     class_name: str | None = None,
-    which: Which = "auto",
     tile: Tile = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> NormalScores:
     """Score the normal training images of data folders.
 
     An image that the network was trained on scores lower than a new one, and is of no use here:
-    hence the choice of images.
+    it is left out, wherever it lies and whatever it is called.
 
     Args:
         inspector: The model.
         roots: Data folders, see `omnial.data.layouts.discover`. Test images are not touched.
+        trained: Digests of the files that the network was trained on, see `short_digest`.
         class_name: The product on all images; None takes the folders' names.
-        which: Which of the images.
         tile: See `Inspector.inspect`.
         on_progress: Told the number of images done and of all.
 
     Raises:
-        UserError: There are no such images, or the model does not know a class.
+        UserError: There are no such images, the network was trained on all of them, or the model
+            does not know a class.
     """
     inspector.check_class(class_name)
     chosen: dict[str, list[ImageRecord]] = {}
-    used: dict[str, Literal["held-out", "all"]] = {}
+    left_out: dict[str, int] = {}
     for product in discover(roots, need="train").classes:
         name = class_name or product.name
         if name not in inspector.classes:
@@ -63,38 +61,29 @@ def score_normals(
                 f"{product.root}: the model does not know the class {name!r}. Its classes are "
                 f"{', '.join(inspector.classes)}; name one of them with --class."
             )
-        known = (
-            which if which != "auto" else _recognise_data(inspector.training, name, product.train)
-        )
-        records = list(product.train)
-        if known == "held-out":
-            settings = inspector.settings
-            records = split_validation(records, settings.data, settings.training.seed)[1]
-        chosen.setdefault(name, []).extend(records)
-        used[name] = known
-    return _score(inspector, chosen, used, tile, on_progress)
+        new = [record for record in product.train if not _is_trained(record, trained)]
+        chosen.setdefault(name, []).extend(new)
+        left_out[name] = left_out.get(name, 0) + len(product.train) - len(new)
+    return _score(inspector, chosen, left_out, tile, on_progress)
 
 
-def _recognise_data(
-    training: Mapping[str, object], name: str, records: Sequence[ImageRecord]
-) -> Literal["held-out", "all"]:
-    """Whether a class has exactly as many images as it had in the training."""
-    counts = [training.get(key) for key in ("training_images", "validation_images")]
-    trained = sum(count.get(name, 0) for count in counts if isinstance(count, Mapping))
-    return "held-out" if trained == len(records) else "all"
+def _is_trained(record: ImageRecord, trained: Container[bytes]) -> bool:
+    """Whether the network was trained on this file, or on a copy of it."""
+    found = identify(record.path)
+    return found is not None and short_digest(found.content) in trained
 
 
 def _score(
     inspector: Inspector,
     chosen: Mapping[str, Sequence[ImageRecord]],
-    used: dict[str, Literal["held-out", "all"]],
+    left_out: dict[str, int],
     tile: Tile,
     on_progress: Callable[[int, int], None] | None,
 ) -> NormalScores:
     total, done = sum(map(len, chosen.values())), 0
     if total == 0:
         raise UserError(
-            "No image is left: the training held none of these out. Name a folder of other "
+            "No image is left: the network was trained on all of these. Name a folder of other "
             "normal images."
         )
     scores: dict[str, list[float]] = {name: [] for name in chosen}
@@ -110,4 +99,4 @@ def _score(
                 done += 1
                 if on_progress is not None:
                     on_progress(done, total)
-    return NormalScores(scores, used, bad_files)
+    return NormalScores(scores, left_out, bad_files)

@@ -3,10 +3,12 @@
 Reading it needs no PyTorch. A folder may come from anywhere, so nothing in the file is believed.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -27,6 +29,10 @@ JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | 
 _T = TypeVar("_T")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _KEYS = {"schema_version", "weights_sha256", "settings", "classes", "calibration", "training"}
+_LATER = {"trained_files"}  # a key that folders of an earlier omnial do not have
+_DIGEST_BYTES = 8  # of a trained file: two of a million files agree by chance once in 10^7 folders
+MOST_FILES = 2**20
+"""Most files that a model can be trained on: `config.json` keeps a digest of each."""
 _LARGEST_SETTINGS = 2**16  # characters: a run's settings have about four thousand
 
 
@@ -43,6 +49,8 @@ class FolderConfig:
     """Facts about the training."""
     weights_sha256: str
     """Digest of the weights that belong to it."""
+    trained_files: frozenset[bytes] | None
+    """Of each file that the network was trained on, see `short_digest`; None if not known."""
 
     def to_text(self) -> str:
         """The file's content, in the present schema version."""
@@ -54,6 +62,9 @@ class FolderConfig:
             "training": dict(self.training),
             "weights_sha256": self.weights_sha256,
         }
+        if self.trained_files is not None:
+            joined = b"".join(sorted(self.trained_files))
+            config["trained_files"] = base64.b64encode(joined).decode("ascii")
         return json.dumps(config, indent=2, allow_nan=False) + "\n"
 
 
@@ -73,6 +84,7 @@ def read_config(folder: Path) -> FolderConfig:
         calibration = Calibration.from_dict(config["calibration"])
         if set(calibration.per_class) != set(classes):
             raise ValueError("the calibration names other classes than the model")
+        trained = _trained_files(config.get("trained_files"))
     except ValueError as error:
         raise refusal(folder, f"{CONFIG_FILE}: {error}") from error
     training, weights = config["training"], config["weights_sha256"]
@@ -83,7 +95,16 @@ def read_config(folder: Path) -> FolderConfig:
             folder,
             f"{CONFIG_FILE}: weights_sha256 is no digest: weights and file do not belong together",
         )
-    return FolderConfig(settings, classes, calibration, training, weights)
+    return FolderConfig(settings, classes, calibration, training, weights, trained)
+
+
+def short_digest(content: bytes) -> bytes:
+    """What a folder keeps of a trained file: the first 8 bytes of its content's SHA-256.
+
+    Args:
+        content: The SHA-256, 32 bytes.
+    """
+    return content[:_DIGEST_BYTES]
 
 
 def class_names(names: object) -> tuple[str, ...]:
@@ -126,6 +147,21 @@ def _settings(values: object) -> Settings:
         raise ValueError(f"{place}: {problem['msg']}{more}") from error
 
 
+def _trained_files(text: object) -> frozenset[bytes] | None:
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise ValueError("trained_files is not a text")
+    joined = base64.b64decode(text, validate=True)
+    if len(joined) % _DIGEST_BYTES or len(joined) > _DIGEST_BYTES * MOST_FILES:
+        raise ValueError(f"trained_files is not the digests of at most {MOST_FILES:,} files")
+    starts = range(0, len(joined), _DIGEST_BYTES)
+    digests = [joined[start : start + _DIGEST_BYTES] for start in starts]
+    if any(first >= second for first, second in pairwise(digests)):
+        raise ValueError("the digests in trained_files do not rise")
+    return frozenset(digests)
+
+
 def _read_keys(folder: Path) -> dict[str, object]:
     try:
         config = read_json(folder / CONFIG_FILE)
@@ -144,8 +180,8 @@ def _read_keys(folder: Path) -> dict[str, object]:
             f"{CONFIG_FILE} was made by another version of omnial (its schema version is "
             f"{quoted(version)}, this one reads {SCHEMA_VERSION}); read it with that version",
         )
-    if set(config) != _KEYS:
-        missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS)
+    if set(config) - _LATER != _KEYS:
+        missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS - _LATER)
         raise refusal(
             folder, f"{CONFIG_FILE}: missing keys {missing}, unknown keys {quoted(unknown[:5])}"
         )

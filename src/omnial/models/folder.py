@@ -66,6 +66,8 @@ class TrainedModel:
     """For classes with a region of interest: (height, width) of the network, True inside."""
     training: Mapping[str, JSON]
     """Facts about the training: seed, steps, images, seconds, precision, data, version."""
+    trained_files: frozenset[bytes] | None = None
+    """Of each file that the network was trained on, see `short_digest`; None if not known."""
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:
@@ -101,6 +103,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
                 calibration=model.calibration,
                 training=model.training,
                 weights_sha256=file_digest(weights_part),
+                trained_files=model.trained_files,
             )
             config_part.write_text(config.to_text(), encoding="utf-8")
             # The library lets the owner alone read the weights; the user's own rule holds here.
@@ -143,6 +146,7 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
         recogniser=recogniser,
         rois={name: value.numpy() for name, value in under(ROI, tensors).items()},
         training=config.training,
+        trained_files=config.trained_files,
     )
 
 

@@ -41,7 +41,8 @@ class AssessmentPlan:
     """What is assessed.
 
     Attributes:
-        white_box: How hard models are attacked themselves; None leaves these attacks out.
+        white_box: How hard models are attacked themselves, on the set and in their verdicts on
+            test images; None leaves both out.
         data: Folders with test images, for attacks on verdicts and for corruptions.
         corruptions: Whether to evaluate on corrupted test images.
         batch_size: Samples that go through a network at once.
@@ -77,12 +78,18 @@ def assess(
         tell: Told about progress.
 
     Raises:
-        UserError: The set was changed, a model does not fit it, or the data is bad.
+        UserError: The set was changed, a model does not fit it, the data is bad, or the plan has
+            corruptions without data, or data that nothing in it uses.
         RunError: A model's scores are not finite.
     """
     started = time.perf_counter()
     if plan.corruptions and not plan.data:
         raise UserError("corruptions need test images: give --data with --corruptions")
+    if plan.data and plan.white_box is None and not plan.corruptions:
+        raise UserError(
+            "test images without use: verdicts on them are attacked in the model itself, which "
+            "--no-white-box leaves out. Leave --data or --no-white-box away, or add --corruptions"
+        )
     tell = tell or (lambda what, done, total: None)
     data = AdversarialSet(folder)
     names = _names(models) if names is None else names

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
@@ -131,8 +130,11 @@ class BalancedDraw:
         return members[int(self._orders[key][rank])]
 
 
-class Feed(IterableDataset[FeedBatch]):
+class Feed:
     """An endless run of batches from a given step on.
+
+    No `DataLoader` stands between it and the trainer: that draws from PyTorch's own generator,
+    which is the caller's.
 
     Args:
         store: The training images.
@@ -144,6 +146,7 @@ class Feed(IterableDataset[FeedBatch]):
         start: First step.
         rank: This process.
         world: Number of processes; process r takes places r, r + world, ...
+        pinned: Give batches in page-locked memory, from which a GPU copies while it computes.
     """
 
     def __init__(
@@ -157,12 +160,13 @@ class Feed(IterableDataset[FeedBatch]):
         start: int = 0,
         rank: int = 0,
         world: int = 1,
+        *,
+        pinned: bool = False,
     ) -> None:
-        super().__init__()
         self._store, self._textures = store, textures
         self._draw = BalancedDraw(labels, seed)
         self._texture_share, self._batch_size, self._seed = texture_share, batch_size, seed
-        self._start, self._places = start, range(rank, batch_size, world)
+        self._start, self._places, self._pinned = start, range(rank, batch_size, world), pinned
 
     def __iter__(self) -> Iterator[FeedBatch]:
         return (self.batch(step) for step in itertools.count(self._start))
@@ -172,11 +176,16 @@ class Feed(IterableDataset[FeedBatch]):
         indices = [self._draw.image(step * self._batch_size + place) for place in self._places]
         return {
             "step": step,
-            "places": torch.tensor(list(self._places)),
-            "images": self._store.images(indices),
-            "textures": torch.cat([self._texture(step, place) for place in self._places]),
-            "region": self._store.regions(indices),
+            "places": self._held(torch.tensor(list(self._places))),
+            "images": self._held(self._store.images(indices)),
+            "textures": self._held(
+                torch.cat([self._texture(step, place) for place in self._places])
+            ),
+            "region": self._held(self._store.regions(indices)),
         }
+
+    def _held(self, values: Tensor) -> Tensor:
+        return values.pin_memory() if self._pinned else values
 
     def _texture(self, step: int, place: int) -> Tensor:
         """A texture source for one sample: any training image, or one of the collection."""

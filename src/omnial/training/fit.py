@@ -21,7 +21,14 @@ from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
 from omnial.files import file_digest, locked, writing
-from omnial.models.config_file import JSON, WEIGHTS_FILE, class_names
+from omnial.models.config_file import (
+    JSON,
+    MOST_FILES,
+    WEIGHTS_FILE,
+    class_names,
+    read_config,
+    short_digest,
+)
 from omnial.models.folder import TrainedModel, load_model, save_model
 from omnial.models.validation_figures import ValidationFigures, in_words
 from omnial.processes import group
@@ -121,6 +128,8 @@ class _Plan(NamedTuple):
     catalogue: Catalogue
     learn: list[ImageRecord]
     kept: list[ImageRecord]
+    trained_files: frozenset[bytes] | None
+    """Of the files that are learned from, here or in the model to start from."""
     run: RunIdentity
     reason: str
     """Why the precision is what it is."""
@@ -145,18 +154,35 @@ def _plan(
 ) -> _Plan:
     """Check the files, split them, and settle which run this is."""
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
-    _check_names(catalogue)
     records = [record for product in catalogue.classes for record in product.train]
-    learn, kept = split_validation(records, settings.data, settings.training.seed)
+    _check_names(catalogue)
+    start = None if init is None else _digest(init / WEIGHTS_FILE)
+    earlier = frozenset[bytes]() if init is None else read_config(init).trained_files
+    learn, held_out = split_validation(records, settings.data, settings.training.seed)
+    digests = {record: short_digest(cache.content(record.path)) for record in records}
+    own = frozenset(digests[record] for record in learn)
+    trained = own | (earlier or frozenset())
+    if len(trained) > MOST_FILES:
+        raise UserError(f"{len(trained):,} training images: a model keeps {MOST_FILES:,} apart.")
+    # A copy of a trained image is no new one, nor one that the weights to start from know.
+    kept = [record for record in held_out if digests[record] not in trained]
+    if len(kept) < len(held_out):
+        _logger.warning(
+            "%d of the %d images held out for validation are copies of trained ones: they set no "
+            "thresholds",
+            *(len(held_out) - len(kept), len(held_out)),
+        )
     if not kept:
         raise UserError(
             "No image is left for validation, so no threshold could be set: give at least 5 "
-            "training images per class and a data.validation_share above 0."
+            "different training images per class and a data.validation_share above 0."
         )
     precision, reason = choose_precision(settings.training)
-    start = None if init is None else _digest(init / WEIGHTS_FILE)
-    wanted = RunIdentity.of(settings, catalogue, records, start, precision)
-    return _Plan(catalogue, learn, kept, settle(out, wanted, resume), reason)
+    wanted = RunIdentity.of(
+        *(settings, catalogue, _texture_files(settings), start, precision), content=cache.content
+    )
+    known = None if earlier is None else trained
+    return _Plan(catalogue, learn, kept, known, settle(out, wanted, resume), reason)
 
 
 def _load(settings: Settings, plan: _Plan, init: Path | None, cache: InputCache) -> _Loaded:
@@ -219,6 +245,7 @@ def _finish(
         recogniser=validated.recogniser,
         rois=_regions(plan.learn, loaded.store, plan.catalogue),
         training=_facts(summary, settings, plan.learn, plan.kept, plan.run.start),
+        trained_files=plan.trained_files,
     )
     save_model(out, model)
     return summary
@@ -232,15 +259,21 @@ def _check_names(catalogue: Catalogue) -> None:
         raise UserError(f"{error}. Rename that class in the data.") from error
 
 
-def _textures(settings: Settings, cache: InputCache) -> ImageStore | None:
-    """The texture collection at network size."""
+def _texture_files(settings: Settings) -> list[Path]:
+    """The texture collection; empty where the settings name none."""
     if settings.textures is None:
-        return None
+        return []
     folders = [settings.textures, *subfolders(settings.textures)]
     paths = [path for folder in folders for path in image_files(folder)]
     if not paths:
         raise UserError(f"{settings.textures}: no images there for `textures`")
-    return ImageStore(paths, [None] * len(paths), settings.data, cache)
+    return paths
+
+
+def _textures(settings: Settings, cache: InputCache) -> ImageStore | None:
+    """The same at network size."""
+    paths = _texture_files(settings)
+    return ImageStore(paths, [None] * len(paths), settings.data, cache) if paths else None
 
 
 def _initial_network(settings: Settings, init: Path) -> nn.Module:

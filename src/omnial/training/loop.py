@@ -13,7 +13,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
-from torch.utils.data import DataLoader
 
 from omnial.config.settings import TrainingSettings
 from omnial.errors import UserError
@@ -24,7 +23,7 @@ from omnial.training.batch_norm import share_batch_norm
 from omnial.training.budget import Budget
 from omnial.training.callbacks import Bar, Checkpoint, EarlyView, Progress
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
-from omnial.training.feed import Feed, FeedBatch, ImageStore
+from omnial.training.feed import Feed, ImageStore
 from omnial.training.interrupts import Interrupts
 from omnial.training.launch import environment_of, trainer_options
 from omnial.training.module import LOG_STEPS, TrainingModule
@@ -72,7 +71,7 @@ def run_loop(
     begin = _first_step(checkpoint)
     interrupts = Interrupts()
     progress = progress and world.rank == 0
-    terminal = progress and sys.stderr.isatty()
+    terminal = progress and sys.stderr is not None and sys.stderr.isatty()
     speed = Progress(budget, training.batch_size, lines=progress and not terminal)
     callbacks: list[Callback] = [
         budget,
@@ -99,12 +98,12 @@ def run_loop(
         begin,
         world.rank,
         world.size,
+        pinned=on_gpu(training),
     )
-    loader: DataLoader[FeedBatch] = DataLoader(feed, batch_size=None, pin_memory=on_gpu(training))
     with _without_hints():
         trainer.fit(
             module,
-            loader,
+            feed,
             ckpt_path=str(checkpoint) if checkpoint.exists() else None,
             weights_only=True,
         )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 from pydantic import ConfigDict, TypeAdapter
 
 from omnial.config.settings import Settings
-from omnial.data.records import Catalogue, ImageRecord
+from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.files import replacing, unused, writing
 from omnial.training.precision import Precision
@@ -59,7 +59,7 @@ class RunIdentity:
     settings: dict[str, Any]
     classes: list[str]
     images: str
-    """Digest of the names and sizes of all training images."""
+    """Digest of the names and contents of all training images, regions of interest and textures."""
     start: str | None
     """Digest of the weights that the run started from, or None."""
     precision: Precision = field(default="fp32")
@@ -69,17 +69,35 @@ class RunIdentity:
         cls,
         settings: Settings,
         catalogue: Catalogue,
-        records: Sequence[ImageRecord],
+        textures: Sequence[Path],
         start: str | None,
         precision: Precision,
+        content: Callable[[Path], bytes],
     ) -> "RunIdentity":
-        """The identity of a run about to start."""
-        dumped = what_is_computed(settings)
+        """The identity of a run about to start.
+
+        Args:
+            settings: The run's.
+            catalogue: Its training images.
+            textures: The files of its texture collection.
+            start: Digest of the weights that it starts from, or None.
+            precision: The one that was chosen.
+            content: Gives the 32 bytes of a file's SHA-256.
+
+        Raises:
+            ImageError: A file cannot be read.
+        """
+        pictures = [("texture", path) for path in textures]
+        for product in catalogue.classes:
+            pictures += [(product.name, record.path) for record in product.train]
+            pictures += [(product.name, path) for path in (product.roi,) if path is not None]
         digest = hashlib.sha256()
-        for record in records:
-            line = (record.class_name, record.path.name, str(record.path.stat().st_size))
-            digest.update("\0".join(line).encode("utf-8", "surrogateescape"))
-        return cls(dumped, list(catalogue.names), digest.hexdigest(), start, precision)
+        for group, path in pictures:
+            # Names decide what is held out for validation, and the order of the draws.
+            line = "\0".join((group, path.parent.name, path.name, ""))
+            digest.update(line.encode("utf-8", "surrogateescape") + content(path))
+        names = list(catalogue.names)
+        return cls(what_is_computed(settings), names, digest.hexdigest(), start, precision)
 
     def write(self, out: Path) -> None:
         """Write `run.json` beside the checkpoints.

@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter
 
 from omnial.config.settings import ImageScore
 from omnial.errors import RunError, UserError
-from omnial.inference.backends.telemetry import switch_off
+from omnial.inference.backends.telemetry import switched_off
 from omnial.models.config_file import JSON
 from omnial.models.score_size import highest_count, window_size
 
@@ -131,9 +131,9 @@ def needs_package(package: str, extra: str) -> Iterator[None]:
     Raises:
         UserError: The package is not installed.
     """
-    switch_off()
     try:
-        yield
+        with switched_off():
+            yield
     except ImportError as error:
         raise UserError(
             f"{package} is not installed, or cannot be loaded ({error}). Install it: "
