@@ -126,7 +126,7 @@ def at_the_threshold(trial: Trial, count: int, above: float = 0.0) -> tuple[Tria
     return same, Calibration({name: limit}, limit, 0.5, 0.1, {name: 1}, {name: (limit,)})
 
 
-@pytest.mark.parametrize("noise", [-5e-7, 5e-7])
+@pytest.mark.parametrize("noise", [-5e-5, 5e-5])
 def test_float_noise_at_the_threshold_changes_no_verdict(
     model: TrainedModel, trial: Trial, noise: float
 ) -> None:
