@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,30 @@ def test_rows_are_those_of_the_engine_without_parts(
             with Image.open(tmp_path / "out" / row["map"]) as image, Image.open(row["path"]) as own:
                 assert image.size == own.size
     assert not list((tmp_path / "out/predictions").glob(".*"))
+
+
+def test_a_part_that_is_done_again_leaves_no_picture_of_the_first_time(
+    model: Path, archive: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(archive / "line0", folder)
+    first = inspect_archive(model, [folder], out)
+    (out / "predictions/part-000000.parquet").unlink()
+    (folder / "000.png").write_bytes(b"?")
+    second = inspect_archive(model, [folder], out)
+    assert second.n_errors == first.n_errors + 1
+    drawn = [path.stem for path in (out / "overlays/000000").iterdir()]
+    assert sorted(drawn) == sorted(Path(str(row["map"])).stem for row in parquet(out) if row["map"])
+
+
+@pytest.mark.parametrize("name", ["predictions.jsonl", "predictions.jsonl.part"])
+def test_the_folder_of_another_run_is_refused(
+    model: Path, archive: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("{}\n")
+    with pytest.raises(UserError, match=r"predictions\.jsonl"):
+        inspect_archive(model, [archive], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_worker_that_is_believed_dead_disturbs_no_other(

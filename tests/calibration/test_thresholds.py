@@ -1,14 +1,18 @@
 import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnial.calibration.drift import compare
 from omnial.calibration.thresholds import Calibration, calibrate, is_anomalous, threshold
+from omnial.data.records import ImageRecord
 from omnial.errors import UserError
+from omnial.evaluation.result import ImageResult
 
 SCORES = st.lists(st.floats(0, 1), max_size=60)
 
@@ -42,9 +46,24 @@ def test_share_of_false_alarms_is_kept_on_new_images() -> None:
     assert np.mean(alarms) == pytest.approx(0.1, abs=0.02)
 
 
-def test_only_a_score_strictly_above_is_anomalous() -> None:
-    assert not is_anomalous(0.5, 0.5)
-    assert is_anomalous(np.nextafter(0.5, 1), 0.5)
+@given(st.floats(0, 1), st.floats(-5e-5, 5e-5))
+def test_a_score_equal_to_the_threshold_but_for_float_noise_is_good(
+    limit: float, noise: float
+) -> None:
+    assert not is_anomalous(limit + noise, limit)
+    assert not is_anomalous(float(np.float32(limit)), limit)
+    assert is_anomalous(limit + 2e-4, limit)
+
+
+def test_every_count_of_verdicts_makes_the_same_comparison() -> None:
+    limit = 0.5
+    scores = [limit - 1e-3, limit, limit + 5e-5, limit + 1e-3]
+    expected = [False, False, False, True]
+    assert [is_anomalous(score, limit) for score in scores] == expected
+    assert compare([limit] * 4, scores, limit, 0.1).above == 1
+    record = ImageRecord(Path("1.png"), "bolt", "test", "good")
+    images = [ImageResult(record, score, limit) for score in scores]
+    assert [image.anomalous_verdict for image in images] == expected
 
 
 @pytest.mark.parametrize("scores", [[0.1, math.nan], [math.inf], [[0.1, 0.2]]])

@@ -183,8 +183,8 @@ def test_thresholds_and_verdicts(catalogue: Catalogue) -> None:
     assert {i.threshold for i in result.classes[1].images} == {0.6}
     assert result.pixel_threshold == 0.3
     image = result.classes[0].images[0]
-    assert replace(image, score=0.4000001).anomalous_verdict
-    assert not replace(image, score=0.4).anomalous_verdict
+    assert replace(image, score=0.4002).anomalous_verdict
+    assert not replace(image, score=0.40005).anomalous_verdict
     unknown = replace(catalogue.classes[0], name="cog")
     result = evaluate(Catalogue((unknown,)), calibration=CALIBRATION)
     assert {i.threshold for i in result.classes[0].images} == {0.6}

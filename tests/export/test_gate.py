@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from omnial.calibration.thresholds import Calibration
 from omnial.errors import UserError
 from omnial.export import run as export_run
 from omnial.export.build import halve_weights
@@ -110,6 +111,57 @@ def test_changed_verdicts_are_counted(model: TrainedModel, trial: Trial) -> None
     ]
     gate = judge(every, trial, "int8", model.calibration)
     assert gate.verdicts_changed == pytest.approx(1 - np.mean(before))
+
+
+def at_the_threshold(trial: Trial, count: int, above: float = 0.0) -> tuple[Trial, Calibration]:
+    """Copies of a picture, and a threshold that lies that far above its score."""
+    same = Trial(
+        trial.source,
+        trial.samples[:1] * count,
+        trial.maps[:1].repeat(count, 0),
+        trial.scores[:1].repeat(count),
+    )
+    limit = float(trial.scores[0]) + above
+    name = trial.samples[0].record.class_name
+    return same, Calibration({name: limit}, limit, 0.5, 0.1, {name: 1}, {name: (limit,)})
+
+
+@pytest.mark.parametrize("noise", [-5e-5, 5e-5])
+def test_float_noise_at_the_threshold_changes_no_verdict(
+    model: TrainedModel, trial: Trial, noise: float
+) -> None:
+    copies, calibration = at_the_threshold(trial, 20)
+    gate = judge(Off(model, 0.0, noise), copies, "fp32", calibration)
+    assert (gate.verdicts_changed, gate.passed) == (0.0, True)
+
+
+def test_changed_verdicts_fail_although_scores_are_close(model: TrainedModel, trial: Trial) -> None:
+    copies, calibration = at_the_threshold(trial, 20, above=2e-4)
+    gate = judge(Off(model, 0.0, 5e-4), copies, "fp32", calibration)
+    assert (gate.verdicts_changed, gate.passed) == (1.0, False)
+    assert gate.reasons == ("20 of 20 verdicts changed, allowed 0 %",)
+
+
+@pytest.mark.parametrize(("changed", "passed"), [(1, True), (2, False)])
+def test_reduced_precision_may_change_one_verdict_in_fifty(
+    model: TrainedModel, trial: Trial, changed: int, passed: bool
+) -> None:
+    class OffAtFirst(TorchBackend):
+        """PyTorch that errs on the first images."""
+
+        left = changed
+
+        def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
+            found = super().run(images, valid)
+            wrong = np.arange(len(images)) < self.left
+            self.left -= int(wrong.sum())
+            return found._replace(scores=found.scores + 0.05 * wrong)
+
+    copies, calibration = at_the_threshold(trial, 50, above=0.01)
+    for precision, good in (("fp16", passed), ("fp32", False)):
+        gate = judge(OffAtFirst(model), copies, precision, calibration)  # type: ignore[arg-type]
+        assert gate.verdicts_changed == changed / 50
+        assert gate.passed is good
 
 
 def test_images_are_taken_evenly_and_from_every_class(model: TrainedModel, data: Path) -> None:

@@ -113,6 +113,69 @@ def test_an_iterable_is_read_as_results_are_asked_for() -> None:
     assert taken < 30
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("view", [False, True])
+def test_a_stream_may_fill_the_same_array_again(batch_size: int, view: bool) -> None:
+    buffer = np.empty((SIZE, SIZE, 3), np.uint8)
+
+    def camera() -> Iterator[NDArray[np.uint8]]:
+        for number in range(7):
+            buffer[...] = with_defect(scene()) if number < 4 else scene()
+            yield buffer[:] if view else buffer
+        buffer[...] = 0
+
+    found = list(Inspector.of(red_model(), batch_size=batch_size).inspect(camera()))
+    assert [one.anomalous for one in found] == [True] * 4 + [False] * 3
+    for number, one in enumerate(found):
+        np.testing.assert_array_equal(one.image, with_defect(scene()) if number < 4 else scene())
+
+
+def test_a_stream_of_pictures_may_close_each_behind_it(tmp_path: Path) -> None:
+    for number in range(5):
+        Image.fromarray(with_defect(scene()) if number < 2 else scene()).save(
+            tmp_path / f"{number}.png"
+        )
+
+    def files() -> Iterator[Image.Image]:
+        for path in sorted(tmp_path.iterdir()):
+            with Image.open(path) as image:
+                yield image
+
+    found = Inspector.of(red_model(), batch_size=2).inspect(files())
+    assert [one.anomalous for one in found] == [True] * 2 + [False] * 3
+
+
+def test_an_inspection_keeps_no_array_of_the_caller() -> None:
+    for pixels in (with_defect(scene()), with_defect(scene()).astype(np.float32) / 255):
+        found = Inspector.of(red_model()).inspect(pixels)
+        assert not np.shares_memory(found.image, pixels)
+        pixels[...] = 0
+        np.testing.assert_array_equal(found.image, with_defect(scene()))
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (1, 4), (3, 2), (8, 2), (8, 16)])
+def test_a_live_stream_answers_after_at_most_one_batch(batch_size: int, workers: int) -> None:
+    taken = 0
+
+    def camera() -> Iterator[NDArray[np.uint8]]:
+        nonlocal taken
+        for _ in range(20):
+            taken += 1
+            yield scene()
+
+    inspector = Inspector.of(red_model(), batch_size=batch_size, workers=workers)
+    for number, _ in enumerate(inspector.inspect(camera())):
+        assert taken <= (number // batch_size + 1) * batch_size
+    assert taken == 20
+
+
+def test_a_list_is_read_ahead_and_gives_the_same_as_a_stream() -> None:
+    sources = [with_defect(scene()) if number % 3 else scene() for number in range(11)]
+    inspector = Inspector.of(red_model(), batch_size=4)
+    one, other = (list(inspector.inspect(given)) for given in (sources, iter(sources)))
+    assert [found.score for found in one] == [found.score for found in other]
+
+
 def test_bad_files_in_turn_or_as_errors(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"?")
     sources = [scene(), tmp_path / "bad.png", scene(blue=True)]

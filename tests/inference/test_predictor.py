@@ -13,6 +13,7 @@ from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import RunError, UserError
+from omnial.inference import pictures as pictures_module
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
 from omnial.models.folder import TrainedModel
@@ -244,6 +245,75 @@ def test_second_run_into_the_searched_folder_does_not_inspect_its_results(tmp_pa
     for _ in range(2):
         assert predict(Inspector.of(red_model()), [tmp_path], out=tmp_path).n_images == 1
     assert len(rows_of(tmp_path)) == 1
+
+
+def pictures_of(out: Path) -> list[str]:
+    return sorted(
+        path.relative_to(out).as_posix()
+        for kind in ("maps", "overlays")
+        for path in (out / kind).iterdir()
+    )
+
+
+def expected_pictures(out: Path) -> list[str]:
+    """A map and an overlay of every row that names a map."""
+    stems = [Path(row["map"]).stem for row in rows_of(out) if row["map"]]
+    return sorted(f"maps/{s}.png" for s in stems) + sorted(f"overlays/{s}.jpg" for s in stems)
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_a_second_run_leaves_no_picture_of_the_first(tmp_path: Path, pictures: bool) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("gone", "damaged", "stays"):
+        write_image(folder / f"{name}.png", defect=(slice(0, 64), slice(0, 64)))
+    predict(Inspector.of(red_model()), [folder], out=out)
+    assert len(pictures_of(out)) == 6
+    (out / "overlays/mine.jpg").write_bytes(b"kept")
+    (folder / "gone.png").unlink()
+    (folder / "damaged.png").write_bytes(b"?")
+    write_image(folder / "stays.png")
+    predict(Inspector.of(red_model()), [folder], out=out, pictures=pictures)
+    assert [row["anomalous"] for row in rows_of(out)] == [None, False]
+    assert len(expected_pictures(out)) == (2 if pictures else 0)
+    assert pictures_of(out) == sorted([*expected_pictures(out), "overlays/mine.jpg"])
+
+
+def test_an_overlay_in_another_format_replaces_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = write_image(tmp_path / "1.png"), tmp_path / "out"
+    predict(Inspector.of(red_model()), [path], out=out)
+    monkeypatch.setattr(pictures_module, "_LONGEST_JPEG", SIZE - 1)
+    predict(Inspector.of(red_model()), [path], out=out)
+    assert [Path(name).suffix for name in pictures_of(out)] == [".png", ".png"]
+
+
+def test_a_run_after_an_interrupted_one_leaves_none_of_its_pictures(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("1", "2", "3", "4"):
+        write_image(tmp_path / f"in/{name}.png")
+
+    def stop(row: Row) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(Inspector.of(red_model()), [tmp_path / "in"], out=out, on_image=stop)
+    part = out / "predictions.jsonl.part"
+    part.write_text(part.read_text() + '{"path": "cut')
+    (tmp_path / "in/1.png").unlink()
+    (tmp_path / "in/2.png").write_bytes(b"?")
+    predict(Inspector.of(red_model()), [tmp_path / "in"], out=out)
+    assert pictures_of(out) == expected_pictures(out)
+    assert len(rows_of(out)) == 3
+
+
+def test_the_folder_of_an_archive_is_refused(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "1.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/job.json").write_text("{}")
+    with pytest.raises(UserError, match="archive"):
+        predict(Inspector.of(red_model()), [path], out=tmp_path / "out")
+    assert [found.name for found in (tmp_path / "out").iterdir()] == ["job.json"]
 
 
 def test_anomalous_image_below_the_pixel_level_is_outlined_above_half_its_peak(

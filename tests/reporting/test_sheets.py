@@ -56,10 +56,11 @@ def test_every_field_is_on_the_page_once_a_row(tmp_path: Path) -> None:
     assert count_of(page, LEVEL_COLOURS[3]) >= area
 
 
-def test_pages_hold_rows_and_go_on(tmp_path: Path) -> None:
+def test_pages_hold_rows_and_replace_those_of_an_earlier_run(tmp_path: Path) -> None:
+    write_contact_sheets(flat_batch(9), ["nut"] * 9, tmp_path, rows=2, cell_height=32)
     batch = flat_batch(5)
-    paths = write_contact_sheets(batch, ["cap"] * 5, tmp_path, rows=2, cell_height=32, first_page=4)
-    assert [path.name for path in paths] == [f"samples_00{n}.png" for n in (4, 5, 6)]
+    paths = write_contact_sheets(batch, ["cap"] * 5, tmp_path, rows=2, cell_height=32)
+    assert [path.name for path in paths] == [f"samples_00{n}.png" for n in (1, 2, 3)]
     assert sorted(tmp_path.iterdir()) == paths
     cells = [count_of(pixels(path), (51, 102, 255)) for path in paths]
     assert cells == [2 * 32 * 40, 2 * 32 * 40, 32 * 40]

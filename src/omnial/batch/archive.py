@@ -1,6 +1,7 @@
 """Inspect an archive: list it, leave out the parts that are there, do the others, add up."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,11 @@ from omnial.batch.worker import (
     pictures_of,
 )
 from omnial.data.records import BadFile
-from omnial.files import locked, writing
+from omnial.errors import UserError
+from omnial.files import PART, locked, writing
 from omnial.inference.inspector import check_class
 from omnial.inference.pictures import MAPS, OVERLAYS
+from omnial.inference.predictor import PREDICTIONS_FILE
 from omnial.models.config_file import read_config
 
 PART_IMAGES: Final = 1024
@@ -149,6 +152,10 @@ def _listing(
     """The archive's listing, written now unless an earlier run did."""
     if is_begun(out, job):
         return read_listing(out)
+    if any((out / name).exists() for name in (PREDICTIONS_FILE, PREDICTIONS_FILE + PART)):
+        raise UserError(
+            f"{out} holds the results of another run, as {PREDICTIONS_FILE}. Name another folder."
+        )
     results = [out / name for name in (FOLDER, PREDICTIONS, MAPS, OVERLAYS)]
     with writing("The listing of the archive", out):
         listing = write_listing(out, paths, job.part_images, leave_out=results, on_part=on_listing)
@@ -193,6 +200,10 @@ def _do(
     folder = assignment.out / PREDICTIONS
     with writing("The results", folder):
         folder.mkdir(exist_ok=True)
+        # An earlier attempt may have drawn what this one cannot read.
+        for part in parts:
+            for pictures in pictures_of(assignment.out, part).folders:
+                shutil.rmtree(pictures, ignore_errors=True)
         _clean(assignment, parts)
         with engine(assignment, parts) as results:
             for result in results:

@@ -6,7 +6,6 @@ file there is refused.
 
 import hashlib
 from pathlib import Path
-from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,9 +13,8 @@ from omnial import __version__
 from omnial.errors import UserError
 from omnial.files import file_digest, replacing
 from omnial.inference.export_folder import EXPORT_FILE
+from omnial.inference.predictor import JOB_FILE
 from omnial.models.config_file import CONFIG_FILE, read_config
-
-JOB_FILE: Final = "job.json"
 
 
 class Job(BaseModel):

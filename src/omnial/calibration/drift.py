@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ks_2samp
 
 from omnial.calibration.intervals import Interval, share_interval
+from omnial.calibration.thresholds import is_anomalous
 
 SIGNIFICANCE = 0.01
 """Probability of calling a drift where there is none, over all classes together. [O]"""
@@ -60,7 +61,7 @@ def compare(
     """
     before, now = _sample(reference), _sample(recent)
     level = SIGNIFICANCE / tests
-    above = int(np.count_nonzero(now > threshold))
+    above = sum(is_anomalous(score, threshold) for score in now.tolist())
     result = ks_2samp(before, now)
     interval = share_interval(above, now.size)
     # One-sided, at the shared significance: the tail below the share is what counts.

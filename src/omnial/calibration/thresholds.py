@@ -9,6 +9,7 @@ score; the class then takes the threshold of all classes together.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,10 @@ from omnial.errors import UserError
 
 _ROUNDING = 1e-9
 """Slack of (n + 1) q, so that 1 - 0.07 over 99 images asks for rank 93, not 94."""
+SLACK: Final = 1e-4
+"""How far above its threshold a score must lie to be anomalous. [O] A threshold is the score of
+a normal image; the same image again, in another batch or engine, differs by the rounding of
+float32, up to 3e-5 as measured (docs/results/inference.md), and must not become anomalous by it."""
 
 
 def rank(n: int, q: float) -> int | None:
@@ -47,8 +52,11 @@ def threshold(scores: ArrayLike, q: float) -> float | None:
 
 
 def is_anomalous(score: float, limit: float) -> bool:
-    """The verdict: anomalous if and only if the score lies strictly above the threshold."""
-    return score > limit
+    """The verdict: anomalous if and only if the score lies more than `SLACK` above the threshold.
+
+    Every verdict and every count of them comes from here.
+    """
+    return score > limit + SLACK
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class ImageResult:
 
     @property
     def anomalous_verdict(self) -> bool:
-        """Whether the image is called anomalous: a score strictly above the threshold."""
+        """Whether the image is called anomalous: a score above the threshold."""
         return is_anomalous(self.score, self.threshold)
 
 

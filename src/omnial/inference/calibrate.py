@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from omnial.calibration.intervals import (
     CONFIDENCE,
     Interval,
@@ -18,7 +16,7 @@ from omnial.calibration.intervals import (
     images_needed,
     share_interval,
 )
-from omnial.calibration.thresholds import Calibration, calibrate, rank
+from omnial.calibration.thresholds import Calibration, calibrate, is_anomalous, rank
 from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
@@ -181,8 +179,8 @@ def _report(
 
 
 def _row(name: str, before: Calibration, calibration: Calibration) -> Row:
-    values = np.array(calibration.scores[name])
-    count, own = values.size, calibration.per_class[name] is not None
+    values = calibration.scores[name]
+    count, own = len(values), calibration.per_class[name] is not None
     limit = calibration.threshold_for(name)
     k = rank(count, 1.0 - calibration.false_alarm_rate)
     interval = None
@@ -190,7 +188,7 @@ def _row(name: str, before: Calibration, calibration: Calibration) -> Row:
         interval = false_alarm_interval(count, k)
     elif count:
         # The common threshold owes little to this class: its images are a sample beside it.
-        interval = share_interval(int(np.count_nonzero(values > limit)), count)
+        interval = share_interval(sum(is_anomalous(value, limit) for value in values), count)
     return Row(count, limit, before.threshold_for(name), own, interval)
 
 

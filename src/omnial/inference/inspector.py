@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -160,7 +161,10 @@ class Inspector:
         """Inspect one image, or any number of them in batches.
 
         Args:
-            source: A picture, or an iterable of pictures, which is read as results are asked for.
+            source: A picture, or an iterable of pictures. A list or tuple is read ahead; any
+                other iterable as results are asked for, `batch_size` pictures at a time, in the
+                caller's thread: it may fill the same array again and again, and a live source
+                gets its answers as soon as a batch is full.
             class_name: The product; None recognises it, image by image. An unknown product gets
                 the largest threshold and no region of interest.
             tile: Inspect in overlapping tiles of that many source pixels an edge, each as an
@@ -192,8 +196,9 @@ class Inspector:
         """Like `inspect` of an iterable, but a file that cannot be used gives its error in turn."""
         self.check_class(class_name)
         with ThreadPoolExecutor(self.workers) as pool:
-            judged = self.judge(sources, class_name, tile=tile, pool=pool)
-            yield from ahead(pool, self._finish, judged, self.workers)
+            for part in _parts(sources, self.batch_size):
+                judged = self.judge(part, class_name, tile=tile, pool=pool)
+                yield from ahead(pool, self._finish, judged, self.workers)
 
     def judge(
         self,
@@ -207,7 +212,7 @@ class Inspector:
         edge = self.calibration.tile if tile == "auto" else tile
         if edge is not None and edge < 1:
             raise ValueError("a tile has at least one pixel")
-        loaded = ahead(pool, self._load, sources, 2 * self.workers)
+        loaded = ahead(pool, self._load, map(_own, sources), 2 * self.workers)
         for batch in _batches(loaded, self.batch_size):
             good = [item for item in batch if isinstance(item, _Loaded)]
             done = iter(self._judge_batch(good, class_name, edge) if good else ())
@@ -222,14 +227,11 @@ class Inspector:
         """
         check_class(class_name, self.classes)
 
-    def _load(self, source: Picture) -> _Loaded | ImageError:
+    def _load(self, source: Path | NDArray[Any]) -> _Loaded | ImageError:
         settings = self.settings.data
-        path = Path(source) if isinstance(source, str | Path) else None
+        path = source if isinstance(source, Path) else None
         try:
-            if isinstance(source, str | Path):
-                image = read_rgb(Path(source), settings)
-            else:
-                image = _pixels(source)
+            image = read_rgb(source, settings) if isinstance(source, Path) else source
             network, placement = network_input(image, settings)
         except ImageError as error:
             return ImageError(error.path, error.reason)
@@ -340,11 +342,23 @@ def check_class(class_name: str | None, classes: Sequence[str]) -> None:
         )
 
 
-def _pixels(source: NDArray[Any] | Image.Image) -> NDArray[Any]:
-    """An RGB array of a picture that is no file; `network_input` checks it."""
+def _own(source: Picture) -> Path | NDArray[Any]:
+    """A file, or a copy of a picture's pixels, which its owner may change or close at once."""
+    if isinstance(source, str | Path):
+        return Path(source)
     if isinstance(source, Image.Image):
         return np.array(ImageOps.exif_transpose(source).convert("RGB"))
-    return source
+    return np.array(source)
+
+
+def _parts(sources: Iterable[Picture], batch_size: int) -> Iterator[Iterable[Picture]]:
+    """What may be read before results are given: all of a sequence, of a stream a batch."""
+    if isinstance(sources, Sequence):
+        yield sources
+        return
+    rest = iter(sources)
+    for first in rest:
+        yield chain([first], islice(rest, batch_size - 1))
 
 
 def _batches(

@@ -1,5 +1,6 @@
 """The pictures of an inspection: its score map and its overlay, as files."""
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,3 +61,23 @@ class Pictures:
         with replacing(file, flush=False, rivals=self.rivals) as part:
             picture.save(part, kind, quality=90)
         return map_path.as_posix()
+
+    def remove(self, names: Iterable[str], keep: Container[str] = ()) -> None:
+        """Remove the maps and overlays of images, where they are there.
+
+        Args:
+            names: As given to `write`.
+            keep: Paths below the folder, with `/`, that stay.
+
+        Raises:
+            OSError: A file cannot be removed.
+        """
+        maps, overlays = self.folders
+        for name in names:
+            files = (
+                maps / f"{name}.png",
+                *(overlays / f"{name}.{kind}" for kind in ("jpg", "png")),
+            )
+            for file in files:
+                if file.relative_to(self.out).as_posix() not in keep:
+                    file.unlink(missing_ok=True)

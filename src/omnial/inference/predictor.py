@@ -3,13 +3,15 @@
 Rows go to `predictions.jsonl.part`, each as soon as its image is done, and the file gets its
 name when all are: after an interruption the finished rows are in the `.part` file, their maps
 and overlays beside it, and a `predictions.jsonl` is always complete. Where an earlier run's is,
-everything is written aside and put in its place at the end.
+everything is written aside and put in its place at the end. Maps and overlays of an earlier run
+whose images have none in this one are removed: a folder holds the results of one run.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,8 @@ from omnial.inference.pictures import MAPS, OVERLAYS, Pictures
 from omnial.models.config_file import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
+JOB_FILE = "job.json"
+"""What the results of an archive are known by, see `omnial.batch.job`."""
 Row = dict[str, JSON]
 
 
@@ -70,8 +74,8 @@ def predict(
     Args:
         inspector: The model, on any engine.
         paths: Image files and folders.
-        out: Folder for the results; files of an earlier run with the same names are replaced
-            when everything is done.
+        out: Folder for the results; those of an earlier run are replaced when everything is
+            done.
         class_name: The product; None lets the model recognise it, image by image. An unknown
             product gets the largest threshold and no region of interest.
         tile: See `Inspector.inspect`.
@@ -83,7 +87,8 @@ def predict(
 
     Raises:
         UserError: The model does not know the class, a path does not exist, there is no image,
-            or `out` cannot be made or is in use. Nothing has been written then.
+            or `out` cannot be made, is in use or holds an archive's results. Nothing has been
+            written then.
         RunError: A result could not be written.
     """
     inspector.check_class(class_name)
@@ -99,6 +104,8 @@ def predict(
         )
         return _write(sources, rows, folder, on_image)
 
+    if (out / JOB_FILE).exists():
+        raise UserError(f"{out} holds the results of an archive ({JOB_FILE}). Name another folder.")
     with locked(out):
         try:
             if pictures:
@@ -106,7 +113,10 @@ def predict(
         except OSError as error:
             raise UserError(failure("No results could be written", out, error)) from error
         with writing("The results", out):
+            # Pictures that an interrupted run wrote before their rows may be of these images.
+            stale = {*_named(out), *(source.name for source in sources)}
             if not (out / PREDICTIONS_FILE).exists():
+                Pictures(out).remove(stale)
                 return write(out)
             with scratch_in(out) as scratch:
                 if pictures:
@@ -114,8 +124,24 @@ def predict(
                 summary = write(scratch)
                 files = [path for path in sorted(scratch.rglob("*")) if path.is_file()]
                 names = [path.relative_to(scratch).as_posix() for path in files]
+                # The rows come last: until then, the earlier ones say which pictures are stale.
+                names.remove(PREDICTIONS_FILE)
                 replace_together(scratch, out, names, flush=False)
+                Pictures(out).remove(stale, keep=set(names))
+                replace_together(scratch, out, [PREDICTIONS_FILE], flush=False)
             return summary
+
+
+def _named(out: Path) -> Iterator[str]:
+    """Names of the pictures in the rows that earlier runs left in a folder."""
+    for path in (out / PREDICTIONS_FILE, out / (PREDICTIONS_FILE + PART)):
+        if not path.exists():
+            continue
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                # The last line of a run that was killed may be cut; without a map, it is null.
+                with suppress(ValueError, KeyError, TypeError):
+                    yield Path(json.loads(line)["map"]).stem
 
 
 def _write(

@@ -68,9 +68,10 @@ def write_contact_sheets(
     *,
     rows: int = 8,
     cell_height: int = 176,
-    first_page: int = 1,
 ) -> list[Path]:
     """Write the samples as pages `samples_001.png`, `samples_002.png`, ...
+
+    Further pages of an earlier run are removed.
 
     Args:
         batch: The samples.
@@ -78,7 +79,6 @@ def write_contact_sheets(
         out_dir: The folder, made if it is missing.
         rows: Samples a page.
         cell_height: Pixels of each picture's height; the width keeps the shape.
-        first_page: Number of the first page, to go on from an earlier call.
 
     Returns:
         The pages, in order.
@@ -103,10 +103,19 @@ def write_contact_sheets(
             (f"{i + 1}  {shown(names[i])}  {_share(maps[0][i])}", _cells(fields, maps, i))
             for i in range(start, min(start + rows, count))
         ]
-        path = out_dir / f"samples_{first_page + len(pages):03d}.png"
+        path = _page(out_dir, len(pages) + 1)
         _save(_draw(page, cell_height), path)
         pages.append(path)
+    stale = len(pages) + 1
+    with writing("The sheets", out_dir):
+        while _page(out_dir, stale).exists():
+            _page(out_dir, stale).unlink()
+            stale += 1
     return pages
+
+
+def _page(out_dir: Path, number: int) -> Path:
+    return out_dir / f"samples_{number:03d}.png"
 
 
 def level_picture(level: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -39,7 +39,7 @@ class InspectionReply(Reply):
     """The product that was named or recognised; null for an unknown product."""
     score: Unit
     threshold: float
-    """The calibrated one: anomalous is a score strictly above it."""
+    """The calibrated one: anomalous is a score more than 1e-4 above it."""
     anomalous: bool
     outlines: list[OutlineReply]
     """Defects of an anomalous image, the largest first; empty for a good one."""

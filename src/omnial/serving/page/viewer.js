@@ -17,7 +17,8 @@ export function thresholdOf(result) {
 }
 
 export function isAnomalous(result) {
-  return result.score > thresholdOf(result);
+  const own = tried.get(result.class);
+  return own === undefined ? result.anomalous : result.score > own;
 }
 
 export function setHeat(stops) {
