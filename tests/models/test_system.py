@@ -22,7 +22,8 @@ SWITCHES = {
     "balance 0": ("model.localization.balance=0.0",),
     "balance 1": ("model.localization.balance=1.0",),
     "normal start": ("model.initialisation=normal",),
-    "no colours restored": ("model.reconstruction.restore_colour=false",),
+    "plain blocks": ("model.blocks=plain",),
+    "no colours restored": ("model.blocks=plain", "model.reconstruction.restore_colour=false"),
     "no JND map": ("model.reconstruction.jnd=false", "model.localization.diffneck=false"),
 }
 CASES = [*SYSTEMS, *SWITCHES]
@@ -39,6 +40,13 @@ def run(settings: ModelSettings, height: int = 64, width: int = 64) -> tuple[nn.
     torch.manual_seed(0)
     model = build_model(settings)
     return model, model(torch.rand(2, 3, height, width))
+
+
+def open_branches(model: nn.Module) -> None:
+    """Give the residual branches, which count for nothing at the start, some weight."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("gain"):
+            nn.init.constant_(parameter, 0.3)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -58,7 +66,10 @@ def test_every_system_gives_full_size_maps(case: str, stem: int) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_gradient_reaches_every_parameter(case: str) -> None:
     # Stem 1 keeps the bottleneck large enough that instance norm has something to normalise.
-    model, output = run(tiny(case, "model.stem=1"))
+    torch.manual_seed(0)
+    model = build_model(tiny(case, "model.stem=1"))
+    open_branches(model)
+    output = model(torch.rand(2, 3, 64, 64))
     maps = (output.reconstruction, output.jnd, output.logits)
     sum((values**2).mean() for values in maps if values is not None).backward()
     for name, parameter in model.named_parameters():
@@ -77,18 +88,64 @@ def test_odd_and_oblong_sizes_are_padded_and_cropped(case: str, height: int, wid
     assert output.reconstruction.shape == (2, 3, height, width)
 
 
-def test_colour_survives_instance_norm() -> None:
+@pytest.mark.parametrize(
+    ("switches", "kept"),
+    [
+        (("model.blocks=residual",), True),
+        (("model.blocks=plain",), True),
+        (("model.blocks=plain", "model.reconstruction.restore_colour=false"), False),
+    ],
+)
+def test_colour_survives_instance_norm(switches: tuple[str, ...], kept: bool) -> None:
     images = torch.rand(2, 3, 64, 64) * torch.tensor([0.2, 0.5, 1.0]).view(1, 3, 1, 1)
-    restored = []
-    for switch in ("true", "false"):
-        torch.manual_seed(0)
-        model = build_model(tiny("omnial", f"model.reconstruction.restore_colour={switch}"))
-        torch.nn.init.zeros_(model.reconstruction.head.weight)
-        torch.nn.init.zeros_(model.reconstruction.head.bias)
-        restored.append(model.eval()(images).reconstruction)
+    model = build_model(tiny("omnial", *switches))
+    nn.init.zeros_(model.reconstruction.head.weight)
+    nn.init.zeros_(model.reconstruction.head.bias)
+    restored = model.eval()(images).reconstruction
     mean = images.mean((2, 3), keepdim=True)
-    torch.testing.assert_close(restored[0], mean.expand_as(images))
-    assert not bool(restored[1].any())
+    torch.testing.assert_close(restored, mean.expand_as(images) if kept else 0.0 * images)
+
+
+@pytest.mark.parametrize("system", ["omnial", "draem", "jnld", "surrogate"])
+def test_residual_blocks_start_as_a_linear_network(system: str) -> None:
+    torch.manual_seed(0)
+    network = build_model(tiny(system)).double().eval().reconstruction
+    # Images of one mean colour: it goes past the network.
+    first, second = (images - images.mean() for images in torch.rand(2, 1, 48, 32, 32).double())
+    first, second = (
+        i - i.reshape(1, 3, -1).mean(2).repeat_interleave(16, 1)[..., None, None]
+        for i in (first, second)
+    )
+    with torch.no_grad():
+        of_none = network(torch.zeros_like(first))[0]
+        of_both = network(0.3 * first - 0.7 * second)[0] - of_none
+        parts = (network(first)[0] - of_none, network(second)[0] - of_none)
+        torch.testing.assert_close(of_both, 0.3 * parts[0] - 0.7 * parts[1])
+        open_branches(network)
+        assert not torch.allclose(network(2.0 * first)[0], 2.0 * network(first)[0], rtol=1e-2)
+
+
+PLAIN_MAPS = {
+    "omnial": (0.51351, 0.14483, -0.00377, 0.05297, 0.69644, -0.02259),
+    "draem": (0.00033, 0.0431, 0.01665, 0.0476, 0.03238, 0.06672),
+    "jnld": (0.00604, 0.04737, 0.00014, 0.05207, -0.04817, -0.05402),
+    "surrogate": (0.00261, 0.05015, -0.00748, 0.04899, 0.03588, 0.02176),
+}
+"""Reconstruction's mean and deviation, logits' the same, and a value of each, as computed before
+there were other blocks."""
+
+
+@pytest.mark.parametrize("system", PLAIN_MAPS)
+def test_plain_blocks_compute_what_they_did_before_there_were_others(system: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(tiny(system, "model.blocks=plain")).eval()
+    images = (torch.sin(torch.arange(3 * 128 * 128.0).view(1, 3, 128, 128) * 0.013) + 1) / 2
+    with torch.no_grad():
+        output = model(images)
+    restored, logits = output.reconstruction, output.logits
+    found = (restored.mean(), restored.std(), logits.mean(), logits.std())
+    found = torch.stack((*found, restored[0, 1, 70, 33], logits[0, 1, 90, 40]))
+    torch.testing.assert_close(found, torch.tensor(PLAIN_MAPS[system]), atol=2e-4, rtol=0)
 
 
 def test_padding_repeats_the_border() -> None:
@@ -212,13 +269,29 @@ def test_module_counts_are_the_published_ones(attention: str, module: int) -> No
 
 
 def test_the_paper_network_meets_the_published_counts() -> None:
-    parts = describe(load_settings(size="paper").model, 256, 256)["parts"]
+    parts = describe(_paper("omnial", "plain"), 256, 256)["parts"]
     assert parts["reconstruction"] == {"parameters": 62_851_580, "published": 62_852_092}
     assert parts["localization"] == {"parameters": 28_708_322, "published": 28_700_653}
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_residual_blocks_have_the_counts_of_plain_ones_to_a_thousandth(system: str) -> None:
+    plain, residual = (
+        describe(_paper(system, blocks), 256, 256) for blocks in ("plain", "residual")
+    )
+    assert residual["total"] == pytest.approx(plain["total"], rel=1e-3)
+    assert residual["flops"] == pytest.approx(plain["flops"], rel=1e-3)
+    for part, counts in residual["parts"].items():
+        assert counts["published"] == plain["parts"][part]["published"]
+
+
+def _paper(system: str, blocks: str) -> ModelSettings:
+    wanted = [f"model.blocks={blocks}"]
+    return load_settings(system=system, size="paper", overrides=wanted).model
+
+
 def test_draem_has_exactly_the_published_counts() -> None:
-    parts = describe(load_settings(system="draem", size="paper").model, 256, 256)["parts"]
+    parts = describe(_paper("draem", "plain"), 256, 256)["parts"]
     assert parts["reconstruction"] == {"parameters": 69_048_579, "published": 69_048_579}
     assert parts["localization"] == {"parameters": 28_374_146, "published": 28_374_146}
 
@@ -233,7 +306,7 @@ def test_jnld_is_draem_with_a_visibility_map() -> None:
 
 
 def test_draem_starts_from_its_normal_distribution() -> None:
-    model, _ = run(tiny("draem"))
+    model, _ = run(tiny("draem", "model.blocks=plain"))
     weights = torch.cat(
         [m.weight.detach().flatten() for m in model.modules() if isinstance(m, nn.Conv2d)]
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from omnial.config.load import load_settings
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.settings import ObjectiveSettings, Settings
+from omnial.filters import ssim_map
 from omnial.models.system import Output, build_model
 from omnial.synthesis.recipe import SynthesizedBatch
 from omnial.training.objective import focal_loss, losses, squared_error, ssim_loss
@@ -110,3 +111,25 @@ def test_squared_error_is_the_mean_over_a_sample() -> None:
     first = torch.zeros(2, 3, 4, 4)
     second = torch.stack((torch.full((3, 4, 4), 0.5), torch.full((3, 4, 4), 1.0)))
     torch.testing.assert_close(squared_error(first, second), torch.tensor([0.25, 1.0]))
+
+
+def test_defective_pixels_weigh_as_asked_in_all_terms_of_the_reconstruction() -> None:
+    torch.manual_seed(0)
+    normal, jnd = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    mask = (torch.rand(2, 1, 32, 32) > 0.9).float()
+    batch = SynthesizedBatch(normal, normal, mask, jnd, mask, mask.to(torch.uint8))
+    image, visibility, logits = (torch.rand(2, channels, 32, 32) for channels in (3, 1, 2))
+    output = Output(image, visibility, logits, features=mask)
+    even = losses(output, batch, ObjectiveSettings())
+    found = losses(output, batch, ObjectiveSettings(defect_weight=5.0))
+    weight = 1.0 + 4.0 * mask
+    for name, result, target in (
+        ("image", image, normal),
+        ("jnd", visibility, jnd),
+    ):
+        by_hand = (weight * (result - target) ** 2).mean((1, 2, 3))
+        torch.testing.assert_close(getattr(found, f"{name}_mse"), by_hand)
+        by_hand = (weight * (1.0 - ssim_map(result, target))).mean((1, 2, 3))
+        torch.testing.assert_close(getattr(found, f"{name}_ssim"), by_hand)
+        assert bool((getattr(found, f"{name}_mse") > getattr(even, f"{name}_mse")).all())
+    torch.testing.assert_close(found.focal, even.focal)

@@ -17,6 +17,7 @@ Name = Annotated[str, Field(max_length=100, pattern=r"^[\w .+-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Norm = Literal["instance", "batch"]
 Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
+Blocks = Literal["residual", "plain"]
 Upsampling = Literal["transposed", "bilinear"]
 ImageScore = Literal["top_mean", "window_maximum"]
 
@@ -150,8 +151,9 @@ class ReconstructionSettings(Section):
     jnd: bool = True
     """Reconstruct the JND map next to the image, and let the localization see it. [S]"""
     restore_colour: bool = True
-    """Give the output the mean and deviation of the input's colours, which instance norm removes:
-    six numbers an image, too few to carry a defect. [O]"""
+    """With plain blocks: give the output the mean and deviation of the input's colours, which
+    instance norm removes. Residual blocks always pass the mean by. A part that is discoloured as a
+    whole is then rebuilt as it is. [O]"""
 
 
 class LocalizationSettings(Section):
@@ -183,9 +185,14 @@ class ModelSettings(Section):
 
     stem: Literal[1, 2, 4, 8] = 1
     """Pixel-unshuffle factor ahead of both sub-networks; 1 is the paper's network. [O]"""
+    blocks: Blocks = "residual"
+    """Blocks of the reconstruction: `plain`, as published, remains a flat image for thousands of
+    images; `residual` has the same convolutions, begins as a linear autoencoder and learns from the
+    first step on. [O]"""
     initialisation: Literal["uniform", "normal"] = "uniform"
     """Weights at the start: `uniform` is PyTorch's own [O]; `normal`, as in DRAEM, draws those of
-    convolutions from N(0, 0.02) and the scales of batch norms from N(1, 0.02)."""
+    convolutions from N(0, 0.02) and the scales of batch norms from N(1, 0.02); not those of
+    residual blocks."""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     localization: LocalizationSettings = LocalizationSettings()
     image_score: ImageScore = "top_mean"
@@ -208,7 +215,11 @@ class ModelSettings(Section):
 
 
 class ObjectiveSettings(Section):
-    """Weights of the loss terms. [P] the terms, [O] equal weights."""
+    """Weights of the loss terms. [P] the terms, [O] their weights."""
+
+    defect_weight: Annotated[float, Field(ge=1.0)] = 1.0
+    """Weight of a defective pixel in the reconstruction's terms; a normal one has 1. Defects are
+    some 4 % of the pixels: a network that copies them loses almost nothing at equal weights. [O]"""
 
     image_mse: Annotated[float, Field(ge=0.0)] = 1.0
     """Squared error of the reconstructed image. [P]"""

@@ -69,8 +69,9 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
 
 
 def _published(settings: ModelSettings) -> tuple[int | None, ...]:
-    """The published counts, where the network is that of a published system."""
+    """The published counts, where the layers are those of a published system."""
     for system, counts in _PUBLISHED.items():
-        if settings == load_settings(system=system, size="paper").model:
+        published = load_settings(system=system, size="paper").model
+        if settings == published.model_copy(update={"blocks": settings.blocks}):
             return counts
     return None, None, None

@@ -37,7 +37,9 @@ class InspectionNetwork(nn.Module):
         self.second_look = settings.second_look
         pixels = settings.stem**2
         jnd = settings.reconstruction.jnd
-        self.reconstruction = ReconstructionNetwork(settings.reconstruction, pixels)
+        self.reconstruction = ReconstructionNetwork(
+            settings.reconstruction, settings.blocks, pixels
+        )
         self.neck = (
             DiffNeck(settings.localization, pixels)
             if settings.localization.diffneck
@@ -45,7 +47,12 @@ class InspectionNetwork(nn.Module):
         )
         self.localization = LocalizationNetwork(settings.localization, self.neck.outputs, pixels)
         if settings.initialisation == "normal":
-            self.apply(_draw_normal)
+            # Through residual blocks, which have no norm in their way, such small weights would
+            # let next to nothing pass.
+            if settings.blocks == "plain":
+                self.reconstruction.apply(_draw_normal)
+            self.neck.apply(_draw_normal)
+            self.localization.apply(_draw_normal)
         scales = max(len(settings.reconstruction.widths), len(settings.localization.widths))
         self.multiple = settings.stem * 2 ** (scales - 1)
 

@@ -33,14 +33,38 @@ class Losses(NamedTuple):
         )
 
 
-def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each sample: two (B, C, H, W) to (B,)."""
-    return F.mse_loss(prediction.float(), target, reduction="none").mean((1, 2, 3))
+def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean weighted squared error of each sample.
+
+    Args:
+        prediction: (B, C, H, W).
+        target: The same, float32.
+        weight: (B, 1, H, W), or one for all pixels.
+
+    Returns:
+        (B,) float32.
+    """
+    error = F.mse_loss(prediction.float(), target, reduction="none")
+    return (weight * error).mean((1, 2, 3))
 
 
-def ssim_loss(prediction: Tensor, target: Tensor, stride: int) -> Tensor:
-    """1 - mean SSIM of each sample: two (B, C, H, W) in [0, 1] to (B,)."""
-    return 1.0 - ssim_map(prediction.float(), target, stride).mean((1, 2, 3))
+def ssim_loss(
+    prediction: Tensor, target: Tensor, stride: int, weight: Tensor | float = 1.0
+) -> Tensor:
+    """Mean weighted 1 - SSIM of each sample.
+
+    Args:
+        prediction: (B, C, H, W) in [0, 1].
+        target: The same, float32.
+        stride: Take it at every stride-th row and column only.
+        weight: (B, 1, H, W), or one for all pixels.
+
+    Returns:
+        (B,) float32.
+    """
+    if isinstance(weight, Tensor):
+        weight = weight[..., ::stride, ::stride]
+    return (weight * (1.0 - ssim_map(prediction.float(), target, stride))).mean((1, 2, 3))
 
 
 def focal_loss(logits: Tensor, mask: Tensor, gamma: float) -> Tensor:
@@ -69,19 +93,21 @@ def losses(output: Output, batch: SynthesizedBatch, settings: ObjectiveSettings)
     Args:
         output: What the network makes of the anomalous images.
         batch: The targets: normal image, JND target and mask.
-        settings: Stride of the SSIM and focusing exponent; the weights are not applied.
+        settings: Weight of a defective pixel, stride of the SSIM and focusing exponent; the weights
+            of the terms are not applied.
 
     Returns:
         Five (B,) float32 tensors; the terms of a JND map that the network does not have are 0.
     """
     stride = settings.ssim_stride
+    weight = 1.0 + (settings.defect_weight - 1.0) * batch.mask
     none = torch.zeros_like(batch.mask[:, 0, 0, 0])
     jnd = output.jnd
     return Losses(
-        squared_error(output.reconstruction, batch.normal),
-        ssim_loss(output.reconstruction, batch.normal, stride),
-        none if jnd is None else squared_error(jnd, batch.jnd),
-        none if jnd is None else ssim_loss(jnd, batch.jnd, stride),
+        squared_error(output.reconstruction, batch.normal, weight),
+        ssim_loss(output.reconstruction, batch.normal, stride, weight),
+        none if jnd is None else squared_error(jnd, batch.jnd, weight),
+        none if jnd is None else ssim_loss(jnd, batch.jnd, stride, weight),
         focal_loss(output.logits, batch.mask, settings.focal_gamma),
     )
 
