@@ -8,7 +8,9 @@ from typing import Literal
 
 from omnial.data import visa
 from omnial.data.folders import has_class_folders, read_folders
+from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, listed, subfolders
+from omnial.data.own_pictures import all_own
 from omnial.data.records import Catalogue, ProductClass
 from omnial.errors import UserError, shown
 from omnial.untrusted import is_line, is_plain_name
@@ -25,7 +27,8 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     """Find the product classes below some folders; no image is opened.
 
     A folder is read as VisA where it has its tables (`omnial.data.visa`), else as MVTec AD or as
-    a plain folder (`omnial.data.folders`). Layouts may be mixed.
+    a plain folder (`omnial.data.folders`). Layouts may be mixed. A warning says how many pictures
+    below the folders belong to no class, and where they are.
 
     Args:
         roots: folders that hold a folder for each class, or that are the folder of one class.
@@ -46,6 +49,7 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     )
     _refuse_same_names(products)
     _refuse_unwritable_names(products)
+    tell_left_out(roots, [path for product in products for path in product.files])
     _require_images(products, need)
     return Catalogue(tuple(products))
 
@@ -57,6 +61,8 @@ def _read_root(root: Path) -> list[ProductClass]:
     if root.name in ("", ".."):
         # Classes are called as their folders, so "." needs its name; a link keeps its own.
         root = Path(os.path.abspath(root))
+    if all_own(root):
+        raise UserError(f"{root} holds results that omnial wrote; name the folder of the data")
     table = visa.root_table(root)
     if table is None and _is_class(root):
         return [_read_class(root)]
@@ -69,6 +75,7 @@ def _read_root(root: Path) -> list[ProductClass]:
     members = [folder for folder in others if _is_class(folder) or image_files(folder)]
     products += [_read_class(folder) for folder in members]
     if not products:
+        tell_left_out([root], [])
         raise UserError(f"{root} holds no product classes.\n{_EXPECTED}")
     return products
 
