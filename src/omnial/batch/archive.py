@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from omnial.batch.job import Job, begin, is_begun, model_digest
-from omnial.batch.listing import FOLDER, Listing, Part, read_listing, write_listing
+from omnial.batch.listing import Listing, Part, read_listing, write_listing
 from omnial.batch.worker import (
     PREDICTIONS,
     Assignment,
@@ -19,7 +19,6 @@ from omnial.batch.worker import (
 from omnial.data.records import BadFile
 from omnial.files import locked, writing
 from omnial.inference.inspector import check_class
-from omnial.inference.pictures import MAPS, OVERLAYS
 from omnial.models.config_file import read_config
 
 PART_IMAGES: Final = 1024
@@ -149,9 +148,8 @@ def _listing(
     """The archive's listing, written now unless an earlier run did."""
     if is_begun(out, job):
         return read_listing(out)
-    results = [out / name for name in (FOLDER, PREDICTIONS, MAPS, OVERLAYS)]
     with writing("The listing of the archive", out):
-        listing = write_listing(out, paths, job.part_images, leave_out=results, on_part=on_listing)
+        listing = write_listing(out, paths, job.part_images, on_part=on_listing)
         begin(out, job)
     return listing
 

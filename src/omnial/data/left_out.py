@@ -59,20 +59,24 @@ class LeftOut:
 
     def add_link(self, folder: Path) -> None:
         """Note a link to a folder, which was not followed."""
-        self._counts[os.fspath(folder), "a link to a folder; name it to have it read"] = 0
+        self._counts[os.fspath(folder), "not followed; name the folder to have it read"] = 0
 
     def tell(self) -> None:
         """Log a warning of what was left out, if there is anything."""
         if self._counts:
             lines = [
-                f"{count} files in {folder}: {reason}" if count else f"{folder}: {reason}"
+                f"{_number(count)} {folder}: {reason}"
                 for (folder, reason), count in sorted(self._counts.items())
             ]
             _logger.warning("left out:\n%s", listed(lines))
 
 
+def _number(files: int) -> str:
+    return "link" if not files else "1 file in" if files == 1 else f"{files} files in"
+
+
 def tell_left_out(roots: Sequence[Path], taken: Iterable[Path]) -> None:
-    """Say which pictures below data folders no class took.
+    """Say how many pictures below data folders were not taken, and why.
 
     Hidden files and folders are no matter of it.
 
@@ -107,7 +111,7 @@ def _compare(folder: Path, taken: set[str], above: set[str], left: LeftOut) -> N
         if is_hidden(path) or full in taken:
             continue
         if not below:
-            left.add_file(path, own=path.name in own, reason="no class has images there")
+            left.add_file(path, own=path.name in own, reason="images are not looked for there")
         elif path.is_symlink() and full not in above:
             # It may lead anywhere, also back to itself.
             left.add_link(path)

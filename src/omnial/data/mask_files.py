@@ -25,7 +25,7 @@ def mask_folder(root: Path | None, kind: str) -> Path | None:
     folders = [] if root is None else subfolders(root)
     same = [path for path in folders if path.name == kind]
     alike = [path for path in folders if path.name.casefold() == kind.casefold()]
-    return (same or [*alike, None])[0]
+    return next(iter(same or alike), None)
 
 
 def split_pairs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:

@@ -25,11 +25,12 @@ _DEFECTIVE: Final = re.compile(
 )
 _EITHER: Final = re.compile("positive|negative|pos|neg|true|false")
 """Mean good in one factory and defective in the next."""
-_GOOD_WITHIN: Final = re.compile("good|ok|okay|normal")
+_GOOD_WITHIN: Final = re.compile(r"\b(?:good|ok|okay|normal)\b")
 _DEFECTIVE_WITHIN: Final = re.compile(
-    "bad|ng|nok|defects?|defective|anomaly|anomalies|anomalous|abnormal|rejects?|rejected|scrap|"
-    "faulty"
+    r"\b(?:bad|ng|nok|defective|anomalous|abnormal|rejected|faulty)\b|"
+    r"\b(?:defects?|anomaly|anomalies|rejects?|scrap)$"
 )
+"""`bottle_ng` and `bottle_defects`, but not `anomaly_detection`."""
 _FILLING: Final = re.compile("(?:image|img|picture|photo|part|sample|product|item|piece)s?")
 _MASK: Final = r"(?:masks?|labels?|gt|ground[ _.-]?truth)"
 _MASK_STEM: Final = re.compile(rf"(.+)[ _.-]+{_MASK}|{_MASK}[ _.-]+(.+)", re.IGNORECASE)
@@ -49,7 +50,8 @@ def is_defective(name: str) -> bool:
     """True for a name that means defective, of whatever kind."""
     if is_good(name):
         return False
-    return bool(_DEFECTIVE.fullmatch(_whole(name))) or _within(name, _DEFECTIVE_WITHIN)
+    whole = _DEFECTIVE.fullmatch(_whole(name))
+    return bool(whole or _DEFECTIVE_WITHIN.search(" ".join(_words(name))))
 
 
 def is_either(name: str) -> bool:
@@ -61,7 +63,7 @@ def is_unclear_kind(name: str) -> bool:
     """True for the name of a kind of test image that may or may not mean defect-free."""
     if is_good(name) or is_defective(name):
         return False
-    return is_either(name) or name == "0" or _within(name, _GOOD_WITHIN)
+    return is_either(name) or name == "0" or bool(_GOOD_WITHIN.search(" ".join(_words(name))))
 
 
 def image_of_mask(stem: str) -> str | None:
@@ -71,14 +73,10 @@ def image_of_mask(stem: str) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    return re.sub(r"[\W\d_]+", " ", name.casefold()).split()
+    """The name's words, without those that say nothing."""
+    words = re.sub(r"[\W\d_]+", " ", name.casefold()).split()
+    return [word for word in words if not _FILLING.fullmatch(word)] or words
 
 
 def _whole(name: str) -> str:
-    """The name's words as one, without those that say nothing."""
-    words = _words(name)
-    return "".join([word for word in words if not _FILLING.fullmatch(word)] or words)
-
-
-def _within(name: str, words: re.Pattern[str]) -> bool:
-    return any(words.fullmatch(word) for word in _words(name))
+    return "".join(_words(name))

@@ -16,6 +16,7 @@ from omnial.config.settings import Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
+from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
@@ -145,6 +146,8 @@ def _plan(
     """Check the files, split them, and settle which run this is."""
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
     _check_names(catalogue)
+    counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
+    _logger.info("learnt as good: %s", ", ".join(counts))
     records = [record for product in catalogue.classes for record in product.train]
     learn, kept = split_validation(records, settings.data, settings.training.seed)
     if not kept:
@@ -238,6 +241,7 @@ def _textures(settings: Settings, cache: InputCache) -> ImageStore | None:
     paths = [path for folder in folders for path in image_files(folder)]
     if not paths:
         raise UserError(f"{settings.textures}: no images there for `textures`")
+    tell_left_out([settings.textures], paths)
     return ImageStore(paths, [None] * len(paths), settings.data, cache)
 
 
