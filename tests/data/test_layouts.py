@@ -342,9 +342,7 @@ def test_masks_beside_test_images(write, image, mask, kind):
     product = only(discover([root], need="test"))
     place = root / "nut/test" / kind
     name = "bent" if kind else "defect"
-    assert product.test == (
-        ImageRecord(place / image, "nut", "test", name, place / mask),
-    )
+    assert product.test == (ImageRecord(place / image, "nut", "test", name, place / mask),)
 
 
 @pytest.mark.parametrize(("image", "mask"), PAIRS)

@@ -53,9 +53,9 @@ class LeftOut:
 
     def add_own(self, folder: Path) -> None:
         """Note everything in a folder of results, and below it."""
-        for name, _, files in os.walk(folder):
+        for _, _, files in os.walk(folder):
             for file in files:
-                self.add_file(Path(name, file), own=True)
+                self.add_file(folder / file, own=True)
 
     def add_link(self, folder: Path) -> None:
         """Note a link to a folder, which was not followed."""
