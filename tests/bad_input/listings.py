@@ -213,7 +213,7 @@ FOLDERS = (
            lambda nut: save_into(nut / "test/masks/0.png"), "holds masks by its name"),
     layout("masks in train", "0_mask.png beside 0.png in train/good",
            lambda nut: save_into(nut / "train/good/0_mask.png"), "look like masks"),
-    layout("days in train", "images in train/good/monday, which are left out and counted, beside those in train/good",
+    layout("days in train", "train/good/monday with an image, which is left out and counted",
            lambda nut: save_into(nut / "train/good/monday/0.png")),
     layout("black region", "a region of interest that is black all over",
            lambda nut: (nut / "roi.png").write_bytes(save(_MASK * 0, "PNG")), "black all over"),
