@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 def is_picture(path: Path) -> bool:
     """True for a file with the ending of a picture, whether or not that can be read."""
     suffix = path.suffix.lower()
-    return (suffix in SUFFIXES or bool(_NOT_READ.fullmatch(suffix))) and not is_hidden(path)
+    return (suffix in SUFFIXES or bool(_NOT_READ.fullmatch(suffix))) and not is_hidden(path.name)
 
 
 class LeftOut:
@@ -100,19 +100,21 @@ def _compare(folder: Path, taken: set[str], above: set[str], left: LeftOut) -> N
     if ALL in own:
         left.add_own(folder)
         return
+    place = os.path.abspath(folder)
     try:
         with os.scandir(folder) as found:
-            entries = [(folder / entry.name, is_folder(entry)) for entry in found]
+            entries = [entry for entry in found if not is_hidden(entry.name)]
     except OSError:
         # No class has images there, or it would have failed before.
         return
-    for path, below in entries:
-        full = os.path.abspath(path)
-        if is_hidden(path) or full in taken:
+    for entry in entries:
+        full = os.path.join(place, entry.name)
+        if full in taken:
             continue
-        if not below:
-            left.add_file(path, own=path.name in own, reason="images are not looked for there")
-        elif path.is_symlink() and full not in above:
+        path = folder / entry.name
+        if not is_folder(entry):
+            left.add_file(path, own=entry.name in own, reason="images are not looked for there")
+        elif entry.is_symlink() and full not in above:
             # It may lead anywhere, also back to itself.
             left.add_link(path)
         else:

@@ -1,7 +1,7 @@
 """What lies in a folder: images and sub-folders, without the clutter that systems leave there."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from omnial.data.image_file import SUFFIXES
@@ -23,15 +23,18 @@ def image_files(folder: Path) -> list[Path]:
     if ALL in own:
         return []
     return [
-        path
-        for path, below in _entries(folder)
-        if not below and path.suffix.lower() in SUFFIXES and path.name not in own
+        folder / entry.name
+        for entry in _entries(folder)
+        if os.path.splitext(entry.name)[1].lower() in SUFFIXES
+        and entry.name not in own
+        and not is_folder(entry)
     ]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Folders directly in a folder, sorted by name, without hidden ones and those of results."""
-    return [path for path, below in _entries(folder) if below and not all_own(path)]
+    found = [folder / entry.name for entry in _entries(folder) if is_folder(entry)]
+    return [path for path in found if not all_own(path)]
 
 
 def find_roi(folder: Path) -> Path | None:
@@ -59,10 +62,10 @@ def listed(items: Sequence[object]) -> str:
     return "\n".join(lines)
 
 
-def is_hidden(path: Path) -> bool:
+def is_hidden(name: str) -> bool:
     """True for what file managers and archives add on their own."""
     # "__MACOSX" is what macOS adds to archives.
-    return path.name.startswith((".", "__"))
+    return name.startswith((".", "__"))
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
@@ -73,13 +76,13 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """What is in a folder and not hidden, sorted by name, and whether it is a folder."""
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder and not hidden, sorted by name."""
     if not folder.is_dir():
-        return
+        return []
     try:
         with os.scandir(folder) as found:
-            entries = sorted((folder / entry.name, is_folder(entry)) for entry in found)
+            entries = [entry for entry in found if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder} cannot be listed ({error}); check its permissions") from error
-    yield from ((path, below) for path, below in entries if not is_hidden(path))
+    return sorted(entries, key=lambda entry: os.path.normcase(entry.name))
