@@ -110,7 +110,7 @@ def test_a_worker_that_is_believed_dead_disturbs_no_other(
     inspect_archive(model, [archive], out, batch_size=4, engine=two)
     assert depth == [1]
     assert without_map(parquet(out)) == expected
-    pictures = [path.name for kind in ("maps", "overlays") for path in (out / kind).rglob("*.*")]
+    pictures = [path.name for kind in ("maps", "overlays") for path in (out / kind).rglob("*/*.*")]
     assert len(pictures) == 2 * sum(row["error"] is None for row in expected)
     assert not [name for name in pictures if name.endswith(".part")]
 

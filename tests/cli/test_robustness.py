@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from omnial.data.listing import image_files
 from omnial.data.production_line import CLASS_NAMES, generate
 
 Run = Callable[..., Any]
@@ -98,6 +99,7 @@ def test_robustness(
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert (out / "targeted.png").is_file()
     assert (out / "levels.png").is_file()
+    assert image_files(out) == []  # results are no data
 
 
 def test_corruptions_without_white_box(

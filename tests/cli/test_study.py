@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from omnial.data.listing import image_files
 from tests.studies.small_runs import SMALL, make_products
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -36,6 +37,9 @@ def test_the_command_line(run: Callable[..., Any], data: Path, tmp_path: Path) -
     assert not (tmp_path / "out" / GALLERY).exists()
     assert (tmp_path / "work" / f"colour-{GALLERY}").is_file()
     assert len(list((tmp_path / "out").glob("*.json"))) == 2
+    for folder, picture in (("out", "chart.png"), ("work", f"colour-{GALLERY}")):
+        assert (tmp_path / folder / picture).is_file()
+        assert image_files(tmp_path / folder) == []  # results are no data
 
 
 def test_the_robustness_study(run: Callable[..., Any], data: Path, tmp_path: Path) -> None:

@@ -204,3 +204,16 @@ def test_the_check_reports_the_same_bad_files(cache_folder, tmp_path, decoded):
     tight = SMALL.model_copy(update={"max_megapixels": 0.001})
     with pytest.raises(UserError, match="6 of 6 images"):
         check_files(catalogue, tight, cache=open_cache(tight))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_mask_that_is_black_all_over_is_a_bad_file(write, cache_folder, cached):
+    root = write(*FILES)
+    write("nut/ground_truth/bent/a_mask.png", value=0)
+    catalogue = discover([root], need="test")
+    cache = open_cache(FAIL) if cached else None
+    with pytest.raises(UserError, match=r"a_mask\.png: it is black all over, so it marks nothing"):
+        check_files(catalogue, FAIL, cache=cache)
+    kept = check_files(catalogue, SKIP, cache=cache)
+    assert [bad.path.name for bad in kept.bad_files] == ["a_mask.png"]
+    assert [r.path.name for r in kept.classes[0].test if r.anomalous] == ["b.png"]

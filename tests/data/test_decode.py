@@ -465,3 +465,28 @@ def test_too_many_pixels_are_told_from_other_faults(tmp_path):
     small = DEFAULT.model_copy(update={"max_megapixels": 1e-6})
     with pytest.raises(TooManyPixelsError):
         read_rgb(path, small, content=path.read_bytes())
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "palette", "webp", "jpeg-like webp"])
+def test_masks_drawn_in_black_on_transparent(tmp_path, mode):
+    truth = np.zeros((64, 64), dtype=bool)
+    truth[20:41, 10:51] = True
+    alpha = truth.astype(np.uint8) * 255
+    image = Image.fromarray(np.dstack([np.zeros((64, 64, 3), np.uint8), alpha]), "RGBA")
+    path = tmp_path / ("m.webp" if "webp" in mode else "m.png")
+    if mode == "palette":
+        image = Image.fromarray(truth.astype(np.uint8), "P")
+        image.putpalette([255, 255, 255, 0, 0, 0])
+        image.save(path, transparency=0)
+    else:
+        image = image.convert("LA") if mode == "LA" else image
+        image.save(path, **({"lossless": mode == "webp"} if "webp" in mode else {}))
+    assert np.array_equal(read_mask(path), truth)
+
+
+@pytest.mark.parametrize("alpha", [None, 0, 255])
+def test_masks_that_mark_nothing_are_refused(tmp_path, alpha):
+    pixels = np.zeros((9, 9, 3 if alpha is None else 4), np.uint8)
+    pixels[..., 3:] = alpha or 0
+    with pytest.raises(ImageError, match="black all over, so it marks nothing"):
+        read_mask(save(tmp_path / "m.png", pixels))

@@ -234,3 +234,147 @@ def test_folders_without_classes(write):
         assert str(start) in str(caught.value)
     with pytest.raises(UserError, match="name at least one folder"):
         discover([], need="any")
+
+
+@pytest.mark.parametrize(
+    ("place", "test"),
+    [
+        ("OK", "test/Good"),
+        ("ok", "Test/OK"),
+        ("Normal", "test/i.O."),
+        ("Train/Good", "Test/Good parts"),
+        ("training/ok", "testing/ok"),
+        ("TRAIN", "TEST/normal"),
+    ],
+)
+def test_names_that_factories_use(write, place, test):
+    kind = f"{test.split('/')[0]}/NG"
+    root = write(f"nut/{place}/a.png", f"nut/{test}/b.png", f"nut/{kind}/c.png")
+    for start in (root, root / "nut"):
+        product = only(discover([start], need="train"))
+        assert product.name == "nut"
+        assert names(product.train, root / "nut") == [f"{place}/a.png"]
+        assert {r.kind: r.path for r in product.test} == {
+            "NG": root / f"nut/{kind}/c.png",
+            "good": root / f"nut/{test}/b.png",
+        }
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("OK", "NG"), ("Good", "Bad"), ("Normal", "Anomaly"), ("ok", "nok"), ("i.O.", "n.i.O.")],
+)
+def test_good_and_bad_side_by_side_are_not_two_products(write, good, bad):
+    root = write(f"parts/{good}/a.png", f"parts/{bad}/b.png")
+    for roots in ([root], [root / "parts"], [root / f"parts/{good}", root / f"parts/{bad}"]):
+        with pytest.raises(UserError, match="test/<kind>") as caught:
+            discover(roots, need="train")
+        assert str(root / "parts" / bad) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["NG", "bad", "bottle_ng", "Defects", "positive", "neg", "masks",
+                                  "Ground_Truth", "gt"])  # fmt: skip
+def test_a_class_that_is_none_by_its_name(write, name):
+    root = write(f"{name}/a.png", "bottle/b.png")
+    for start in (root, root / name):
+        with pytest.raises(UserError, match=r"would be learnt as defect-free") as caught:
+            discover([start], need="any")
+        assert str(root / name / "train/good") in str(caught.value)
+    # What to do about it helps.
+    (root / name / "train/good").mkdir(parents=True)
+    (root / name / "a.png").rename(root / name / "train/good/a.png")
+    assert discover([root], need="train").names == tuple(sorted(["bottle", name]))
+
+
+def test_two_good_kinds_are_one(write):
+    root = write("nut/good/a.png", "nut/test/good/b.png", "nut/test/OK/c.png", "nut/test/x/d.png")
+    assert [r.kind for r in only(discover([root], need="test")).test] == ["good", "good", "x"]
+
+
+@pytest.mark.parametrize("kind", ["positive", "0", "almost good", "masks", "Ground_Truth"])
+def test_a_kind_that_may_be_good_or_masks(write, kind):
+    root = write("nut/good/a.png", f"nut/test/{kind}/b.png")
+    with pytest.raises(UserError, match=r"call it good|move them to .*ground_truth") as caught:
+        discover([root], need="any")
+    assert str(root / "nut/test" / kind) in str(caught.value)
+
+
+def test_a_split_above_the_classes_is_not_a_class(write):
+    root = write("data/train/nut/good/a.png", "data/test/nut/bent/b.png")
+    with pytest.raises(UserError, match=r"it is unclear(.|\n)*train/nut"):
+        discover([root], need="any")
+
+
+def test_training_images_that_are_called_defective(write, caplog):
+    root = write("nut/OK_1.png", "nut/OK_2.png", "nut/NG_1.png", "reject/NG_1.png")
+    (root / "reject").rename(root / "bolt")
+    discover([root], need="train")
+    assert "1 of the 3 training images of nut are called defective" in caplog.text
+    assert "NG_1.png" in caplog.text
+    assert "bolt" not in caplog.text  # all are called so: the product's name
+
+
+@pytest.mark.parametrize("folder", ["Ground_Truth", "mask", "GT", "labels", "ground truth"])
+@pytest.mark.parametrize("kind", ["bent", "Bent"])
+@pytest.mark.parametrize("name", ["0_mask.png", "0_label.bmp", "0.png", "0-GT.png"])
+def test_folders_of_masks_and_their_files(write, folder, kind, name):
+    root = write("nut/good/a.png", "nut/test/bent/0.png", f"nut/{folder}/{kind}/{name}")
+    (record,) = only(discover([root], need="test")).test
+    assert record.mask == root / "nut" / folder / kind / name
+
+
+def test_kinds_that_differ_in_case_have_their_own_masks(write):
+    files = [f"nut/{top}/{kind}/0.png" for top in ("test", "masks") for kind in ("bent", "BENT")]
+    root = write("nut/good/a.png", *files)
+    if len(list((root / "nut/test").iterdir())) == 1:
+        pytest.skip("no case here")
+    for record in only(discover([root], need="test")).test:
+        assert record.mask == root / "nut/masks" / record.kind / "0.png"
+
+
+PAIRS = [("Part0.jpg", "Part0_label.bmp"), ("000.png", "000_mask.png"), ("a.png", "mask_a.png")]
+
+
+@pytest.mark.parametrize(("image", "mask"), PAIRS)
+@pytest.mark.parametrize("kind", ["bent/", ""])
+def test_masks_beside_test_images(write, image, mask, kind):
+    root = write("nut/good/a.png", f"nut/test/{kind}{image}", f"nut/test/{kind}{mask}")
+    product = only(discover([root], need="test"))
+    place = root / "nut/test" / kind
+    name = "bent" if kind else "defect"
+    assert product.test == (ImageRecord(place / image, "nut", "test", name, place / mask),)
+
+
+@pytest.mark.parametrize(("image", "mask"), PAIRS)
+@pytest.mark.parametrize("place", ["", "train/", "train/good/", "good/"])
+def test_masks_beside_training_images_are_refused(write, image, mask, place):
+    root = write(f"nut/{place}{image}", f"nut/{place}{mask}", f"nut/{place}other.png")
+    with pytest.raises(UserError, match="look like masks") as caught:
+        discover([root], need="train")
+    assert mask in str(caught.value)
+    assert "other.png" not in str(caught.value)
+
+
+def test_names_like_masks_without_their_image_are_images(write):
+    root = write("nut/face_mask.png", "nut/white_label.png")
+    assert len(only(discover([root], need="train")).train) == 2
+
+
+def test_masks_beside_good_test_images_are_no_images(write, caplog):
+    root = write("nut/good/a.png", "nut/test/good/0.png", "nut/test/good/0_mask.png")
+    (record,) = only(discover([root], need="test")).test
+    assert (record.path.name, record.mask) == ("0.png", None)
+    assert f"1 file in {root}/nut/test/good" in caplog.text
+
+
+def test_masks_beside_some_images_alone(write):
+    root = write("nut/good/a.png", *(f"nut/test/bent/{n}.png" for n in ("0", "0_mask", "1")))
+    with pytest.raises(UserError, match=r"have no mask(.|\n)*bent/1\.png"):
+        discover([root], need="test")
+
+
+def test_masks_in_two_places(write):
+    root = write("nut/good/a.png", "nut/test/bent/0.png", "nut/test/bent/0_mask.png",
+                 "nut/ground_truth/bent/0_mask.png")  # fmt: skip
+    with pytest.raises(UserError, match="keep one of the two"):
+        discover([root], need="test")

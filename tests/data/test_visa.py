@@ -224,3 +224,22 @@ def test_a_broken_table_in_a_class_of_a_root_is_named(candle):
     table(candle / "candle/image_anno.csv", "object image mask", ("candle", "a.JPG", ""))
     with pytest.raises(UserError, match=r"image_anno\.csv lacks the columns label; it has object"):
         read(candle)
+
+
+@pytest.mark.parametrize("label", ["OK", "Good", "normal", "i.O."])
+def test_labels_that_mean_normal(write, label):
+    root = write("nut/a.png", "nut/b.png")
+    table(root / "nut/image_anno.csv", CLASS_HEADER, ("a.png", label, ""), ("b.png", "NG", ""))
+    (product,) = discover([root], need="any").classes
+    assert {r.path.name: r.kind for r in (*product.train, *product.test)} == {
+        "a.png": "good",
+        "b.png": "NG",
+    }
+
+
+@pytest.mark.parametrize("label", ["0", "positive", "good?, bent"])
+def test_a_label_that_may_mean_normal(write, label):
+    root = write("nut/a.png")
+    table(root / "nut/image_anno.csv", CLASS_HEADER, ("a.png", label, ""))
+    with pytest.raises(UserError, match=r"image_anno\.csv, line 2: .* does not say"):
+        discover([root], need="any")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnial.data.own_pictures import mark_own
 from omnial.errors import UserError
 from omnial.inference.collect import _result_name, collect, each_image
 
@@ -53,11 +54,35 @@ def test_names_fit_into_a_file_system(stem: str) -> None:
     assert "/" not in name
 
 
-def test_folders_of_results_are_left_out(tmp_path: Path) -> None:
-    touch(tmp_path, "1.png", "maps/1.png", "overlays/1.jpg", "more/maps/2.png")
-    found = collect([tmp_path], leave_out=[tmp_path / "maps", tmp_path / "overlays"])
+def test_results_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "1.png", "maps/1.png", "overlays/7/1.jpg", "more/maps/2.png", "samples_001.png")
+    for folder in ("maps", "overlays"):
+        mark_own(tmp_path / folder)
+    mark_own(tmp_path, ["samples_001.png"])
+    found = collect([tmp_path])
     names = [source.path.relative_to(tmp_path).as_posix() for source in found]
     assert names == ["1.png", "more/maps/2.png"]
+    for folder in ("maps", "overlays", "."):
+        assert f"1 file in {tmp_path / folder}: results that omnial wrote" in caplog.text
+    with pytest.raises(UserError, match="No images"):
+        collect([tmp_path / "maps"])
+    named = [tmp_path / "maps/1.png", tmp_path / "overlays/7/1.jpg", tmp_path / "samples_001.png"]
+    assert [source.path for source in collect([tmp_path, *named])][2:] == named
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a/1.png", "a/2.jp2", "a/3.JP2", "a/notes.txt", "b/4.png", "a/5.jfif")
+    (tmp_path / "a/link").symlink_to(tmp_path / "b")
+    assert [source.path.name for source in collect([tmp_path / "a"])] == ["1.png", "5.jfif"]
+    (record,) = caplog.records
+    assert record.getMessage().splitlines() == [
+        "left out:",
+        f"  2 files in {tmp_path}/a: .jp2 is not read; save them as PNG or TIFF",
+        f"  link {tmp_path}/a/link: not followed; name the folder to have it read",
+    ]
+    caplog.clear()
+    assert len(collect([tmp_path / "b"])) == 1
+    assert caplog.text == ""
 
 
 def test_missing_paths_and_empty_folders_are_named(tmp_path: Path) -> None:
@@ -101,6 +126,7 @@ def test_file_behind_a_link_or_in_a_hidden_folder_is_listed_where_it_is_named(
     touch(tmp_path, "data/.hidden/1.png", "elsewhere/2.png", "data/maps/3.png", "data/4.png")
     (tmp_path / "data/link").symlink_to(tmp_path / "elsewhere")
     inner = [tmp_path / "data" / name for name in (".hidden", "link", "maps", "4.png")]
-    found = each_image([tmp_path / "data", *inner], leave_out=[tmp_path / "data/maps"])
+    mark_own(tmp_path / "data/maps")
+    found = each_image([tmp_path / "data", *inner, tmp_path / "data/maps/3.png"])
     names = [path.relative_to(tmp_path / "data").as_posix() for path in found]
     assert names == ["4.png", ".hidden/1.png", "link/2.png", "maps/3.png"]

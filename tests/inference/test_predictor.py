@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
+from omnial.data.layouts import discover
 from omnial.errors import RunError, UserError
 from omnial.inference import pictures as pictures_module
 from omnial.inference.inspector import Inspector
@@ -119,7 +120,7 @@ def test_rows_maps_and_overlays_of_a_good_and_a_bad_part(tmp_path: Path) -> None
     np.testing.assert_allclose(map_of(tmp_path / "out", rows[1]), expected, atol=1 / 65535)
     assert outline["peak"] == pytest.approx(expected.max(), abs=1e-4)
     assert rows[1]["score"] == pytest.approx(expected.max(), abs=1e-4)
-    overlays = sorted(path.stem for path in (tmp_path / "out/overlays").iterdir())
+    overlays = sorted(path.stem for path in (tmp_path / "out/overlays").glob("*.jpg"))
     assert overlays == sorted(Path(row["map"]).stem for row in rows)
     assert not (tmp_path / "out/predictions.jsonl.part").exists()
 
@@ -134,7 +135,7 @@ def test_map_overlay_and_outline_have_the_size_of_the_source(
     predict(Inspector.of(red_model(geometry)), [path], out=tmp_path / "out")
     (row,) = rows_of(tmp_path / "out")
     assert map_of(tmp_path / "out", row).shape == (height, width)
-    with Image.open(next((tmp_path / "out/overlays").iterdir())) as overlay:
+    with Image.open(next((tmp_path / "out/overlays").glob("*.jpg"))) as overlay:
         assert overlay.size == (width, height)
     (outline,) = row["outlines"]
     corners = np.array(outline["polygon"])
@@ -251,7 +252,7 @@ def pictures_of(out: Path) -> list[str]:
     return sorted(
         path.relative_to(out).as_posix()
         for kind in ("maps", "overlays")
-        for path in (out / kind).iterdir()
+        for path in (out / kind).glob("*.*g")
     )
 
 
@@ -314,6 +315,18 @@ def test_the_folder_of_an_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="archive"):
         predict(Inspector.of(red_model()), [path], out=tmp_path / "out")
     assert [found.name for found in (tmp_path / "out").iterdir()] == ["job.json"]
+
+
+def test_another_run_over_the_same_folder_does_not_inspect_the_results(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    inspector = Inspector.of(red_model())
+    for name in ("monday", "tuesday", "tuesday", "."):
+        summary = predict(inspector, [tmp_path], out=tmp_path / name)
+        assert summary.n_images == 1
+    assert [row["path"] for row in rows_of(tmp_path / "tuesday")] == [str(tmp_path / "1.png")]
+    # They are no product either.
+    write_image(tmp_path / "nut/good/1.png")
+    assert discover([tmp_path], need="train").names == ("nut",)
 
 
 def test_anomalous_image_below_the_pixel_level_is_outlined_above_half_its_peak(

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from omnial.data.layouts import discover
 from omnial.errors import UserError
 from omnial.reporting.sheets import LEVEL_COLOURS, write_contact_sheets
 
@@ -61,7 +62,7 @@ def test_pages_hold_rows_and_replace_those_of_an_earlier_run(tmp_path: Path) -> 
     batch = flat_batch(5)
     paths = write_contact_sheets(batch, ["cap"] * 5, tmp_path, rows=2, cell_height=32)
     assert [path.name for path in paths] == [f"samples_00{n}.png" for n in (1, 2, 3)]
-    assert sorted(tmp_path.iterdir()) == paths
+    assert sorted(tmp_path.glob("*.*g")) == paths
     cells = [count_of(pixels(path), (51, 102, 255)) for path in paths]
     assert cells == [2 * 32 * 40, 2 * 32 * 40, 32 * 40]
 
@@ -97,3 +98,11 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="is a file"):
         write_contact_sheets(flat_batch(1), ["a"], tmp_path / "file")
+
+
+def test_sheets_are_no_images_of_a_product(tmp_path: Path) -> None:
+    for folder in ("nut", "sheets"):
+        write_contact_sheets(flat_batch(3), ["a", "b", "c"], tmp_path / folder, rows=2)
+    Image.new("RGB", (9, 9)).save(tmp_path / "nut/0.png")
+    (product,) = discover([tmp_path], need="train").classes
+    assert [record.path for record in product.train] == [tmp_path / "nut/0.png"]

@@ -90,6 +90,18 @@ def test_the_end_of_training_says_how_well_the_network_redraws(
     assert "still a flat image" in caplog.text
 
 
+def test_what_is_learnt_as_good_is_told_before_the_training(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "omnial")
+    fit(tmp_path / "model", data, "training.steps=1")
+    first, second = CLASS_NAMES[:2]
+    lines = [record.getMessage() for record in caplog.records]
+    (told,) = [line for line in lines if "learnt as good" in line]
+    assert told == f"learnt as good: {first} (6 images), {second} (6 images)"
+    assert lines.index(told) < next(i for i, line in enumerate(lines) if "training in" in line)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_other_ones(
     undisturbed: Path, data: Path, tmp_path: Path
 ) -> None:

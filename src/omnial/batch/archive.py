@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from omnial.batch.job import Job, begin, is_begun, model_digest
-from omnial.batch.listing import FOLDER, Listing, Part, read_listing, write_listing
+from omnial.batch.listing import Listing, Part, read_listing, write_listing
 from omnial.batch.worker import (
     PREDICTIONS,
     Assignment,
@@ -21,7 +21,6 @@ from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import PART, locked, writing
 from omnial.inference.inspector import check_class
-from omnial.inference.pictures import MAPS, OVERLAYS
 from omnial.inference.predictor import PREDICTIONS_FILE
 from omnial.models.config_file import read_config
 
@@ -156,9 +155,8 @@ def _listing(
         raise UserError(
             f"{out} holds the results of another run, as {PREDICTIONS_FILE}. Name another folder."
         )
-    results = [out / name for name in (FOLDER, PREDICTIONS, MAPS, OVERLAYS)]
     with writing("The listing of the archive", out):
-        listing = write_listing(out, paths, job.part_images, leave_out=results, on_part=on_listing)
+        listing = write_listing(out, paths, job.part_images, on_part=on_listing)
         begin(out, job)
     return listing
 

@@ -50,7 +50,6 @@ def write_listing(
     paths: Sequence[Path],
     part_images: int,
     *,
-    leave_out: Sequence[Path] = (),
     on_part: Callable[[int], None] | None = None,
 ) -> Listing:
     """List the images of a new job.
@@ -59,7 +58,6 @@ def write_listing(
         out: The folder of the results, which is made.
         paths: Files and folders, see `each_image`.
         part_images: Images of every part but the last.
-        leave_out: Folders that are not searched.
         on_part: Called with the number of images found so far.
 
     Raises:
@@ -67,7 +65,7 @@ def write_listing(
             unless a folder that cannot be read was met late.
         OSError: It cannot be written.
     """
-    found = each_image(paths, leave_out)
+    found = each_image(paths)
     part = _take(found, part_images)
     if not part:
         raise no_images(paths)

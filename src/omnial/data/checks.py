@@ -111,8 +111,7 @@ def _check_image(
 def _check_region(path: Path, settings: DataSettings) -> BadFile | None:
     try:
         image_size(path, settings.max_megapixels)
-        if not read_mask(path).any():
-            return BadFile(path, "it is black all over, so nothing is left to inspect")
+        read_mask(path)
     except ImageError as error:
         return BadFile(error.path, error.reason)
     return None

@@ -104,24 +104,36 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
     Args:
         path: an image in which everything but black is defect (so 0/1, 0/255 and colours all
-            do); in lossy formats (JPEG, WebP) everything from half brightness on.
+            do); in lossy formats (JPEG, WebP) everything from half brightness on. Where it is
+            drawn in black on a transparent ground, what is not transparent is defect.
 
     Returns:
-        (H, W) bool.
+        (H, W) bool, True somewhere.
 
     Raises:
-        ImageError: the file is unreadable, or a pixel of it is NaN.
+        ImageError: the file is unreadable, a pixel of it is NaN, or it is black all over.
     """
     with open_image(path) as file:
-        lossy = file.format in _LOSSY
+        least = 128 if file.format in _LOSSY else 1
         image = upright(file)
-        if lossy:
-            return np.asarray(np.asarray(_rgb(image).convert("L")) >= 128)
-        if image.mode == "F" and np.isnan(np.asarray(image)).any():
-            raise ImageError(path, "a pixel of the mask is not a number")
-        if image.mode in ("1", "L") or _is_deep(image):
-            return np.asarray(np.asarray(image) != 0)
-        return np.asarray(np.asarray(_rgb(image)).any(axis=2))
+        mask = _drawn(path, image, least)
+        if not mask.any() and image.has_transparency_data:
+            opaque = np.asarray(image.convert("RGBA").getchannel("A")) >= least
+            mask = opaque & ~opaque.all()
+        if not mask.any():
+            raise ImageError(path, "it is black all over, so it marks nothing")
+        return mask
+
+
+def _drawn(path: Path, image: Image.Image, least: int) -> NDArray[np.bool_]:
+    """Everything but black."""
+    if least > 1:
+        return np.asarray(np.asarray(_rgb(image).convert("L")) >= least)
+    if image.mode == "F" and np.isnan(np.asarray(image)).any():
+        raise ImageError(path, "a pixel of the mask is not a number")
+    if image.mode in ("1", "L") or _is_deep(image):
+        return np.asarray(np.asarray(image) != 0)
+    return np.asarray(np.asarray(_rgb(image)).any(axis=2))
 
 
 def network_mask(path: Path, placement: Placement) -> NDArray[np.bool_]:
@@ -173,12 +185,7 @@ def network_roi(path: Path | None, placement: Placement) -> NDArray[np.bool_]:
     Raises:
         ImageError: the file is unreadable, or black all over.
     """
-    if path is None:
-        region = np.ones((1, 1), dtype=np.bool_)
-    else:
-        region = read_mask(path)
-        if not region.any():
-            raise ImageError(path, "the region of interest is black all over: nothing is left")
+    region = np.ones((1, 1), dtype=np.bool_) if path is None else read_mask(path)
     return mask_to_network(region, placement)
 
 

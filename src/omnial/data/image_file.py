@@ -20,7 +20,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from omnial.data.integrity import check_integrity
 from omnial.errors import UserError, shown
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp"}
+)
 """Endings of image files, in lower case."""
 
 # The format follows from the content, as cameras and tools often misname files.

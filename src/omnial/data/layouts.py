@@ -1,5 +1,6 @@
 """Finding the product classes below the folders that a user names."""
 
+import logging
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,10 +9,15 @@ from typing import Literal
 
 from omnial.data import visa
 from omnial.data.folders import has_class_folders, read_folders
+from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, listed, subfolders
+from omnial.data.names import is_defective
+from omnial.data.own_pictures import all_own
 from omnial.data.records import Catalogue, ProductClass
 from omnial.errors import UserError, shown
 from omnial.untrusted import is_line, is_plain_name
+
+_logger = logging.getLogger(__name__)
 
 Need = Literal["train", "test", "any"]
 
@@ -25,7 +31,8 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     """Find the product classes below some folders; no image is opened.
 
     A folder is read as VisA where it has its tables (`omnial.data.visa`), else as MVTec AD or as
-    a plain folder (`omnial.data.folders`). Layouts may be mixed.
+    a plain folder (`omnial.data.folders`). Layouts may be mixed. A warning says how many pictures
+    below the folders belong to no class, and where they are.
 
     Args:
         roots: folders that hold a folder for each class, or that are the folder of one class.
@@ -46,6 +53,8 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     )
     _refuse_same_names(products)
     _refuse_unwritable_names(products)
+    tell_left_out(roots, [path for product in products for path in product.files])
+    _tell_odd_names(products)
     _require_images(products, need)
     return Catalogue(tuple(products))
 
@@ -57,6 +66,8 @@ def _read_root(root: Path) -> list[ProductClass]:
     if root.name in ("", ".."):
         # Classes are called as their folders, so "." needs its name; a link keeps its own.
         root = Path(os.path.abspath(root))
+    if all_own(root):
+        raise UserError(f"{root} holds results that omnial wrote; name the folder of the data")
     table = visa.root_table(root)
     if table is None and _is_class(root):
         return [_read_class(root)]
@@ -69,6 +80,7 @@ def _read_root(root: Path) -> list[ProductClass]:
     members = [folder for folder in others if _is_class(folder) or image_files(folder)]
     products += [_read_class(folder) for folder in members]
     if not products:
+        tell_left_out([root], [])
         raise UserError(f"{root} holds no product classes.\n{_EXPECTED}")
     return products
 
@@ -104,6 +116,19 @@ def _refuse_unwritable_names(products: Sequence[ProductClass]) -> None:
             raise UserError(
                 f"{shown(product.root)}: the class or kind {bad[0]!a} has bytes in its name that "
                 "are no UTF-8, or control characters, line breaks or a backslash; rename the folder"
+            )
+
+
+def _tell_odd_names(products: Sequence[ProductClass]) -> None:
+    """Warn of training images whose own names say that they are defective."""
+    for product in products:
+        odd = [record.path for record in product.train if is_defective(record.path.stem)]
+        # Where all are called so, it is the product's name.
+        if 0 < len(odd) < len(product.train):
+            _logger.warning(
+                "%d of the %d training images of %s are called defective, and are learnt as good:"
+                "\n%s",
+                *(len(odd), len(product.train), product.name, listed(odd)),
             )
 
 

@@ -1,9 +1,11 @@
 """What lies in a folder: images and sub-folders, without the clutter that systems leave there."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from omnial.data.image_file import SUFFIXES
+from omnial.data.own_pictures import ALL, all_own, own_names
 from omnial.errors import UserError, shown
 
 _ROI_STEM = "roi"
@@ -14,19 +16,25 @@ _SHOWN = 20
 def image_files(folder: Path) -> list[Path]:
     """Image files directly in a folder, sorted by name; empty where there is no such folder.
 
-    Hidden files and files with other endings are passed over. Links are followed; a link that
-    leads nowhere is listed, so that reading it names it.
+    Hidden files, files with other endings and results (`omnial.data.own_pictures`) are passed
+    over. Links are followed; a link that leads nowhere is listed, so that reading it names it.
     """
+    own = own_names(folder)
+    if ALL in own:
+        return []
     return [
-        path
-        for path in _entries(folder)
-        if path.suffix.lower() in SUFFIXES and not path.is_dir() and not _is_hidden(path)
+        folder / entry.name
+        for entry in _entries(folder)
+        if os.path.splitext(entry.name)[1].lower() in SUFFIXES
+        and entry.name not in own
+        and not is_folder(entry)
     ]
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders directly in a folder, sorted by name, without hidden ones."""
-    return [path for path in _entries(folder) if path.is_dir() and not _is_hidden(path)]
+    """Folders directly in a folder, sorted by name, without hidden ones and those of results."""
+    found = [folder / entry.name for entry in _entries(folder) if is_folder(entry)]
+    return [path for path in found if not all_own(path)]
 
 
 def find_roi(folder: Path) -> Path | None:
@@ -54,15 +62,27 @@ def listed(items: Sequence[object]) -> str:
     return "\n".join(lines)
 
 
-def _entries(folder: Path) -> Iterable[Path]:
+def is_hidden(name: str) -> bool:
+    """True for what file managers and archives add on their own."""
+    # "__MACOSX" is what macOS adds to archives.
+    return name.startswith((".", "__"))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """True for a folder and for a link to one; a link that leads to itself is a file."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder and not hidden, sorted by name."""
     if not folder.is_dir():
         return []
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder} cannot be listed ({error}); check its permissions") from error
-
-
-def _is_hidden(path: Path) -> bool:
-    # "__MACOSX" is what macOS adds to archives.
-    return path.name.startswith((".", "__"))
+    return sorted(entries, key=lambda entry: os.path.normcase(entry.name))

@@ -38,6 +38,14 @@ class ProductClass:
     roi: Path | None = None
     """Image of the region of interest: nothing is scored or synthesised where it is black."""
 
+    @property
+    def files(self) -> list[Path]:
+        """All files of the class: images, masks and the region of interest."""
+        records = (*self.train, *self.test)
+        masks = (record.mask for record in records)
+        found = [record.path for record in records]
+        return found + [path for path in (*masks, self.roi) if path is not None]
+
 
 @dataclass(frozen=True)
 class BadFile:

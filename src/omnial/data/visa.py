@@ -18,12 +18,12 @@ from pathlib import Path, PurePosixPath
 
 from omnial.data.csv_table import CsvTable, Row, read_csv
 from omnial.data.listing import find_roi, listed
+from omnial.data.names import is_good, is_unclear_kind
 from omnial.data.records import GOOD, ImageRecord, ProductClass
 from omnial.errors import UserError
 
 _ANNOTATIONS = "image_anno.csv"
 _SPLIT_FILE = Path("split_csv") / "1cls.csv"
-_NORMAL = frozenset({"normal", GOOD})
 _TRAIN_PERCENT = 90
 _LONGEST_LABEL = 200
 """Labels become parts of file names."""
@@ -169,6 +169,11 @@ def _entry(row: Row, bases: tuple[Path, ...]) -> _Entry:
         raise row.error(f"a label has at most {_LONGEST_LABEL} characters")
     if split not in ("", "train", "test"):
         raise row.error(f"split is train or test, not {split!r}")
+    if is_unclear_kind(label):
+        raise row.error(
+            f"the label {label!r} does not say whether the image is defect-free; write normal, or "
+            "the kind of defect"
+        )
     kind = _kind(label)
     if kind != GOOD and split == "train":
         raise row.error("a defective image cannot be for training; set split to test")
@@ -180,7 +185,7 @@ def _entry(row: Row, bases: tuple[Path, ...]) -> _Entry:
 
 def _kind(label: str) -> str:
     """`good`, or the defect's kinds in a fixed order: VisA joins several with commas."""
-    if label.lower() in _NORMAL:
+    if is_good(label):
         return GOOD
     parts = sorted({part.strip() for part in label.split(",")} - {""})
     # A slash would look like a folder wherever a kind becomes part of a file's name.

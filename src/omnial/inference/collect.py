@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from omnial.data.image_file import SUFFIXES
+from omnial.data.left_out import LeftOut
+from omnial.data.listing import is_folder
+from omnial.data.own_pictures import ALL, all_own, own_names
 from omnial.errors import UserError
 
 
@@ -19,17 +22,16 @@ class Source(NamedTuple):
     """Stem of its result files, different for every source."""
 
 
-def collect(paths: Sequence[Path], leave_out: Sequence[Path] = ()) -> list[Source]:
+def collect(paths: Sequence[Path]) -> list[Source]:
     """Gather images from files and folders, as `each_image` lists them, and name their results.
 
     Args:
         paths: Files and folders.
-        leave_out: Folders that are not searched: those that results are written to.
 
     Raises:
         UserError: A path does not exist, a folder cannot be read, or there is no image at all.
     """
-    files = list(each_image(paths, leave_out))
+    files = list(each_image(paths))
     if not files:
         raise no_images(paths)
     return name_results(files)
@@ -45,16 +47,16 @@ def name_results(files: Iterable[Path]) -> list[Source]:
     return [Source(file, _result_name(file, taken)) for file in files]
 
 
-def each_image(paths: Sequence[Path], leave_out: Sequence[Path] = ()) -> Iterator[Path]:
+def each_image(paths: Sequence[Path]) -> Iterator[Path]:
     """List images one by one, however many there are: a folder at a time is held in memory.
 
     A folder stands for the images in it and below it, in sorted order; hidden files and folders
-    are passed over, links to folders are not followed. A file named outright is taken whatever
-    its ending. A file that is named twice is listed once, where it came first.
+    are passed over, links to folders are not followed, and results (`omnial.data.own_pictures`)
+    are no images to inspect. A file named outright is taken whatever it is. A file that is named
+    twice is listed once, where it came first. A warning at the end says what was left out.
 
     Args:
         paths: Files and folders.
-        leave_out: Folders that are not searched.
 
     Raises:
         UserError: A path does not exist, or a folder cannot be read.
@@ -62,20 +64,21 @@ def each_image(paths: Sequence[Path], leave_out: Sequence[Path] = ()) -> Iterato
     absent = [str(path) for path in paths if not os.path.lexists(path)]
     if absent:
         raise UserError(f"No such file or folder: {', '.join(absent)}. Check the spelling.")
-    excluded = {os.path.abspath(folder) for folder in leave_out}
+    left = LeftOut()
     folders: list[str] = []
     files: set[str] = set()
     for path in paths:
         place = os.path.abspath(path)
-        is_folder = os.path.isdir(path)
-        for file in _images(path, excluded) if is_folder else [path]:
+        is_named_folder = os.path.isdir(path)
+        for file in _images(path, left) if is_named_folder else [path]:
             full = os.path.abspath(file)
-            if full not in files and not any(_lists(one, full, excluded) for one in folders):
+            if full not in files and not any(_lists(one, full) for one in folders):
                 yield file
-        if is_folder:
+        if is_named_folder:
             folders.append(place)
         else:
             files.add(place)
+    left.tell()
 
 
 def no_images(paths: Sequence[Path]) -> UserError:
@@ -86,7 +89,11 @@ def no_images(paths: Sequence[Path]) -> UserError:
     )
 
 
-def _images(folder: Path, excluded: set[str]) -> Iterator[Path]:
+def _images(folder: Path, left: LeftOut) -> Iterator[Path]:
+    own = own_names(folder)
+    if ALL in own:
+        left.add_own(folder)
+        return
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: os.path.normcase(entry.name))
@@ -96,30 +103,28 @@ def _images(folder: Path, excluded: set[str]) -> Iterator[Path]:
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        if not _is_folder(entry):
-            if path.suffix.lower() in SUFFIXES:
-                yield path
-        elif not entry.is_symlink() and os.path.abspath(path) not in excluded:
-            yield from _images(path, excluded)
+        if is_folder(entry):
+            if entry.is_symlink():
+                left.add_link(path)
+            else:
+                yield from _images(path, left)
+        elif path.suffix.lower() in SUFFIXES and entry.name not in own:
+            yield path
+        else:
+            left.add_file(path, own=entry.name in own)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link that leads to itself is a file that cannot be read.
-        return False
-
-
-def _lists(folder: str, file: str, excluded: set[str]) -> bool:
+def _lists(folder: str, file: str) -> bool:
     """Whether `_images` of a folder comes upon a file, both being absolute."""
     path = Path(file)
     if not path.is_relative_to(folder) or path.suffix.lower() not in SUFFIXES:
         return False
     if any(part.startswith(".") for part in path.relative_to(folder).parts):
         return False
-    between = [parent for parent in path.parents if parent != Path(folder)]
-    between = [parent for parent in between if parent.is_relative_to(folder)]
-    return not any(str(parent) in excluded or parent.is_symlink() for parent in between)
+    between = [parent for parent in path.parents if parent.is_relative_to(folder)]
+    if any(map(all_own, between)) or path.name in own_names(path.parent):
+        return False
+    return not any(parent.is_symlink() for parent in between if parent != Path(folder))
 
 
 def _result_name(path: Path, taken: set[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from omnial.data.own_pictures import mark_own
 from omnial.files import replacing
 from omnial.inference.inspection import Inspection
 from omnial.inference.overlay import overlay
@@ -32,13 +33,15 @@ class Pictures:
         return tuple(self.out / kind / self.group for kind in (MAPS, OVERLAYS))
 
     def make_folders(self) -> None:
-        """Make the folders.
+        """Make the folders, and mark them as folders of results.
 
         Raises:
             OSError: They cannot be made.
         """
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
+        for kind in (MAPS, OVERLAYS):
+            mark_own(self.out / kind)
 
     def write(self, name: str, inspection: Inspection) -> str:
         """Write an image's map, 16 bit, 65535 = probability 1, and its overlay.

@@ -33,7 +33,7 @@ from omnial.inference.ahead import ahead
 from omnial.inference.collect import Source, collect
 from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector, Tile
-from omnial.inference.pictures import MAPS, OVERLAYS, Pictures
+from omnial.inference.pictures import Pictures
 from omnial.models.config_file import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -92,7 +92,7 @@ def predict(
         RunError: A result could not be written.
     """
     inspector.check_class(class_name)
-    sources = collect(paths, leave_out=[out / MAPS, out / OVERLAYS])
+    sources = collect(paths)
 
     def write(folder: Path) -> PredictSummary:
         rows = each_row(

@@ -5,6 +5,7 @@ from typing import Final
 
 from PIL import Image
 
+from omnial.data.own_pictures import mark_own
 from omnial.errors import shown
 from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.reporting import robustness_page as page
@@ -36,6 +37,7 @@ def write_robustness(assessment: Assessment, out: Path) -> Path:
     names = (FIGURES_FILE, TABLE_FILE, TARGETED_FILE, LEVELS_FILE, REPORT_FILE)
     with locked(out), writing("The report", out), scratch_in(out) as scratch:
         _write(assessment, scratch)
+        mark_own(out, (TARGETED_FILE, LEVELS_FILE))
         replace_together(scratch, out, names)
     return out / REPORT_FILE
 

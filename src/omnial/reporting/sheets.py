@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from omnial.data.own_pictures import mark_own
 from omnial.errors import UserError, shown
 from omnial.files import replacing, writing
 
@@ -95,17 +96,17 @@ def write_contact_sheets(
         raise ValueError(f"{count} samples and {len(names)} names")
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir} is a file, and the sheets need a folder: give another --out")
+    starts = range(0, count, rows)
+    pages = [_page(out_dir, number) for number in range(1, len(starts) + 1)]
     with writing("The sheets", out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
-    pages: list[Path] = []
-    for start in range(0, count, rows):
+        mark_own(out_dir, [path.name for path in pages])
+    for path, start in zip(pages, starts, strict=True):
         page = [
             (f"{i + 1}  {shown(names[i])}  {_share(maps[0][i])}", _cells(fields, maps, i))
             for i in range(start, min(start + rows, count))
         ]
-        path = _page(out_dir, len(pages) + 1)
         _save(_draw(page, cell_height), path)
-        pages.append(path)
     stale = len(pages) + 1
     with writing("The sheets", out_dir):
         while _page(out_dir, stale).exists():

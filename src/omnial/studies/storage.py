@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from omnial import __version__, machine
+from omnial.data.image_file import SUFFIXES
+from omnial.data.own_pictures import mark_own
 from omnial.errors import UserError
 from omnial.files import replacing, writing
 from omnial.reporting.pictures import jpeg
@@ -23,13 +25,15 @@ _DPI: Final = 110
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file of a study, whole or not at all.
+    """Write a file of a study, whole or not at all; a picture is marked as a result.
 
     Raises:
         RunError: It cannot be written.
     """
     with writing("A file of the study", path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in SUFFIXES:
+            mark_own(path.parent, [path.name])
         with replacing(path) as part:
             part.write_bytes(content)
 

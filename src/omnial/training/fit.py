@@ -16,6 +16,7 @@ from omnial.config.settings import Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
+from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
@@ -154,6 +155,8 @@ def _plan(
 ) -> _Plan:
     """Check the files, split them, and settle which run this is."""
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
+    counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
+    _logger.info("learnt as good: %s", ", ".join(counts))
     records = [record for product in catalogue.classes for record in product.train]
     _check_names(catalogue)
     start = None if init is None else _digest(init / WEIGHTS_FILE)
@@ -272,8 +275,11 @@ def _texture_files(settings: Settings) -> list[Path]:
 
 def _textures(settings: Settings, cache: InputCache) -> ImageStore | None:
     """The same at network size."""
+    if settings.textures is None:
+        return None
     paths = _texture_files(settings)
-    return ImageStore(paths, [None] * len(paths), settings.data, cache) if paths else None
+    tell_left_out([settings.textures], paths)
+    return ImageStore(paths, [None] * len(paths), settings.data, cache)
 
 
 def _initial_network(settings: Settings, init: Path) -> nn.Module:
