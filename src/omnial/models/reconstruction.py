@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from omnial.config.settings import ReconstructionSettings
 from omnial.models.attention import make_attention
-from omnial.models.beside import FEATURE_GRID
 from omnial.models.blocks import BasicBlock, UpUnit
 
 _FLAT = 1e-6
@@ -60,7 +59,7 @@ class ReconstructionNetwork(nn.Module):
             inputs = width
         self.head = nn.Conv2d(inputs, (4 if settings.jnd else 3) * pixels, 3, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Reconstruct.
 
         Args:
@@ -68,13 +67,11 @@ class ReconstructionNetwork(nn.Module):
 
         Returns:
             The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W) or None, both
-            packed, and the bottleneck's features averaged over a 2x2 grid (B, 4 C), by which
-            products are recognised.
+            packed.
         """
         features = images
         for index, block in enumerate(self.encoder):
             features = block(features if index == 0 else F.max_pool2d(features, 2))
-        pooled = F.adaptive_avg_pool2d(features, FEATURE_GRID).flatten(1)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         maps = self.head(features)
@@ -82,7 +79,7 @@ class ReconstructionNetwork(nn.Module):
         jnd = maps[:, 3 * self.pixels :] if self.jnd else None
         if self.restore_colour:
             image = _with_colours_of(images, image)
-        return image, jnd, pooled
+        return image, jnd
 
 
 def _with_colours_of(images: Tensor, contrast: Tensor) -> Tensor:
