@@ -68,11 +68,8 @@ def salt_and_pepper(share: float) -> Tensor:
 
 
 def coarse(pixels: int) -> Tensor:
-    return (
-        draw(6, 3, SIZE // pixels, SIZE // pixels)
-        .repeat_interleave(pixels, 2)
-        .repeat_interleave(pixels, 3)
-    )
+    fine = draw(6, 3, SIZE // pixels, SIZE // pixels)
+    return fine.repeat_interleave(pixels, 2).repeat_interleave(pixels, 3)
 
 
 def flat(colours: Tensor, deviation: float = 0.0) -> Tensor:

@@ -35,10 +35,11 @@ class Recogniser:
     """Nearest example in scaled features, with a radius per class.
 
     The distance is the root mean square over features of the difference / scale. It is taken to
-    examples and not to a mean, since a class may have several looks. The radius lies half way (in ratios) between the distances of a class's own
-    images from each other and those of the other classes' images, within bounds: a defective
-    part is less like a good one than a good one is, and is to be recognised none the less. What
-    is nearer to an example of no product, such as noise, is unknown at any distance.
+    examples and not to a mean, since a class may have several looks. The radius lies half way
+    (in ratios) between the distances of a class's own images from each other and those of the
+    other classes' images, within bounds: a defective part is less like a good one than a good one
+    is, and is to be recognised none the less. What is nearer to an example of no product, such as
+    noise, is unknown at any distance.
 
     Features are expected in units in which 0.1 is a small difference; the first is a measure of
     how much there is to see. See `omnial.models.appearance`.

@@ -92,7 +92,7 @@ class InspectionNetwork(nn.Module):
             unpack(restored, self.stem)[..., :height, :width],
             None if jnd is None else unpack(jnd, self.stem)[..., :height, :width],
             unpack(logits, self.stem)[..., :height, :width],
-            images.new_empty((len(images), 0), dtype=torch.float32),
+            images.new_empty((images.shape[0], 0), dtype=torch.float32),
         )
 
 
