@@ -50,6 +50,7 @@ fuzz: setup ## search for inputs that crash, SECONDS a target (needs a C++ compi
 	    $(BIN)/python -m tools.fuzz $$target --seconds $(SECONDS) $(ARGS) || exit 1; \
 	done
 	OMNIAL_EXAMPLES=$(SECONDS) $(BIN)/pytest tests/serving/test_openapi.py
+	$(BIN)/pytest -m hypothesis --hypothesis-profile=random
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -88,16 +88,15 @@ class _Reconstruction(nn.Module):
             inputs = width
         self.head = nn.Conv2d(inputs, 4 * settings.stem**2, 3, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = F.pixel_unshuffle(images, self.stem)
         for index, block in enumerate(self.encoder):
             features = block(F.max_pool2d(features, 2) if index else features)
-        pooled = F.adaptive_avg_pool2d(features, 2).flatten(1)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         restored = F.pixel_shuffle(self.head(features), self.stem)
         variance, mean = torch.var_mean(images, (2, 3), correction=0, keepdim=True)
-        return mean + torch.sqrt(variance + 1e-6) * restored[:, :3], restored[:, 3:], pooled
+        return mean + torch.sqrt(variance + 1e-6) * restored[:, :3], restored[:, 3:]
 
 
 class _DiffNeck(nn.Module):
@@ -180,7 +179,7 @@ class NaiveNetwork(nn.Module):
         self.neck = _DiffNeck(settings)
         self.localization = _Localization(settings)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) to image, JND map, logits and features, as `omnial.models.system.Output`."""
-        restored, jnd, features = self.reconstruction(images)
-        return restored, jnd, self.localization(self.neck(images, restored, jnd)), features
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) to image, JND map and logits, as `omnial.models.system.Output`."""
+        restored, jnd = self.reconstruction(images)
+        return restored, jnd, self.localization(self.neck(images, restored, jnd))

@@ -15,6 +15,7 @@ from omnial.config.settings import (
     ReconstructionSettings,
     Settings,
 )
+from omnial.models.beside import FEATURES
 from omnial.models.folder import TrainedModel
 from omnial.models.system import build_model
 
@@ -45,7 +46,7 @@ def untrained(
         network = build_model(settings.model)
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(len(classes)), 3)
-    features = generator.normal(size=(labels.size, 32)) + 10.0 * labels[:, np.newaxis]
+    features = generator.normal(size=(labels.size, FEATURES)) + 10.0 * labels[:, np.newaxis]
     usual = {
         "calibration": calibrate({name: generator.random(4) for name in classes}, 0.5, 0.4),
         "rois": {},

@@ -18,10 +18,10 @@ def test_the_naive_network_gives_the_same_results_and_gradients(size: str) -> No
     ours, naive = build_model(settings).double(), NaiveNetwork(settings).double()
     naive.load_state_dict(ours.state_dict())
     images = torch.rand(2, 3, 128, 128, dtype=torch.float64)
-    for found, expected in zip(ours(images), naive(images), strict=True):
+    for found, expected in zip(ours(images)[:3], naive(images), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     for network in (ours, naive):
-        sum(part.square().mean() for part in network(images)).backward()
+        sum(part.square().mean() for part in network(images)[:3]).backward()
     others = dict(naive.named_parameters())
     for name, weight in ours.named_parameters():
         other = others.pop(name)

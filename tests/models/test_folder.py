@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
@@ -23,6 +23,7 @@ from omnial.config.settings import (
     Settings,
 )
 from omnial.errors import RunError, UserError
+from omnial.models.beside import FEATURES
 from omnial.models.folder import TrainedModel, choose_device, load_model, save_model
 from omnial.models.runner import inspect_batch
 from omnial.models.system import build_model
@@ -43,7 +44,7 @@ def tiny_model(seed: int = 0) -> TrainedModel:
         torch.manual_seed(seed)
         network = build_model(SETTINGS.model)
     generator = np.random.default_rng(seed)
-    features = generator.normal(size=(9, 32)) + np.repeat([[0], [10], [20]], 3, axis=0)
+    features = generator.normal(size=(9, FEATURES)) + np.repeat([[0], [10], [20]], 3, axis=0)
     roi = generator.random((32, 64)) < 0.5
     return TrainedModel(
         settings=SETTINGS,
@@ -219,7 +220,7 @@ def test_configuration_that_is_no_object_or_too_large(folder: Path) -> None:
         load_model(folder)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, "2", None, True, 2.0])
+@pytest.mark.parametrize("version", [0, 1, 2, "3", None, True, 3.0])
 def test_other_schema_versions(folder: Path, version: object) -> None:
     write_config(folder, {**config_of(folder), "schema_version": version})
     with pytest.raises(UserError, match="made by another version of omnial"):
@@ -306,15 +307,31 @@ def poison(tensors: dict[str, Tensor]) -> None:
 
 
 def overflow(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.means"][0, 0] = float("inf")
+    tensors["recogniser.examples"][0, 0] = float("inf")
 
 
 def flatten_scale(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.scale"] = torch.zeros(32)
+    tensors["recogniser.scale"] = torch.zeros(FEATURES)
 
 
-def shorten_means(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.means"] = tensors["recogniser.means"][:, :4].contiguous()
+def shorten_examples(tensors: dict[str, Tensor]) -> None:
+    tensors["recogniser.examples"] = tensors["recogniser.examples"][:, :4].contiguous()
+
+
+def too_many_examples(tensors: dict[str, Tensor]) -> None:
+    tensors["recogniser.examples"] = torch.zeros(3 * MOST_EXAMPLES + 1, FEATURES)
+
+
+def too_much_nothing(tensors: dict[str, Tensor]) -> None:
+    tensors["recogniser.nothing"] = torch.zeros(MOST_EXAMPLES + 1, FEATURES)
+
+
+def count_wrongly(tensors: dict[str, Tensor]) -> None:
+    tensors["recogniser.counts"][0] += 1
+
+
+def count_below_zero(tensors: dict[str, Tensor]) -> None:
+    tensors["recogniser.counts"] += torch.tensor([-9, 9, 0])
 
 
 def drop_scale(tensors: dict[str, Tensor]) -> None:
@@ -323,7 +340,7 @@ def drop_scale(tensors: dict[str, Tensor]) -> None:
 
 def scalar_scale(tensors: dict[str, Tensor]) -> None:
     tensors["recogniser.scale"] = torch.tensor(1.0)
-    tensors["recogniser.means"] = torch.zeros(3)
+    tensors["recogniser.examples"] = torch.tensor(3.0)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +356,11 @@ def scalar_scale(tensors: dict[str, Tensor]) -> None:
         (poison, "NaN or infinity"),
         (overflow, "NaN or infinity"),
         (flatten_scale, "positive"),
-        (shorten_means, "not F32"),
+        (shorten_examples, "not F32"),
+        (too_many_examples, "not F32 .300, 97."),
+        (too_much_nothing, "not F32 .100, 97."),
+        (count_wrongly, "do not fit"),
+        (count_below_zero, "1 to 100 examples"),
         (drop_scale, "lacks the tensor .recogniser.scale"),
         (scalar_scale, "not F32"),
     ],

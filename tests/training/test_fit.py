@@ -23,6 +23,7 @@ from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.data.records import ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import RunError, UserError
+from omnial.inference.inspector import Inspector
 from omnial.models.folder import load_model
 from omnial.models.validation_figures import ValidationFigures
 from omnial.training.feed import FeedBatch
@@ -112,6 +113,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_other_ones(
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_trained_model_knows_its_products_and_neither_noise_nor_blanks_nor_others(
+    undisturbed: Path, data: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    generate(other, seed=2, classes=CLASS_NAMES[2:4], size=64, train=3, test_good=0, per_kind=0)
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(3)]
+    pictures += [np.full((64, 64, 3), level, np.uint8) for level in (0, 30, 128, 255)]
+    pictures += [np.asarray(Image.open(path)) for path in sorted(other.rglob("train/good/*"))]
+    inspector = Inspector(undisturbed, device="cpu")
+    assert [inspector.inspect(picture).class_name for picture in pictures] == [None] * 13
+    for name in CLASS_NAMES[:2]:
+        (good,) = (data / name / "test" / "good").iterdir()
+        assert inspector.inspect(good).class_name == name
 
 
 @pytest.mark.parametrize(

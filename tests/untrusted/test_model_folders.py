@@ -299,10 +299,10 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     "features-of-another-network": (
         tensors(
             lambda t: t.update(
-                {"recogniser.means": torch.zeros(2, 9), "recogniser.scale": torch.ones(9)}
+                {"recogniser.examples": torch.zeros(2, 9), "recogniser.scale": torch.ones(9)}
             )
         ),
-        r"model.safetensors: its tensor 'recogniser.means' is F32 \[2, 9\], not F32 \[2, 32\]",
+        r"model.safetensors: its tensor 'recogniser.examples' is F32 \[2, 9\], not F32 \[2, 97\]",
     ),
     "weight-nan": (tensors(lambda t: put(t, "weight", float("nan"))), "holds NaN or infinity"),
     "weight-infinite": (tensors(lambda t: put(t, "bias", float("-inf"))), "holds NaN or infinity"),

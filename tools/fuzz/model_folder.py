@@ -31,6 +31,7 @@ from omnial.errors import UserError
 from omnial.inference.backends.base import Scored
 from omnial.inference.export_folder import read_export, write_arrays
 from omnial.inference.samples import Samples, read_samples, write_samples
+from omnial.models.beside import FEATURES
 from omnial.models.config_file import read_config
 from omnial.models.folder import TrainedModel, load_model, save_model
 from omnial.models.system import build_model
@@ -208,7 +209,7 @@ def _make_model(folder: Path) -> TrainedModel:
     )
     torch.manual_seed(0)
     classes = ("bolt", "nut")
-    features = np.arange(16.0).reshape(4, 4) ** 1.5
+    features = np.arange(4.0 * FEATURES).reshape(4, FEATURES) ** 1.5
     model = TrainedModel(
         settings=settings,
         classes=classes,
@@ -230,7 +231,7 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
     write_arrays(folder / "arrays.safetensors", model.recogniser, model.rois)
     maps = np.zeros((1, EDGE, EDGE), np.float32)
     images = np.zeros((1, 3, EDGE, EDGE), np.uint8)
-    scored = Scored(maps, np.zeros(1), np.zeros((1, 4), np.float32))
+    scored = Scored(maps, np.zeros(1), np.zeros((1, FEATURES), np.float32))
     write_samples(
         folder / "samples.safetensors", Samples(images, np.ones_like(maps, np.bool_), scored)
     )

@@ -1,66 +1,106 @@
-"""Which product an image shows: the nearest class mean, or none where all are far away."""
+"""Which product an image shows: that of the nearest example, or none where none is near."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-SHRINKAGE = 0.1
-"""Share of the features' common variance in the variance of each. [O]"""
-QUANTILE = 0.99
-"""Quantile of a class's own distances that its radius starts from. [O]"""
-MARGIN = 1.5
-"""Radius over that quantile: unknown is only what lies clearly outside every class. [O]"""
-PRIOR_IMAGES = 10.0
-"""Weight, in images, of all classes' distances in the radius of one class. [O]"""
+MOST_EXAMPLES: Final = 100
+"""Examples of a class, or of no product, at most: what a model folder holds is bounded."""
 
-SMALLEST_RADIUS = 1.0
-"""An image one standard deviation away is never unknown, even if its class hardly varies. [O]"""
+SPREAD: Final = 0.1
+"""Standard deviation that every feature is taken to have besides what the images show. [O]"""
+QUANTILE: Final = 0.9
+"""Quantile of a class's own distances that its radius starts from: heavy tails do not count. [O]"""
+PRIOR_IMAGES: Final = 3.0
+"""Weight, in images, of all classes' distances in those of one class. [O]"""
+SMALLEST: Final = 0.15
+"""Distance of a class's images from each other, at least, even where they are the same. [O]"""
+OTHERS: Final = 0.02
+"""Quantile of the distances of other classes' images that counts as the nearest. [O]"""
+MARGINS: Final = (1.3, 3.0)
+"""Least and largest radius over a class's own distances. [O]"""
+ALONE: Final = 2.0
+"""The same where there is no other class to compare with. [O]"""
+LESS_CONTRAST: Final = 0.7
+"""How far the first feature may lie below that of nearly all of a class: log 2, half. [O]"""
+
+_ARRAYS = {"examples", "counts", "scale", "radius", "least", "nothing"}
 
 
 @dataclass(frozen=True)
 class Recogniser:
-    """Nearest class mean in standardised features, with a radius per class.
+    """Nearest example in scaled features, with a radius per class.
 
-    The distance is the root mean square over features of (x - mean) / scale. One scale per
-    feature, pooled over the classes and shrunk towards the features' median, stays
-    stable with two images per class and thousands of features (diagonal discriminant analysis,
-    Dudoit et al. 2002).
+    The distance is the root mean square over features of the difference / scale. It is taken to
+    examples and not to a mean, since a class may have several looks. The radius lies half way
+    (in ratios) between the distances of a class's own images from each other and those of the
+    other classes' images, within bounds: a defective part is less like a good one than a good one
+    is, and is to be recognised none the less. What is nearer to an example of no product, such as
+    noise, is unknown at any distance.
+
+    Features are expected in units in which 0.1 is a small difference; the first is a measure of
+    how much there is to see. See `omnial.models.appearance`.
     """
 
     names: tuple[str, ...]
-    means: NDArray[np.float32]
-    """(C, F) mean features of each class."""
+    examples: NDArray[np.float32]
+    """(N, F) features of normal images, class by class."""
+    counts: NDArray[np.int64]
+    """(C,) how many of these belong to each class, 1 to MOST_EXAMPLES."""
     scale: NDArray[np.float32]
     """(F,) positive standard deviation of each feature within the classes."""
     radius: NDArray[np.float32]
     """(C,) largest distance at which an image still counts as of the class."""
+    least: NDArray[np.float32]
+    """(C,) smallest first feature at which an image still counts as of the class."""
+    nothing: NDArray[np.float32]
+    """(M, F) features of images that show no product, at most MOST_EXAMPLES."""
 
     def __post_init__(self) -> None:
         classes, features = len(self.names), self.scale.shape
         if classes == 0 or len(features) != 1 or features[0] == 0:
             raise ValueError("a recogniser needs at least one class and one feature")
-        if self.means.shape != (classes, *features) or self.radius.shape != (classes,):
+        if self.counts.shape != (classes,) or self.counts.dtype != np.int64:
+            raise ValueError("the recogniser's counts must be one int64 for each class")
+        if not ((self.counts >= 1) & (self.counts <= MOST_EXAMPLES)).all():
+            raise ValueError(f"a recogniser has 1 to {MOST_EXAMPLES} examples of each class")
+        if (
+            self.examples.shape != (self.counts.sum(), *features)
+            or self.radius.shape != (classes,)
+            or self.least.shape != (classes,)
+            or self.nothing.shape[1:] != features
+            or len(self.nothing) > MOST_EXAMPLES
+        ):
             raise ValueError("the recogniser's arrays do not fit its classes and each other")
-        for array in (self.means, self.scale, self.radius):
+        for array in (self.examples, self.scale, self.radius, self.least, self.nothing):
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError("the recogniser's arrays must be finite float32")
         if (self.scale <= 0).any() or (self.radius < 0).any():
             raise ValueError("the recogniser's scales and radii must be positive")
 
     @classmethod
-    def fit(cls, features: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> "Recogniser":
+    def fit(
+        cls,
+        features: ArrayLike,
+        labels: ArrayLike,
+        names: Sequence[str],
+        nothing: ArrayLike = (),
+    ) -> "Recogniser":
         """Learn the classes from features of normal images.
 
         Args:
             features: (n, F) finite features.
             labels: (n,) integers, the index of each image's class in `names`.
-            names: The classes; each needs at least one image.
+            names: The classes; each needs 1 to MOST_EXAMPLES images.
+            nothing: (m, F) finite features of images that show no product, such as noise; at
+                most MOST_EXAMPLES.
 
         Raises:
             ValueError: Shapes do not match, a feature is not finite, a label is out of range,
-                or a class has no image.
+                or a class has no image or too many.
         """
         x = np.asarray(features, dtype=np.float64)
         y = np.asarray(labels)
@@ -73,23 +113,28 @@ class Recogniser:
         absent = sorted(set(range(len(names))) - set(y.tolist()))
         if not names or absent:
             raise ValueError(f"no image of class {names[absent[0]]!r}" if names else "no classes")
-        means = np.stack([x[y == index].mean(axis=0) for index in range(len(names))])
-        variance, target = _spread(x, y, means)
+        classes = [x[y == index] for index in range(len(names))]
+        within = sum(np.square(part - part.mean(0)).sum(0) for part in classes)
+        scale = np.sqrt(within / max(len(x) - len(names), 1) + SPREAD**2)
+        firsts = [float(np.quantile(part[:, 0], 1 - QUANTILE)) for part in classes]
         return cls(
             names=tuple(names),
-            means=means.astype(np.float32),
-            scale=_shrunk(variance, target).astype(np.float32),
-            radius=_radii(x, y, means, variance, target),
+            examples=np.concatenate(classes).astype(np.float32),
+            counts=np.array([len(part) for part in classes], np.int64),
+            scale=scale.astype(np.float32),
+            radius=_radii([part / scale for part in classes]),
+            least=np.array(firsts, np.float32) - np.float32(LESS_CONTRAST),
+            nothing=np.asarray(nothing, np.float32).reshape(-1, scale.size),
         )
 
     def distances(self, features: ArrayLike) -> NDArray[np.float64]:
-        """Distance of each image to each class.
+        """Distance of each image to the nearest example of each class.
 
         Args:
             features: (n, F).
 
         Returns:
-            (n, C), at least 0; about 1 for an image of the class.
+            (n, C), at least 0; infinite for an image with a non-finite feature.
 
         Raises:
             ValueError: The features have another length than those learnt from.
@@ -97,10 +142,11 @@ class Recogniser:
         x = np.asarray(features, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != self.scale.size:
             raise ValueError(f"features must be (n, {self.scale.size}), not {x.shape}")
-        return np.stack([_length((x - mean) / self.scale) for mean in self.means], axis=1)
+        parts = np.split(self.examples, np.cumsum(self.counts)[:-1])
+        return np.stack([self._nearest(x, part) for part in parts], axis=1)
 
     def recognise(self, features: ArrayLike) -> list[str | None]:
-        """The class of each image: the nearest whose radius reaches it, None for unknown.
+        """The class of each image: the nearest, in radii, of those that reach it, or None.
 
         Args:
             features: (n, F); an image with a non-finite feature is unknown.
@@ -109,94 +155,83 @@ class Recogniser:
             ValueError: The features have another length than those learnt from.
         """
         distances = self.distances(features)
-        within = np.where(distances <= self.radius, distances, np.inf)
-        nearest = within.argmin(axis=1)
+        x = np.asarray(features, dtype=np.float64)
+        fits = (distances <= self.radius) & (x[:, :1] >= self.least)
+        if len(self.nothing):
+            fits &= distances < self._nearest(x, self.nothing)[:, None]
+        ratios = np.where(fits, distances / np.maximum(self.radius, 1e-30), np.inf)
         return [
-            self.names[index] if np.isfinite(row[index]) else None
-            for row, index in zip(within, nearest, strict=True)
+            self.names[index] if fit[index] else None
+            for fit, index in zip(fits, ratios.argmin(axis=1), strict=True)
         ]
 
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
+    def _nearest(
+        self, x: NDArray[np.float64], examples: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """(n, F) -> (n,) distance to the nearest example, infinite where x is not finite."""
+        finite = np.isfinite(np.abs(x).max(axis=1))
+        scale = self.scale.astype(np.float64)
+        apart = _apart(np.where(finite[:, np.newaxis], x, 0.0) / scale, examples / scale)
+        return np.where(finite, apart.min(axis=1), np.inf)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learnt, without the names; `from_arrays` reads it back."""
-        return {"means": self.means, "scale": self.scale, "radius": self.radius}
+        return {
+            "examples": self.examples,
+            "counts": self.counts,
+            "scale": self.scale,
+            "radius": self.radius,
+            "least": self.least,
+            "nothing": self.nothing,
+        }
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, NDArray[np.float32]], names: Sequence[str]
-    ) -> "Recogniser":
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> "Recogniser":
         """Put a recogniser together from `arrays()` and the names of its classes.
 
         Raises:
             ValueError: An array is missing, unknown, or of the wrong shape or dtype, or holds
                 impossible values.
         """
-        if set(arrays) != {"means", "scale", "radius"}:
-            raise ValueError("a recogniser has the arrays means, scale and radius")
-        return cls(tuple(names), arrays["means"], arrays["scale"], arrays["radius"])
+        if set(arrays) != _ARRAYS:
+            raise ValueError(f"a recogniser has the arrays {', '.join(sorted(_ARRAYS))}")
+        return cls(tuple(names), **arrays)
 
 
-def _shrunk(variance: NDArray[np.float64], target: float) -> NDArray[np.float64]:
-    """Standard deviations from variances, shrunk towards a common one; always positive."""
-    deviation: NDArray[np.float64] = np.sqrt((1 - SHRINKAGE) * variance + SHRINKAGE * target)
-    return deviation
+def _radii(classes: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """(C,) radius of each class from scaled features.
 
-
-def _spread(
-    x: NDArray[np.float64], y: NDArray[np.integer], means: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
-    """(F,) variance within the classes, and the target to shrink it to.
-
-    Where no class varies (one image each), the variance over all images stands in. The target
-    is the median over features that vary at all; dead ones would pull it to zero, so that a
-    first sign of life there outweighed everything else.
+    A class of few images leans on the distances of all; where no class has two images, its own
+    are taken to lie a scale apart.
     """
-    variance = np.square(x - means[y]).sum(axis=0) / max(len(x) - len(means), 1)
-    # Identical images differ by rounding alone.
-    floor = max(float(np.abs(x).max()) * 1e-6, 1e-12) ** 2
-    if variance.max() <= floor:
-        variance = x.var(axis=0)
-    alive = variance[variance > floor]
-    return variance, float(np.median(alive)) if alive.size else floor
+    own = [_to_nearest(part) for part in classes]
+    everything = np.concatenate(own)
+    common = float(np.quantile(everything, QUANTILE)) if everything.size else 1.0
+    radii = []
+    for index, (part, distances) in enumerate(zip(classes, own, strict=True)):
+        count = distances.size
+        usual = float(np.quantile(distances, QUANTILE)) if count else 0.0
+        usual = (count * usual + PRIOR_IMAGES * common) / (count + PRIOR_IMAGES)
+        usual = max(usual, SMALLEST)
+        others = [_apart(other, part).min(1) for at, other in enumerate(classes) if at != index]
+        margin = ALONE
+        if others:
+            nearest = float(np.quantile(np.concatenate(others), OTHERS))
+            margin = float(np.clip(np.sqrt(nearest / usual), *MARGINS))
+        radii.append(margin * usual)
+    return np.array(radii, np.float32)
 
 
-def _radii(
-    x: NDArray[np.float64],
-    y: NDArray[np.integer],
-    means: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    target: float,
-) -> NDArray[np.float32]:
-    """(C,) radius of each class from leave-one-out distances.
-
-    Without one of n images, a class's mean lies n / (n - 1) times as far from that image, and
-    the sum of squares within the classes is smaller by n / (n - 1) times its square. A class of
-    few images leans on the distances of all; where no class has two images, the radius is
-    unlimited, since nothing says what is far.
-    """
-    counts = np.bincount(y, minlength=len(means))
-    several = counts[y] >= 2
-    if not several.any():
-        return np.full(len(counts), np.finfo(np.float32).max, dtype=np.float32)
-    owners = y[several]
-    residual = x[several] - means[owners]
-    left_out = residual * (counts[owners] / (counts[owners] - 1))[:, None]
-    freedom = len(x) - len(means)
-    if freedom > 1:
-        rest = np.maximum(variance * freedom - left_out * residual, 0.0) / (freedom - 1)
-    else:
-        rest = np.broadcast_to(variance, residual.shape)
-    distances = _length(left_out / _shrunk(rest, target))
-    common = np.quantile(distances, QUANTILE)
-    own = [
-        np.quantile(distances[owners == index], QUANTILE) if count >= 2 else common
-        for index, count in enumerate(counts)
-    ]
-    blended = (counts * np.array(own) + PRIOR_IMAGES * common) / (counts + PRIOR_IMAGES)
-    radii: NDArray[np.float64] = np.maximum(MARGIN * blended, SMALLEST_RADIUS)
-    return radii.astype(np.float32)
+def _to_nearest(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, F) -> (n,) distance of each image to the nearest other one; (0,) for a single image."""
+    apart = _apart(x, x)
+    np.fill_diagonal(apart, np.inf)
+    nearest: NDArray[np.float64] = apart.min(axis=1)
+    return nearest[np.isfinite(nearest)]
 
 
-def _length(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, F) -> (n,) root mean square over features."""
-    length: NDArray[np.float64] = np.sqrt(np.square(x).mean(axis=1))
-    return length
+def _apart(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, F), (m, F) -> (n, m) root mean square difference."""
+    squares = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
+    apart: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0) / x.shape[1])
+    return apart

@@ -3,9 +3,10 @@
 Known from the settings alone, without PyTorch, so that a file can be compared with it first.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from omnial.calibration.recogniser import MOST_EXAMPLES
 from omnial.config.settings import Settings
 from omnial.untrusted import Form
 
@@ -13,25 +14,43 @@ RECOGNISER: Final = "recogniser."
 """Prefix of the recogniser's arrays."""
 ROI: Final = "roi."
 """Prefix of the regions of interest; the class follows."""
-FEATURE_GRID: Final = 2
-"""Rows and columns that the bottleneck's features are averaged over."""
+GROUPS: Final = ((0.15, 0.35), (0.4, 0.6), (0.65, 0.85))
+"""Shares of an image's sorted cells, each group of which is averaged. [O]"""
+LEVELS: Final = 5
+"""Scales, each half as fine as the one before, whose detail is looked at. [O]"""
+FEATURES: Final = 1 + len(GROUPS) * (3 + 5 * LEVELS + LEVELS - 1)
+"""Features of an image: contrast; of each group, brightness, two colours and for each scale the
+detail in four directions, how evenly it is spread and, but for the finest, that of the colours."""
 
 
 def forms_beside(
-    settings: Settings, classes: Sequence[str], found: Collection[str]
+    settings: Settings, classes: Sequence[str], found: Mapping[str, Form]
 ) -> dict[str, Form]:
     """Types and shapes of everything beside the network.
 
     Args:
         settings: The run's.
         classes: The model's classes.
-        found: Names of the tensors in the file: a class has a region of interest or has none.
+        found: What the file says it holds: a class has a region of interest or has none, and
+            the number of its examples is bounded alone.
     """
-    features = FEATURE_GRID**2 * settings.model.reconstruction.widths[-1]
+
+    def examples(name: str, most: int) -> Form:
+        shape = found[name].shape if name in found else ()
+        return Form("F32", (min(shape[0], most) if shape else most, FEATURES))
+
     size = (settings.data.height, settings.data.width)
     return {
-        RECOGNISER + "means": Form("F32", (len(classes), features)),
-        RECOGNISER + "scale": Form("F32", (features,)),
+        **{
+            RECOGNISER + name: examples(RECOGNISER + name, most)
+            for name, most in (
+                ("examples", MOST_EXAMPLES * len(classes)),
+                ("nothing", MOST_EXAMPLES),
+            )
+        },
+        RECOGNISER + "counts": Form("I64", (len(classes),)),
+        RECOGNISER + "scale": Form("F32", (FEATURES,)),
         RECOGNISER + "radius": Form("F32", (len(classes),)),
+        RECOGNISER + "least": Form("F32", (len(classes),)),
         **{ROI + name: Form("BOOL", size) for name in classes if ROI + name in found},
     }

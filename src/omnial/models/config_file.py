@@ -19,7 +19,7 @@ from omnial.config.settings import Settings
 from omnial.errors import UserError
 from omnial.untrusted import UntrustedError, is_plain_name, plain, quoted, read_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -11,12 +11,10 @@ and the attention modules stand in branches whose gains are 0 at the start
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import Blocks, ReconstructionSettings
 from omnial.models.attention import make_attention
-from omnial.models.beside import FEATURE_GRID
 from omnial.models.blocks import BasicBlock, Residual, ResidualConv, UpUnit
 
 _FLAT = 1e-6
@@ -62,7 +60,7 @@ class ReconstructionNetwork(nn.Module):
             inputs = width
         self.head = nn.Conv2d(inputs, (4 if settings.jnd else 3) * pixels, 3, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Reconstruct.
 
         Args:
@@ -70,14 +68,12 @@ class ReconstructionNetwork(nn.Module):
 
         Returns:
             The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W) or None, both
-            packed, and the bottleneck's features averaged over a 2x2 grid (B, 4 C), by which
-            products are recognised.
+            packed.
         """
         colour = _mean_colour(images) if self.residual else None
         features = images if colour is None else images - colour
         for block in self.encoder:
             features = block(features)
-        pooled = F.adaptive_avg_pool2d(features, FEATURE_GRID).flatten(1)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         maps = self.head(features)
@@ -87,7 +83,7 @@ class ReconstructionNetwork(nn.Module):
             image = image + colour
         elif self.restore_colour:
             image = _with_colours_of(images, image)
-        return image, jnd, pooled
+        return image, jnd
 
 
 def _plain_encoder(

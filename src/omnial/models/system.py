@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import ModelSettings
+from omnial.models.appearance import appearance
 from omnial.models.diffneck import DiffNeck, PlainNeck
 from omnial.models.localization import LocalizationNetwork
 from omnial.models.packing import pack, unpack
@@ -25,7 +27,8 @@ class Output(NamedTuple):
     logits: Tensor
     """(B, 2, H, W): normal, anomalous."""
     features: Tensor
-    """(B, F), pooled features of the reconstruction's bottleneck."""
+    """(B, F) float32, the appearance of the image, by which products are recognised; (B, 0) in
+    training, where nobody asks."""
 
 
 class InspectionNetwork(nn.Module):
@@ -71,7 +74,10 @@ class InspectionNetwork(nn.Module):
             Image, JND map, logits and features.
         """
         output = self._look(images)
-        if self.training or not self.second_look:
+        if self.training:
+            return output
+        output = output._replace(features=appearance(images))
+        if not self.second_look:
             return output
         by = self.stem // 2
         moved = F.pad(images, (by, 0, by, 0), mode="replicate")[..., :-by, :-by]
@@ -87,13 +93,13 @@ class InspectionNetwork(nn.Module):
             padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
         # Both sub-networks work on packed pixels, so that nothing is unpacked between them.
         packed = pack(padded, self.stem)
-        restored, jnd, features = self.reconstruction(packed)
+        restored, jnd = self.reconstruction(packed)
         logits = self.localization(self.neck(packed, restored, jnd))
         return Output(
             unpack(restored, self.stem)[..., :height, :width],
             None if jnd is None else unpack(jnd, self.stem)[..., :height, :width],
             unpack(logits, self.stem)[..., :height, :width],
-            features,
+            images.new_empty((images.shape[0], 0), dtype=torch.float32),
         )
 
 

@@ -8,12 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.calibration.thresholds import Calibration, calibrate
 from omnial.config.settings import Settings
 from omnial.metrics.means import Figures
 from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
+from omnial.models.appearance import appearance
+from omnial.models.noise import noise
 from omnial.models.runner import Inspection, inspect_images
 from omnial.models.validation_figures import ValidationFigures
 from omnial.synthesis.random import SampleRandom
@@ -23,7 +25,6 @@ from omnial.training.feed import ImageStore, to_unit
 _BATCH = 16
 _VALIDATION_STEP = 2**40  # no training step has this number
 _DEFECT_IMAGES = 200  # validation images, over all classes, that are drawn on
-_RECOGNISER_IMAGES = 100  # training images a class that the recogniser is fitted on
 
 
 class Validated(NamedTuple):
@@ -90,11 +91,7 @@ def validate(
     scores, features = normal.scores, normal.features
     own = np.asarray(labels)
     drawn = _inspect_defects(network, settings, validation, own)
-    fit_on = _first_of_each(train_labels, _RECOGNISER_IMAGES)
-    known = np.concatenate(
-        [_inspect(network, settings, train, part).features for part in _parts(fit_on)]
-    )
-    recogniser = Recogniser.fit(known, [train_labels[index] for index in fit_on], names)
+    recogniser = _learn_products(settings, names, train, train_labels)
     recognised = recogniser.recognise(features)
     right = np.array([name == names[label] for name, label in zip(recognised, labels, strict=True)])
     maps = np.concatenate(drawn.maps)
@@ -202,12 +199,26 @@ def _parts(indices: Sequence[int]) -> list[list[int]]:
     return [list(indices[start : start + _BATCH]) for start in range(0, len(indices), _BATCH)]
 
 
-def _first_of_each(labels: Sequence[int], most: int) -> list[int]:
-    """Indices of at most so many images of each class."""
-    seen: dict[int, int] = {}
-    kept = []
-    for index, label in enumerate(labels):
-        seen[label] = seen.get(label, 0) + 1
-        if seen[label] <= most:
-            kept.append(index)
-    return kept
+def _learn_products(
+    settings: Settings, names: Sequence[str], train: ImageStore, labels: Sequence[int]
+) -> Recogniser:
+    """Fit the recogniser on training images, and on noise as what shows no product."""
+    chosen = _some_of_each(labels, MOST_EXAMPLES)
+    known = [appearance(to_unit(train.images(part))) for part in _parts(chosen)]
+    generator = torch.Generator().manual_seed(settings.training.seed)
+    size = (settings.data.height, settings.data.width)
+    unknown = [appearance(images) for images in noise(*size, generator)]
+    return Recogniser.fit(
+        torch.cat(known).numpy(),
+        [labels[index] for index in chosen],
+        names,
+        torch.cat(unknown).numpy(),
+    )
+
+
+def _some_of_each(labels: Sequence[int], most: int) -> list[int]:
+    """Indices of at most so many images of each class, spread evenly over all of them."""
+    own = np.asarray(labels)
+    members = [np.flatnonzero(own == label) for label in np.unique(own)]
+    kept = [np.linspace(0, len(m) - 1, min(len(m), most)).round().astype(int) for m in members]
+    return [int(index) for m, k in zip(members, kept, strict=True) for index in m[k]]
