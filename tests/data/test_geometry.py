@@ -77,7 +77,7 @@ def test_equal_size_changes_nothing():
 
 
 def test_maps_of_another_size_are_refused():
-    box = place((10, 10), DataSettings(height=48, width=64))
+    box = place((10, 10), DataSettings(height=48, width=64, geometry="squash"))
     with pytest.raises(ValueError, match="48x64"):
         to_source(np.zeros((64, 48), dtype=np.float32), box)
 

@@ -12,12 +12,12 @@ from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration, calibrate
 from omnial.config.settings import Settings
 from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
-from omnial.models.runner import Inspection, inspect_images
+from omnial.models.runner import Inspection, inspect_frames
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.feed import ImageStore, to_unit
 
-_BATCH = 16
+_BATCH = 16  # windows at once
 _VALIDATION_STEP = 2**40  # no training step has this number
 _DEFECT_IMAGES = 200  # validation images, over all classes, that get a synthesized defect
 _RECOGNISER_IMAGES = 100  # training images a class that the recogniser is fitted on
@@ -57,7 +57,8 @@ def validate(
         the same images with synthesized defects; the recogniser; figures.
     """
     normal = [
-        _inspect(network, settings, validation, part) for part in _parts(range(len(validation)))
+        _inspect(network, settings, validation, part)
+        for part in validation.batches(range(len(validation)), _BATCH)
     ]
     scores = np.concatenate([part.scores for part in normal])
     features = np.concatenate([part.features for part in normal])
@@ -65,7 +66,10 @@ def validate(
     own = np.asarray(labels)
     fit_on = _first_of_each(train_labels, _RECOGNISER_IMAGES)
     known = np.concatenate(
-        [_inspect(network, settings, train, part).features for part in _parts(fit_on)]
+        [
+            _inspect(network, settings, train, part).features
+            for part in train.batches(fit_on, _BATCH)
+        ]
     )
     recogniser = Recogniser.fit(known, [train_labels[index] for index in fit_on], names)
     recognised = recogniser.recognise(features)
@@ -97,15 +101,13 @@ def _inspect_defects(
     recipe = settings.synthesis.model_copy(update={"anomalous_share": 1.0})
     scores, maps, masks = [], [], []
     every = -(-len(store) // _DEFECT_IMAGES)
-    for part in _parts(range(0, len(store), every)):
+    for part in store.batches(range(0, len(store), every), _BATCH):
         images = to_unit(store.images(part))
         region = store.regions(part)
         # The texture of each image is its neighbour in the batch.
         random = SampleRandom(settings.training.seed, _VALIDATION_STEP, torch.tensor(part))
         sample = synthesize(images, images.roll(1, 0), recipe, random, region)
-        inspection = inspect_images(
-            network, sample.anomalous, region[:, 0], settings.model.image_score
-        )
+        inspection = inspect_frames(network, settings, sample.anomalous, region[:, 0])
         scores.append(inspection.scores)
         inside = region[:, 0].numpy()
         maps.append(inspection.score_maps[inside])
@@ -126,12 +128,8 @@ def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
 def _inspect(
     network: nn.Module, settings: Settings, store: ImageStore, part: Sequence[int]
 ) -> Inspection:
-    rule = settings.model.image_score
-    return inspect_images(network, to_unit(store.images(part)), store.regions(part)[:, 0], rule)
-
-
-def _parts(indices: Sequence[int]) -> list[list[int]]:
-    return [list(indices[start : start + _BATCH]) for start in range(0, len(indices), _BATCH)]
+    images, region = to_unit(store.images(part)), store.regions(part)[:, 0]
+    return inspect_frames(network, settings, images, region)
 
 
 def _first_of_each(labels: Sequence[int], most: int) -> list[int]:
