@@ -21,8 +21,8 @@ from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.export_folder import Format
 from omnial.inference.inspector import Inspector
 from omnial.models.folder import TrainedModel
-from omnial.models.norm import InstanceNorm
 from omnial.models.host_scoring import image_scores
+from omnial.models.norm import InstanceNorm
 from omnial.models.runner import inspect_batch
 from omnial.models.scoring import image_score
 from omnial.models.system import build_model

@@ -316,5 +316,5 @@ def test_what_was_not_announced_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(4, 5\)"):
         figures.add("good", np.zeros((4, 4), np.float32), np.zeros((4, 5), bool))
     figures.add("good", np.zeros((4, 4), np.float32))
-    with pytest.raises(ValueError, match="more score maps"):
+    with pytest.raises(ValueError, match="more pixels"):
         figures.add("good", np.zeros((4, 4), np.float32))

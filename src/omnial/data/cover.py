@@ -49,9 +49,9 @@ class Grid:
         rising: NDArray[np.float32] = np.minimum(np.minimum(edge, edge[::-1]) / ramp, 1.0)
         return rising.astype(np.float32)
 
-    def total(self) -> NDArray[np.float32]:
+    def total(self, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Of each pixel of the image: the sum of the weights of the pieces that it lies in."""
-        total, weights = np.zeros(self.length, np.float32), self.weights()
+        total, weights = np.zeros(self.length, dtype), self.weights()
         for start in self.starts:
             total[start : start + self.shown] += weights
         return total
@@ -90,18 +90,19 @@ class Blend:
     def __init__(
         self, cover: Cover, leading: tuple[int, ...] = (), dtype: DTypeLike = np.float32
     ) -> None:
-        self._cover = cover
-        self._weights = np.multiply.outer(cover.rows.weights(), cover.columns.weights())
+        self._cover, self._dtype = cover, dtype
+        rows, columns = (grid.weights().astype(dtype) for grid in (cover.rows, cover.columns))
+        self._weights = np.multiply.outer(rows, columns)
         self._sum = np.zeros((*leading, cover.rows.length, cover.columns.length), dtype)
 
     def add(self, part: Part, values: NDArray[np.float32]) -> None:
         """Add what is known of a piece, (..., height, width) of the part that it shows."""
-        self._sum[(..., *part)] += self._weights.astype(self._sum.dtype, copy=False) * values
+        self._sum[(..., *part)] += self._weights * values
 
     def result(self) -> NDArray[np.float32]:
         """The whole, float32. Call this once, when all pieces are added."""
-        self._sum /= self._cover.rows.total()[:, np.newaxis]
-        self._sum /= self._cover.columns.total()
+        self._sum /= self._cover.rows.total(self._dtype)[:, np.newaxis]
+        self._sum /= self._cover.columns.total(self._dtype)
         return self._sum.astype(np.float32, copy=False)
 
 

@@ -95,7 +95,7 @@ class ImageStore:
         return found
 
     def images(self, indices: Sequence[int]) -> Tensor:
-        """Stack whole frames of one size: (B, 3, H, W), uint8 if all are, else float32 in [0, 1]."""
+        """Stack whole frames of one size: (B, 3, H, W), uint8 if all are, else float32."""
         return _stacked([self._pixels[index] for index in indices])
 
     def regions(self, indices: Sequence[int]) -> Tensor:
