@@ -46,7 +46,9 @@ class Off(TorchBackend):
 
 @pytest.fixture(scope="module")
 def trial(model: TrainedModel, data: Path) -> Trial:
-    return Trial.of("data", from_data([data], model, 100).trial, TorchBackend(model), model.settings)
+    return Trial.of(
+        "data", from_data([data], model, 100).trial, TorchBackend(model), model.settings
+    )
 
 
 def test_differences_of_two_results_in_closed_form() -> None:
