@@ -266,7 +266,11 @@ def test_attacks_take_a_window_of_each_image(data: Path, trained: Path) -> None:
     (defective, *_) = [record for record in product.test if record.anomalous]
     windows = in_windows(load_sample(defective, product, model.settings.data), model.settings.data)
     assert [one.image.shape for one in windows] == [(3, 32, 32)] * 3
-    assert [bool(one.mask is not None and one.mask.any()) for one in windows] == [False, True, True]
+    assert [bool(one.mask is not None and one.mask.any()) for one in windows] == [
+        False,
+        False,
+        True,
+    ]
     plan = WhiteBoxPlan(samples=2, batch_size=2)
     assert attack_scores(model, catalogue, plan).images == 4
     store = store_of(
