@@ -87,7 +87,7 @@ def score(samples: list[Sample], inspections: list[Inspection]) -> None:
             name = sample.record.class_name
             if name not in pixels:
                 own = [s.record.kind for s in samples if s.record.class_name == name]
-                pixels[name] = PixelFigures({k: own.count(k) for k in own}, score_map.size)
+                pixels[name] = PixelFigures({k: own.count(k) * score_map.size for k in own})
             pixels[name].add(sample.record.kind, score_map, sample.mask, sample.valid)
         good = [index for index, sample in enumerate(batch) if not sample.record.anomalous]
         if good:

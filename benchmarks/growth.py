@@ -46,11 +46,11 @@ class _Blank:
     def __len__(self) -> int:
         return self._images
 
-    def images(self, indices: Sequence[int]) -> torch.Tensor:
-        return self._pixels.expand(len(indices), -1, -1, -1)
-
-    def regions(self, indices: Sequence[int]) -> torch.Tensor:
-        return self._pixels[:, :1].expand(len(indices), -1, -1, -1) == 0
+    def windows(
+        self, indices: Sequence[int], corners: Sequence[Sequence[float]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        images = self._pixels.expand(len(indices), -1, -1, -1)
+        return images, images[:, :1] == 0
 
 
 def training_step(batch: int, edge: int) -> Step:

@@ -52,7 +52,9 @@ def measure_ours(maps: int, edge: int) -> Row:
 
 def _our_figures(maps: int, edge: int) -> tuple[float, Row]:
     seconds = 0.0
-    figures = PixelFigures({"good": (maps + 1) // 2, "square": maps // 2}, edge * edge)
+    figures = PixelFigures(
+        {"good": (maps + 1) // 2 * edge * edge, "square": maps // 2 * edge * edge}
+    )
     for index in range(maps):
         score_map, mask = synthetic_map(index, edge)
         start = time.perf_counter()

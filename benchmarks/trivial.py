@@ -96,7 +96,7 @@ def main(
     height: Annotated[int, typer.Option(help="Rows of the images that are compared.")] = 256,
     width: Annotated[int, typer.Option(help="Columns of the images that are compared.")] = 256,
 ) -> None:
-    settings = DataSettings(height=height, width=width)
+    settings = DataSettings(height=height, width=width, geometry="squash")
     try:
         catalogue = discover(data, need="train")
     except UserError as error:

@@ -57,8 +57,8 @@ def stored(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("geometry", ["squash", "pad"])
-@pytest.mark.parametrize("size", [(50, 70), (70, 50), (40, 48), (300, 33)])
+@pytest.mark.parametrize("geometry", ["auto", "window", "squash", "pad"])
+@pytest.mark.parametrize("size", [(50, 70), (70, 50), (40, 48), (300, 33), (5, 900)])
 def test_inputs_are_the_same_with_and_without(
     cache_folder: Path, tmp_path: Path, geometry: str, size: tuple[int, int]
 ) -> None:
@@ -191,12 +191,28 @@ def test_an_entry_of_another_shape_is_damage(tmp_path: Path) -> None:
     pack = Pack(tmp_path / "a.pack")
     assert pack.keys == [bytes(32)]
     for mapped in (True, False):
-        entry = pack.entry(0, (2, 3, 4), mapped=mapped)
+        entry = pack.entry(0, lambda _: (2, 3, 4), mapped=mapped)
         assert entry.source_size == (7, 9)
         np.testing.assert_array_equal(entry.pixels, pixels)
         for shape in [(2, 3, 3), (0,), (2, 3, 5)]:
             with pytest.raises(DamagedPackError):
-                pack.entry(0, shape, mapped=mapped)
+                pack.entry(0, lambda _, shape=shape: shape, mapped=mapped)  # type: ignore[misc]
+
+
+def test_the_shape_of_an_entry_follows_from_its_images_size(tmp_path: Path) -> None:
+    pixels = np.zeros((3, 7, 9), np.uint8)
+    entries = {bytes(32): Entry((7, 9), pixels), bytes(31) + b"1": Entry((0, 9), pixels)}
+    write_pack(tmp_path / "a.pack", entries)
+    pack = Pack(tmp_path / "a.pack")
+
+    def shape(size: tuple[int, int]) -> tuple[int, ...]:
+        if 0 in size:
+            raise ValueError("no image")
+        return (3, *size)
+
+    np.testing.assert_array_equal(pack.entry(0, shape, mapped=False).pixels, pixels)
+    with pytest.raises(DamagedPackError, match="size"):
+        pack.entry(1, shape, mapped=False)
 
 
 FILL = """

@@ -6,20 +6,24 @@ from skimage.transform import resize as reference_resize
 
 from omnial.config.settings import DataSettings
 from omnial.data.geometry import (
+    LONGEST,
+    SQUASHED,
     area_average,
     mask_to_network,
     place,
+    region_on,
     resize,
     to_network,
     to_source,
+    whole_region,
 )
 
 sides = st.integers(1, 300)
 network_sides = st.integers(32, 130)
-geometries = st.sampled_from(["squash", "pad"])
+geometries = st.sampled_from(["auto", "window", "squash", "pad"])
 
 
-@given(sides, sides, network_sides, network_sides, geometries)
+@given(sides, sides, network_sides, network_sides, st.sampled_from(["squash", "pad"]))
 @example(1, 300, 32, 130, "pad")
 def test_content_box_lies_inside_and_keeps_the_aspect_ratio(h, w, height, width, geometry):
     box = place((h, w), DataSettings(height=height, width=width, geometry=geometry))
@@ -35,6 +39,62 @@ def test_content_box_lies_inside_and_keeps_the_aspect_ratio(h, w, height, width,
         scale = min(height / h, width / w)
         assert abs(box.inner_height - h * scale) <= 0.5 or box.inner_height == 1
         assert abs(box.inner_width - w * scale) <= 0.5 or box.inner_width == 1
+
+
+@given(sides, sides, network_sides, network_sides)
+@example(1, 300, 32, 130)
+def test_a_window_frame_covers_the_network_at_the_images_own_proportions(h, w, height, width):
+    settings = DataSettings(height=height, width=width, geometry="window")
+    box = place((h, w), settings)
+    assert (box.inner_height, box.inner_width) == (box.height, box.width)
+    assert box.height == height or box.width == width
+    assert height <= box.height <= LONGEST * height
+    assert width <= box.width <= LONGEST * width
+    if box.height < LONGEST * height and box.width < LONGEST * width:
+        scale = max(height / h, width / w)
+        assert abs(box.height - h * scale) <= 0.5
+        assert abs(box.width - w * scale) <= 0.5
+
+
+@given(sides, sides, network_sides, network_sides)
+def test_auto_is_window_beyond_the_limit_and_squash_up_to_it(h, w, height, width):
+    def placed(geometry):
+        return place((h, w), DataSettings(height=height, width=width, geometry=geometry))
+
+    distortion = (h / w) / (height / width)
+    if max(distortion, 1 / distortion) > SQUASHED + 1e-9:
+        assert placed("auto") == placed("window")
+    elif max(distortion, 1 / distortion) < SQUASHED - 1e-9:
+        assert placed("auto") == placed("squash")
+
+
+def test_frames_of_known_images():
+    settings = DataSettings()
+    frames = {
+        (1000, 2400): (256, 614),  # 2.4:1
+        (300, 103): (746, 256),
+        (400, 500): (256, 256),  # just 1.25:1
+        (400, 501): (256, 321),
+        (7, 7): (256, 256),
+        (10, 4000): (256, 2048),
+    }
+    for size, frame in frames.items():
+        box = place(size, settings)
+        assert (box.height, box.width) == frame
+
+
+def test_a_region_of_the_networks_size_lies_on_every_frame():
+    settings = DataSettings(height=32, width=32)
+    region = np.zeros((32, 32), dtype=bool)
+    region[:, :8] = True
+    wide = region_on(region, place((50, 200), settings))
+    assert wide.shape == (32, 128)
+    assert np.array_equal(wide, np.arange(128)[np.newaxis] < 32 + np.zeros((32, 1)))
+    assert np.array_equal(whole_region(wide, settings), region)
+    padded = settings.model_copy(update={"geometry": "pad"})
+    box = place((50, 200), padded)
+    assert region_on(region, box) is region
+    assert np.array_equal(whole_region(region, padded), region)
 
 
 def test_pad_of_a_wide_image_in_a_wide_network():
@@ -77,7 +137,7 @@ def test_equal_size_changes_nothing():
 
 
 def test_maps_of_another_size_are_refused():
-    box = place((10, 10), DataSettings(height=48, width=64))
+    box = place((10, 10), DataSettings(height=48, width=64, geometry="squash"))
     with pytest.raises(ValueError, match="48x64"):
         to_source(np.zeros((64, 48), dtype=np.float32), box)
 

@@ -47,7 +47,9 @@ class Off(TorchBackend):
 
 @pytest.fixture(scope="module")
 def trial(model: TrainedModel, data: Path) -> Trial:
-    return Trial.of("data", from_data([data], model, 100).trial, TorchBackend(model))
+    return Trial.of(
+        "data", from_data([data], model, 100).trial, TorchBackend(model), model.settings
+    )
 
 
 def test_differences_of_two_results_in_closed_form() -> None:
@@ -97,7 +99,8 @@ def test_a_loss_of_pixel_ap_is_refused(model: TrainedModel, trial: Trial) -> Non
     masks = np.stack([s.valid & False if s.mask is None else s.mask for s in trial.samples]).astype(
         np.float32
     )
-    perfect = replace(trial, maps=np.where(masks > 0, trial.maps + 1e-6, 0).astype(np.float32))
+    maps = np.where(masks > 0, np.stack(trial.maps) + 1e-6, 0).astype(np.float32)
+    perfect = replace(trial, maps=tuple(maps))
     gate = judge(TorchBackend(model), perfect, "int8", model.calibration)
     assert gate.pixel_ap_reference == 1.0
     assert any("pixel AP" in text for text in gate.reasons)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from omnial.config.settings import ImageScore
 from omnial.errors import UserError
 from omnial.export.graph import float_nodes, write_onnx
-from omnial.inference.backends.base import Scored, image_scores, restrict
+from omnial.inference.backends.base import Scored, restrict
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.export_folder import Format
 from omnial.inference.inspector import Inspector
 from omnial.models.folder import TrainedModel
+from omnial.models.host_scoring import image_scores
 from omnial.models.norm import InstanceNorm
 from omnial.models.runner import inspect_batch
 from omnial.models.scoring import image_score

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from omnial.config.settings import DataSettings
+from omnial.data.cover import OVERLAP, Grid
 from omnial.inference.backends.base import Scored
-from omnial.inference.tiling import OVERLAP, Grid, fits_one_tile, inspect_tiles, tile_size
+from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
 
 SETTINGS = DataSettings(height=32, width=64)
 

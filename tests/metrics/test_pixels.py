@@ -30,7 +30,7 @@ def summarise(
     device: torch.device | None = None,
 ) -> PixelSummary:
     kinds = kinds or ["good" if mask is None else "spot" for mask in masks]
-    figures = PixelFigures({kind: kinds.count(kind) for kind in kinds}, maps[0].size, device)
+    figures = PixelFigures({kind: kinds.count(kind) * maps[0].size for kind in kinds}, device)
     for kind, score_map, mask, inside in zip(
         kinds, maps, masks, valid or [None] * len(maps), strict=True
     ):
@@ -154,12 +154,12 @@ def test_every_run_is_sorted_where_it_lies(
 
 def test_a_tensor_is_taken_as_its_array_would_be(device: torch.device) -> None:
     maps, masks = random_case(6, 3)
-    figures = PixelFigures({"spot": len(maps)}, maps[0].size)
+    figures = PixelFigures({"spot": len(maps) * maps[0].size})
     for score_map, mask in zip(maps, masks, strict=True):
         tensor = torch.from_numpy(score_map).to(device, torch.float64).requires_grad_()
         figures.add("spot", tensor, mask)
     assert figures.finish().figures == summarise(maps, list(masks)).figures
-    wrong = PixelFigures({"spot": 1}, 4)
+    wrong = PixelFigures({"spot": 4})
     with pytest.raises(ValueError, match="not finite"):
         wrong.add("spot", torch.full((2, 2), torch.nan, device=device))
 
@@ -276,7 +276,7 @@ def test_one_label_alone_has_no_figures(anomalous: bool) -> None:
 
 
 def test_no_maps_at_all() -> None:
-    summary = PixelFigures({}, 16).finish()
+    summary = PixelFigures({}).finish()
     assert set(summary.figures.values()) == {None}
 
 
@@ -304,17 +304,17 @@ def test_curves_are_exact_points_within_the_limit() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
-    figures = PixelFigures({"good": 1}, 16)
+    figures = PixelFigures({"good": 16})
     with pytest.raises(ValueError, match="not finite"):
         figures.add("good", np.full((4, 4), value, np.float32))
 
 
 def test_what_was_not_announced_is_refused() -> None:
-    figures = PixelFigures({"good": 1}, 16)
+    figures = PixelFigures({"good": 16})
     with pytest.raises(ValueError, match="'dent'"):
         figures.add("dent", np.zeros((4, 4), np.float32))
     with pytest.raises(ValueError, match=r"\(4, 5\)"):
         figures.add("good", np.zeros((4, 4), np.float32), np.zeros((4, 5), bool))
     figures.add("good", np.zeros((4, 4), np.float32))
-    with pytest.raises(ValueError, match="more score maps"):
+    with pytest.raises(ValueError, match="more pixels"):
         figures.add("good", np.zeros((4, 4), np.float32))

@@ -18,7 +18,7 @@ Serve = Callable[..., Running]
 
 def pictures(count: int) -> list[bytes]:
     generator = np.random.default_rng(5)
-    sizes = [(64, 64), (90, 50), (200, 120)]
+    sizes = [(64, 64), (90, 75), (200, 170)]
     return [
         png(generator.integers(0, 256, (*sizes[index % 3], 3), np.uint8)) for index in range(count)
     ]

@@ -199,7 +199,7 @@ def test_the_model_card(plain: Running) -> None:
     assert [product["threshold"] for product in card["classes"]] == [0.2, pytest.approx(0.3)]
     assert [product["own_threshold"] for product in card["classes"]] == [True, False]
     assert card["notes"]
-    assert card["input"] == {"height": 64, "width": 64, "geometry": "squash"}
+    assert card["input"] == {"height": 64, "width": 64, "geometry": "auto"}
     assert [(score, bytes.fromhex(colour[1:])) for score, colour in card["heat"]] == [
         (score, bytes(colour)) for score, colour in heat_stops()
     ]

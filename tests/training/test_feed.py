@@ -102,6 +102,62 @@ def test_a_texture_collection_is_used_for_its_share(store: ImageStore, tmp_path:
     assert 0.35 < float(shares.float().mean()) < 0.65
 
 
+@pytest.fixture
+def long_store(tmp_path: Path) -> ImageStore:
+    """Images whose red is the column, and whose green the image; every other has a region."""
+    paths = [tmp_path / f"{index:02d}.png" for index in range(len(LABELS))]
+    for index, path in enumerate(paths):
+        pixels = np.zeros((32, 96 if index % 2 else 32, 3), np.uint8)
+        pixels[..., 0], pixels[..., 1] = np.arange(pixels.shape[1]), index
+        Image.fromarray(pixels).save(path)
+    region = np.zeros((32, 96), np.uint8)
+    region[:, 48:] = 255
+    Image.fromarray(region).save(tmp_path / "roi.png")
+    regions = [tmp_path / "roi.png" if index % 2 else None for index in range(len(paths))]
+    return stored(paths, regions, DataSettings(height=32, width=32, cache_gigabytes=0))
+
+
+def test_a_long_image_gives_windows_from_anywhere_at_its_own_scale(long_store: ImageStore) -> None:
+    starts: set[int] = set()
+    texture_starts: set[int] = set()
+    for step in range(30):
+        batch = feed(long_store).batch(step)
+        assert batch["images"].shape == batch["textures"].shape == (6, 3, 32, 32)
+        for image, region in zip(batch["images"], batch["region"], strict=True):
+            start = int(image[0, 0, 0])
+            columns = torch.arange(start, start + 32)
+            assert torch.equal(image[0], columns.expand(32, 32).to(torch.uint8))
+            if image[1, 0, 0] % 2:
+                starts.add(start)
+                assert torch.equal(region[0], (columns >= 48).expand(32, 32))
+            else:
+                assert start == 0
+                assert bool(region.all())
+        texture_starts |= set((batch["textures"][:, 0, 0, 0] * 255).round().int().tolist())
+    assert min(starts) < 8
+    assert max(starts) > 56
+    assert len(starts) > 30
+    assert len(texture_starts) > 20
+
+
+def test_windows_are_a_function_of_seed_step_and_place(long_store: ImageStore) -> None:
+    whole = feed(long_store).batch(5)
+    later = next(iter(feed(long_store, start=5)))
+    parts = [feed(long_store, rank=rank, world=2).batch(5) for rank in range(2)]
+    order = torch.argsort(torch.cat([part["places"] for part in parts]))
+    for key in ("images", "textures", "region"):
+        assert torch.equal(whole[key], later[key])
+        assert torch.equal(torch.cat([part[key] for part in parts])[order], whole[key])
+
+
+def test_whole_frames_come_in_batches_of_one_size(long_store: ImageStore) -> None:
+    indices = [0, 2, 4, 1, 3, 5, 6]
+    assert long_store.batches(indices, 4) == [[0, 2, 4], [1], [3], [5], [6]]
+    assert long_store.batches(indices, 6) == [[0, 2, 4], [1, 3], [5], [6]]
+    assert long_store.images([1, 3]).shape == (2, 3, 32, 96)
+    assert long_store.regions([1, 3]).shape == (2, 1, 32, 96)
+
+
 @pytest.mark.parametrize("deep", [False, True])
 def test_batches_are_the_same_with_and_without_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool

@@ -41,8 +41,10 @@ class DataSettings(Section):
     """Rows of the network input in pixels. [P] 256 for MVTec AD."""
     width: Annotated[int, Field(ge=32, le=4096)] = 256
     """Columns of the network input in pixels. [P] 256 for MVTec AD, [S] 320 for VisA."""
-    geometry: Literal["squash", "pad"] = "squash"
-    """`squash` stretches an image to the input size; `pad` keeps its aspect ratio."""
+    geometry: Literal["auto", "window", "squash", "pad"] = "auto"
+    """`squash` stretches an image to the input size; `pad` keeps its aspect ratio and pads the
+    rest; `window` keeps it, and the network sees the image through overlapping windows; `auto`
+    takes `window` where `squash` would change an image's aspect ratio by more than 1.25. [O]"""
     significant_bits: Literal[12, 16] = 16
     """Bits that carry the signal in 16-bit files: 4095 or 65535 becomes 1.0."""
     max_megapixels: Annotated[float, Field(gt=0.0, le=1000.0)] = 100.0

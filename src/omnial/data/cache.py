@@ -11,7 +11,6 @@ keeps it until it ends. Where the cache cannot be used, everything works as with
 """
 
 import logging
-import math
 import os
 import threading
 import uuid
@@ -106,7 +105,7 @@ class InputCache:
         """Do as `omnial.data.decode.network_input`, without decoding where the cache can help.
 
         Returns:
-            The input (3, height, width), uint8 or float32, perhaps a read-only view of a file,
+            The frame (3, height, width), uint8 or float32, perhaps a read-only view of a file,
             and where the image lies in it.
 
         Raises:
@@ -124,7 +123,8 @@ class InputCache:
         self.request(paths)
         inputs: list[tuple[NDArray[Any], Placement]] = []
         # Without the cache there is nothing to wait for, and a small one must not idle decoders.
-        step = max(_DECODERS, self._pack_bytes // math.prod(self._shape("input")))
+        step = self._pack_bytes // (3 * self._settings.height * self._settings.width)
+        step = max(_DECODERS, step)
         if not self._writes:
             step = max(1, len(paths))
         with ThreadPoolExecutor(_DECODERS) as pool:
@@ -227,8 +227,9 @@ class InputCache:
             self._identities[path] = identity
         return identity
 
-    def _shape(self, purpose: Purpose) -> tuple[int, ...]:
-        return (3, self._settings.height, self._settings.width) if purpose == "input" else (0,)
+    def _shape_of_input(self, source_size: tuple[int, int]) -> tuple[int, ...]:
+        placement = place(source_size, self._settings)
+        return 3, placement.height, placement.width
 
     def _find(self, key: bytes, purpose: Purpose) -> Entry | None:
         with self._lock:
@@ -240,7 +241,8 @@ class InputCache:
             self._use(pack)
             mapped = list(self._in_use).index(pack.path) < _MOST_MAPPED
         try:
-            entry = pack.entry(found.number, self._shape(purpose), mapped=mapped)
+            shape = self._shape_of_input if purpose == "input" else _without_pixels
+            entry = pack.entry(found.number, shape, mapped=mapped)
         except OSError:
             # Most likely another run has removed it.
             self._forget(pack.path)
@@ -371,6 +373,10 @@ def _location() -> Path:
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification has relative paths ignored.
     return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "omnial"
+
+
+def _without_pixels(source_size: tuple[int, int]) -> tuple[int, ...]:
+    return (0,)
 
 
 def _size(image: NDArray[Any]) -> tuple[int, int]:

@@ -66,15 +66,16 @@ def read_rgb(path: Path, settings: DataSettings, *, content: bytes | None = None
 def network_input(
     source: Path | NDArray[Any], settings: DataSettings
 ) -> tuple[NDArray[Any], Placement]:
-    """Turn an image into the network's input.
+    """Turn an image into the frame that the network sees.
 
     Args:
         source: a file, or an RGB image (H, W, 3), uint8 or float in [0, 1], already upright.
         settings: gives the network size, the geometry and what `read_rgb` needs.
 
     Returns:
-        The input (3, height, width), uint8 or float32 in [0, 1] as `read_rgb` gives it (small
-        to keep; see `as_unit`), and where the image lies in it.
+        The frame (3, height, width), uint8 or float32 in [0, 1] as `read_rgb` gives it (small
+        to keep; see `as_unit`), and where the image lies in it. It has the network's size, or is
+        larger, where the image is to be seen in windows.
 
     Raises:
         ImageError: the file cannot be used.
@@ -137,11 +138,11 @@ def _drawn(path: Path, image: Image.Image, least: int) -> NDArray[np.bool_]:
 
 
 def network_mask(path: Path, placement: Placement) -> NDArray[np.bool_]:
-    """Read a defect mask at the network's resolution.
+    """Read a defect mask on an image's frame.
 
     Args:
         path: the mask file, of the size of its image.
-        placement: where the image lies in the network input.
+        placement: where the image lies in its frame.
 
     Returns:
         (height, width) bool, by the rule of `omnial.data.geometry.mask_to_network`.
@@ -171,13 +172,13 @@ def check_mask_size(path: Path, size: tuple[int, ...], expected: tuple[int, int]
 
 
 def network_roi(path: Path | None, placement: Placement) -> NDArray[np.bool_]:
-    """Read a region of interest at the network's resolution.
+    """Read a region of interest on an image's frame.
 
     Args:
         path: an image that is black where nothing is to be scored; it is stretched over the
             image's frame whatever its size, since the images of a class may differ in size.
             None means everywhere.
-        placement: where the image lies in the network input.
+        placement: where the image lies in its frame.
 
     Returns:
         (height, width) bool, True inside. Padding is False.

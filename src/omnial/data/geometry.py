@@ -1,4 +1,10 @@
-"""Where a source image lies in the network input, and the way there and back.
+"""Where a source image lies in the frame that the network sees, and the way there and back.
+
+A frame is what becomes of an image before any network: of the network's size with `squash` and
+`pad`; with `window` the image at its own aspect ratio, at least the network's size in both
+directions, which the network sees through overlapping windows (`omnial.data.cover`). Which of them
+it is depends on the settings and the image's size alone, so that it is the same in training,
+evaluation and inspection, before anyone knows the product.
 
 Pixels are areas: pixel i covers [i, i + 1), and both directions map the source's frame onto the
 content box edge to edge. Images are resized with Pillow's bilinear filter, whose support grows
@@ -6,7 +12,7 @@ with the reduction, so that shrinking does not alias.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +20,20 @@ from PIL import Image
 
 from omnial.config.settings import DataSettings
 
+SQUASHED: Final = 1.25
+"""With `auto`, an image is squashed up to this distortion, and seen in windows beyond it. [O]"""
+LONGEST: Final = 8
+"""Most network inputs along a frame: an image that is longer yet is squashed to it. [O]"""
+
 _ROUNDING = 1e-9
 """Slack of a comparison of area shares, which are sums of a few rounded products."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The content box of a source image in the network input, in pixels.
+    """The content box of a source image in its frame of height x width, in pixels.
 
-    With `squash` the box is the whole input; with `pad` it lies in the middle.
+    With `pad` the box lies in the middle; otherwise it is the whole frame.
     """
 
     source_height: int
@@ -44,12 +55,13 @@ class Placement:
 
 
 def place(source_size: tuple[int, int], settings: DataSettings) -> Placement:
-    """Decide where an image lies in the network input.
+    """Decide where an image lies in which frame.
 
     Args:
         source_size: height and width of the image in pixels, after any rotation.
-        settings: gives the network size and `squash` or `pad`. [O] `pad` keeps the aspect ratio
+        settings: gives the network size and the geometry. [O] `pad` keeps the aspect ratio
             to the nearest pixel and splits what is left evenly; an odd pixel goes below or right.
+            `window` keeps it as well, up to `LONGEST` network inputs along the frame.
 
     Returns:
         The placement.
@@ -61,6 +73,12 @@ def place(source_size: tuple[int, int], settings: DataSettings) -> Placement:
     if source_height < 1 or source_width < 1:
         raise ValueError(f"an image needs at least one pixel, not {source_height}x{source_width}")
     height, width = settings.height, settings.width
+    down, across = source_height * width, source_width * height
+    distortion = max(down / across, across / down)
+    if settings.geometry == "window" or (settings.geometry == "auto" and distortion > SQUASHED):
+        scale = max(height / source_height, width / source_width)
+        height = min(LONGEST * height, max(height, round(source_height * scale)))
+        width = min(LONGEST * width, max(width, round(source_width * scale)))
     inner_height, inner_width = height, width
     if settings.geometry == "pad":
         scale = min(height / source_height, width / source_width)
@@ -100,7 +118,7 @@ def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def to_network(image: NDArray[Any], placement: Placement) -> NDArray[Any]:
-    """Bring a source image into the network's frame.
+    """Bring a source image into its frame.
 
     Args:
         image: (source_height, source_width, 3), uint8, or float32 in [0, 1].
@@ -118,7 +136,7 @@ def to_network(image: NDArray[Any], placement: Placement) -> NDArray[Any]:
 
 
 def to_source(array: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
-    """Bring a map from the network's frame back to the source image's size.
+    """Bring a map from the frame back to the source image's size.
 
     Args:
         array: (height, width) float32.
@@ -128,11 +146,11 @@ def to_source(array: NDArray[np.float32], placement: Placement) -> NDArray[np.fl
         (source_height, source_width) float32: the content box, resized bilinearly.
 
     Raises:
-        ValueError: the map does not have the network's size.
+        ValueError: the map does not have the frame's size.
     """
     if array.shape != (placement.height, placement.width):
         raise ValueError(
-            f"a map of shape {array.shape} does not fit a network input of "
+            f"a map of shape {array.shape} does not fit a frame of "
             f"{placement.height}x{placement.width}"
         )
     inner = np.array(array[placement.box], dtype=np.float32)
@@ -171,7 +189,7 @@ def _average_rows(array: NDArray[Any], count: int) -> NDArray[np.float64]:
 
 
 def mask_to_network(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:
-    """Bring a mask into the network's frame, so that no defect vanishes.
+    """Bring a mask into an image's frame, so that no defect vanishes.
 
     Args:
         mask: (source_height, source_width) bool, or a mask of any size on the same frame.
@@ -187,3 +205,16 @@ def mask_to_network(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np
     if largest > _ROUNDING:
         result[placement.box] = share >= min(0.5, largest) - _ROUNDING
     return result
+
+
+def whole_region(region: NDArray[np.bool_], settings: DataSettings) -> NDArray[np.bool_]:
+    """Bring a region on any frame to the network's size, as it is stored with a model."""
+    squash = settings.model_copy(update={"geometry": "squash"})
+    return mask_to_network(region, place((region.shape[0], region.shape[1]), squash))
+
+
+def region_on(region: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:
+    """Bring a region of the network's size, see `whole_region`, onto an image's frame."""
+    if region.shape == (placement.height, placement.width):
+        return region
+    return mask_to_network(region, placement)

@@ -11,11 +11,12 @@ inside the file, and an entry's checksum covers its other fields as well as its 
 numbers are all that is read: there is no pickle in it.
 """
 
+import math
 import os
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Entry(NamedTuple):
     source_size: tuple[int, int]
     """Height and width of the source image in pixels, upright."""
     pixels: NDArray[Any] = _NOTHING
-    """The network input (3, height, width), uint8 or float32; (0,) where only the check counts."""
+    """The frame (3, height, width), uint8 or float32; (0,) where only the check counts."""
 
 
 class Pack:
@@ -93,12 +94,15 @@ class Pack:
         # NumPy drops zero bytes at the end of a text of bytes.
         return [key.ljust(_INDEX["key"].itemsize, b"\0") for key in self._index["key"].tolist()]
 
-    def entry(self, number: int, shape: tuple[int, ...], *, mapped: bool) -> Entry:
+    def entry(
+        self, number: int, shape: Callable[[tuple[int, int]], tuple[int, ...]], *, mapped: bool
+    ) -> Entry:
         """Read an entry and check it.
 
         Args:
             number: Its place in `keys`.
-            shape: What its pixels must have.
+            shape: What its pixels must have, by the height and width of the source image; a
+                ValueError where no image has such a size.
             mapped: Give the pixels as a read-only view of the file, which stays open, and a
                 process may open only so many; otherwise as a copy.
 
@@ -110,15 +114,20 @@ class Pack:
         dtype = _DTYPES.get(int(record["kind"]))
         if dtype is None:
             raise DamagedPackError(f"{self.path}: entry {number} is of an unknown kind")
-        place, length = int(record["place"]), int(np.prod(shape)) * dtype.itemsize
+        source_size = (int(record["rows"]), int(record["columns"]))
+        try:
+            wanted = shape(source_size)
+        except ValueError as error:
+            raise DamagedPackError(f"{self.path}: entry {number} has no size") from error
+        place, length = int(record["place"]), math.prod(wanted) * dtype.itemsize
         if place + length > self.size:
             raise DamagedPackError(f"{self.path}: entry {number} lies outside the file")
         pixels: NDArray[Any] = _NOTHING
         if length:
-            pixels = self._bytes(place, length, mapped).view(dtype).reshape(shape)
+            pixels = self._bytes(place, length, mapped).view(dtype).reshape(wanted)
         if int(record["checksum"]) != _checksum(record.tobytes(), pixels):
             raise DamagedPackError(f"{self.path}: the checksum of entry {number} is wrong")
-        return Entry((int(record["rows"]), int(record["columns"])), pixels)
+        return Entry(source_size, pixels)
 
     def _bytes(self, place: int, length: int, mapped: bool) -> NDArray[np.uint8]:
         if not mapped:

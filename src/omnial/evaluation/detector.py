@@ -35,7 +35,8 @@ class Detector(Protocol):
         """Score a batch of one class.
 
         Args:
-            images: (B, 3, H, W) float32 in [0, 1].
+            images: (B, 3, H, W) float32 in [0, 1], frames of one size: the network's, or larger
+                where images are to be seen in windows.
             valid: (B, H, W) bool, the pixels that count.
             class_name: The class of all images.
         """

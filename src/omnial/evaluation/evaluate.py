@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,14 @@ from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.errors import RunError, UserError
 from omnial.evaluation.detector import Detection, Detector, ModelDetector
 from omnial.evaluation.gallery import choose, gallery_item
-from omnial.evaluation.measured import Measured, has_pixel_truth, in_order, measure, share
+from omnial.evaluation.measured import (
+    Measured,
+    counted_pixels,
+    in_order,
+    joined,
+    measure,
+    share,
+)
 from omnial.evaluation.result import (
     FIGURES,
     ClassResult,
@@ -34,7 +42,7 @@ from omnial.evaluation.result import (
     ImageResult,
     no_figures,
 )
-from omnial.evaluation.stream import Sample, load_sample, stack, stream
+from omnial.evaluation.stream import Sample, load_sample, same_size, stack, stream
 from omnial.files import replacing, writing
 from omnial.metrics import ranking
 from omnial.metrics.means import mean_figures
@@ -147,7 +155,8 @@ def evaluate_detector(
         gallery_per_class: Most gallery images of each class; a detector that does not
             reconstruct has no gallery.
         calibration: The thresholds; None where the detector has none.
-        rois: Regions of interest (H, W) bool of some classes, beside the data set's own.
+        rois: Regions of interest (height, width) bool of the network input, of some classes,
+            beside the data set's own.
         description: JSON values about the detector, kept in the result.
         device: A GPU that helps with the figures; None leaves them to the host.
         on_progress: Told after every batch.
@@ -248,8 +257,8 @@ class _Run:
     def evaluate_class(self, product: ProductClass) -> ClassResult | None:
         """The figures of one class; None in a process that only helped."""
         limit = self.threshold(product.name)
-        counted = _counted_maps(product.test)
-        pixels = PixelFigures(counted, self.settings.height * self.settings.width, self.device)
+        counted = counted_pixels(product.test, self.settings)
+        pixels = PixelFigures(counted, self.device)
         images: list[ImageResult] = []
         ratios: list[float] = []
         similarities: list[float] = []
@@ -279,8 +288,8 @@ class _Run:
 
         def own() -> Iterator[Measured]:
             records = share(product.test, self.batch_size)
-            for samples, detection in self.detections(product, records):
-                yield measure(samples, detection, pixels, self.device)
+            for parts in self.detections(product, records):
+                yield joined([measure(*part, pixels, self.device) for part in parts])
 
         return in_order(len(product.test), self.batch_size, own)
 
@@ -291,7 +300,7 @@ class _Run:
         chosen = choose(images, most)
         records = [result.record for result, _ in chosen]
         picked = iter(chosen)
-        for samples, detection in self.detections(product, records):
+        for samples, detection in chain.from_iterable(self.detections(product, records)):
             if detection.reconstruction is None:
                 return
             for index, sample in enumerate(samples):
@@ -307,8 +316,8 @@ class _Run:
 
     def detections(
         self, product: ProductClass, records: Sequence[ImageRecord]
-    ) -> Iterator[tuple[list[Sample], Detection]]:
-        """Batches of images with what the detector makes of them."""
+    ) -> Iterator[list[tuple[list[Sample], Detection]]]:
+        """Batches of images, parted by size, with what the detector makes of them."""
         load = partial(
             load_sample,
             product=product,
@@ -322,22 +331,19 @@ class _Run:
             return sample if change is None else change(sample)
 
         for samples in stream(records, changed, self.batch_size):
-            detection = self.detector.detect(*stack(samples), product.name)
-            _check_finite(samples, detection)
-            yield samples, detection
+            yield [(part, self.detect(part, product.name)) for part in same_size(samples)]
+
+    def detect(self, samples: Sequence[Sample], class_name: str) -> Detection:
+        """What the detector makes of samples of one size."""
+        detection = self.detector.detect(*stack(samples), class_name)
+        _check_finite(samples, detection)
+        return detection
 
     def threshold(self, class_name: str) -> float:
         """The calibrated threshold of a class; NaN where the detector has none."""
         if self.calibration is None:
             return float("nan")
         return self.calibration.threshold_for_any(class_name)
-
-
-def _counted_maps(records: Sequence[ImageRecord]) -> dict[str, int]:
-    """How many images of each kind count pixel by pixel; none where no image has a mask."""
-    if all(record.mask is None for record in records):
-        return {}
-    return dict(Counter(record.kind for record in records if has_pixel_truth(record)))
 
 
 def _image_figures(

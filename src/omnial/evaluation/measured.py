@@ -4,6 +4,7 @@ Batches are those of a single process. Process r of w takes every w-th one, from
 image is seen once, in the company that it has anyway, and no image is added to even out the parts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from omnial.config.settings import DataSettings
+from omnial.data.geometry import place
+from omnial.data.image_file import image_size
 from omnial.data.records import ImageRecord
 from omnial.evaluation.detector import Detection
 from omnial.evaluation.stream import Sample, stack
@@ -54,7 +58,7 @@ def measure(
     """Keep of a batch what the figures are made of.
 
     Args:
-        samples: The images.
+        samples: The images, of one size.
         detection: What the detector makes of them.
         pixels: Whether the class has figures of its pixels.
         device: A GPU that computes PSNR and SSIM; None is the host.
@@ -77,6 +81,31 @@ def measure(
         ],
         ratios,
         similarities,
+    )
+
+
+def counted_pixels(records: Sequence[ImageRecord], settings: DataSettings) -> dict[str, int]:
+    """How many pixels the counted score maps of each kind have; none where no image has a mask.
+
+    Raises:
+        ImageError: A file's size cannot be read.
+    """
+    counts: Counter[str] = Counter()
+    if any(record.mask is not None for record in records):
+        for record in filter(has_pixel_truth, records):
+            frame = place(image_size(record.path, settings.max_megapixels), settings)
+            counts[record.kind] += frame.height * frame.width
+    return dict(counts)
+
+
+def joined(parts: Sequence[Measured]) -> Measured:
+    """Put the parts of a batch together, in order."""
+    return Measured(
+        [record for part in parts for record in part.records],
+        [score for part in parts for score in part.scores],
+        [pixels for part in parts for pixels in part.pixels],
+        [value for part in parts for value in part.psnr],
+        [value for part in parts for value in part.ssim],
     )
 
 

@@ -3,14 +3,16 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omnial.config.settings import DataSettings
+from omnial.data.cover import Cover, size_of
 from omnial.data.decode import as_unit, network_input, network_mask, network_roi
+from omnial.data.geometry import region_on
 from omnial.data.records import ImageRecord, ProductClass
 from omnial.errors import UserError
 
@@ -19,7 +21,7 @@ DECODERS = 4
 
 
 class Sample(NamedTuple):
-    """One test image at network resolution.
+    """One test image on its frame.
 
     Attributes:
         record: The image's record.
@@ -46,7 +48,8 @@ def load_sample(
         record: The image.
         product: Its class, which may have a region of interest.
         settings: How files become network input.
-        roi: (H, W) bool, a further region of interest that the detector brings along.
+        roi: (height, width) bool of the network input, a further region of interest that the
+            detector brings along.
 
     Raises:
         ImageError: A file cannot be decoded.
@@ -55,7 +58,7 @@ def load_sample(
     image, placement = network_input(record.path, settings)
     valid = network_roi(product.roi, placement)
     if roi is not None:
-        valid &= roi
+        valid &= region_on(roi, placement)
         if not valid.any():
             raise UserError(
                 f"{record.path}: the region of interest of the images ({product.roi}) lies wholly "
@@ -93,8 +96,26 @@ def stream(
         pool.shutdown(cancel_futures=True)
 
 
+def in_windows(sample: Sample, settings: DataSettings) -> list[Sample]:
+    """A sample as network inputs of their own: its windows, or itself where it is a single one."""
+    cover = Cover.over(size_of(sample.image), (settings.height, settings.width))
+    return [
+        sample._replace(
+            image=sample.image[(..., *part)],
+            valid=sample.valid[part],
+            mask=None if sample.mask is None else sample.mask[part],
+        )
+        for part in cover.parts()
+    ]
+
+
+def same_size(batch: Sequence[Sample]) -> list[list[Sample]]:
+    """Part a batch, in order, into samples whose frames are of one size: those can be stacked."""
+    return [list(run) for _, run in groupby(batch, lambda sample: sample.image.shape)]
+
+
 def stack(batch: Sequence[Sample]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The images (B, 3, H, W) float32 in [0, 1] and valid pixels (B, H, W) bool of a batch."""
+    """The images (B, 3, H, W) float32 in [0, 1] and valid pixels (B, H, W) bool of one size."""
     return (
         np.stack([as_unit(sample.image) for sample in batch]),
         np.stack([sample.valid for sample in batch]),

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.calibration.thresholds import Calibration, is_anomalous
-from omnial.data.decode import as_unit
-from omnial.evaluation.stream import Sample
+from omnial.config.settings import Settings
+from omnial.evaluation.stream import Sample, same_size, stack
 from omnial.inference.backends.base import Backend
 from omnial.inference.export_folder import Differences, Gate, Precision, Tolerance
 from omnial.inference.samples import beyond, differences
 from omnial.metrics.ranking import average_precision, count
+from omnial.models.windows import over_windows
 
 _EXACT = Tolerance(
     map_largest=1e-3, map_mean=1e-4, score_largest=1e-3, pixel_ap_loss=0.005, verdicts_changed=0.0
@@ -42,17 +43,22 @@ class Trial:
 
     source: Literal["synthetic", "data"]
     samples: tuple[Sample, ...]
-    maps: NDArray[np.float32]
-    """(n, H, W)."""
+    settings: Settings
+    maps: tuple[NDArray[np.float32], ...]
+    """(H, W) each."""
     scores: NDArray[np.float64]
     """(n,)."""
 
     @classmethod
     def of(
-        cls, source: Literal["synthetic", "data"], samples: Sequence[Sample], reference: Backend
+        cls,
+        source: Literal["synthetic", "data"],
+        samples: Sequence[Sample],
+        reference: Backend,
+        settings: Settings,
     ) -> "Trial":
-        """Let the reference inspect the images."""
-        return cls(source, tuple(samples), *_run(reference, samples))
+        """Let the reference inspect the images, with the settings of the network."""
+        return cls(source, tuple(samples), settings, *_run(reference, samples, settings))
 
 
 def judge(engine: Backend, trial: Trial, precision: Precision, calibration: Calibration) -> Gate:
@@ -65,7 +71,7 @@ def judge(engine: Backend, trial: Trial, precision: Precision, calibration: Cali
         calibration: The thresholds, by which verdicts are compared.
     """
     tolerance = TOLERANCES[precision]
-    maps, scores = _run(engine, trial.samples)
+    maps, scores = _run(engine, trial.samples, trial.settings)
     found = differences(trial.maps, trial.scores, maps, scores)
     before, after = _pixel_ap(trial.samples, trial.maps), _pixel_ap(trial.samples, maps)
     reasons = list(beyond(found, tolerance))
@@ -114,19 +120,19 @@ def allowed_elsewhere(precision: Precision, measured: Differences) -> Tolerance:
 
 
 def _run(
-    engine: Backend, samples: Sequence[Sample]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    maps, scores = [], []
+    engine: Backend, samples: Sequence[Sample], settings: Settings
+) -> tuple[tuple[NDArray[np.float32], ...], NDArray[np.float64]]:
+    maps: list[NDArray[np.float32]] = []
+    scores = []
     for start in range(0, len(samples), _BATCH):
-        part = samples[start : start + _BATCH]
-        images = np.stack([as_unit(sample.image) for sample in part])
-        scored = engine.run(images, np.stack([sample.valid for sample in part]))
-        maps.append(scored.score_maps)
-        scores.append(scored.scores)
-    return np.concatenate(maps), np.concatenate(scores)
+        for part in same_size(samples[start : start + _BATCH]):
+            scored = over_windows(engine.run, *stack(part), settings)
+            maps += list(scored.score_maps)
+            scores.append(scored.scores)
+    return tuple(maps), np.concatenate(scores)
 
 
-def _pixel_ap(samples: Sequence[Sample], maps: NDArray[np.float32]) -> float | None:
+def _pixel_ap(samples: Sequence[Sample], maps: Sequence[NDArray[np.float32]]) -> float | None:
     """Pixel AP, mean over the classes that have both masks and normal pixels."""
     classes: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):

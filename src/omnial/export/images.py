@@ -12,7 +12,7 @@ from omnial.data.decode import as_unit
 from omnial.data.layouts import discover
 from omnial.data.records import GOOD, ImageRecord, ProductClass
 from omnial.data.split import split_validation
-from omnial.evaluation.stream import Sample, load_sample
+from omnial.evaluation.stream import Sample, in_windows, load_sample
 from omnial.inference.samples import make_inputs
 from omnial.models.folder import TrainedModel
 
@@ -26,7 +26,8 @@ class ExportImages(NamedTuple):
     """What a data set gives to an export."""
 
     calibration: tuple[NDArray[np.float32], ...]
-    """(3, H, W) float32 network inputs of normal images."""
+    """(3, height, width) float32 network inputs of normal images: of one that is seen in windows,
+    one of them, in turn."""
     trial: tuple[Sample, ...]
     """Images to compare on, test images where there are some."""
 
@@ -49,8 +50,10 @@ def from_data(roots: Sequence[Path], model: TrainedModel, most: int) -> ExportIm
     for product in products:
         learnt, kept = split_validation(product.train, settings.data, settings.training.seed)
         share = max(1, CALIBRATION_IMAGES // len(products))
-        for record in spread(learnt or kept, share):
-            calibration.append(as_unit(_load(record, product, settings.data, model).image))
+        for number, record in enumerate(spread(learnt or kept, share)):
+            sample = _load(record, product, settings.data, model)
+            windows = in_windows(sample, settings.data)
+            calibration.append(as_unit(windows[number % len(windows)].image))
         for record in _to_compare(product, kept or learnt, max(2, most // len(products))):
             trial.append(_load(record, product, settings.data, model))
     return ExportImages(tuple(calibration), tuple(trial))

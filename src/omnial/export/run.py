@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from omnial.data.decode import as_unit
 from omnial.errors import UserError
-from omnial.evaluation.stream import Sample
+from omnial.evaluation.stream import Sample, in_windows
 from omnial.export.build import HINTS, build, check_precision
 from omnial.export.gate import Trial, allowed_elsewhere, judge
 from omnial.export.graph import float_nodes, write_onnx
@@ -127,7 +127,9 @@ def export(
     reference = TorchBackend(model)
     step("inspecting with PyTorch")
     made = made_up(model.settings.data)
-    trial = Trial.of("data" if data else "synthetic", images.trial or made, reference)
+    trial = Trial.of(
+        *("data" if data else "synthetic", images.trial or made, reference, model.settings)
+    )
     with locked(out), writing("The export", out, SafetensorError), scratch_in(out) as work:
         step("writing the graph")
         source = work / "source.onnx"
@@ -136,7 +138,8 @@ def export(
         for wanted in _wanted(format_, precision, bool(data)):
             step(f"building and judging {wanted}")
             built.append(_build(source, format_, wanted, work, model, images, trial))
-        times = _times(built, trial.samples[0]) if len(built) > 1 else {}
+        first, *_ = in_windows(trial.samples[0], model.settings.data)
+        times = _times(built, first) if len(built) > 1 else {}
         chosen = _choose(built, times)
         samples = _samples(model, reference, images.trial if with_pictures else ())
         record = _write(work, chosen, format_, model_dir, model, samples, built, times)
@@ -219,7 +222,8 @@ def _choose(built: Sequence[_Built], times: Mapping[Precision, float]) -> _Built
 def _samples(model: TrainedModel, reference: Backend, pictures: Sequence[Sample]) -> Samples:
     images: NDArray[np.uint8]
     if pictures:
-        kept = spread(pictures, COUNT)
+        parts = [in_windows(sample, model.settings.data) for sample in spread(pictures, COUNT)]
+        kept = [windows[len(windows) // 2] for windows in parts]
         unit = np.stack([as_unit(sample.image) for sample in kept])
         images = np.rint(255.0 * unit).astype(np.uint8)
         valid = np.stack([sample.valid for sample in kept])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -19,7 +19,7 @@ from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration, is_anomalous
 from omnial.config.settings import Settings
 from omnial.data.decode import as_unit, network_input, network_roi, read_rgb
-from omnial.data.geometry import Placement, place, to_source
+from omnial.data.geometry import Placement, place, region_on, to_source
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
 from omnial.inference.ahead import ahead
@@ -27,6 +27,7 @@ from omnial.inference.backends.base import Backend, Scored, checked, restrict
 from omnial.inference.inspection import Inspection, find_outlines
 from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
 from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
+from omnial.models.windows import over_windows
 
 if TYPE_CHECKING:
     from omnial.models.folder import TrainedModel
@@ -84,7 +85,8 @@ class Inspector:
         classes: Names of the products.
         calibration: The thresholds.
         recogniser: Tells the products apart.
-        rois: Regions of interest (height, width) bool of the classes that have one.
+        rois: Regions of interest (height, width) bool of the network input, of the classes that
+            have one.
         training: Facts about the training.
 
     Raises:
@@ -215,7 +217,11 @@ class Inspector:
         loaded = ahead(pool, self._load, map(_own, sources), 2 * self.workers)
         for batch in _batches(loaded, self.batch_size):
             good = [item for item in batch if isinstance(item, _Loaded)]
-            done = iter(self._judge_batch(good, class_name, edge) if good else ())
+            done = (
+                judged
+                for _, part in groupby(good, lambda item: item.network.shape)
+                for judged in self._judge_batch(list(part), class_name, edge)
+            )
             for item in batch:
                 yield next(done) if isinstance(item, _Loaded) else item
 
@@ -256,16 +262,17 @@ class Inspector:
     def _run(
         self, loaded: Sequence[_Loaded], class_name: str | None
     ) -> tuple[Scored, list[str | None]]:
-        """Whole images through the network, and the product on each."""
+        """Whole images, of one frame size, through the network, and the product on each."""
         images = np.stack([as_unit(item.network) for item in loaded])
         content = np.stack([network_roi(None, item.placement) for item in loaded])
         names: list[str | None] = [class_name] * len(loaded)
-        scored = checked(self.backend.run(images, self._within_rois(content, names)))
+        valid = self._within_rois(loaded, content, names)
+        scored = checked(over_windows(self.backend.run, images, valid, self.settings))
         if class_name is None:
             names = self.recogniser.recognise(scored.features)
             if any(name in self.rois for name in names):
                 rule = self.settings.model.image_score
-                scored = restrict(scored, self._within_rois(content, names), rule)
+                scored = restrict(scored, self._within_rois(loaded, content, names), rule)
         return scored, names
 
     def _in_tiles(
@@ -274,7 +281,7 @@ class Inspector:
         settings, size = self.settings.data, item.image.shape[:2]
         region = None if name is None else self.rois.get(name)
         if region is not None:
-            region = region[item.placement.box]
+            region = region_on(region, item.placement)[item.placement.box]
         score, score_map = inspect_tiles(
             lambda images, valid: checked(self.backend.run(images, valid)),
             item.image,
@@ -291,11 +298,18 @@ class Inspector:
         return score, score_map, place(size, same), cell
 
     def _within_rois(
-        self, content: NDArray[np.bool_], names: Sequence[str | None]
+        self,
+        loaded: Sequence[_Loaded],
+        content: NDArray[np.bool_],
+        names: Sequence[str | None],
     ) -> NDArray[np.bool_]:
         """(B, H, W): the images' content boxes within their classes' regions of interest."""
-        regions = [True if name is None else self.rois.get(name, True) for name in names]
-        return np.stack([box & region for box, region in zip(content, regions, strict=True)])
+        valid = content.copy()
+        for item, name, inside in zip(loaded, names, valid, strict=True):
+            region = None if name is None else self.rois.get(name)
+            if region is not None:
+                inside &= region_on(region, item.placement)
+        return valid
 
     def _finish(self, judged: Judged | ImageError) -> Inspection | ImageError:
         if isinstance(judged, ImageError):

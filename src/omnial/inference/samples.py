@@ -1,5 +1,6 @@
 """Inputs with known outputs, by which an export folder is checked anywhere."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,16 +139,18 @@ def run_samples(engine: Backend, samples: Samples) -> Differences:
 
 
 def differences(
-    reference_maps: NDArray[np.float32],
+    reference_maps: Iterable[NDArray[np.float32]],
     reference_scores: NDArray[np.float64],
-    maps: NDArray[np.float32],
+    maps: Iterable[NDArray[np.float32]],
     scores: NDArray[np.float64],
 ) -> Differences:
     """How far two results for the same images lie apart; NaN counts as the largest difference."""
-    apart = np.nan_to_num(np.abs(maps - reference_maps), nan=1.0)
+    pairs = zip(reference_maps, maps, strict=True)
+    apart = np.concatenate([np.abs(found - wanted).ravel() for wanted, found in pairs])
+    apart = np.nan_to_num(apart, nan=1.0)
     scores_apart = np.nan_to_num(np.abs(scores - reference_scores), nan=1.0)
     return Differences(
-        images=len(maps),
+        images=len(scores),
         map_largest=float(apart.max()),
         map_mean=float(apart.mean(dtype=np.float64)),
         score_largest=float(scores_apart.max()),

@@ -51,22 +51,19 @@ class PixelFigures:
 
     def __init__(
         self,
-        images: Mapping[str, int],
-        pixels_per_image: int,
+        pixels: Mapping[str, int],
         device: torch.device | None = None,
     ) -> None:
         """Reserve the buffers; memory is taken as maps come in.
 
         Args:
-            images: Largest number of score maps of each kind, `good` among them.
-            pixels_per_image: Height times width of a score map.
+            pixels: Largest number of pixels of each kind's score maps, `good` among them.
             device: Where scores are sorted, a GPU for example; None is the host. The figures
                 are the same to the last bit.
         """
         self._device = device
         self._segments = {
-            kind: _Segment(np.empty(count * pixels_per_image, dtype=np.float32))
-            for kind, count in images.items()
+            kind: _Segment(np.empty(count, dtype=np.float32)) for kind, count in pixels.items()
         }
 
     def add(
@@ -86,8 +83,8 @@ class PixelFigures:
             valid: (H, W) bool, the pixels that count; None means all.
 
         Raises:
-            ValueError: A score is not finite, shapes differ, the kind is unknown, or more maps
-                come than were announced.
+            ValueError: A score is not finite, shapes differ, the kind is unknown, or more
+                pixels come than were announced.
         """
         if kind not in self._segments:
             raise ValueError(f"no pixels were announced for the kind {kind!r}")
@@ -174,7 +171,7 @@ class _Segment:
             anomalous, areas = scores_by_region(score_map, mask, valid)
         right = self.buffer.size - self.anomalies
         if normal.size + anomalous.size > right - self.normals:
-            raise ValueError("more score maps came than were announced")
+            raise ValueError("more pixels came than were announced")
         self.buffer[self.normals : self.normals + normal.size] = normal
         self.buffer[right - anomalous.size : right] = anomalous
         self.normals += normal.size

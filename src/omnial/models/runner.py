@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from omnial.config.settings import ImageScore
+from omnial.config.settings import ImageScore, Settings
 from omnial.models.folder import TrainedModel
 from omnial.models.scoring import image_score, score_map
+from omnial.models.windows import over_windows
 
 
 class Inspection(NamedTuple):
@@ -28,8 +29,34 @@ class Inspection(NamedTuple):
 
 
 def inspect_batch(model: TrainedModel, images: Tensor, valid: Tensor | None = None) -> Inspection:
-    """Inspect a batch with a trained model; see `inspect_images`."""
-    return inspect_images(model.network, images, valid, model.settings.model.image_score)
+    """Inspect a batch with a trained model; see `inspect_frames`."""
+    return inspect_frames(model.network, model.settings, images, valid)
+
+
+def inspect_frames(
+    network: nn.Module, settings: Settings, images: Tensor, valid: Tensor | None = None
+) -> Inspection:
+    """Inspect a batch of frames of one size, larger ones in windows; see `inspect_images`.
+
+    Args:
+        network: From `build_model`.
+        settings: The run's: the network input, and the rule from score map to score.
+        images: (B, 3, H, W) floating, in [0, 1], on any device.
+        valid: (B, H, W) bool, True where scores count; None is everywhere.
+
+    Raises:
+        ValueError: See `inspect_images`.
+    """
+    rule = settings.model.image_score
+    if images.shape[-2:] == (settings.data.height, settings.data.width):
+        return inspect_images(network, images, valid, rule)
+
+    def run(part: NDArray[np.float32], inside: NDArray[np.bool_]) -> Inspection:
+        return inspect_images(network, torch.from_numpy(part), torch.from_numpy(inside), rule)
+
+    if valid is None:
+        valid = torch.ones(len(images), *images.shape[-2:], dtype=torch.bool)
+    return over_windows(run, _host(images), valid.cpu().numpy(), settings)
 
 
 def inspect_images(

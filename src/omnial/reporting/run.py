@@ -135,7 +135,7 @@ def _evaluate(
         inspector = group.everyone(lambda: Inspector(model, device=device, threads=threads))
         settings = inspector.settings
         return evaluate_detector(
-            EngineDetector(inspector.backend),
+            EngineDetector(inspector.backend, settings),
             catalogue_for(settings.data),
             settings.data,
             batch_size=batch_size,

@@ -57,7 +57,7 @@ class FigureCollector:
     """
 
     def __init__(self, samples: int, pixels: int) -> None:
-        self._pixels = PixelFigures({"sample": samples}, pixels)
+        self._pixels = PixelFigures({"sample": samples * pixels})
         self._scores: list[float] = []
         self._anomalous: list[bool] = []
         self._psnr: list[float] = []

@@ -93,7 +93,8 @@ def draw_clean(
         store: The defect-free images of all classes; a defect's texture comes from any of them.
         labels: Class of each image of the store.
         product: The class; its images of the store stand in the order of its training images.
-        numbers: Which samples; each is a function of seed, class, number and the store.
+        numbers: Which samples; each is a function of seed, class, number and the store. Of an
+            image that is seen in windows it is one of them, anywhere.
         recipe: How defects are drawn.
         share: Share of samples with a defect.
         seed: The set's seed.
@@ -103,14 +104,16 @@ def draw_clean(
         happen where the region of interest is small.
     """
     own = [index for index, label in enumerate(labels) if label == product.name]
+    crc = crc32(product.name.encode())
     # A few classes have fewer images than samples; they come again with other defects.
     orders = [
-        np.random.default_rng((seed, crc32(product.name.encode()), cycle)).permutation(len(own))
+        np.random.default_rng((seed, crc, cycle)).permutation(len(own))
         for cycle in range(max(numbers) // len(own) + 1)
     ]
     picked = [own[int(orders[n // len(own)][n % len(own)])] for n in numbers]
-    normal = to_unit(store.images(picked))
-    region = store.regions(picked)
+    corners = [np.random.default_rng((seed, crc, n, 1)).random(2).tolist() for n in numbers]
+    images, region = store.windows(picked, corners)
+    normal = to_unit(images)
     anomalous = normal.clone()
     mask, panel = torch.zeros(region.shape, dtype=torch.bool), torch.ones_like(region)
     waiting = [row for row, number in enumerate(numbers) if wants_defect(number, share)]
@@ -122,7 +125,10 @@ def draw_clean(
         chosen = [numbers[row] for row in waiting]
         random = SampleRandom(seed, _DRAW + attempt, _places(product.name, chosen))
         sources = random.integers("texture source", high=len(store)).tolist()
-        textures = torch.cat([to_unit(store.images([source])) for source in sources])
+        places = random.uniform("texture window", 2).tolist()
+        textures = torch.cat(
+            [to_unit(store.windows([n], [at])[0]) for n, at in zip(sources, places, strict=True)]
+        )
         batch = synthesize(normal[waiting], textures, always, random, region[waiting])
         seen = [place for place, area in enumerate(batch.mask.sum((1, 2, 3))) if area >= least]
         rows = [waiting[place] for place in seen]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -12,9 +11,9 @@ import torch
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import undisturbed
 from omnial.calibration.thresholds import is_anomalous
-from omnial.data.records import Catalogue, ProductClass
+from omnial.data.records import Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
-from omnial.evaluation.stream import Sample, load_sample, stack, stream
+from omnial.evaluation.stream import Sample, in_windows, load_sample, stack, stream
 from omnial.metrics import ranking
 from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_images
@@ -83,6 +82,9 @@ def attack_scores(
 ) -> ScoreAttack:
     """Attack the score of test images: up where they are good, down where they are defective.
 
+    An image that is seen in windows is attacked, and judged, in one of them: the one that shows
+    most of the defect, or the middle one.
+
     Args:
         model: The attacked model.
         catalogue: Test images; of each class `plan.samples` are taken, half of them good, spread
@@ -112,12 +114,14 @@ def attack_scores(
 
 
 def _batches(model: TrainedModel, product: ProductClass, size: int) -> Iterator[list[Sample]]:
-    load = partial(
-        load_sample,
-        product=product,
-        settings=model.settings.data,
-        roi=model.rois.get(product.name),
-    )
+    settings, roi = model.settings.data, model.rois.get(product.name)
+
+    def load(record: ImageRecord) -> Sample:
+        # Of an image in windows, the one that shows most of the defect, or the middle one.
+        windows = in_windows(load_sample(record, product, settings, roi), settings)
+        defect = [0 if one.mask is None else int(one.mask.sum()) for one in windows]
+        return windows[np.argmax(defect) if any(defect) else len(windows) // 2]
+
     return stream(product.test, load, size)
 
 

@@ -60,19 +60,19 @@ def gallery(
     products = {product.name: product for product in catalogue.classes}
     settings = models[0][1].settings.data
     samples = [load_sample(record, products[record.class_name], settings) for record in records]
-    images = np.stack([as_unit(sample.image) for sample in samples])
+    images = [torch.from_numpy(as_unit(sample.image))[None] for sample in samples]
     masks = [
         np.zeros(sample.valid.shape, bool) if sample.mask is None else sample.mask
         for sample in samples
     ]
     columns = {
-        "input": [picture(image) for image in images],
+        "input": [picture(image[0].numpy()) for image in images],
         "ground truth": [grey_picture(mask.astype(np.float32)) for mask in masks],
     }
     for name, model in models:
-        found = inspect_batch(model, torch.from_numpy(images))
-        columns[f"{name}: rebuilt"] = [picture(image) for image in found.reconstruction]
-        columns[f"{name}: score"] = [grey_picture(values) for values in found.score_maps]
+        found = [inspect_batch(model, image) for image in images]
+        columns[f"{name}: rebuilt"] = [picture(one.reconstruction[0]) for one in found]
+        columns[f"{name}: score"] = [grey_picture(one.score_maps[0]) for one in found]
     labels = [f"{record.class_name}, {record.kind}" for record in records]
     lines = list(zip(*columns.values(), strict=True))
     return mosaic(list(columns), list(zip(labels, lines, strict=True)))

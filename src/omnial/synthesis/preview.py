@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from omnial.config.settings import Settings
+from omnial.data.cover import size_of, window_at
 from omnial.data.decode import as_unit, network_input, network_roi
 from omnial.data.records import Catalogue
 from omnial.synthesis.random import SampleRandom
@@ -28,14 +29,16 @@ def preview(
     Returns:
         The batch, and the class name of each sample.
     """
-    rng = np.random.default_rng((seed, 3))
+    rng, corners = np.random.default_rng((seed, 3)), np.random.default_rng((seed, 5))
     products = [catalogue.classes[index % len(catalogue.classes)] for index in range(count)]
     images, regions = [], []
     for product in products:
         record = product.train[int(rng.integers(len(product.train)))]
         pixels, placement = network_input(record.path, settings.data)
-        images.append(as_unit(pixels))
-        regions.append(network_roi(product.roi, placement)[None])
+        window, corner = (settings.data.height, settings.data.width), corners.random(2).tolist()
+        part = window_at(size_of(pixels), window, corner)
+        images.append(as_unit(pixels[(..., *part)]))
+        regions.append(network_roi(product.roi, placement)[part][None])
     normal = torch.from_numpy(np.stack(images))
     textures = normal[_sources(rng, count)]
     random = SampleRandom(seed, _PREVIEW_STEP, torch.arange(count))

@@ -1,7 +1,11 @@
-"""Batches: which images a step sees, as a function of (seed, step, place) alone."""
+"""Batches: which images, and which windows of them, a step sees.
 
-import itertools
+Both are a function of (seed, step, place) alone.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
+from omnial.data.cover import size_of, window_at
 from omnial.data.decode import as_unit, network_roi
 from omnial.data.records import Catalogue, ImageRecord
 
@@ -31,7 +36,7 @@ class FeedBatch(TypedDict):
 
 
 class ImageStore:
-    """Decoded images of network size, 3 bytes a pixel for 8-bit files, mapped from the cache.
+    """Decoded frames, 3 bytes a pixel for 8-bit files, mapped from the cache.
 
     Where the cache does not hold them, they are in memory.
 
@@ -52,6 +57,7 @@ class ImageStore:
         settings: DataSettings,
         cache: InputCache,
     ) -> None:
+        self._window = (settings.height, settings.width)
         inputs = cache.network_inputs(paths)
         self._pixels = [pixels for pixels, _ in inputs]
         masks: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
@@ -65,16 +71,63 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self._pixels)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of an image's frame."""
+        return size_of(self._pixels[index])
+
+    def in_windows(self, index: int) -> bool:
+        """Whether an image is seen through several windows."""
+        return self.size(index) != self._window
+
+    def batches(self, indices: Sequence[int], most: int) -> list[list[int]]:
+        """Part indices, in order, into batches of frames of one size.
+
+        Args:
+            indices: The images.
+            most: A batch has at most so many windows' pixels, or a single image.
+        """
+        found = []
+        for size, run in groupby(indices, self.size):
+            members = list(run)
+            step = max(1, most * math.prod(self._window) // math.prod(size))
+            found += [members[start : start + step] for start in range(0, len(members), step)]
+        return found
+
     def images(self, indices: Sequence[int]) -> Tensor:
-        """Stack images: (B, 3, H, W), uint8 if all are, else float32 in [0, 1]."""
-        chosen = [self._pixels[index] for index in indices]
-        if any(pixels.dtype != np.uint8 for pixels in chosen):
-            chosen = [as_unit(pixels) for pixels in chosen]
-        return torch.from_numpy(np.stack(chosen))
+        """Stack whole frames of one size: (B, 3, H, W), uint8 if all are, else float32."""
+        return _stacked([self._pixels[index] for index in indices])
 
     def regions(self, indices: Sequence[int]) -> Tensor:
-        """Stack regions of interest: (B, 1, H, W) bool."""
+        """Stack regions of interest of whole frames of one size: (B, 1, H, W) bool."""
         return torch.from_numpy(np.stack([self._regions[index] for index in indices])[:, None])
+
+    def windows(
+        self, indices: Sequence[int], corners: Sequence[Sequence[float]]
+    ) -> tuple[Tensor, Tensor]:
+        """One window of the network's size of each image.
+
+        Args:
+            indices: The images.
+            corners: Where it lies in each, see `omnial.data.cover.window_at`; a frame of the
+                network's size is a window itself.
+
+        Returns:
+            Images and regions of interest, as of `images` and `regions`.
+        """
+        parts = [
+            window_at(self.size(index), self._window, corner)
+            for index, corner in zip(indices, corners, strict=True)
+        ]
+        pairs = list(zip(indices, parts, strict=True))
+        regions = np.stack([self._regions[index][part] for index, part in pairs])
+        images = _stacked([self._pixels[index][(..., *part)] for index, part in pairs])
+        return images, torch.from_numpy(regions[:, None])
+
+
+def _stacked(chosen: Sequence[NDArray[Any]]) -> Tensor:
+    if any(pixels.dtype != np.uint8 for pixels in chosen):
+        chosen = [as_unit(pixels) for pixels in chosen]
+    return torch.from_numpy(np.stack(chosen))
 
 
 def store_of(
@@ -169,19 +222,21 @@ class Feed:
         self._start, self._places, self._pinned = start, range(rank, batch_size, world), pinned
 
     def __iter__(self) -> Iterator[FeedBatch]:
-        return (self.batch(step) for step in itertools.count(self._start))
+        return (self.batch(step) for step in count(self._start))
 
     def batch(self, step: int) -> FeedBatch:
         """The samples of one step that belong to this process."""
         indices = [self._draw.image(step * self._batch_size + place) for place in self._places]
+        rngs = [np.random.default_rng((self._seed, 4, step, place)) for place in self._places]
+        images, region = self._store.windows(indices, [rng.random(2).tolist() for rng in rngs])
         return {
             "step": step,
             "places": self._held(torch.tensor(list(self._places))),
-            "images": self._held(self._store.images(indices)),
+            "images": self._held(images),
             "textures": self._held(
                 torch.cat([self._texture(step, place) for place in self._places])
             ),
-            "region": self._held(self._store.regions(indices)),
+            "region": self._held(region),
         }
 
     def _held(self, values: Tensor) -> Tensor:
@@ -194,4 +249,5 @@ class Feed:
         source = self._store
         if self._textures is not None and from_collection:
             source = self._textures
-        return to_unit(source.images([int(rng.integers(len(source)))]))
+        index = int(rng.integers(len(source)))
+        return to_unit(source.windows([index], [rng.random(2).tolist()])[0])

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from omnial import __version__
-from omnial.config.settings import Settings
+from omnial.config.settings import DataSettings, Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
+from omnial.data.geometry import whole_region
 from omnial.data.layouts import discover
 from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, subfolders
@@ -112,6 +113,7 @@ def train(
             cache = open_cache(settings.data)
         _logger.info("training in %s: %s", plan.run.precision, plan.reason)
         loaded = group.everyone(lambda: _load(settings, plan, init, cache))
+        _logger.info("%s", _geometry(settings, plan.learn, loaded.store))
         module = TrainingModule(settings, loaded.network)
         budget = Budget(settings.training)
         # What the loop reads is in memory or in the cache, so a failing disk is this one.
@@ -246,8 +248,8 @@ def _finish(
         network=network,
         calibration=validated.calibration,
         recogniser=validated.recogniser,
-        rois=_regions(plan.learn, loaded.store, plan.catalogue),
-        training=_facts(summary, settings, plan.learn, plan.kept, plan.run.start),
+        rois=_regions(plan.learn, loaded.store, plan.catalogue, settings.data),
+        training=_facts(summary, settings, plan, loaded.store),
         trained_files=plan.trained_files,
     )
     save_model(out, model)
@@ -295,20 +297,19 @@ def _initial_network(settings: Settings, init: Path) -> nn.Module:
 
 
 def _regions(
-    learn: Sequence[ImageRecord], store: ImageStore, catalogue: Catalogue
+    learn: Sequence[ImageRecord], store: ImageStore, catalogue: Catalogue, settings: DataSettings
 ) -> dict[str, Any]:
     """The region of interest of each class that has one, at network size."""
     having = {product.name for product in catalogue.classes if product.roi is not None}
     first = {record.class_name: index for index, record in reversed(list(enumerate(learn)))}
-    return {name: store.regions([first[name]])[0, 0].numpy() for name in sorted(having)}
+    return {
+        name: whole_region(store.regions([first[name]])[0, 0].numpy(), settings)
+        for name in sorted(having)
+    }
 
 
 def _facts(
-    summary: TrainSummary,
-    settings: Settings,
-    learn: Sequence[ImageRecord],
-    kept: Sequence[ImageRecord],
-    start: str | None,
+    summary: TrainSummary, settings: Settings, plan: _Plan, store: ImageStore
 ) -> dict[str, JSON]:
     """What the model folder says about its training."""
     return {
@@ -320,10 +321,11 @@ def _facts(
         "images": summary.images,
         "seconds": summary.seconds,
         "precision": summary.precision,
-        "training_images": _per_class(learn),
-        "validation_images": _per_class(kept),
+        "training_images": _per_class(plan.learn),
+        "images_in_windows": _in_windows(plan.learn, store),
+        "validation_images": _per_class(plan.kept),
         "validation": asdict(summary.validation),
-        "started_from": start,
+        "started_from": plan.run.start,
     }
 
 
@@ -336,6 +338,25 @@ def _said(figures: ValidationFigures) -> str:
     line = "validation: " + ", ".join(f"{name} {value}" for name, value in shown.items())
     words = in_words(figures.mean)
     return line if words is None else f"{line}; {words}"
+
+
+def _geometry(settings: Settings, learn: Sequence[ImageRecord], store: ImageStore) -> str:
+    """Which classes are seen how, in one line."""
+    total, seen = _per_class(learn), _in_windows(learn, store)
+    windows = [
+        name if seen[name] == total[name] else f"{name} ({seen[name]} of {total[name]} images)"
+        for name in seen
+        if seen[name]
+    ]
+    return f"geometry {settings.data.geometry}: in windows {', '.join(windows) or 'no class'}"
+
+
+def _in_windows(learn: Sequence[ImageRecord], store: ImageStore) -> dict[str, JSON]:
+    """How many of the images learnt from are seen through windows, of each class."""
+    counts = dict.fromkeys((record.class_name for record in learn), 0)
+    for index, record in enumerate(learn):
+        counts[record.class_name] += store.in_windows(index)
+    return dict(counts)
 
 
 def _per_class(records: Sequence[ImageRecord]) -> dict[str, JSON]:

@@ -5,24 +5,26 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from omnial.calibration.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.calibration.thresholds import Calibration, calibrate
 from omnial.config.settings import Settings
+from omnial.data.cover import Cover, size_of
 from omnial.metrics.means import Figures
 from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.models.appearance import appearance
 from omnial.models.noise import noise
-from omnial.models.runner import Inspection, inspect_images
+from omnial.models.runner import Inspection, inspect_frames
 from omnial.models.validation_figures import ValidationFigures
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.feed import ImageStore, to_unit
 
-_BATCH = 16
+_BATCH = 16  # windows at once
 _VALIDATION_STEP = 2**40  # no training step has this number
 _DEFECT_IMAGES = 200  # validation images, over all classes, that are drawn on
 
@@ -142,7 +144,7 @@ def _figures(
 def _inspect_normal(network: nn.Module, settings: Settings, store: ImageStore) -> _Normal:
     """What the network makes of all images of a store, as they are."""
     parts = []
-    for part in _parts(range(len(store))):
+    for part in store.batches(range(len(store)), _BATCH):
         found = _inspect(network, settings, store, part)
         ratios = psnr(found.reconstruction, to_unit(store.images(part)), store.regions(part)[:, 0])
         parts.append((found.scores, found.features, ratios))
@@ -159,15 +161,17 @@ def _inspect_defects(
     most = -(-_DEFECT_IMAGES // len(classes))
     chosen = [int(index) for own in classes for index in own[:: -(-len(own) // most)]]
     scores, maps, masks, distances = [], [], [], []
-    for part in _parts(chosen):
+    for part in store.batches(chosen, _BATCH):
         images = to_unit(store.images(part))
         region = store.regions(part)
-        # The texture of each image is its neighbour in the batch.
+        # The texture of each image is its neighbour in the batch, or the one before.
+        textures = images.roll(1, 0)
+        if len(part) == 1:
+            before = to_unit(store.images([chosen[chosen.index(part[0]) - 1]]))
+            textures = F.interpolate(before, images.shape[-2:], mode="bilinear")
         random = SampleRandom(settings.training.seed, _VALIDATION_STEP, torch.tensor(part))
-        sample = synthesize(images, images.roll(1, 0), recipe, random, region)
-        inspection = inspect_images(
-            network, sample.anomalous, region[:, 0], settings.model.image_score
-        )
+        sample = synthesize(images, textures, recipe, random, region)
+        inspection = inspect_frames(network, settings, sample.anomalous, region[:, 0])
         scores.append(inspection.scores)
         for row, inside in enumerate(region[:, 0].numpy()):
             maps.append(inspection.score_maps[row][inside])
@@ -191,12 +195,8 @@ def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
 def _inspect(
     network: nn.Module, settings: Settings, store: ImageStore, part: Sequence[int]
 ) -> Inspection:
-    rule = settings.model.image_score
-    return inspect_images(network, to_unit(store.images(part)), store.regions(part)[:, 0], rule)
-
-
-def _parts(indices: Sequence[int]) -> list[list[int]]:
-    return [list(indices[start : start + _BATCH]) for start in range(0, len(indices), _BATCH)]
+    images, region = to_unit(store.images(part)), store.regions(part)[:, 0]
+    return inspect_frames(network, settings, images, region)
 
 
 def _learn_products(
@@ -204,9 +204,11 @@ def _learn_products(
 ) -> Recogniser:
     """Fit the recogniser on training images, and on noise as what shows no product."""
     chosen = _some_of_each(labels, MOST_EXAMPLES)
-    known = [appearance(to_unit(train.images(part))) for part in _parts(chosen)]
-    generator = torch.Generator().manual_seed(settings.training.seed)
     size = (settings.data.height, settings.data.width)
+    known = [
+        _appearance(to_unit(train.images(part)), size) for part in train.batches(chosen, _BATCH)
+    ]
+    generator = torch.Generator().manual_seed(settings.training.seed)
     unknown = [appearance(images) for images in noise(*size, generator)]
     return Recogniser.fit(
         torch.cat(known).numpy(),
@@ -214,6 +216,12 @@ def _learn_products(
         names,
         torch.cat(unknown).numpy(),
     )
+
+
+def _appearance(frames: Tensor, window: tuple[int, int]) -> Tensor:
+    """The looks of frames of one size: as an inspection gives them, the mean of their windows."""
+    parts = Cover.over(size_of(frames), window).parts()
+    return torch.stack([appearance(frames[(..., *part)]) for part in parts]).mean(0)
 
 
 def _some_of_each(labels: Sequence[int], most: int) -> list[int]:

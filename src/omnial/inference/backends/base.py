@@ -6,13 +6,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from omnial.config.settings import ImageScore
 from omnial.errors import RunError, UserError
 from omnial.inference.backends.telemetry import switched_off
 from omnial.models.config_file import JSON
-from omnial.models.score_size import highest_count, window_size
+from omnial.models.host_scoring import image_scores
 
 Ports: TypeAlias = Mapping[str, tuple[int | None, ...]]
 """Shapes of an exported network's inputs and outputs, by name; None is any length."""
@@ -84,44 +83,6 @@ def restrict(scored: Scored, valid: NDArray[np.bool_], rule: ImageScore) -> Scor
         raise ValueError(f"valid is {valid.shape}, the maps are {scored.score_maps.shape}")
     maps = np.where(valid, scored.score_maps, np.float32(0.0))
     return scored._replace(score_maps=maps, scores=image_scores(maps, valid, rule))
-
-
-def image_scores(
-    maps: NDArray[np.float32], valid: NDArray[np.bool_], rule: ImageScore
-) -> NDArray[np.float64]:
-    """One score per image, as `omnial.models.scoring.image_score` defines it, in NumPy.
-
-    Args:
-        maps: (B, H, W) scores in [0, 1], 0 outside the valid region.
-        valid: (B, H, W).
-        rule: From score map to score.
-
-    Returns:
-        (B,); 0 for an image without a valid pixel.
-    """
-    if rule == "top_mean":
-        pairs = zip(maps, valid, strict=True)
-        return np.array([_top_mean(values[inside]) for values, inside in pairs], np.float64)
-    return _window_maxima(maps, valid)
-
-
-def _top_mean(values: NDArray[np.float32]) -> float:
-    if not values.size:
-        return 0.0
-    count = highest_count(values.size)
-    return float(np.partition(values, -count)[-count:].mean(dtype=np.float64))
-
-
-def _window_maxima(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    # A mean over the valid pixels of a window is the sum of their scores over their number; the
-    # filter's own divisor, the window's area, cancels.
-    window = window_size(maps.shape[1], maps.shape[2])
-    size = (1, window, window)
-    sums = uniform_filter(maps.astype(np.float64), size, mode="constant")
-    share = uniform_filter(valid.astype(np.float64), size, mode="constant")
-    means = np.divide(sums, share, out=np.zeros_like(sums), where=valid)
-    scores: NDArray[np.float64] = means.max(axis=(1, 2)).clip(0.0, 1.0)
-    return scores
 
 
 @contextmanager

@@ -1,0 +1,96 @@
+"""Frames larger than the network, with a network that says exactly what it sees."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from omnial.config.settings import ImageScore, Settings
+from omnial.models.runner import inspect_frames, inspect_images
+from omnial.models.scoring import image_score
+from omnial.models.system import Output
+from omnial.models.windows import over_windows
+
+EDGE = 32
+
+
+class Found(NamedTuple):
+    score_maps: NDArray[np.float32]
+    scores: NDArray[np.float64]
+    features: NDArray[np.float32]
+    reconstruction: NDArray[np.float32] | None = None
+
+
+class Red:
+    """The score of a pixel is its red, the features are mean colours; notes what it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def __call__(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Found:
+        self.seen.append(images.shape)
+        maps = np.where(valid, images[:, 0], np.float32(0))
+        return Found(maps, maps.max(axis=(1, 2)), images.mean(axis=(2, 3)), images[:, ::-1])
+
+
+def settings(rule: ImageScore = "top_mean") -> Settings:
+    return Settings.model_validate(
+        {"data": {"height": EDGE, "width": EDGE}, "model": {"image_score": rule}}
+    )
+
+
+@pytest.mark.parametrize("rule", ["top_mean", "window_maximum"])
+def test_maps_are_whole_and_the_score_is_that_of_the_whole_map(rule: ImageScore) -> None:
+    images = np.random.default_rng(0).random((2, 3, EDGE, 77), np.float32)
+    valid = np.ones((2, EDGE, 77), bool)
+    valid[1, :, 40:] = False
+    run = Red()
+    found = over_windows(run, images, valid, settings(rule))
+    assert run.seen == [(2, 3, EDGE, EDGE)] * 3
+    np.testing.assert_array_equal(found.score_maps, np.where(valid, images[:, 0], 0))
+    np.testing.assert_array_equal(found.reconstruction, images[:, ::-1])
+    maps = torch.from_numpy(found.score_maps)
+    expected = image_score(maps, torch.from_numpy(valid), rule)
+    np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+    parts = [images[..., start : start + EDGE] for start in (0, 22, 45)]
+    expected_features = np.mean([part.mean(axis=(2, 3)) for part in parts], axis=0)
+    np.testing.assert_allclose(found.features, expected_features, atol=1e-6)
+
+
+def test_a_frame_of_the_networks_size_is_no_concern() -> None:
+    images, valid = np.zeros((3, 3, EDGE, EDGE), np.float32), np.ones((3, EDGE, EDGE), bool)
+    kept: list[Found] = []
+
+    def run(part: NDArray[np.float32], inside: NDArray[np.bool_]) -> Found:
+        assert part is images
+        assert inside is valid
+        kept.append(Red()(part, inside))
+        return kept[-1]
+
+    assert over_windows(run, images, valid, settings()) is kept[0]
+
+
+class Brightness(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, images: Tensor) -> Output:
+        logit = self.gain * (images[:, :1] - 0.5)
+        return Output(images, images[:, :1], torch.cat([-logit, logit], 1), images.mean((2, 3)))
+
+
+def test_a_pointwise_network_sees_the_same_in_windows_as_at_once() -> None:
+    images, network = torch.rand(2, 3, 90, EDGE), Brightness()
+    valid = torch.rand(2, 90, EDGE) > 0.2
+    for inside in (None, valid):
+        found = inspect_frames(network, settings(), images, inside)
+        whole = inspect_images(network, images, inside)
+        np.testing.assert_allclose(found.score_maps, whole.score_maps, atol=1e-6)
+        np.testing.assert_allclose(found.scores, whole.scores, atol=1e-6)
+        np.testing.assert_array_equal(found.reconstruction, whole.reconstruction)
+        assert found.jnd is not None
+        np.testing.assert_array_equal(found.jnd, whole.jnd)
