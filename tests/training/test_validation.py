@@ -33,6 +33,9 @@ class Images:
     def __len__(self) -> int:
         return len(self._images)
 
+    def batches(self, indices: Sequence[int], most: int) -> list[list[int]]:
+        return [list(indices[start : start + most]) for start in range(0, len(indices), most)]
+
     def images(self, indices: Sequence[int]) -> Tensor:
         return self._images[list(indices)]
 
