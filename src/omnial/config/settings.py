@@ -19,6 +19,8 @@ Norm = Literal["instance", "batch"]
 Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
 Upsampling = Literal["transposed", "bilinear"]
 ImageScore = Literal["top_mean", "window_maximum"]
+SignificantBits = Literal[10, 12, 14, 16]
+Megapixels = Annotated[float, Field(gt=0.0, le=1000.0)]
 
 
 MOST_FEATURES = 2**30
@@ -42,9 +44,9 @@ class DataSettings(Section):
     """Columns of the network input in pixels. [P] 256 for MVTec AD, [S] 320 for VisA."""
     geometry: Literal["squash", "pad"] = "squash"
     """`squash` stretches an image to the input size; `pad` keeps its aspect ratio."""
-    significant_bits: Literal[12, 16] = 16
-    """Bits that carry the signal in 16-bit files: 4095 or 65535 becomes 1.0."""
-    max_megapixels: Annotated[float, Field(gt=0.0, le=1000.0)] = 100.0
+    significant_bits: SignificantBits = 16
+    """Bits that carry the signal in 16-bit files: 1023, 4095, 16383 or 65535 becomes 1.0."""
+    max_megapixels: Megapixels = 100.0
     """Files of more pixels are refused before they are decoded."""
     on_bad_file: Literal["fail", "skip"] = "fail"
     """What to do about unreadable files: stop before training, or leave them out and say so."""

@@ -3,6 +3,7 @@
 Imports no PyTorch, unless a model folder is opened.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration, is_anomalous
@@ -224,12 +225,10 @@ class Inspector:
 
     def _load(self, source: Picture) -> _Loaded | ImageError:
         settings = self.settings.data
-        path = Path(source) if isinstance(source, str | Path) else None
+        picture = Path(source) if isinstance(source, str | os.PathLike) else source
+        path = picture if isinstance(picture, Path) else None
         try:
-            if isinstance(source, str | Path):
-                image = read_rgb(Path(source), settings)
-            else:
-                image = _pixels(source)
+            image = read_rgb(picture, settings)
             network, placement = network_input(image, settings)
         except ImageError as error:
             return ImageError(error.path, error.reason)
@@ -338,13 +337,6 @@ def check_class(class_name: str | None, classes: Sequence[str]) -> None:
             f"The model does not know the class {class_name!r}. "
             f"Its classes are {', '.join(classes)}."
         )
-
-
-def _pixels(source: NDArray[Any] | Image.Image) -> NDArray[Any]:
-    """An RGB array of a picture that is no file; `network_input` checks it."""
-    if isinstance(source, Image.Image):
-        return np.array(ImageOps.exif_transpose(source).convert("RGB"))
-    return source
 
 
 def _batches(
