@@ -16,6 +16,7 @@ from omnial.batch.worker import (
     finished,
     pictures_of,
 )
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.files import locked, writing
 from omnial.inference.inspector import check_class
@@ -91,6 +92,7 @@ def inspect_archive(
     batch_size: int = 8,
     part_images: int = PART_IMAGES,
     pictures: bool = True,
+    reading: Reading = AS_TRAINED,
     device: str = "auto",
     threads: int | None = None,
     on_listing: Callable[[int], None] | None = None,
@@ -113,6 +115,7 @@ def inspect_archive(
         batch_size: Images or tiles at once.
         part_images: Images of a part, rounded up to whole batches.
         pictures: Write maps and overlays.
+        reading: How pictures are read, where that differs from the training.
         device: See `Inspector`.
         threads: Threads of a worker's engine; None leaves it the choice, on Ray it means 1. Rows
             are equal bit for bit only where the numbers are.
@@ -136,6 +139,7 @@ def inspect_archive(
         batch_size=batch_size,
         part_images=-(-part_images // batch_size) * batch_size,
         pictures=pictures,
+        reading=reading,
     )
     assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
     with locked(out):

@@ -5,7 +5,7 @@ Each field's docstring says where its default comes from: [P] stands in the pape
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -56,6 +56,22 @@ class DataSettings(Section):
     """Validation images a class, as far as a fifth of its training images allows. [O]"""
     cache_gigabytes: Annotated[float, Field(ge=0.0)] = 4.0
     """Most disk space for decoded training images, kept between runs; 0 keeps none. [O]"""
+
+
+class Reading(Section):
+    """How pictures are read for a model that is there, where that differs from its training."""
+
+    max_megapixels: Megapixels | None = None
+    """Files of more pixels are refused before they are decoded; None: as the model's settings."""
+    significant_bits: SignificantBits | None = None
+    """Bits that carry the signal in 16-bit files; None: as the model's settings."""
+
+    def of(self, data: DataSettings) -> DataSettings:
+        """The model's data settings, with what is given here in their place."""
+        return data.model_copy(update=self.model_dump(exclude_none=True))
+
+
+AS_TRAINED: Final = Reading()
 
 
 class LevelSettings(Section):

@@ -71,12 +71,17 @@ def read_rgb(
     Raises:
         ImageError: the picture is unreadable, too large, or its values leave the stated range.
         ValueError: the array is no RGB image.
+        TypeError: the source is no picture.
     """
     if isinstance(source, np.ndarray):
         return _checked(source)
     if isinstance(source, Path):
         with open_image(source, settings.max_megapixels, content=content) as file:
             return _pixels(source, file, settings)
+    if not isinstance(source, Image.Image):
+        raise TypeError(
+            f"a picture is a path, an RGB array or a Pillow image, not {type(source).__name__}"
+        )
     name = Path(str(getattr(source, "filename", "")) or "the Pillow image")
     with naming_damage(name):
         content = content_of(name, source)

@@ -179,7 +179,7 @@ def check_size(path: Path, image: Image.Image, max_megapixels: float | None) -> 
         raise TooManyPixelsError(
             path,
             f"{width}x{height} pixels are more than the allowed {max_megapixels:g} megapixels; "
-            "raise data.max_megapixels if this is meant",
+            "raise max_megapixels (--max-megapixels) if this is meant",
         )
 
 

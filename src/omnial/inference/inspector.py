@@ -17,11 +17,12 @@ from PIL import Image
 
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration, is_anomalous
-from omnial.config.settings import Settings
+from omnial.config.settings import AS_TRAINED, Reading, Settings
 from omnial.data.decode import as_unit, network_input, network_roi, read_rgb
 from omnial.data.geometry import Placement, place, to_source
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
+from omnial.files import StrPath, as_path
 from omnial.inference.ahead import ahead
 from omnial.inference.backends.base import Backend, Scored, checked, restrict
 from omnial.inference.inspection import Inspection, find_outlines
@@ -31,7 +32,7 @@ from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
 if TYPE_CHECKING:
     from omnial.models.folder import TrainedModel
 
-Picture: TypeAlias = str | Path | NDArray[Any] | Image.Image
+Picture: TypeAlias = StrPath | NDArray[Any] | Image.Image
 """A file, an RGB array (H, W, 3) of uint8 or of floats in [0, 1], or a Pillow image."""
 Tile: TypeAlias = int | Literal["auto"] | None
 """Edge of tiles in source pixels; None: none; `auto`: as the thresholds were calibrated."""
@@ -77,6 +78,7 @@ class Inspector:
         workers: Threads that decode, and that finish maps and outlines.
         threads: Threads of the engine in one call; None leaves it the choice. PyTorch's number
             holds for the process, so that it is not set here.
+        reading: How pictures are read, where that differs from the training.
 
     Attributes:
         backend: The engine.
@@ -90,6 +92,7 @@ class Inspector:
     Raises:
         UserError: The folder is not usable, the engine does not fit it or is not installed, or
             the device does not exist.
+        TypeError: `folder` is no path.
     """
 
     backend: Backend
@@ -102,16 +105,18 @@ class Inspector:
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: StrPath,
         backend: BackendName = "auto",
         *,
         device: str = "auto",
         batch_size: int = 8,
         workers: int = 2,
         threads: int | None = None,
+        reading: Reading = AS_TRAINED,
     ) -> None:
-        opened = open_folder(Path(folder), backend, device, threads)
+        opened = open_folder(as_path(folder, "folder"), backend, device, threads)
         self._take(opened, batch_size, workers)
+        self.settings = self.settings.model_copy(update={"data": reading.of(self.settings.data)})
 
     @classmethod
     def of(cls, model: "TrainedModel", *, batch_size: int = 8, workers: int = 2) -> "Inspector":
@@ -174,9 +179,16 @@ class Inspector:
         Raises:
             UserError: The model does not know the class, or (`ImageError`) a file cannot be used.
             ValueError: An array is no RGB image, or a tile has no pixel.
+            TypeError: It is no picture, nor an iterable of pictures.
         """
-        if isinstance(source, str | Path | np.ndarray | Image.Image):
+        if isinstance(source, str | os.PathLike | np.ndarray | Image.Image):
             return next(self._inspect_all([source], class_name, tile))
+        if isinstance(source, bytes) or not isinstance(source, Iterable):
+            raise TypeError(
+                "source is a path, an RGB array or a Pillow image, or an iterable of these, not "
+                f"{type(source).__name__}"
+            )
+        self.check_class(class_name)
         return self._inspect_all(source, class_name, tile)
 
     def _inspect_all(
@@ -225,7 +237,7 @@ class Inspector:
 
     def _load(self, source: Picture) -> _Loaded | ImageError:
         settings = self.settings.data
-        picture = Path(source) if isinstance(source, str | os.PathLike) else source
+        picture = as_path(source, "a picture") if isinstance(source, str | os.PathLike) else source
         path = picture if isinstance(picture, Path) else None
         try:
             image = read_rgb(picture, settings)

@@ -8,7 +8,7 @@ everything is written aside and put in its place at the end.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,9 @@ from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import (
     PART,
+    StrPath,
+    as_path,
+    as_paths,
     failure,
     locked,
     replace_together,
@@ -51,9 +54,9 @@ class PredictSummary:
 
 def predict(
     inspector: Inspector,
-    paths: Sequence[Path],
+    paths: StrPath | Iterable[StrPath],
     *,
-    out: Path,
+    out: StrPath,
     class_name: str | None = None,
     tile: Tile = "auto",
     pictures: bool = True,
@@ -85,9 +88,13 @@ def predict(
         UserError: The model does not know the class, a path does not exist, there is no image,
             or `out` cannot be made or is in use. Nothing has been written then.
         RunError: A result could not be written.
+        TypeError: An argument is of another kind.
     """
+    if not isinstance(inspector, Inspector):
+        raise TypeError(f"inspector is an omnial.Inspector, not {type(inspector).__name__}")
+    out = as_path(out, "out")
     inspector.check_class(class_name)
-    sources = collect(paths, leave_out=[out / MAPS, out / OVERLAYS])
+    sources = collect(as_paths(paths, "paths"), leave_out=[out / MAPS, out / OVERLAYS])
 
     def write(folder: Path) -> PredictSummary:
         rows = each_row(

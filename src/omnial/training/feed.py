@@ -73,6 +73,11 @@ class ImageStore:
             chosen = [as_unit(pixels) for pixels in chosen]
         return torch.from_numpy(np.stack(chosen))
 
+    def brightest(self, index: int) -> float:
+        """The largest value of an image of more than 8 bits, in [0, 1]; 1 for others."""
+        pixels = self._pixels[index]
+        return 1.0 if pixels.dtype == np.uint8 else float(pixels.max())
+
     def regions(self, indices: Sequence[int]) -> Tensor:
         """Stack regions of interest: (B, 1, H, W) bool."""
         return torch.from_numpy(np.stack([self._regions[index] for index in indices])[:, None])
