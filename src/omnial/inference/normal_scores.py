@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
+from omnial.data.listing import listed
 from omnial.data.records import BadFile, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
@@ -51,7 +52,7 @@ def score_normals(
         on_progress: Told the number of images done and of all.
 
     Raises:
-        UserError: There are no such images, or the model does not know a class.
+        UserError: There are no such images, none can be used, or the model does not know a class.
     """
     inspector.check_class(class_name)
     chosen: dict[str, list[ImageRecord]] = {}
@@ -110,4 +111,7 @@ def _score(
                 done += 1
                 if on_progress is not None:
                     on_progress(done, total)
+    if not any(scores.values()):
+        reasons = listed([f"{bad.path}: {bad.reason}" for bad in bad_files])
+        raise UserError(f"none of the images can be used:\n{reasons}")
     return NormalScores(scores, used, bad_files)

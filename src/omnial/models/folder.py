@@ -108,7 +108,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
 
 
 def load_model(
-    folder: StrPath, device: str = "auto", reading: Reading = AS_TRAINED
+    folder: StrPath, device: str = "auto", *, reading: Reading = AS_TRAINED
 ) -> TrainedModel:
     """Read a model folder.
 
