@@ -170,7 +170,7 @@ def test_significant_bits(tmp_path, bits):
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_integers_out_of_range_are_refused(tmp_path, value):
     path = save(tmp_path / "i.tif", np.array([[5, value]], dtype=np.int32))
-    with pytest.raises(ImageError, match="do not fit into 16 bits"):
+    with pytest.raises(ImageError, match="do not fit into 16 bits; save the file"):
         read_rgb(path, DEFAULT)
 
 

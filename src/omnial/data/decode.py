@@ -289,9 +289,11 @@ def _deep_grey(
     bits = min(settings.significant_bits, stored_bits or 16)
     limit = 2**bits - 1
     if low < 0 or high > limit:
+        more = low >= 0 and high < 2**16 and settings.significant_bits < 16
+        advice = "set significant_bits (--significant-bits), or " if more else ""
         raise ImageError(
             path,
-            f"values from {low:g} to {high:g} do not fit into {bits} bits; set significant_bits "
-            "(--significant-bits), or save the file as 8-bit or unsigned 16-bit grey",
+            f"values from {low:g} to {high:g} do not fit into {bits} bits; {advice}save the file "
+            "as 8-bit or unsigned 16-bit grey",
         )
     return values.astype(np.float32) / np.float32(limit)

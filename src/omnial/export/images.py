@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.config.settings import DataSettings, Reading
+from omnial.config.settings import AS_TRAINED, DataSettings, Reading
 from omnial.data.decode import as_unit
 from omnial.data.layouts import discover
 from omnial.data.records import GOOD, ImageRecord, ProductClass
@@ -32,7 +32,7 @@ class ExportImages(NamedTuple):
 
 
 def from_data(
-    roots: Sequence[Path], model: TrainedModel, most: int, reading: Reading
+    roots: Sequence[Path], model: TrainedModel, most: int, reading: Reading = AS_TRAINED
 ) -> ExportImages:
     """Choose images of a data set, evenly over its classes, the same in every run.
 
