@@ -36,7 +36,10 @@ def test_a_removed_argument_would_show() -> None:
     for path in (*public_api.RETURNED, *public_api.ALIASES):
         assert any(path in line for line in lines), f"nothing is written down about {path}"
     (line,) = (line for line in lines if line.startswith("omnial.load_model("))
-    assert line == "omnial.load_model(folder: Path, device: str='auto') -> TrainedModel"
+    assert line == (
+        "omnial.load_model(folder: StrPath, device: str='auto', *, "
+        "reading: Reading=AS_TRAINED) -> TrainedModel"
+    )
 
 
 def test_every_public_name_has_a_docstring() -> None:

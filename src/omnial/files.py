@@ -10,10 +10,10 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import uuid4
 
 from omnial.errors import RunError, UserError
@@ -22,6 +22,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path as users give it."""
 
 PART: Final = ".part"
 """What is appended to the name of a file that is being written."""
@@ -36,6 +39,34 @@ _REMEDIES: Final = {
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "Name another folder"),
 }
 _RUST_ERROR: Final = re.compile(r"\(os error (\d+)\)")
+
+
+def as_path(value: StrPath, name: str) -> Path:
+    """A path that a user gave.
+
+    Args:
+        value: A text or a path.
+        name: What the user calls it.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
+        return Path(value)
+    raise TypeError(f"{name} is a path (str or os.PathLike), not {type(value).__name__}")
+
+
+def as_paths(values: StrPath | Iterable[StrPath], name: str) -> list[Path]:
+    """Paths that a user gave, or a single one.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(values, str | os.PathLike):
+        return [as_path(values, name)]
+    if isinstance(values, bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is a path or a list of paths, not {type(values).__name__}")
+    return [as_path(value, f"each of {name}") for value in values]
 
 
 @contextmanager

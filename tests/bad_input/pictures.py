@@ -36,6 +36,7 @@ from tests.bad_input.outcomes import (
     FOREIGN,
     MEGAPIXELS,
     PILLOW_LIMIT,
+    UNSUPPORTED,
     Answer,
     Case,
     Read,
@@ -192,7 +193,8 @@ CONTAINERS = (
     bad("arithmetic.jpg", "a frame of an unknown kind", lambda: patch(
         jpeg(), jpeg().index(b"\xff\xc0"), b"\xff\xc8")),
     bad("car.bmp", "a text that begins with BM", lambda: b"BMW brochure, spring 1999" * 9),
-    bad("bits.bmp", "7 bits a pixel", lambda: bmp(WIDTH, HEIGHT, bits=7, data=bytes(9999))),
+    bad("bits.bmp", "7 bits a pixel",
+        lambda: bmp(WIDTH, HEIGHT, bits=7, data=bytes(9999)), UNSUPPORTED),
     bad("rle.bmp", "a run-length code that ends at once",
         lambda: bmp(WIDTH, HEIGHT, bits=8, compression=1, data=b"\0\1")),
     bad("lowest.bmp", "a height of -2^31", lambda: bmp(1, -(2**31)), MEGAPIXELS),
@@ -202,13 +204,19 @@ CONTAINERS = (
         lambda: tiff(grey_tags(t273=("I", [2**31])), bytes(HEIGHT * WIDTH))),
     bad("no_tags.tif", "a directory without entries", lambda: tiff({})),
     bad("compression.tif", "compression 9999",
-        lambda: tiff(grey_tags(t259=("H", [9999])), bytes(HEIGHT * WIDTH))),
+        lambda: tiff(grey_tags(t259=("H", [9999])), bytes(HEIGHT * WIDTH)), UNSUPPORTED),
     bad("counts.tif", "a tag that is said to have 2^32 - 1 values",
         lambda: tiff(grey_tags(), bytes(HEIGHT * WIDTH), counts={273: 2**32 - 1})),
     bad("samples.tif", "65535 channels",
-        lambda: tiff(grey_tags(t277=("H", [65535])), bytes(HEIGHT * WIDTH))),
+        lambda: tiff(grey_tags(t277=("H", [65535])), bytes(HEIGHT * WIDTH)), UNSUPPORTED),
     bad("complex.tif", "complex numbers as pixels", lambda: tiff(
-        grey_tags(t258=("H", [64]), t339=("H", [6])), bytes(8 * HEIGHT * WIDTH))),
+        grey_tags(t258=("H", [64]), t339=("H", [6])), bytes(8 * HEIGHT * WIDTH)), UNSUPPORTED),
+    bad("half.tif", "floats of 16 bits", lambda: tiff(
+        grey_tags(t258=("H", [16]), t339=("H", [3])), bytes(2 * HEIGHT * WIDTH)), UNSUPPORTED),
+    bad("double.tif", "floats of 64 bits", lambda: tiff(
+        grey_tags(t258=("H", [64]), t339=("H", [3])), bytes(8 * HEIGHT * WIDTH)), UNSUPPORTED),
+    bad("bayer.tif", "a Bayer pattern", lambda: tiff(
+        grey_tags(t262=("H", [32803])), bytes(HEIGHT * WIDTH)), UNSUPPORTED),
 )  # fmt: skip
 
 LARGE = (

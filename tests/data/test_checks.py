@@ -59,7 +59,8 @@ def test_every_kind_of_bad_file_is_named_at_once(write):
         check_files(catalogue, DataSettings(max_megapixels=0.002))
     message = str(caught.value)
     assert "5 of 6 images cannot be used" in message
-    assert 'data.on_bad_file = "skip"' in message
+    assert "--skip-bad-files" in message
+    assert "data.on_bad_file=skip" in message
     for name, reason in [
         ("train/good/a.png", "the file is empty"),
         ("train/good/b.jpg", "is not a PNG"),

@@ -157,19 +157,20 @@ def test_big_endian_and_32_bit_integers(tmp_path):
     assert np.allclose(read_rgb(wide, DEFAULT), grey(DEEP) / 65535, atol=1e-7)
 
 
-def test_12_significant_bits(tmp_path):
-    twelve = DataSettings(significant_bits=12)
-    path = save(tmp_path / "x.png", np.array([[0, 4095]], dtype=np.uint16))
-    assert read_rgb(path, twelve)[0, :, 0].tolist() == [0.0, 1.0]
-    path = save(tmp_path / "y.png", np.array([[0, 4096]], dtype=np.uint16))
-    with pytest.raises(ImageError, match=r"4096 do not fit into 12 bits.*significant_bits"):
-        read_rgb(path, twelve)
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_significant_bits(tmp_path, bits):
+    some = DataSettings(significant_bits=bits)
+    path = save(tmp_path / "x.png", np.array([[0, 2**bits - 1]], dtype=np.uint16))
+    assert read_rgb(path, some)[0, :, 0].tolist() == [0.0, 1.0]
+    path = save(tmp_path / "y.png", np.array([[0, 2**bits]], dtype=np.uint16))
+    with pytest.raises(ImageError, match=rf"do not fit into {bits} bits.*--significant-bits"):
+        read_rgb(path, some)
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_integers_out_of_range_are_refused(tmp_path, value):
     path = save(tmp_path / "i.tif", np.array([[5, value]], dtype=np.int32))
-    with pytest.raises(ImageError, match="do not fit into 16 bits"):
+    with pytest.raises(ImageError, match="do not fit into 16 bits; save the file"):
         read_rgb(path, DEFAULT)
 
 

@@ -200,6 +200,24 @@ def test_mistakes() -> None:
         Inspector.of(red_model(), batch_size=0)
 
 
+@pytest.mark.parametrize("depth", ["uint16", "float32", "alpha"])
+def test_a_pillow_picture_gets_the_verdict_of_its_file(tmp_path: Path, depth: str) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "1.tif"
+    if depth == "alpha":
+        Image.fromarray(np.dstack([scene(), scene()[..., :1]])).save(path)
+    else:
+        full = 65535 if depth == "uint16" else 1
+        Image.fromarray((rng.random((SIZE, SIZE)) * full).astype(depth)).save(path)
+    inspector = Inspector.of(red_model())
+    expected = inspector.inspect(path)
+    with Image.open(path) as image:
+        found = inspector.inspect(image)
+    assert found.score == expected.score
+    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_array_equal(found.score_map, expected.score_map)
+
+
 def test_the_region_of_a_recognised_product_counts() -> None:
     pixels = scene(blue=True)
     pixels[10:30, :10, 0] = 255

@@ -409,3 +409,27 @@ def test_the_log_holds_every_term(undisturbed: Path, data: Path, tmp_path: Path)
     assert {"loss", "image_mse", "image_ssim", "jnd_mse", "jnd_ssim", "focal"} <= set(columns)
     assert {"psnr", "erased"} <= set(columns)
     assert json.loads((undisturbed / "config.json").read_text())["training"]["version"]
+
+
+def test_a_class_of_dim_16_bit_files_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    for name, highest in (("dim", 4095), ("bright", 65535), ("float", None)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(6):
+            if highest is None:
+                pixels = rng.random((64, 64), dtype=np.float32) / 20
+            else:
+                pixels = rng.integers(0, highest, (64, 64), dtype=np.uint16, endpoint=True)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.tif")
+    plain = settings("training.steps=1")
+    summary = train(plain, tmp_path / "data", tmp_path / "model", progress=False)
+    (note,) = (note for note in summary.notes if "16-bit" in note)
+    assert note.startswith("dim: no value of its 16-bit files exceeds 6.2%")
+    assert "--significant-bits" in note
+    assert note in caplog.messages
+
+    told = settings("training.steps=1", "data.significant_bits=12")
+    right = train(told, tmp_path / "data" / "dim", tmp_path / "other", progress=False)
+    assert not [note for note in right.notes if "16-bit" in note]

@@ -17,6 +17,7 @@ from omnial.batch.worker import (
     finished,
     pictures_of,
 )
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import PART, locked, writing
@@ -93,6 +94,7 @@ def inspect_archive(
     batch_size: int = 8,
     part_images: int = PART_IMAGES,
     pictures: bool = True,
+    reading: Reading = AS_TRAINED,
     device: str = "auto",
     threads: int | None = None,
     on_listing: Callable[[int], None] | None = None,
@@ -115,6 +117,7 @@ def inspect_archive(
         batch_size: Images or tiles at once.
         part_images: Images of a part, rounded up to whole batches.
         pictures: Write maps and overlays.
+        reading: How pictures are read, where that differs from the training.
         device: See `Inspector`.
         threads: Threads of a worker's engine; None leaves it the choice, on Ray it means 1. Rows
             are equal bit for bit only where the numbers are.
@@ -138,6 +141,7 @@ def inspect_archive(
         batch_size=batch_size,
         part_images=-(-part_images // batch_size) * batch_size,
         pictures=pictures,
+        reading=reading,
     )
     assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
     with locked(out):

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from omnial import __version__
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.errors import UserError
 from omnial.files import file_digest, replacing
 from omnial.inference.export_folder import EXPORT_FILE
@@ -41,6 +42,8 @@ class Job(BaseModel):
     as it would if all images were inspected in one go."""
     pictures: bool
     """Whether maps and overlays are written."""
+    reading: Reading = AS_TRAINED
+    """How pictures are read, where that differs from the training."""
 
 
 def model_digest(folder: Path) -> str:

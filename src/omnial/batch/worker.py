@@ -85,6 +85,7 @@ class Worker:
             device=assignment.device,
             batch_size=job.batch_size,
             threads=assignment.threads,
+            reading=job.reading,
         )
         hold_process(self._inspector, assignment.threads)
 

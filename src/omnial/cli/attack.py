@@ -44,6 +44,8 @@ def attack(
     seed: options.Seed = None,
     batch_size: options.AttackBatchSize = 10,
     skip_bad_files: options.SkipBadFiles = False,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -68,6 +70,7 @@ def attack(
                 out,
                 plan,
                 skip_bad_files=skip_bad_files,
+                reading=options.reading(max_megapixels, significant_bits),
                 device=device,
                 on_checked=checked,
                 on_attacked=attacked,

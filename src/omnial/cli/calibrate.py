@@ -60,6 +60,8 @@ def calibrate(
         ),
     ] = None,
     batch_size: options.BatchSize = 8,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -83,6 +85,7 @@ def calibrate(
                 out=out,
                 device=device,
                 batch_size=batch_size,
+                reading=options.reading(max_megapixels, significant_bits),
                 on_progress=scored,
             )
     result = report.to_dict()

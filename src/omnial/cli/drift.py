@@ -31,6 +31,8 @@ def drift(
     data: options.Data,
     class_name: options.ClassOfAll = None,
     batch_size: options.BatchSize = 8,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -48,6 +50,7 @@ def drift(
                 class_name=class_name,
                 device=device,
                 batch_size=batch_size,
+                reading=options.reading(max_megapixels, significant_bits),
                 on_progress=scored,
             )
     result = report.to_dict()

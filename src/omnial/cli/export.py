@@ -79,6 +79,8 @@ def export(
             "made-up ones.",
         ),
     ] = False,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Export a model for inspection without PyTorch, and judge the export against PyTorch.
@@ -98,6 +100,7 @@ def export(
             compared_images=compared_images,
             reconstruction=reconstruction,
             with_pictures=with_pictures,
+            reading=options.reading(max_megapixels, significant_bits),
             on_step=say,
         )
     result = summary.to_dict()

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from pydantic import ValidationError
 
 from omnial.config.presets import SIZES, SYSTEMS
+from omnial.config.settings import Reading
 from omnial.errors import UserError
 
 SETTINGS_PANEL: Final = "Settings"
@@ -56,6 +58,22 @@ AttackBatchSize = Annotated[
 ]
 SkipBadFiles = Annotated[
     bool, typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping.")
+]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MP",
+        help="Largest picture that is decoded. Default: 100, for a model as it was trained.",
+    ),
+]
+SignificantBits = Annotated[
+    int | None,
+    typer.Option(
+        "--significant-bits",
+        metavar="N",
+        help="Bits that carry the signal in 16-bit files: 10, 12, 14 or 16. Default: 16, for a "
+        "model as it was trained.",
+    ),
 ]
 Device = Annotated[
     str,
@@ -109,6 +127,36 @@ def size_option(default: str) -> typer.models.OptionInfo:
         help=f"How large and how long: {', '.join(SIZES)}. Default: {default}.",
     )
     return option
+
+
+def reading(max_megapixels: float | None, significant_bits: int | None) -> Reading:
+    """How pictures are read for a model that is there.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    try:
+        return Reading.model_validate(
+            {"max_megapixels": max_megapixels, "significant_bits": significant_bits}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = f"--{first['loc'][0]}".replace("_", "-")
+        raise UserError(f"{option} {first['input']}: {first['msg']}") from error
+
+
+def data_overrides(
+    max_megapixels: float | None, significant_bits: int | None, skip_bad_files: bool
+) -> list[str]:
+    """The same for a training, as `key=value`.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    given = reading(max_megapixels, significant_bits).model_dump(exclude_none=True)
+    if skip_bad_files:
+        given["on_bad_file"] = "skip"
+    return [f"data.{key}={value}" for key, value in given.items()]
 
 
 def check_rate(rate: float | None) -> None:

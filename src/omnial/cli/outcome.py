@@ -1,13 +1,14 @@
 """Exit codes, and how every failure of a verb ends in one of them."""
 
 import functools
+import inspect
 import io
 import os
 import platform
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
 from pathlib import Path
 from typing import ParamSpec, TextIO
@@ -55,17 +56,24 @@ def _alone() -> World:
 
 
 def _command(verb: Callable[P, ExitCode], check: Callable[[], World]) -> Callable[P, None]:
+    options = inspect.signature(verb).parameters
+
     @functools.wraps(verb)
     def command(*args: P.args, **kwargs: P.kwargs) -> None:
-        code = settle(lambda: (check(), verb(*args, **kwargs))[1])
+        code = settle(lambda: (check(), verb(*args, **kwargs))[1], options)
         if code is not ExitCode.DONE:
             raise typer.Exit(int(code))
 
     return command
 
 
-def settle(work: Callable[[], ExitCode]) -> ExitCode:
-    """Do the work; turn what it raises into a message on standard error and an exit code."""
+def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitCode:
+    """Do the work; turn what it raises into a message on standard error and an exit code.
+
+    Args:
+        work: What a verb does.
+        options: Names of the verb's options, which advice may name.
+    """
     try:
         code = work()
         sys.stdout.flush()
@@ -92,10 +100,10 @@ def settle(work: Callable[[], ExitCode]) -> ExitCode:
         raise
     except RunError as error:
         if _speaks():
-            _say(f"error: {_one_line(error)} ({_write_log()})")
+            _say(f"error: {_one_line(error, options)} ({_write_log()})")
         return ExitCode.FAILED
     except Exception as error:  # the last stop: everything else becomes one line and a log
-        _say(f"error: {_one_line(error)} ({_write_log()})")
+        _say(f"error: {_one_line(error, options)} ({_write_log()})")
         return ExitCode.FAILED
     return code
 
@@ -139,14 +147,23 @@ def _speaks() -> bool:
         return True
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, options: Collection[str]) -> str:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return "out of memory; a smaller training.batch_size or --size needs less"
+        return f"out of memory; {_what_needs_less(options)}"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     if isinstance(error, RunError):
         return first
     return f"{name}: {first}" if first else name
+
+
+def _what_needs_less(options: Collection[str]) -> str:
+    """What of a verb's options takes less memory."""
+    if "batch_size" in options:
+        return "a smaller --batch-size needs less"
+    if "set_" in options:
+        return "a smaller --size or --set training.batch_size=N needs less"
+    return "close other programs, or use a machine with more"
 
 
 def _write_log() -> str:

@@ -55,6 +55,8 @@ def predict(
     ] = None,
     batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
     device: options.Device = "auto",
     threads: Annotated[
         int | None,
@@ -121,6 +123,7 @@ def predict(
         raise UserError("--workers and --ray-address belong to --engine ray; add that")
     if engine == "ray" and form == "jsonl":
         raise UserError("--engine ray writes Parquet; leave --format jsonl away")
+    read = options.reading(max_megapixels, significant_bits)
     options.check_out(out)
     if form == "parquet" or engine == "ray":
         with working(), progress("listing", "inspecting") as (listed, inspected):
@@ -145,6 +148,7 @@ def predict(
                 batch_size=batch_size,
                 part_images=part_images,
                 pictures=not no_pictures,
+                reading=read,
                 device=device,
                 threads=threads,
                 on_listing=lambda images: listed(images, images),
@@ -160,7 +164,9 @@ def predict(
         from omnial.inference.predictor import PREDICTIONS_FILE
         from omnial.inference.predictor import predict as inspect
 
-        inspector = Inspector(model_dir, device=device, batch_size=batch_size, threads=threads)
+        inspector = Inspector(
+            model_dir, device=device, batch_size=batch_size, threads=threads, reading=read
+        )
         hold_process(inspector, threads)
         summary = inspect(
             inspector,

@@ -67,6 +67,8 @@ def robustness(
     ] = False,
     batch_size: options.AttackBatchSize = 16,
     skip_bad_files: options.SkipBadFiles = False,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -85,6 +87,7 @@ def robustness(
             corruptions=corruptions,
             batch_size=batch_size,
             skip_bad_files=skip_bad_files,
+            reading=options.reading(max_megapixels, significant_bits),
         )
         with progress("assessing") as (assessed,):
 

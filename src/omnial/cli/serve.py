@@ -80,6 +80,7 @@ def serve(
         float,
         typer.Option(min=0.001, metavar="MP", rich_help_panel=_LIMITS, help="Largest image."),
     ] = 50.0,
+    significant_bits: options.SignificantBits = None,
     max_batch: Annotated[
         int,
         typer.Option(min=1, metavar="N", rich_help_panel=_LIMITS, help="Images in one request."),
@@ -107,7 +108,7 @@ def serve(
     Reachable from this machine alone unless --host says otherwise. SIGTERM ends it when every
     request that was begun has its answer.
     """
-    token = _token(token_file)
+    token, read = _token(token_file), options.reading(None, significant_bits)
     with working():
         _check_packages()
         from pydantic import SecretStr
@@ -135,7 +136,11 @@ def serve(
             history_megabytes=history_megabytes,
         )
         inspector = Inspector(
-            model_dir, backend, device=device, batch_size=batch_size, threads=threads
+            *(model_dir, backend),
+            device=device,
+            batch_size=batch_size,
+            threads=threads,
+            reading=read,
         )
         with listen(settings) as listening:
             service = Service(inspector, model_name(model_dir), settings)

@@ -79,6 +79,9 @@ def study(
         ),
     ] = None,
     set_: options.Set = None,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    skip_bad_files: options.SkipBadFiles = False,
     work: Annotated[
         Path,
         typer.Option(
@@ -125,7 +128,8 @@ def study(
         raise UserError(f"study: {name!r} is unknown; allowed are {', '.join(allowed)}")
     options.check_out(out)
     options.check_out(work)
-    overrides, chosen = tuple(set_ or ()), tuple(rows or ())
+    read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
+    overrides, chosen = (*read, *(set_ or ())), tuple(rows or ())
     with working():
         from omnial.studies.run import StudyOptions, run_study
 

@@ -42,6 +42,9 @@ def synthesize(
     config: options.Config = None,
     set_: options.Set = None,
     seed: options.Seed = None,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    skip_bad_files: options.SkipBadFiles = False,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Draw training samples and write contact sheets of them.
@@ -51,8 +54,9 @@ def synthesize(
     from omnial.config.load import load_settings
 
     seeded = [] if seed is None else [f"training.seed={seed}"]
+    read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
     settings = load_settings(
-        system=system, size=size, config_file=config, overrides=[*seeded, *(set_ or [])]
+        system=system, size=size, config_file=config, overrides=[*seeded, *read, *(set_ or [])]
     )
     options.check_out(out)
     with working():

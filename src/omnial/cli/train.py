@@ -74,6 +74,9 @@ def train(
         Path | None,
         typer.Option(metavar="MODEL_DIR", help="Start from this model's weights: add products."),
     ] = None,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    skip_bad_files: options.SkipBadFiles = False,
     devices: options.Devices = None,
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -86,8 +89,9 @@ def train(
     flags = {"minutes": minutes, "images": images, "steps": steps, "seed": seed}
     flags["devices"] = devices
     given = [f"training.{key}={value}" for key, value in flags.items() if value is not None]
+    read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
     settings = load_settings(
-        system=system, size=size, config_file=config, overrides=[*given, *(set_ or [])]
+        system=system, size=size, config_file=config, overrides=[*given, *read, *(set_ or [])]
     )
     options.check_out(out)
     count = settings.training.devices

@@ -3,7 +3,7 @@
 import copy
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, SIZES, SYSTEMS
 from omnial.config.reference import describe, dotted, entries, keys_at, schema_at
 from omnial.config.settings import Settings
 from omnial.errors import UserError
+from omnial.files import StrPath, as_path
 
 SettingPath: TypeAlias = tuple[str | int, ...]
 
@@ -31,8 +32,8 @@ def load_settings(
     *,
     system: str | None = None,
     size: str | None = None,
-    config_file: Path | None = None,
-    overrides: Sequence[str] = (),
+    config_file: StrPath | None = None,
+    overrides: str | Iterable[str] = (),
     default_size: str = DEFAULT_SIZE,
 ) -> Settings:
     """Put the settings of a run together and validate them.
@@ -52,9 +53,12 @@ def load_settings(
     Raises:
         UserError: an unreadable file, an unknown name or key, an impossible value; the message
             names the setting's path, where the value stands, and what is allowed.
+        TypeError: an argument is of another kind.
     """
+    config_file = None if config_file is None else as_path(config_file, "config_file")
     from_file = {} if config_file is None else _read_file(config_file)
-    parsed = [_parse_override(text) for text in overrides]
+    texts = [overrides] if isinstance(overrides, str) else list(overrides)
+    parsed = [_parse_override(text) for text in texts]
     chosen_system = _choose("system", system, parsed, from_file, DEFAULT_SYSTEM, SYSTEMS)
     chosen_size = _choose("size", size, parsed, from_file, default_size, SIZES)
 
@@ -99,6 +103,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _parse_override(text: str) -> _Override:
+    if not isinstance(text, str):
+        raise TypeError(f"an override is a text as key=value, not {type(text).__name__}")
     key, separator, value = text.partition("=")
     keys = tuple(key.strip().split("."))
     if not separator or not all(keys):

@@ -5,7 +5,7 @@ Each field's docstring says where its default comes from: [P] stands in the pape
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +20,8 @@ Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
 Blocks = Literal["residual", "plain"]
 Upsampling = Literal["transposed", "bilinear"]
 ImageScore = Literal["top_mean", "window_maximum"]
+SignificantBits = Literal[10, 12, 14, 16]
+Megapixels = Annotated[float, Field(gt=0.0, le=1000.0)]
 
 
 MOST_FEATURES = 2**30
@@ -45,9 +47,9 @@ class DataSettings(Section):
     """`squash` stretches an image to the input size; `pad` keeps its aspect ratio and pads the
     rest; `window` keeps it, and the network sees the image through overlapping windows; `auto`
     takes `window` where `squash` would change an image's aspect ratio by more than 1.25. [O]"""
-    significant_bits: Literal[12, 16] = 16
-    """Bits that carry the signal in 16-bit files: 4095 or 65535 becomes 1.0."""
-    max_megapixels: Annotated[float, Field(gt=0.0, le=1000.0)] = 100.0
+    significant_bits: SignificantBits = 16
+    """Bits that carry the signal in 16-bit files: 1023, 4095, 16383 or 65535 becomes 1.0."""
+    max_megapixels: Megapixels = 100.0
     """Files of more pixels are refused before they are decoded."""
     on_bad_file: Literal["fail", "skip"] = "fail"
     """What to do about unreadable files: stop before training, or leave them out and say so."""
@@ -57,6 +59,22 @@ class DataSettings(Section):
     """Validation images a class, as far as a fifth of its training images allows. [O]"""
     cache_gigabytes: Annotated[float, Field(ge=0.0)] = 4.0
     """Most disk space for decoded training images, kept between runs; 0 keeps none. [O]"""
+
+
+class Reading(Section):
+    """How pictures are read for a model that is there, where that differs from its training."""
+
+    max_megapixels: Megapixels | None = None
+    """Files of more pixels are refused before they are decoded; None: as the model's settings."""
+    significant_bits: SignificantBits | None = None
+    """Bits that carry the signal in 16-bit files; None: as the model's settings."""
+
+    def of(self, data: DataSettings) -> DataSettings:
+        """The model's data settings, with what is given here in their place."""
+        return data.model_copy(update=self.model_dump(exclude_none=True))
+
+
+AS_TRAINED: Final = Reading()
 
 
 class LevelSettings(Section):

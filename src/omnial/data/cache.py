@@ -50,7 +50,7 @@ _MOST_MAPPED: Final = 128
 
 _WITHOUT: Final = (
     "The run goes on without keeping decoded images: %s. Set OMNIAL_CACHE to a folder that can be "
-    "written, or data.cache_gigabytes=0."
+    "written."
 )
 _FULL: Final = (
     "The cache of decoded images is full (data.cache_gigabytes is %g): what does not fit stays in "

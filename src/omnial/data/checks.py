@@ -71,7 +71,8 @@ def check_files(
     if bad and settings.on_bad_file == "fail":
         raise UserError(
             f"{len(bad)} of {len(records)} images cannot be used; mend or remove these files, or "
-            f'set data.on_bad_file = "skip" to leave them out:\n{_lines(list(bad.values()))}'
+            "leave them out: --skip-bad-files, in Python data.on_bad_file=skip for `train` and "
+            f"skip_bad_files=True for `evaluate`\n{_lines(list(bad.values()))}"
         )
     classes = tuple(_without(product, bad) for product in catalogue.classes)
     return Catalogue(classes, (*catalogue.bad_files, *bad.values()))

@@ -19,7 +19,7 @@ Purpose: TypeAlias = Literal["input", "image", "mask"]
 """What a file is decoded as: a network input, or an image or a mask that is only checked."""
 
 _SETTINGS = {"height", "width", "geometry", "significant_bits", "max_megapixels"}
-_CODE = ("decode.py", "geometry.py", "image_file.py", "integrity.py")
+_CODE = ("decode.py", "geometry.py", "image_file.py", "integrity.py", "tiff_kinds.py")
 
 
 class Identity(NamedTuple):

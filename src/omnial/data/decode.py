@@ -1,4 +1,4 @@
-"""The one way from a file to network input, shared by training and by every back end.
+"""The one way from a picture to network input, shared by training and by every back end.
 
 NumPy and Pillow only. The rules:
 
@@ -6,7 +6,8 @@ NumPy and Pillow only. The rules:
   pages or frames, the first counts.
 - Grey, palette, 1-bit, CMYK and other 8-bit colours become 8-bit RGB. [O] Transparent pixels
   are blended over black, since the colours under them are arbitrary.
-- 16-bit grey files are divided by 4095 or 65535 (`significant_bits`); float files hold 0 to 1.
+- 16-bit grey files are divided by the largest value that their `significant_bits` can hold;
+  float files hold 0 to 1. Where a file says that 0 is white, it is turned.
 - 16-bit colour files are read to 8 bits a channel (Pillow has no deeper colour mode).
 """
 
@@ -16,11 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from omnial.config.settings import DataSettings
 from omnial.data.geometry import Placement, mask_to_network, place, to_network
-from omnial.data.image_file import ImageError, image_size, open_image, upright
+from omnial.data.image_file import (
+    ImageError,
+    check_size,
+    content_of,
+    image_size,
+    naming_damage,
+    open_image,
+    upright,
+)
+from omnial.data.tiff_kinds import bits_of, check_kind, is_inverted
 
 __all__ = [
     "ImageError",
@@ -39,11 +50,17 @@ _LOSSY = frozenset({"JPEG", "WEBP"})
 """Formats in which black need not stay exactly 0."""
 
 
-def read_rgb(path: Path, settings: DataSettings, *, content: bytes | None = None) -> NDArray[Any]:
-    """Read an image file as upright RGB.
+def read_rgb(
+    source: Path | Image.Image | NDArray[Any],
+    settings: DataSettings,
+    *,
+    content: bytes | None = None,
+) -> NDArray[Any]:
+    """Read a picture as upright RGB: a file and the same file opened by Pillow give equal pixels.
 
     Args:
-        path: a PNG, JPEG, BMP, TIFF or WebP file.
+        source: a PNG, JPEG, BMP, TIFF or WebP file; a Pillow image, which stays as it is; or an
+            RGB image (H, W, 3), uint8 or float in [0, 1], already upright.
         settings: gives `max_megapixels` and `significant_bits`.
         content: the file's bytes, where they do not come from disk; see `open_image`.
 
@@ -52,24 +69,50 @@ def read_rgb(path: Path, settings: DataSettings, *, content: bytes | None = None
         grey ones.
 
     Raises:
-        ImageError: the file is unreadable, too large, or its values leave the stated range.
+        ImageError: the picture is unreadable, too large, or its values leave the stated range.
+        ValueError: the array is no RGB image.
+        TypeError: the source is no picture.
     """
-    with open_image(path, settings.max_megapixels, content=content) as file:
-        _refuse_deep_colour(path, file, settings)
-        image = upright(file)
-        if _is_deep(image):
-            grey = _deep_grey(path, np.asarray(image), settings)
-            return np.repeat(grey[..., np.newaxis], 3, axis=2)
+    if isinstance(source, np.ndarray):
+        return _checked(source)
+    if isinstance(source, Path):
+        with open_image(source, settings.max_megapixels, content=content) as file:
+            return _pixels(source, file, settings)
+    if not isinstance(source, Image.Image):
+        raise TypeError(
+            f"a picture is a path, an RGB array or a Pillow image, not {type(source).__name__}"
+        )
+    name = Path(str(getattr(source, "filename", "")) or "the Pillow image")
+    with naming_damage(name):
+        content = content_of(name, source)
+        if content is not None:
+            return read_rgb(name, settings, content=content)
+        check_size(name, source, settings.max_megapixels)
+        if isinstance(source, TiffImageFile):
+            check_kind(source.tag_v2)
+        return _pixels(name, source, settings)
+
+
+def _pixels(path: Path, image: Image.Image, settings: DataSettings) -> NDArray[Any]:
+    """Decode what Pillow has opened, by the rules that stand at this file's head."""
+    _refuse_deep_colour(path, image, settings)
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else None
+    image = upright(image)
+    if not _is_deep(image):
         return np.array(_rgb(image))
+    grey = _deep_grey(path, np.asarray(image), settings, None if tags is None else bits_of(tags))
+    if tags is not None and is_inverted(tags):
+        grey = 1 - grey
+    return np.repeat(grey[..., np.newaxis], 3, axis=2)
 
 
 def network_input(
-    source: Path | NDArray[Any], settings: DataSettings
+    source: Path | Image.Image | NDArray[Any], settings: DataSettings
 ) -> tuple[NDArray[Any], Placement]:
-    """Turn an image into the frame that the network sees.
+    """Turn a picture into the frame that the network sees.
 
     Args:
-        source: a file, or an RGB image (H, W, 3), uint8 or float in [0, 1], already upright.
+        source: what `read_rgb` reads.
         settings: gives the network size, the geometry and what `read_rgb` needs.
 
     Returns:
@@ -81,7 +124,7 @@ def network_input(
         ImageError: the file cannot be used.
         ValueError: the array is no RGB image.
     """
-    image = read_rgb(source, settings) if isinstance(source, Path) else _checked(source)
+    image = read_rgb(source, settings)
     placement = place(image.shape[:2], settings)
     placed = to_network(image, placement)
     return np.ascontiguousarray(placed.transpose(2, 0, 1)), placement
@@ -209,14 +252,24 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode == "F" or image.mode.startswith("I")
 
 
-def _refuse_deep_colour(path: Path, file: ImageFile, settings: DataSettings) -> None:
-    """Refuse colour of 12 bits in 16: Pillow would keep its upper 8, half of them empty."""
-    deep_colour = not _is_deep(file) and any(";16" in str(tile.args) for tile in file.tile)
-    if deep_colour and settings.significant_bits == 12:
+def _refuse_deep_colour(path: Path, image: Image.Image, settings: DataSettings) -> None:
+    """Refuse colour of fewer bits in 16: Pillow would keep the upper 8, half of them empty."""
+    if settings.significant_bits == 16 or _is_deep(image):
+        return
+    if isinstance(image, TiffImageFile):
+        deep = bits_of(image.tag_v2) > 8
+    else:
+        tiles = getattr(image, "tile", ())
+        # Once its pixels are decoded, Pillow no longer says how many bits a PNG file had.
+        deep = any(";16" in str(tile.args) for tile in tiles) or (
+            isinstance(image, PngImageFile) and not tiles and image.mode in ("RGB", "RGBA", "LA")
+        )
+    if deep:
         raise ImageError(
             path,
-            "16-bit colour with 12 significant bits is not supported; save it as 8-bit colour "
-            "or 16-bit grey, or set data.significant_bits = 16 if it uses the full range",
+            f"16-bit colour with {settings.significant_bits} significant bits is not supported; "
+            "save it as 8-bit colour or 16-bit grey, or set significant_bits to 16 "
+            "(--significant-bits 16) if it uses the full range",
         )
 
 
@@ -229,7 +282,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _deep_grey(path: Path, values: NDArray[Any], settings: DataSettings) -> NDArray[np.float32]:
+def _deep_grey(
+    path: Path, values: NDArray[Any], settings: DataSettings, stored_bits: int | None
+) -> NDArray[np.float32]:
     """Scale deep grey values to [0, 1], and refuse those that cannot be on the stated scale."""
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f":
@@ -239,11 +294,14 @@ def _deep_grey(path: Path, values: NDArray[Any], settings: DataSettings) -> NDAr
                 path, f"float images must hold values from 0 to 1, this one has {low:g} to {high:g}"
             )
         return np.clip(values.astype(np.float32), 0.0, 1.0)
-    limit = 2**settings.significant_bits - 1
+    bits = min(settings.significant_bits, stored_bits or 16)
+    limit = 2**bits - 1
     if low < 0 or high > limit:
+        more = low >= 0 and high < 2**16 and settings.significant_bits < 16
+        advice = "set significant_bits (--significant-bits), or " if more else ""
         raise ImageError(
             path,
-            f"values from {low:g} to {high:g} do not fit into {settings.significant_bits} bits; "
-            "set data.significant_bits, or save the file as 8-bit or unsigned 16-bit grey",
+            f"values from {low:g} to {high:g} do not fit into {bits} bits; {advice}save the file "
+            "as 8-bit or unsigned 16-bit grey",
         )
     return values.astype(np.float32) / np.float32(limit)

@@ -1,5 +1,6 @@
 """Opening an image file: format, size, orientation, and the many ways in which one can be bad."""
 
+import re
 import stat
 import struct
 import zlib
@@ -14,10 +15,11 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from omnial.data.integrity import check_integrity
+from omnial.data.tiff_kinds import UnsupportedKindError, check_kind
 from omnial.errors import UserError, shown
 
 SUFFIXES = frozenset(
@@ -33,7 +35,6 @@ _READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"II*\0", TiffImageFile),
     (b"MM\0*", TiffImageFile),
     (b"II+\0", TiffImageFile),
-    (b"MM\0+", TiffImageFile),
     (b"RIFF", WebPImageFile),
 )
 
@@ -50,6 +51,11 @@ _DAMAGE = (
     AssertionError,
     struct.error,
     zlib.error,
+)
+
+# What Pillow says of sound JPEG and BMP files, and of pixels that it has no colours for.
+_NOT_READ = re.compile(
+    r"^cannot handle|^unsupported BMP|conversion .* not supported", re.IGNORECASE
 )
 
 _TRANSPOSED = frozenset({5, 6, 7, 8})
@@ -91,19 +97,33 @@ def open_image(
     Raises:
         ImageError: the file is missing, empty, damaged, too large or of an unknown format.
     """
+    with naming_damage(path), _stream(path, content) as stream:
+        # Without the file's name Pillow does not map it into memory, which would scramble
+        # uncompressed TIFF files that their orientation turns by 90 degrees.
+        image = _reader(path, stream)(stream)
+        check_size(path, image, max_megapixels)
+        yield image
+
+
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises about an image into an `ImageError` that names it.
+
+    Raises:
+        ImageError: The image is damaged, of a kind that is not read, or too large.
+    """
     try:
-        with _stream(path, content) as stream:
-            # Without the file's name Pillow does not map it into memory, which would scramble
-            # uncompressed TIFF files that their orientation turns by 90 degrees.
-            image = _reader(path, stream)(stream)
-            _check_size(path, image, max_megapixels)
-            yield image
+        yield
+    except UnsupportedKindError as error:
+        raise ImageError(path, str(error)) from error
     except Image.DecompressionBombError as error:
         # Pillow's WebP reader makes its canvas at once, and so keeps to Pillow's own limit.
         raise TooManyPixelsError(path, f"it has more pixels than Pillow reads ({error})") from error
     except MemoryError as error:
         raise ImageError(path, "not enough memory to decode it") from error
     except _DAMAGE as error:
+        if _NOT_READ.search(str(error)):
+            raise ImageError(path, f"this kind of file is not supported ({error})") from error
         raise ImageError(path, f"the file is damaged or incomplete ({error})") from error
 
 
@@ -129,28 +149,79 @@ def _reader(path: Path, stream: BinaryIO) -> type[ImageFile]:
     stream.seek(0)
     if not head:
         raise ImageError(path, "the file is empty")
+    if head.startswith(b"MM\0+"):
+        raise UnsupportedKindError(
+            "big-endian BigTIFF is not supported; save it as a plain TIFF or little-endian"
+        )
     for signature, reader in _READERS:
         if head.startswith(signature):
+            if reader is TiffImageFile:
+                _check_tiff(head, stream)
             return reader
     raise ImageError(path, "is not a PNG, JPEG, BMP, TIFF or WebP image")
 
 
-def _check_size(path: Path, image: ImageFile, max_megapixels: float | None) -> None:
+def _check_tiff(head: bytes, stream: BinaryIO) -> None:
+    """Refuse a kind of TIFF before Pillow's reader, which takes some of them for damage."""
+    tags = ImageFileDirectory_v2(head if head[2:3] == b"+" else head[:8])
+    stream.seek(tags.next)
+    tags.load(stream)
+    stream.seek(0)
+    check_kind(tags)
+
+
+def check_size(path: Path, image: Image.Image, max_megapixels: float | None) -> None:
+    """Refuse an image of too many pixels.
+
+    Raises:
+        TooManyPixelsError: It has more.
+    """
     width, height = image.size
     if max_megapixels is not None and width * height > max_megapixels * 1e6:
         raise TooManyPixelsError(
             path,
             f"{width}x{height} pixels are more than the allowed {max_megapixels:g} megapixels; "
-            "raise data.max_megapixels if this is meant",
+            "raise max_megapixels (--max-megapixels) if this is meant",
         )
 
 
-def upright(image: ImageFile) -> Image.Image:
-    """Decode an image and turn it as its EXIF orientation says."""
-    check_integrity(image)
+def content_of(path: Path, image: Image.Image) -> bytes | None:
+    """The bytes of the file that Pillow has opened, so long as its picture is the file's.
+
+    Args:
+        path: A name for errors.
+        image: A Pillow image, which stays as it is.
+
+    Returns:
+        None where only the picture in memory is left, or where it is not the file's first page.
+
+    Raises:
+        ImageError: The file was closed before the picture was read.
+    """
+    readers = tuple(reader for _, reader in _READERS)
+    # A JPEG file's draft is smaller than the file.
+    if not isinstance(image, readers) or image.tell() or getattr(image, "decoderconfig", None):
+        return None
+    if image.tile:
+        if image.fp is None or image.fp.closed:
+            raise ImageError(path, "the file was closed before it was read; call load() before")
+        position = image.fp.tell()
+        image.fp.seek(0)
+        content = image.fp.read()
+        image.fp.seek(position)
+        return content
+    # Pillow maps uncompressed TIFF files, and scrambles those that are turned by 90 degrees.
+    mapped = getattr(image, "map", None) is not None and image.readonly
+    return Path(str(image.filename)).read_bytes() if mapped else None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an image; where its EXIF orientation turns it, the result is a turned copy."""
+    if isinstance(image, ImageFile):
+        check_integrity(image)
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    return image
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
 
 
 def image_size(path: Path, max_megapixels: float | None = None) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.config.settings import DataSettings
+from omnial.config.settings import AS_TRAINED, DataSettings, Reading
 from omnial.data.decode import as_unit
 from omnial.data.layouts import discover
 from omnial.data.records import GOOD, ImageRecord, ProductClass
@@ -32,18 +32,21 @@ class ExportImages(NamedTuple):
     """Images to compare on, test images where there are some."""
 
 
-def from_data(roots: Sequence[Path], model: TrainedModel, most: int) -> ExportImages:
+def from_data(
+    roots: Sequence[Path], model: TrainedModel, most: int, reading: Reading = AS_TRAINED
+) -> ExportImages:
     """Choose images of a data set, evenly over its classes, the same in every run.
 
     Args:
         roots: Data folders, see `omnial.data.layouts.discover`.
         model: Says how files become network input, and which images it did not learn from.
         most: Images to compare on, over all classes; each class has at least two.
+        reading: How pictures are read, where that differs from the training.
 
     Raises:
         UserError: The data is bad, or an image cannot be read.
     """
-    settings = model.settings
+    settings, data = model.settings, reading.of(model.settings.data)
     products = discover(roots, need="any").classes
     calibration: list[NDArray[np.float32]] = []
     trial: list[Sample] = []
@@ -51,11 +54,11 @@ def from_data(roots: Sequence[Path], model: TrainedModel, most: int) -> ExportIm
         learnt, kept = split_validation(product.train, settings.data, settings.training.seed)
         share = max(1, CALIBRATION_IMAGES // len(products))
         for number, record in enumerate(spread(learnt or kept, share)):
-            sample = _load(record, product, settings.data, model)
-            windows = in_windows(sample, settings.data)
+            sample = _load(record, product, data, model)
+            windows = in_windows(sample, data)
             calibration.append(as_unit(windows[number % len(windows)].image))
         for record in _to_compare(product, kept or learnt, max(2, most // len(products))):
-            trial.append(_load(record, product, settings.data, model))
+            trial.append(_load(record, product, data, model))
     return ExportImages(tuple(calibration), tuple(trial))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.decode import as_unit
 from omnial.errors import UserError
 from omnial.evaluation.stream import Sample, in_windows
@@ -91,6 +92,7 @@ def export(
     compared_images: int = COMPARED_IMAGES,
     reconstruction: bool = False,
     with_pictures: bool = False,
+    reading: Reading = AS_TRAINED,
     on_step: Callable[[str], None] | None = None,
 ) -> ExportSummary:
     """Export a trained model.
@@ -108,6 +110,7 @@ def export(
         reconstruction: The exported network gives the reconstructed image as well.
         with_pictures: Keep a few images of the data in the folder for `omnial verify`, instead
             of made-up ones.
+        reading: How the data is read, where that differs from the training.
         on_step: Told in words what is being done.
 
     Returns:
@@ -123,7 +126,7 @@ def export(
     _check(format_, precision, data, out, with_pictures)
     model = load_model(model_dir, "cpu")
     step("reading images")
-    images = from_data(data, model, compared_images) if data else ExportImages((), ())
+    images = from_data(data, model, compared_images, reading) if data else ExportImages((), ())
     reference = TorchBackend(model)
     step("inspecting with PyTorch")
     made = made_up(model.settings.data)

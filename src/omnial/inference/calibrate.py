@@ -17,6 +17,7 @@ from omnial.calibration.intervals import (
     share_interval,
 )
 from omnial.calibration.thresholds import Calibration, calibrate, is_anomalous, rank
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
@@ -99,6 +100,7 @@ def calibrate_folder(
     out: Path | None = None,
     device: str = "auto",
     batch_size: int = 8,
+    reading: Reading = AS_TRAINED,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CalibrationReport:
     """Set a folder's thresholds from normal images.
@@ -118,6 +120,7 @@ def calibrate_folder(
         out: Write a copy of the folder with the new thresholds; None changes the folder itself.
         device: See `Inspector`.
         batch_size: See `Inspector`.
+        reading: See `Inspector`.
         on_progress: Told the number of images done and of all.
 
     Raises:
@@ -134,7 +137,7 @@ def calibrate_folder(
             "thresholds: an earlier version of omnial wrote it, or started from a folder of one. "
             "Train it again."
         )
-    inspector = Inspector(folder, device=device, batch_size=batch_size)
+    inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     before = inspector.calibration
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
     found = score_normals(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omnial.calibration.drift import SIGNIFICANCE, Drift, compare
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
@@ -56,6 +57,7 @@ def check_drift(
     class_name: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
+    reading: Reading = AS_TRAINED,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> DriftReport:
     """Compare recent normal images with the calibration's, inspected in the same way.
@@ -67,13 +69,14 @@ def check_drift(
         class_name: The product on all images; None takes the folders' names.
         device: See `Inspector`.
         batch_size: See `Inspector`.
+        reading: See `Inspector`.
         on_progress: Told the number of images done and of all.
 
     Raises:
         UserError: The folder or data is bad, the folder keeps no scores of these classes, or no
             image is left.
     """
-    inspector = Inspector(folder, device=device, batch_size=batch_size)
+    inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     calibration = inspector.calibration
     found = score_normals(
         *(inspector, roots, read_config(folder).trained_files or frozenset()),

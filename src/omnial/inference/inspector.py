@@ -3,6 +3,7 @@
 Imports no PyTorch, unless a model folder is opened.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration, is_anomalous
-from omnial.config.settings import Settings
+from omnial.config.settings import AS_TRAINED, Reading, Settings
 from omnial.data.decode import as_unit, network_input, network_roi, read_rgb
 from omnial.data.geometry import Placement, place, region_on, to_source
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
+from omnial.files import StrPath, as_path
 from omnial.inference.ahead import ahead
 from omnial.inference.backends.base import Backend, Scored, checked, restrict
 from omnial.inference.inspection import Inspection, find_outlines
@@ -32,7 +34,7 @@ from omnial.models.windows import over_windows
 if TYPE_CHECKING:
     from omnial.models.folder import TrainedModel
 
-Picture: TypeAlias = str | Path | NDArray[Any] | Image.Image
+Picture: TypeAlias = StrPath | NDArray[Any] | Image.Image
 """A file, an RGB array (H, W, 3) of uint8 or of floats in [0, 1], or a Pillow image."""
 Tile: TypeAlias = int | Literal["auto"] | None
 """Edge of tiles in source pixels; None: none; `auto`: as the thresholds were calibrated."""
@@ -78,6 +80,7 @@ class Inspector:
         workers: Threads that decode, and that finish maps and outlines.
         threads: Threads of the engine in one call; None leaves it the choice. PyTorch's number
             holds for the process, so that it is not set here.
+        reading: How pictures are read, where that differs from the training.
 
     Attributes:
         backend: The engine.
@@ -92,6 +95,7 @@ class Inspector:
     Raises:
         UserError: The folder is not usable, the engine does not fit it or is not installed, or
             the device does not exist.
+        TypeError: `folder` is no path.
     """
 
     backend: Backend
@@ -104,16 +108,18 @@ class Inspector:
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: StrPath,
         backend: BackendName = "auto",
         *,
         device: str = "auto",
         batch_size: int = 8,
         workers: int = 2,
         threads: int | None = None,
+        reading: Reading = AS_TRAINED,
     ) -> None:
-        opened = open_folder(Path(folder), backend, device, threads)
+        opened = open_folder(as_path(folder, "folder"), backend, device, threads)
         self._take(opened, batch_size, workers)
+        self.settings = self.settings.model_copy(update={"data": reading.of(self.settings.data)})
 
     @classmethod
     def of(cls, model: "TrainedModel", *, batch_size: int = 8, workers: int = 2) -> "Inspector":
@@ -179,9 +185,16 @@ class Inspector:
         Raises:
             UserError: The model does not know the class, or (`ImageError`) a file cannot be used.
             ValueError: An array is no RGB image, or a tile has no pixel.
+            TypeError: It is no picture, nor an iterable of pictures.
         """
-        if isinstance(source, str | Path | np.ndarray | Image.Image):
+        if isinstance(source, str | os.PathLike | np.ndarray | Image.Image):
             return next(self._inspect_all([source], class_name, tile))
+        if isinstance(source, bytes) or not isinstance(source, Iterable):
+            raise TypeError(
+                "source is a path, an RGB array or a Pillow image, or an iterable of these, not "
+                f"{type(source).__name__}"
+            )
+        self.check_class(class_name)
         return self._inspect_all(source, class_name, tile)
 
     def _inspect_all(
@@ -214,7 +227,7 @@ class Inspector:
         edge = self.calibration.tile if tile == "auto" else tile
         if edge is not None and edge < 1:
             raise ValueError("a tile has at least one pixel")
-        loaded = ahead(pool, self._load, map(_own, sources), 2 * self.workers)
+        loaded = ahead(pool, self._load, map(self._own, sources), 2 * self.workers)
         for batch in _batches(loaded, self.batch_size):
             good = [item for item in batch if isinstance(item, _Loaded)]
             done = (
@@ -233,11 +246,24 @@ class Inspector:
         """
         check_class(class_name, self.classes)
 
-    def _load(self, source: Path | NDArray[Any]) -> _Loaded | ImageError:
+    def _own(self, source: Picture) -> Path | NDArray[Any] | ImageError:
+        """A file, or pixels that the caller no longer holds: he may change or close his at once."""
+        if isinstance(source, str | os.PathLike):
+            return as_path(source, "a picture")
+        if isinstance(source, np.ndarray):
+            return np.array(source)
+        try:
+            return read_rgb(source, self.settings.data)
+        except ImageError as error:
+            return ImageError(error.path, error.reason)
+
+    def _load(self, source: Path | NDArray[Any] | ImageError) -> _Loaded | ImageError:
         settings = self.settings.data
+        if isinstance(source, ImageError):
+            return source
         path = source if isinstance(source, Path) else None
         try:
-            image = read_rgb(source, settings) if isinstance(source, Path) else source
+            image = read_rgb(source, settings)
             network, placement = network_input(image, settings)
         except ImageError as error:
             return ImageError(error.path, error.reason)
@@ -354,15 +380,6 @@ def check_class(class_name: str | None, classes: Sequence[str]) -> None:
             f"The model does not know the class {class_name!r}. "
             f"Its classes are {', '.join(classes)}."
         )
-
-
-def _own(source: Picture) -> Path | NDArray[Any]:
-    """A file, or a copy of a picture's pixels, which its owner may change or close at once."""
-    if isinstance(source, str | Path):
-        return Path(source)
-    if isinstance(source, Image.Image):
-        return np.array(ImageOps.exif_transpose(source).convert("RGB"))
-    return np.array(source)
 
 
 def _parts(sources: Iterable[Picture], batch_size: int) -> Iterator[Iterable[Picture]]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from omnial.data.content_key import identify
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
+from omnial.data.listing import listed
 from omnial.data.records import BadFile, ImageRecord
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector, Tile
@@ -48,8 +49,8 @@ def score_normals(
         on_progress: Told the number of images done and of all.
 
     Raises:
-        UserError: There are no such images, the network was trained on all of them, or the model
-            does not know a class.
+        UserError: There are no such images, none can be used, the network was trained on all of
+            them, or the model does not know a class.
     """
     inspector.check_class(class_name)
     chosen: dict[str, list[ImageRecord]] = {}
@@ -99,4 +100,7 @@ def _score(
                 done += 1
                 if on_progress is not None:
                     on_progress(done, total)
+    if not any(scores.values()):
+        reasons = listed([f"{bad.path}: {bad.reason}" for bad in bad_files])
+        raise UserError(f"none of the images can be used:\n{reasons}")
     return NormalScores(scores, left_out, bad_files)

@@ -61,8 +61,16 @@ def open_folder(folder: Path, backend: BackendName, device: str, threads: int | 
 
 
 def open_model(model: "TrainedModel") -> Opened:
-    """A model in memory, on PyTorch."""
+    """A model in memory, on PyTorch.
+
+    Raises:
+        TypeError: It is none.
+    """
     from omnial.inference.backends.pytorch import TorchBackend
+    from omnial.models.folder import TrainedModel
+
+    if not isinstance(model, TrainedModel):
+        raise TypeError(f"model is what load_model returns, not {type(model).__name__}")
 
     return Opened(
         backend=TorchBackend(model),

@@ -9,7 +9,7 @@ whose images have none in this one are removed: a folder holds the results of on
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +23,9 @@ from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import (
     PART,
+    StrPath,
+    as_path,
+    as_paths,
     failure,
     locked,
     replace_together,
@@ -55,9 +58,9 @@ class PredictSummary:
 
 def predict(
     inspector: Inspector,
-    paths: Sequence[Path],
+    paths: StrPath | Iterable[StrPath],
     *,
-    out: Path,
+    out: StrPath,
     class_name: str | None = None,
     tile: Tile = "auto",
     pictures: bool = True,
@@ -90,9 +93,13 @@ def predict(
             or `out` cannot be made, is in use or holds an archive's results. Nothing has been
             written then.
         RunError: A result could not be written.
+        TypeError: An argument is of another kind.
     """
+    if not isinstance(inspector, Inspector):
+        raise TypeError(f"inspector is an omnial.Inspector, not {type(inspector).__name__}")
+    out = as_path(out, "out")
     inspector.check_class(class_name)
-    sources = collect(paths)
+    sources = collect(as_paths(paths, "paths"))
 
     def write(folder: Path) -> PredictSummary:
         rows = each_row(

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
-from omnial.config.settings import Settings
+from omnial.config.settings import AS_TRAINED, Reading, Settings
 from omnial.errors import UserError
-from omnial.files import file_digest, replacing, writing
+from omnial.files import StrPath, as_path, file_digest, replacing, writing
 from omnial.models.beside import RECOGNISER, ROI, forms_beside
 from omnial.models.config_file import (
     CONFIG_FILE,
@@ -110,12 +110,15 @@ def save_model(folder: Path, model: TrainedModel) -> None:
             shutil.copymode(config_part, weights_part)
 
 
-def load_model(folder: Path, device: str = "auto") -> TrainedModel:
+def load_model(
+    folder: StrPath, device: str = "auto", *, reading: Reading = AS_TRAINED
+) -> TrainedModel:
     """Read a model folder.
 
     Args:
         folder: What `save_model` wrote.
         device: A PyTorch device name; `auto` is the GPU where there is one, else the CPU.
+        reading: How pictures are read for it, where that differs from the training.
 
     Returns:
         The model, its network in eval mode, on the device.
@@ -124,7 +127,9 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
         UserError: The folder is missing or is not a model folder of this version, its files do
             not belong together, a tensor is missing, unexpected, of the wrong shape or dtype or
             not finite, or the device does not exist.
+        TypeError: `folder` is no path.
     """
+    folder = as_path(folder, "folder")
     target = choose_device(device)
     _check_files(folder)
     config = read_config(folder)
@@ -139,7 +144,7 @@ def load_model(folder: Path, device: str = "auto") -> TrainedModel:
     except ValueError as error:
         raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
     return TrainedModel(
-        settings=settings,
+        settings=settings.model_copy(update={"data": reading.of(settings.data)}),
         classes=classes,
         network=lay_out(network.eval().to(target)),
         calibration=config.calibration,

@@ -1,12 +1,12 @@
 """From a model folder and test images to figures and a report: `omnial evaluate`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from omnial.config.settings import DataSettings
+from omnial.config.settings import AS_TRAINED, DataSettings, Reading
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
@@ -20,7 +20,7 @@ from omnial.evaluation.evaluate import (
     write_metrics,
 )
 from omnial.evaluation.result import EvaluationResult
-from omnial.files import locked, replace_together, scratch_in, writing
+from omnial.files import StrPath, as_path, as_paths, locked, replace_together, scratch_in, writing
 from omnial.inference.detector import EngineDetector
 from omnial.inference.export_folder import is_export
 from omnial.inference.inspector import Inspector
@@ -31,14 +31,15 @@ from omnial.reporting.report import REPORT_FILE, write_report
 
 
 def evaluate(
-    model: Path,
-    roots: Sequence[Path],
-    out: Path,
+    model: StrPath,
+    roots: StrPath | Iterable[StrPath],
+    out: StrPath,
     *,
     batch_size: int = 16,
     gallery_per_class: int = 6,
     skip_bad_files: bool = False,
     device: str = "auto",
+    reading: Reading = AS_TRAINED,
     on_checked: Callable[[int, int], None] | None = None,
     on_evaluated: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
@@ -49,13 +50,14 @@ def evaluate(
     Args:
         model: A model folder or an export folder; an export that does not reconstruct has
             neither PSNR and SSIM nor a gallery.
-        roots: Data folders, see `omnial.data.layouts.discover`.
+        roots: A data folder or several, see `omnial.data.layouts.discover`.
         out: Folder for the results.
         batch_size: Images a batch.
         gallery_per_class: Most pictures shown of each class.
         skip_bad_files: Leave unreadable files out, and list them, instead of stopping.
         device: A PyTorch device name, or `auto`. Where a launcher started several processes,
             which then share the images, it is `auto`, a GPU for each, or `cpu`.
+        reading: How pictures are read, where that differs from the training.
         on_checked: Called with the number of files checked and of all.
         on_evaluated: Called with the number of images evaluated and of all.
 
@@ -65,7 +67,10 @@ def evaluate(
     Raises:
         UserError: The model folder or the data is bad, or `out` cannot be written to or is in use.
         RunError: The results cannot be written.
+        TypeError: An argument is of another kind.
     """
+    model, out = as_path(model, "model"), as_path(out, "out")
+    roots = as_paths(roots, "roots")
     world = read_world()
     target = _device(device, world)
     with (
@@ -79,6 +84,7 @@ def evaluate(
             batch_size,
             gallery_per_class,
             target,
+            reading,
             on_checked,
             on_evaluated,
         )
@@ -118,6 +124,7 @@ def _evaluate(
     batch_size: int,
     gallery_per_class: int,
     device: str,
+    reading: Reading,
     on_checked: Callable[[int, int], None] | None,
     on_evaluated: Callable[[int, int], None] | None,
 ) -> EvaluationResult:
@@ -132,7 +139,9 @@ def _evaluate(
     if is_export(model):
         # Beside other processes, the engine keeps to this one's share of the cores.
         threads = torch.get_num_threads() if group.together() else None
-        inspector = group.everyone(lambda: Inspector(model, device=device, threads=threads))
+        inspector = group.everyone(
+            lambda: Inspector(model, device=device, threads=threads, reading=reading)
+        )
         settings = inspector.settings
         return evaluate_detector(
             EngineDetector(inspector.backend, settings),
@@ -150,7 +159,7 @@ def _evaluate(
             },
             on_progress=on_evaluated,
         )
-    trained = group.everyone(lambda: load_model(model, device))
+    trained = group.everyone(lambda: load_model(model, device, reading=reading))
     return evaluate_model(
         trained,
         catalogue_for(trained.settings.data),

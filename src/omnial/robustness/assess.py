@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
@@ -48,6 +49,7 @@ class AssessmentPlan:
         batch_size: Samples that go through a network at once.
         seed: Of what corruptions draw.
         skip_bad_files: Leave unreadable test files out instead of stopping.
+        reading: How test files are read, where that differs from the training.
     """
 
     white_box: WhiteBoxPlan | None
@@ -56,6 +58,7 @@ class AssessmentPlan:
     batch_size: int = 16
     seed: int = 0
     skip_bad_files: bool = False
+    reading: Reading = AS_TRAINED
 
 
 def assess(
@@ -94,7 +97,10 @@ def assess(
     data = AdversarialSet(folder)
     names = _names(models) if names is None else names
     # Everything that can be refused is refused before the first figure is computed.
-    trained = {name: load_model(path, device) for name, path in zip(names, models, strict=True)}
+    trained = {
+        name: load_model(path, device, reading=plan.reading)
+        for name, path in zip(names, models, strict=True)
+    }
     for name, model in trained.items():
         check_fits(model, name, data)
     catalogues = {name: _catalogue(model, plan, tell) for name, model in trained.items()}

@@ -16,6 +16,7 @@ import torch
 
 from omnial import __version__
 from omnial.attacks.pgd import Schedule
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.cache import open_cache
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
@@ -97,6 +98,7 @@ def make_set(
     plan: SetPlan,
     *,
     skip_bad_files: bool = False,
+    reading: Reading = AS_TRAINED,
     device: str = "auto",
     on_checked: Progress | None = None,
     on_attacked: Progress | None = None,
@@ -109,6 +111,7 @@ def make_set(
         out: Folder of the set: new, empty, or with a set of the same making.
         plan: How large, and how attacked.
         skip_bad_files: Leave unreadable files out instead of stopping.
+        reading: How the data is read, where that differs from the training.
         device: A PyTorch device name, or `auto`.
         on_checked: Called with the number of files checked and of all.
         on_attacked: Called with the number of samples done and of all.
@@ -122,7 +125,9 @@ def make_set(
         RunError: A sample cannot be written, or is not on disk what it should be.
     """
     with locked(out):
-        return _make_set(model, roots, out, plan, skip_bad_files, device, on_checked, on_attacked)
+        return _make_set(
+            *(model, roots, out, plan, skip_bad_files, reading, device, on_checked, on_attacked)
+        )
 
 
 def _make_set(
@@ -131,13 +136,14 @@ def _make_set(
     out: Path,
     plan: SetPlan,
     skip_bad_files: bool,
+    reading: Reading,
     device: str,
     on_checked: Progress | None,
     on_attacked: Progress | None,
 ) -> MadeSet:
     """Make a set in a folder that no other run uses."""
     started = time.perf_counter()
-    trained = load_model(model, device)
+    trained = load_model(model, device, reading=reading)
     bad = "skip" if skip_bad_files else "fail"
     settings = trained.settings.data.model_copy(update={"on_bad_file": bad})
     cache = open_cache(settings)

@@ -71,8 +71,7 @@ class Batcher:
         self._metrics = metrics
         self._gather_seconds = gather
         own = inspector.settings.data
-        limit = min(max_megapixels, own.max_megapixels)
-        self._reading = own.model_copy(update={"max_megapixels": limit})
+        self._reading = own.model_copy(update={"max_megapixels": max_megapixels})
         self._pictures = pictures
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._pool = ThreadPoolExecutor(inspector.workers, thread_name_prefix="pictures")

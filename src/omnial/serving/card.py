@@ -62,7 +62,7 @@ def model_card(inspector: Inspector, name: str, settings: ServiceSettings) -> Mo
         training=dict(inspector.training),
         limits={
             "megabytes": settings.max_megabytes,
-            "megapixels": min(settings.max_megapixels, data.max_megapixels),
+            "megapixels": settings.max_megapixels,
             "batch": settings.max_batch,
             "queue": settings.queue,
         },

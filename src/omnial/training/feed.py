@@ -97,6 +97,11 @@ class ImageStore:
         """Stack whole frames of one size: (B, 3, H, W), uint8 if all are, else float32."""
         return _stacked([self._pixels[index] for index in indices])
 
+    def brightest(self, index: int) -> float:
+        """The largest value of an image of more than 8 bits, in [0, 1]; 1 for others."""
+        pixels = self._pixels[index]
+        return 1.0 if pixels.dtype == np.uint8 else float(pixels.max())
+
     def regions(self, indices: Sequence[int]) -> Tensor:
         """Stack regions of interest of whole frames of one size: (B, 1, H, W) bool."""
         return torch.from_numpy(np.stack([self._regions[index] for index in indices])[:, None])

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +16,14 @@ from omnial.config.settings import DataSettings, Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
 from omnial.data.geometry import whole_region
+from omnial.data.image_file import open_image
 from omnial.data.layouts import discover
 from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.errors import UserError
-from omnial.files import file_digest, locked, writing
+from omnial.files import StrPath, as_path, as_paths, file_digest, locked, writing
 from omnial.models.config_file import (
     JSON,
     MOST_FILES,
@@ -44,6 +45,9 @@ from omnial.training.precision import choose_precision, on_gpu
 from omnial.training.run import RunIdentity, settle
 from omnial.training.validation import validate
 from omnial.untrusted import UntrustedError, check_regular
+
+_DIM = 1 / 8
+"""A class whose 16-bit files hold no larger value, of 1, is thought to hold fewer bits. [O]"""
 
 _logger = logging.getLogger(__name__)
 
@@ -70,11 +74,11 @@ class TrainSummary:
 
 def train(
     settings: Settings,
-    roots: Sequence[Path],
-    out: Path,
+    roots: StrPath | Iterable[StrPath],
+    out: StrPath,
     *,
     resume: bool = False,
-    init: Path | None = None,
+    init: StrPath | None = None,
     progress: bool = True,
 ) -> TrainSummary:
     """Train one model on the defect-free images of all classes.
@@ -84,7 +88,7 @@ def train(
 
     Args:
         settings: The run.
-        roots: Data folders, see `omnial.data.layouts.discover`.
+        roots: A data folder or several, see `omnial.data.layouts.discover`.
         out: The model folder. Training state goes to its `checkpoints`, logs to its `logs`.
         resume: Go on with the run that `out` holds, if it holds one.
         init: A model folder whose weights to start from; its products need not be the same.
@@ -99,7 +103,12 @@ def train(
         RunError: The loss or its gradient is no longer finite, the disk cannot be written, or
             another process has ended.
         KeyboardInterrupt: A signal stopped the run; `resume` goes on with it.
+        TypeError: An argument is of another kind.
     """
+    if not isinstance(settings, Settings):
+        raise TypeError(f"settings is what load_settings returns, not {type(settings).__name__}")
+    roots, out = as_paths(roots, "roots"), as_path(out, "out")
+    init = None if init is None else as_path(init, "init")
     world = read_world()
     check_launch(settings.training, world)
     with (
@@ -114,6 +123,9 @@ def train(
         _logger.info("training in %s: %s", plan.run.precision, plan.reason)
         loaded = group.everyone(lambda: _load(settings, plan, init, cache))
         _logger.info("%s", _geometry(settings, plan.learn, loaded.store))
+        dim = _dim_classes(settings.data, plan.learn, loaded.store)
+        for note in dim:
+            _logger.warning("%s", note)
         module = TrainingModule(settings, loaded.network)
         budget = Budget(settings.training)
         # What the loop reads is in memory or in the cache, so a failing disk is this one.
@@ -122,7 +134,7 @@ def train(
                 *(module, budget, loaded.store, loaded.labels, loaded.textures),
                 *(out, plan.run.precision, progress, world),
             )
-        return group.first(lambda: _finish(settings, plan, loaded, module, budget, out, cache))
+        return group.first(lambda: _finish(settings, plan, loaded, module, budget, out, cache, dim))
 
 
 class _Plan(NamedTuple):
@@ -209,6 +221,7 @@ def _finish(
     budget: Budget,
     out: Path,
     cache: InputCache,
+    notes: Sequence[str],
 ) -> TrainSummary:
     """Set thresholds, and write the model folder."""
     names = plan.catalogue.names
@@ -224,7 +237,7 @@ def _finish(
     )
     _logger.info("%s", _said(validated.figures))
     steps = budget.total_steps or 0
-    notes = list(validated.calibration.notes())
+    notes = [*notes, *validated.calibration.notes()]
     if budget.shortened_at is not None:
         notes.append(
             f"the machine slowed down: the schedule was shortened at step {budget.shortened_at}"
@@ -262,6 +275,27 @@ def _check_names(catalogue: Catalogue) -> None:
         class_names(list(catalogue.names))
     except ValueError as error:
         raise UserError(f"{error}. Rename that class in the data.") from error
+
+
+def _dim_classes(data: DataSettings, learn: Sequence[ImageRecord], store: ImageStore) -> list[str]:
+    """A sentence on each class whose 16-bit files use a small part of their range."""
+    highest: dict[str, float] = {}
+    for index, record in enumerate(learn):
+        before = highest.get(record.class_name, 0.0)
+        highest[record.class_name] = max(before, store.brightest(index))
+    dim = {name for name, value in highest.items() if value <= _DIM}
+    integer = {r.class_name for r in learn if r.class_name in dim and _is_integer(r.path)}
+    return [
+        f"{name}: no value of its 16-bit files exceeds {highest[name]:.1%} of what "
+        f"significant_bits = {data.significant_bits} allows: almost black for the network. Give "
+        "the number of bits that the camera fills, 10, 12 or 14 (--significant-bits)."
+        for name in sorted(integer)
+    ]
+
+
+def _is_integer(path: Path) -> bool:
+    with open_image(path) as image:
+        return image.mode.startswith("I")
 
 
 def _texture_files(settings: Settings) -> list[Path]:
