@@ -198,6 +198,18 @@ class LocalizationSettings(Section):
     """DiffNeck [P], or plain concatenation of input and reconstruction."""
     balance: Annotated[float, Field(ge=0.0)] = 0.1
     """Balance factor: unified + balance * separate path. [P]"""
+    difference_windows: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=63)], ...], Field(max_length=6)
+    ] = (1, 3, 7)
+    """Edges of the windows over which DiffNeck's unified path sees the size of the difference
+    between input and reconstruction, as it is and relative to the image's mean; none: the plain
+    difference alone. [S] differences at several scales, [O] which."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(window % 2 == 0 for window in self.difference_windows):
+            raise ValueError("difference_windows must be odd: 1, 3, 5, ...")
+        return self
 
 
 class ModelSettings(Section):

@@ -71,7 +71,12 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
 def _published(settings: ModelSettings) -> tuple[int | None, ...]:
     """The published counts, where the layers are those of a published system."""
     for system, counts in _PUBLISHED.items():
-        published = load_settings(system=system, size="paper").model
-        if settings == published.model_copy(update={"blocks": settings.blocks}):
+        if _layers(settings) == _layers(load_settings(system=system, size="paper").model):
             return counts
     return None, None, None
+
+
+def _layers(settings: ModelSettings) -> ModelSettings:
+    """The settings as published where ours change how the layers are connected."""
+    localization = settings.localization.model_copy(update={"difference_windows": ()})
+    return settings.model_copy(update={"blocks": "plain", "localization": localization})

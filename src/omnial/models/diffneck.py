@@ -1,11 +1,17 @@
 """DiffNeck: what the localization sub-network sees of input, reconstruction and JND map."""
 
+from typing import Final
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import LocalizationSettings
 from omnial.models.attention import make_attention
 from omnial.models.blocks import ConvUnit
+
+_LEAST: Final = 1e-3
+"""Of a mean difference: a quarter of a grey level."""
 
 
 class DiffNeck(nn.Module):
@@ -21,6 +27,7 @@ class DiffNeck(nn.Module):
     def __init__(self, settings: LocalizationSettings, pixels: int) -> None:
         super().__init__()
         self.balance = settings.balance
+        self.windows = settings.difference_windows
         self.outputs = settings.widths[0]
 
         def path(inputs: int) -> nn.Sequential:
@@ -34,7 +41,7 @@ class DiffNeck(nn.Module):
         if self.balance:
             self.separate = nn.ModuleList([path(3 * pixels), path(3 * pixels), path(pixels)])
             self.join = ConvUnit(3 * self.outputs, self.outputs, settings.norm)
-        self.unified = path(7 * pixels)
+        self.unified = path(7 * pixels + 2 * len(self.windows))
 
     def forward(self, images: Tensor, restored: Tensor, jnd: Tensor) -> Tensor:
         """Compare the sources.
@@ -50,12 +57,27 @@ class DiffNeck(nn.Module):
         parts = (images, restored, jnd)
         # The unified path sees A and its difference to the reconstruction: the same channels
         # in another basis, in which the difference need not be learnt first.
-        unified: Tensor = self.unified(torch.cat((images, restored - images, jnd), 1))
+        difference = restored - images
+        seen = (images, difference, jnd, *self._sizes(difference))
+        unified: Tensor = self.unified(torch.cat(seen, 1))
         if not self.balance:
             return unified
         paths = [path(part) for path, part in zip(self.separate, parts, strict=True)]
         joined: Tensor = self.join(torch.cat(paths, 1))
         return unified + self.balance * joined
+
+    def _sizes(self, difference: Tensor) -> list[Tensor]:
+        """How large the difference is around each position: two (B, 1, H, W) for each window.
+
+        The second is relative to the image's mean: what is blurred everywhere is no defect.
+        """
+        size = difference.float().abs().mean(1, keepdim=True)
+        mean = size.mean((2, 3), keepdim=True) + _LEAST
+        around = [
+            F.avg_pool2d(size, window, 1, window // 2, count_include_pad=False)
+            for window in self.windows
+        ]
+        return [values.to(difference.dtype) for near in around for values in (near, near / mean)]
 
 
 class PlainNeck(nn.Module):
