@@ -133,7 +133,7 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
             "objective": {**_OBJECTIVE, "ssim_stride": 4},
             "training": {
                 "batch_size": 16,
-                "learning_rate": 1e-3,
+                "learning_rate": 2e-3,
                 "schedule": "cosine",
                 "quarter_share": 0.85,
             },
