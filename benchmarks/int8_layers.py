@@ -23,12 +23,14 @@ from rich.table import Table
 
 from benchmarks.common import side_by_side
 from benchmarks.drawn_defects import DETECTION, Found, Inspect, judge, of_model, split_images
+from omnial.config.settings import Settings
 from omnial.export.build import HINTS, build
 from omnial.export.graph import FLOAT_PLACES, float_nodes, write_onnx
 from omnial.export.images import from_data
 from omnial.inference.backends.base import Backend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.models.folder import TrainedModel, load_model
+from omnial.models.windows import over_windows
 
 _HEADS: Final = r"reconstruction\.head|localization\.head"
 _DECODER: Final = r"|reconstruction\.(up|decoder)\.\d+"
@@ -71,7 +73,7 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         engines, counts = _engines(model, data, Path(name), threads)
         for label, engine in engines.items():
-            rows[label] = (str(counts[label]), figures(_of_engine(engine)))
+            rows[label] = (str(counts[label]), figures(_of_engine(engine, model.settings)))
         size = (model.settings.data.height, model.settings.data.width)
         image, valid = np.full((1, 3, *size), 0.5, np.float32), np.ones((1, *size), np.bool_)
         inspect = of_model(model)
@@ -111,9 +113,10 @@ def _engines(
     return engines, counts
 
 
-def _of_engine(engine: Backend) -> Inspect:
+def _of_engine(engine: Backend, settings: Settings) -> Inspect:
     def inspect(images: NDArray[np.float32]) -> Found:
-        found = engine.run(images, np.ones((len(images), *images.shape[2:]), np.bool_))
+        valid = np.ones((len(images), *images.shape[2:]), np.bool_)
+        found = over_windows(engine.run, images, valid, settings)
         return Found(found.scores, found.score_maps, None)
 
     return inspect

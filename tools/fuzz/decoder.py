@@ -71,6 +71,7 @@ def _read(data: bytes) -> None:
     assert image.ndim == 3
     assert image.shape[:2] == size, f"{image.shape} from its pixels, {size} from its header"
     pixels, placement = network_input(image, _SETTINGS)
-    assert pixels.shape == (3, 32, 32)
+    assert pixels.shape == (3, placement.height, placement.width)
+    assert min(pixels.shape[1:]) == 32
     assert np.isfinite(pixels).all()
     assert (placement.source_height, placement.source_width) == size
