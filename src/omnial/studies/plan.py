@@ -28,7 +28,7 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
 COMPARED: Final = ("image_auroc", "pixel_auroc", "pixel_ap")
 """The paper's three."""
 
-COMMON: Final = ("synthesis.match_colour=true", "data.geometry=squash")
+COMMON: Final = ("synthesis.match_colour=true",)
 """What our own studies change for every row alike. Recipes of published rows do not."""
 
 

@@ -27,21 +27,27 @@ _FREE = {
 }
 # Settings that came after results were kept, with the value that computes what was computed before:
 # with this value a run is still the same run.
-_LATER: dict[str, dict[str, Any]] = {
-    "model": {"second_look": False},
+_LATER: dict[str, Any] = {
+    "model.second_look": False,
+    "model.blocks": "plain",
+    "model.localization.difference_windows": [],
+    "objective.defect_weight": 1.0,
 }
 
 
 def what_is_computed(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values, without those that say only where and how safely."""
     dumped = settings.model_dump(mode="json")
-    for section, values in _LATER.items():
-        for key, before in values.items():
-            if dumped[section][key] == before:
-                dumped[section].pop(key)
-    for section, keys in _FREE.items():
-        for key in keys:
-            dumped[section].pop(key)
+    for path, before in _LATER.items():
+        *sections, key = path.split(".")
+        section = dumped
+        for name in sections:
+            section = section[name]
+        if section[key] == before:
+            section.pop(key)
+    for name, free in _FREE.items():
+        for key in free:
+            dumped[name].pop(key)
     return dumped
 
 
