@@ -62,6 +62,27 @@ class _SpatialAttention(nn.Module):
         return features * torch.sigmoid(self.standard(pooled) + 0.1 * self.dilated(pooled))
 
 
+class _ResidualConv(nn.Module):
+    def __init__(self, channels: int, norm: Norm, dilation: int) -> None:
+        super().__init__()
+        self.norm = _norm(norm, channels)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.gain = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.gain * self.conv(F.relu(self.norm(features)))
+
+
+class _Residual(nn.Module):
+    def __init__(self, module: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.module = module
+        self.gain = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.gain * self.module(features)
+
+
 class _Reconstruction(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -71,32 +92,32 @@ class _Reconstruction(nn.Module):
         self.encoder, self.up, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         inputs = 3 * settings.stem**2
         for index, width in enumerate(widths):
-            self.encoder.append(
-                nn.Sequential(_unit(inputs, width, norm), _unit(width, width, norm, own.dilation))
-            )
+            narrow = nn.Conv2d(inputs, width, 3, 2 if index else 1, 1)
+            block = nn.Sequential(narrow, _ResidualConv(width, norm, own.dilation))
             if index in (1, 2):
-                self.encoder[-1].append(_Attention(width, norm))  # type: ignore[operator]
+                block.append(_Residual(_Attention(width, norm), width))
+            self.encoder.append(block)
             inputs = width
         for stage in range(1, scales):
             width = widths[max(scales - 2 - stage, 0)]
             self.up.append(nn.ConvTranspose2d(inputs, inputs, 2, stride=2))
-            self.decoder.append(
-                nn.Sequential(_unit(inputs, inputs, norm), _unit(inputs, width, norm, own.dilation))
-            )
+            narrow = nn.Conv2d(inputs, width, 3, padding=1)
+            block = nn.Sequential(_ResidualConv(inputs, norm, own.dilation), narrow)
             if stage == max(1, scales - 3):
-                self.decoder[-1].append(_Attention(width, norm))  # type: ignore[operator]
+                block.append(_Residual(_Attention(width, norm), width))
+            self.decoder.append(block)
             inputs = width
         self.head = nn.Conv2d(inputs, 4 * settings.stem**2, 3, padding=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = F.pixel_unshuffle(images, self.stem)
-        for index, block in enumerate(self.encoder):
-            features = block(F.max_pool2d(features, 2) if index else features)
+        mean = images.mean((2, 3), keepdim=True)
+        features = F.pixel_unshuffle(images - mean, self.stem)
+        for block in self.encoder:
+            features = block(features)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         restored = F.pixel_shuffle(self.head(features), self.stem)
-        variance, mean = torch.var_mean(images, (2, 3), correction=0, keepdim=True)
-        return mean + torch.sqrt(variance + 1e-6) * restored[:, :3], restored[:, 3:]
+        return mean + restored[:, :3], restored[:, 3:]
 
 
 class _DiffNeck(nn.Module):
@@ -105,20 +126,26 @@ class _DiffNeck(nn.Module):
         own, pixels = settings.localization, settings.stem**2
         width = own.widths[0]
         self.stem, self.balance = settings.stem, own.balance
+        self.windows = own.difference_windows
         *separate, self.unified = (
             nn.Sequential(
-                _unit(inputs * pixels, width, own.norm),
+                _unit(inputs, width, own.norm),
                 _unit(width, width, own.norm),
                 _Attention(width, own.norm),
             )
-            for inputs in (3, 3, 1, 7)
+            for inputs in (3 * pixels, 3 * pixels, pixels, 7 * pixels + 2 * len(self.windows))
         )
         self.separate = nn.ModuleList(separate)
         self.join = _unit(3 * width, width, own.norm)
 
     def forward(self, *sources: Tensor) -> Tensor:
         image, restored, jnd = parts = [F.pixel_unshuffle(s, self.stem) for s in sources]
-        unified: Tensor = self.unified(torch.cat((image, restored - image, jnd), 1))
+        size = (restored - image).abs().mean(1, keepdim=True)
+        sizes = []
+        for window in self.windows:
+            blurred = F.avg_pool2d(size, window, 1, window // 2, count_include_pad=False)
+            sizes += [blurred, blurred / (size.mean((2, 3), keepdim=True) + 1e-3)]
+        unified: Tensor = self.unified(torch.cat((image, restored - image, jnd, *sizes), 1))
         paths = [path(part) for path, part in zip(self.separate, parts, strict=True)]
         joined: Tensor = self.join(torch.cat(paths, 1))
         return unified + self.balance * joined

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from omnial.calibration.thresholds import calibrate
+from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
 from omnial.models.folder import save_model
@@ -30,17 +32,19 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="package")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Thresholds amid the scores: some images are good, some anomalous.
-    scores = {name: np.full(4, 0.9855) for name in CLASSES}
-    model = untrained(CLASSES, calibration=calibrate(scores, 0.5, 0.4))
+def model(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = untrained(CLASSES)
     # As it begins, every image has the same score, and equal results would say nothing.
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    # Thresholds amid the scores: some images are good, some anomalous.
+    found = Inspector.of(model).each(sorted(archive.glob("*/*.png")))
+    scores = [one.score for one in found if isinstance(one, Inspection)]
+    amid = {name: np.full(4, np.median(scores)) for name in CLASSES}
     folder = tmp_path_factory.mktemp("models") / "model"
-    save_model(folder, model)
+    save_model(folder, replace(model, calibration=calibrate(amid, 0.5, 0.4)))
     return folder
 
 

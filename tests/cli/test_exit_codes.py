@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from omnial.errors import RunError, UserError
+from omnial.models.validation_figures import ValidationFigures
 
 VERBS = (
     *("train", "evaluate", "predict", "calibrate", "drift", "export", "verify", "serve"),
@@ -38,6 +39,9 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]
 class Summary:
     def __init__(self, **facts: object) -> None:
         self.facts = facts
+        self.notes: list[str] = []
+        self.bad_files = facts.get("bad_files", [])
+        self.validation = ValidationFigures.over({})
 
     def to_dict(self) -> dict[str, object]:
         return self.facts

@@ -147,7 +147,7 @@ def test_batch_norm_of_each_process_alone_would_give_other_gradients(pair: Pair)
         halves.append(small.gradients(loss.module.network))
     mean = {name: (halves[0][name] + halves[1][name]) / 2.0 for name in halves[0]}
     saved = torch.load(pair.out / "shared.pt", weights_only=True)
-    assert difference(mean, saved["gradients"]) > 0.5
+    assert difference(mean, saved["gradients"]) > 0.2
 
 
 def difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
@@ -220,7 +220,7 @@ def test_the_engine_of_an_export_keeps_to_its_share(
     class OpenedError(Exception):
         pass
 
-    def inspector(folder: Path, device: str, threads: int | None) -> None:
+    def inspector(folder: Path, threads: int | None, **_: object) -> None:
         raise OpenedError(threads)
 
     monkeypatch.setattr(run, "is_export", lambda folder: True)

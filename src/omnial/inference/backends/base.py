@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from omnial.models.host_scoring import image_scores
 
 Ports: TypeAlias = Mapping[str, tuple[int | None, ...]]
 """Shapes of an exported network's inputs and outputs, by name; None is any length."""
+
+PORTS: Final = ("images", "valid", "score_map", "score", "features", "reconstruction")
+"""Names of an exported network's inputs and outputs; the last is not always there."""
 
 
 class Scored(NamedTuple):

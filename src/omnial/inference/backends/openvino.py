@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import UserError
-from omnial.inference.backends.base import Ports, Scored, needs_package
+from omnial.inference.backends.base import PORTS, Ports, Scored, needs_package
 from omnial.inference.backends.onnx import as_scored
 from omnial.models.config_file import JSON
 
@@ -58,7 +58,7 @@ class OpenVinoBackend:
         """Shapes of inputs and outputs."""
         ports = (*self._compiled.inputs, *self._compiled.outputs)
         return {
-            port.get_any_name(): tuple(
+            _name(port): tuple(
                 edge.get_length() if edge.is_static else None for edge in port.get_partial_shape()
             )
             for port in ports
@@ -72,7 +72,7 @@ class OpenVinoBackend:
             request = self._compiled.create_infer_request()
         found = request.infer({"images": images, "valid": valid})
         # The request writes its next results where these lie.
-        outputs = {port.get_any_name(): np.array(found[port]) for port in self._compiled.outputs}
+        outputs = {_name(port): np.array(found[port]) for port in self._compiled.outputs}
         self._idle.put(request)
         return as_scored(outputs)
 
@@ -80,6 +80,12 @@ class OpenVinoBackend:
         """Version, device and the precision in use."""
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         return {"openvino": self._version, "device": self._device, "precision": precision}
+
+
+def _name(port: Any) -> str:
+    """The name that the export gave a port; the compiler may add those of steps it has removed."""
+    names: set[str] = port.get_names()
+    return next((name for name in PORTS if name in names), None) or str(port.get_any_name())
 
 
 def _device(name: str, available: list[str]) -> str:
