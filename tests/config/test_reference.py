@@ -20,7 +20,7 @@ def leaf_paths(model: BaseModel, above: str = "") -> list[str]:
         here = f"{above}{name}"
         if isinstance(value, BaseModel):
             paths += leaf_paths(value, f"{here}.")
-        elif isinstance(value, tuple) and all(isinstance(item, BaseModel) for item in value):
+        elif value and isinstance(value, tuple) and isinstance(value[0], BaseModel):
             for place, item in enumerate(value):
                 paths += leaf_paths(item, f"{here}.{place}.")
         else:

@@ -303,7 +303,8 @@ def test_residual_blocks_have_the_counts_of_plain_ones_to_a_thousandth(system: s
 
 
 def _paper(system: str, blocks: str) -> ModelSettings:
-    wanted = PLAIN if blocks == "plain" else ()
+    ours = ("model.blocks=residual", "model.localization.difference_windows=[1,3,7]")
+    wanted = PLAIN if blocks == "plain" else ours
     return load_settings(system=system, size="paper", overrides=wanted).model
 
 

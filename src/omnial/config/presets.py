@@ -99,7 +99,9 @@ SYSTEMS: Final[Mapping[str, Overrides]] = MappingProxyType(
 """`omnial` and its ablations; the published baselines `draem` and `jnld`; the network that the
 paper's perturbations come from, and the stages from there to `omnial`."""
 
-# For every system alike at our own sizes: defects are erased, and the image is sharp, early.
+# For every system alike at our own sizes: the image is sharp, and defects are erased, early.
+_BLOCKS = {"blocks": "residual"}
+_WINDOWS = {"difference_windows": [1, 3, 7]}
 _OBJECTIVE = {"image_mse": 10.0, "defect_weight": 10.0}
 
 SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
@@ -116,9 +118,10 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
         "base": {
             "data": {"height": 256, "width": 256},
             "model": {
+                **_BLOCKS,
                 "stem": 2,
                 "reconstruction": {"widths": [64, 128, 256, 512, 512]},
-                "localization": {"widths": [32, 64, 128, 256, 256, 256]},
+                "localization": {"widths": [32, 64, 128, 256, 256, 256], **_WINDOWS},
             },
             "objective": _OBJECTIVE,
             "training": {"batch_size": 16, "learning_rate": 3e-4, "schedule": "cosine"},
@@ -126,9 +129,10 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
         "lite": {
             "data": {"height": 256, "width": 256},
             "model": {
+                **_BLOCKS,
                 "stem": 4,
                 "reconstruction": {"widths": [32, 64, 128]},
-                "localization": {"widths": [32, 64, 64, 96, 96]},
+                "localization": {"widths": [32, 64, 64, 96, 96], **_WINDOWS},
             },
             "objective": {**_OBJECTIVE, "ssim_stride": 4},
             "training": {
@@ -141,9 +145,10 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
         "tiny": {
             "data": {"height": 128, "width": 128},
             "model": {
+                **_BLOCKS,
                 "stem": 4,
                 "reconstruction": {"widths": [16, 32, 64]},
-                "localization": {"widths": [16, 32, 48, 64]},
+                "localization": {"widths": [16, 32, 48, 64], **_WINDOWS},
             },
             "objective": {**_OBJECTIVE, "ssim_stride": 4},
             "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "cosine"},

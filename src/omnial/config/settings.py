@@ -200,7 +200,7 @@ class LocalizationSettings(Section):
     """Balance factor: unified + balance * separate path. [P]"""
     difference_windows: Annotated[
         tuple[Annotated[int, Field(ge=1, le=63)], ...], Field(max_length=6)
-    ] = (1, 3, 7)
+    ] = ()
     """Edges of the windows over which DiffNeck's unified path sees the size of the difference
     between input and reconstruction, as it is and relative to the image's mean; none: the plain
     difference alone. [S] differences at several scales, [O] which."""
@@ -217,7 +217,7 @@ class ModelSettings(Section):
 
     stem: Literal[1, 2, 4, 8] = 1
     """Pixel-unshuffle factor ahead of both sub-networks; 1 is the paper's network. [O]"""
-    blocks: Blocks = "residual"
+    blocks: Blocks = "plain"
     """Blocks of the reconstruction: `plain`, as published, remains a flat image for thousands of
     images; `residual` has the same convolutions, begins as a linear autoencoder and learns from the
     first step on. [O]"""
