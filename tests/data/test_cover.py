@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnial.data.cover import OVERLAP, Blend, Cover, window_at
+from omnial.data.cover import OVERLAP, Blend, Cover, window_at, window_showing
 
 lengths = st.integers(1, 90)
 edges = st.integers(12, 120)
@@ -81,3 +81,12 @@ def test_number_of_windows(length: int, windows: int) -> None:
     columns = Cover.over((256, length), (256, 256)).columns
     assert len(columns.starts) == windows
     assert all(np.diff(columns.starts) <= (1 - OVERLAP) * 256)
+
+
+def test_a_window_shows_some_of_the_region() -> None:
+    region = np.zeros((32, 160), bool)
+    region[:, :8] = True
+    near = window_at((32, 160), (32, 32), (0.0, 0.01))
+    assert window_showing(region, (32, 32), (0.0, 0.01)) == near
+    for share in (0.3, 0.7, 0.999):
+        assert window_showing(region, (32, 32), (0.0, share)) == (slice(0, 32), slice(0, 32))

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnial.config.settings import Reading
 from omnial.data.production_line import CLASS_NAMES
 from omnial.errors import RunError, UserError
 from omnial.robustness import making
@@ -140,6 +141,14 @@ def test_other_rounding_gives_the_same_samples_and_an_attack_as_strong(
         np.testing.assert_allclose(trace.unattacked, again.unattacked, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(trace.values[0], again.values[0], rtol=1e-3, atol=1e-4)
         assert trace.rise() == pytest.approx(again.rise(), rel=0.25)
+
+
+def test_images_that_are_read_otherwise_make_another_set(
+    made: Path, data: Path, surrogate: Path
+) -> None:
+    twelve = Reading(significant_bits=12)
+    with pytest.raises(UserError, match="data differ"):
+        make_set(surrogate, [data], made, PLAN, reading=twelve, device="cpu")
 
 
 def test_the_set_attacks_what_it_was_made_from(made: Path, surrogate: Path) -> None:

@@ -121,6 +121,22 @@ def window_at(size: Sequence[int], window: Sequence[int], corner: Sequence[float
     return slice(top, top + window[0]), slice(left, left + window[1])
 
 
+def window_showing(
+    region: NDArray[np.bool_], window: Sequence[int], corner: Sequence[float]
+) -> Part:
+    """The window of `window_at`, or, where it shows nothing of a region, the one that shows most.
+
+    Args:
+        region: (H, W) of the frame, True somewhere.
+        window: Height and width of the window.
+        corner: See `window_at`.
+    """
+    part = window_at(region.shape, window, corner)
+    if region[part].any():
+        return part
+    return max(Cover.over(region.shape, window).parts(), key=lambda one: int(region[one].sum()))
+
+
 def size_of(array: Any) -> tuple[int, int]:
     """Height and width, the last two axes of an array or a tensor."""
     return int(array.shape[-2]), int(array.shape[-1])

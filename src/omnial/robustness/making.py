@@ -276,13 +276,16 @@ def _identity(model: TrainedModel, weights: str, catalogue: Catalogue, plan: Set
         geometry=settings.data.geometry,
         recipe=recipe.model_dump(mode="json"),
         objective=settings.objective.model_dump(mode="json"),
-        data={product.name: _data_digest(product) for product in catalogue.classes},
+        data={
+            product.name: _data_digest(product, settings.data.significant_bits)
+            for product in catalogue.classes
+        },
     )
 
 
-def _data_digest(product: ProductClass) -> str:
-    """SHA-256 over the training images of a class, in order: names and contents."""
-    whole = hashlib.sha256()
+def _data_digest(product: ProductClass, bits: int) -> str:
+    """SHA-256 over the training images of a class, in order: how they are read, names, contents."""
+    whole = hashlib.sha256(b"" if bits == 16 else f"{bits}\0".encode())
     for record in product.train:
         line = f"{record.path.name}\0{file_digest(record.path)}\0"
         # A file's name may hold bytes that are no text.

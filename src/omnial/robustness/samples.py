@@ -112,7 +112,7 @@ def draw_clean(
     ]
     picked = [own[int(orders[n // len(own)][n % len(own)])] for n in numbers]
     corners = [np.random.default_rng((seed, crc, n, 1)).random(2).tolist() for n in numbers]
-    images, region = store.windows(picked, corners)
+    images, region = store.windows(picked, corners, showing=True)
     normal = to_unit(images)
     anomalous = normal.clone()
     mask, panel = torch.zeros(region.shape, dtype=torch.bool), torch.ones_like(region)

@@ -117,10 +117,15 @@ def _batches(model: TrainedModel, product: ProductClass, size: int) -> Iterator[
     settings, roi = model.settings.data, model.rois.get(product.name)
 
     def load(record: ImageRecord) -> Sample:
-        # Of an image in windows, the one that shows most of the defect, or the middle one.
+        # Of an image in windows, the one that shows most of the defect, or the middle one; where
+        # that shows nothing that counts, the one that shows most of what does.
         windows = in_windows(load_sample(record, product, settings, roi), settings)
-        defect = [0 if one.mask is None else int(one.mask.sum()) for one in windows]
-        return windows[np.argmax(defect) if any(defect) else len(windows) // 2]
+        defect = [0 if one.mask is None else int((one.mask & one.valid).sum()) for one in windows]
+        middle = windows[len(windows) // 2]
+        if not any(defect) and middle.valid.any():
+            return middle
+        valid = [int(one.valid.sum()) for one in windows]
+        return windows[np.argmax(defect if any(defect) else valid)]
 
     return stream(product.test, load, size)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
-from omnial.data.cover import size_of, window_at
+from omnial.data.cover import size_of, window_at, window_showing
 from omnial.data.decode import as_unit, network_roi
 from omnial.data.records import Catalogue, ImageRecord
 
@@ -107,7 +107,7 @@ class ImageStore:
         return torch.from_numpy(np.stack([self._regions[index] for index in indices])[:, None])
 
     def windows(
-        self, indices: Sequence[int], corners: Sequence[Sequence[float]]
+        self, indices: Sequence[int], corners: Sequence[Sequence[float]], *, showing: bool = False
     ) -> tuple[Tensor, Tensor]:
         """One window of the network's size of each image.
 
@@ -115,12 +115,15 @@ class ImageStore:
             indices: The images.
             corners: Where it lies in each, see `omnial.data.cover.window_at`; a frame of the
                 network's size is a window itself.
+            showing: Take another one where it shows nothing of the region of interest.
 
         Returns:
             Images and regions of interest, as of `images` and `regions`.
         """
         parts = [
-            window_at(self.size(index), self._window, corner)
+            window_showing(self._regions[index], self._window, corner)
+            if showing
+            else window_at(self.size(index), self._window, corner)
             for index, corner in zip(indices, corners, strict=True)
         ]
         pairs = list(zip(indices, parts, strict=True))
