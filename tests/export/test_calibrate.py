@@ -95,18 +95,6 @@ def test_as_many_new_images_as_were_trained_on_all_count(folder: Path, data: Pat
         calibrate_folder(folder, [data / "tile"])
 
 
-def test_a_folder_that_does_not_know_its_files_sets_no_threshold(folder: Path, data: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["trained_files"]
-    (folder / "config.json").write_text(json.dumps(config))
-    before = (folder / "config.json").read_bytes()
-    with pytest.raises(UserError, match="which files it was trained on"):
-        calibrate_folder(folder, [data])
-    assert (folder / "config.json").read_bytes() == before
-    assert load_model(folder, "cpu").trained_files is None
-    assert check_drift(folder, [data]).trained == {"bolt": 0, "tile": 0}
-
-
 def test_trained_files_do_not_hide_a_drift(folder: Path, data: Path) -> None:
     images = sorted((data / "bolt/train/good").iterdir())
     trained_on(folder, images[:4])

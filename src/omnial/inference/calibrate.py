@@ -124,19 +124,13 @@ def calibrate_folder(
         on_progress: Told the number of images done and of all.
 
     Raises:
-        UserError: The folder or data is bad, or in use, or `out` is not empty; the folder does
-            not say what it was trained on; or the network was trained on all of the images.
+        UserError: The folder or data is bad, or in use, or `out` is not empty; or the network was
+            trained on all of the images.
         RunError: The result cannot be written.
     """
     if out is not None and not (unused(out, CONFIG_FILE) or unfinished(out)):
         raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
     trained = read_config(folder).trained_files
-    if trained is None:
-        raise UserError(
-            f"{folder} does not say which files it was trained on, so that these might set "
-            "thresholds: an earlier version of omnial wrote it, or started from a folder of one. "
-            "Train it again."
-        )
     inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     before = inspector.calibration
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate

@@ -79,7 +79,7 @@ def check_drift(
     inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     calibration = inspector.calibration
     found = score_normals(
-        *(inspector, roots, read_config(folder).trained_files or frozenset()),
+        *(inspector, roots, read_config(folder).trained_files),
         class_name=class_name,
         on_progress=on_progress,
     )

@@ -90,8 +90,8 @@ class Tolerance(_Record):
     map_mean: _Figure
     score_largest: _Figure
     pixel_ap_loss: _Figure
-    verdicts_changed: _Figure = 1.0
-    """Share of the images; exports of earlier versions were held to none."""
+    verdicts_changed: _Figure
+    """Share of the images."""
 
 
 class Gate(_Record):

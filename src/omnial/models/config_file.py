@@ -28,8 +28,15 @@ JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | 
 
 _T = TypeVar("_T")
 _DIGEST = re.compile("[0-9a-f]{64}")
-_KEYS = {"schema_version", "weights_sha256", "settings", "classes", "calibration", "training"}
-_LATER = {"trained_files"}  # a key that folders of an earlier omnial do not have
+_KEYS = {
+    "schema_version",
+    "weights_sha256",
+    "settings",
+    "classes",
+    "calibration",
+    "training",
+    "trained_files",
+}
 _DIGEST_BYTES = 8  # of a trained file: two of a million files agree by chance once in 10^7 folders
 MOST_FILES = 2**20
 """Most files that a model can be trained on: `config.json` keeps a digest of each."""
@@ -49,8 +56,8 @@ class FolderConfig:
     """Facts about the training."""
     weights_sha256: str
     """Digest of the weights that belong to it."""
-    trained_files: frozenset[bytes] | None
-    """Of each file that the network was trained on, see `short_digest`; None if not known."""
+    trained_files: frozenset[bytes]
+    """Of each file that the network was trained on, see `short_digest`."""
 
     def to_text(self) -> str:
         """The file's content, in the present schema version."""
@@ -61,10 +68,8 @@ class FolderConfig:
             "calibration": self.calibration.to_dict(),
             "training": dict(self.training),
             "weights_sha256": self.weights_sha256,
+            "trained_files": base64.b64encode(b"".join(sorted(self.trained_files))).decode("ascii"),
         }
-        if self.trained_files is not None:
-            joined = b"".join(sorted(self.trained_files))
-            config["trained_files"] = base64.b64encode(joined).decode("ascii")
         return json.dumps(config, indent=2, allow_nan=False) + "\n"
 
 
@@ -84,7 +89,7 @@ def read_config(folder: Path) -> FolderConfig:
         calibration = Calibration.from_dict(config["calibration"])
         if set(calibration.per_class) != set(classes):
             raise ValueError("the calibration names other classes than the model")
-        trained = _trained_files(config.get("trained_files"))
+        trained = _trained_files(config["trained_files"])
     except ValueError as error:
         raise refusal(folder, f"{CONFIG_FILE}: {error}") from error
     training, weights = config["training"], config["weights_sha256"]
@@ -147,9 +152,7 @@ def _settings(values: object) -> Settings:
         raise ValueError(f"{place}: {problem['msg']}{more}") from error
 
 
-def _trained_files(text: object) -> frozenset[bytes] | None:
-    if text is None:
-        return None
+def _trained_files(text: object) -> frozenset[bytes]:
     if not isinstance(text, str):
         raise ValueError("trained_files is not a text")
     joined = base64.b64decode(text, validate=True)
@@ -180,8 +183,8 @@ def _read_keys(folder: Path) -> dict[str, object]:
             f"{CONFIG_FILE} was made by another version of omnial (its schema version is "
             f"{quoted(version)}, this one reads {SCHEMA_VERSION}); read it with that version",
         )
-    if set(config) - _LATER != _KEYS:
-        missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS - _LATER)
+    if set(config) != _KEYS:
+        missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS)
         raise refusal(
             folder, f"{CONFIG_FILE}: missing keys {missing}, unknown keys {quoted(unknown[:5])}"
         )

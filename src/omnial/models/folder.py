@@ -66,8 +66,8 @@ class TrainedModel:
     """For classes with a region of interest: (height, width) of the network, True inside."""
     training: Mapping[str, JSON]
     """Facts about the training: seed, steps, images, seconds, precision, data, version."""
-    trained_files: frozenset[bytes] | None = None
-    """Of each file that the network was trained on, see `short_digest`; None if not known."""
+    trained_files: frozenset[bytes] = frozenset()
+    """Of each file that the network was trained on, see `short_digest`."""
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:

@@ -143,7 +143,7 @@ class _Plan(NamedTuple):
     catalogue: Catalogue
     learn: list[ImageRecord]
     kept: list[ImageRecord]
-    trained_files: frozenset[bytes] | None
+    trained_files: frozenset[bytes]
     """Of the files that are learned from, here or in the model to start from."""
     run: RunIdentity
     reason: str
@@ -178,7 +178,7 @@ def _plan(
     learn, held_out = split_validation(records, settings.data, settings.training.seed)
     digests = {record: short_digest(cache.content(record.path)) for record in records}
     own = frozenset(digests[record] for record in learn)
-    trained = own | (earlier or frozenset())
+    trained = own | earlier
     if len(trained) > MOST_FILES:
         raise UserError(f"{len(trained):,} training images: a model keeps {MOST_FILES:,} apart.")
     # A copy of a trained image is no new one, nor one that the weights to start from know.
@@ -198,8 +198,7 @@ def _plan(
     wanted = RunIdentity.of(
         *(settings, catalogue, _texture_files(settings), start, precision), content=cache.content
     )
-    known = None if earlier is None else trained
-    return _Plan(catalogue, learn, kept, known, settle(out, wanted, resume), reason)
+    return _Plan(catalogue, learn, kept, trained, settle(out, wanted, resume), reason)
 
 
 def _load(settings: Settings, plan: _Plan, init: Path | None, cache: InputCache) -> _Loaded:
