@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CONFTEST = Path(__file__).with_name("conftest.py")
 DRAWS = """
 from hypothesis import given, settings, strategies
@@ -18,7 +20,13 @@ def test_write():
 """
 
 
-def test_examples_are_the_same_in_every_run_and_others_on_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ci", ["true", None])
+def test_examples_are_the_same_in_every_run_and_others_on_request(
+    ci: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    if ci is not None:
+        monkeypatch.setenv("CI", ci)
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "conftest.py").write_text(CONFTEST.read_text("utf-8"), "utf-8")
