@@ -77,9 +77,8 @@ def figures(network: Reconstruction, classes: Sequence[Sequence[SynthesizedBatch
             clean, left, drawn = [], 0.0, 0.0
             for sample in samples:
                 clean.append(psnr(network(sample.normal).reconstruction, sample.normal))
-                sums = defect_distances(
-                    network(sample.anomalous).reconstruction, *sample[1::-1], sample.mask
-                )
+                restored = network(sample.anomalous).reconstruction
+                sums = defect_distances(restored, sample.anomalous, sample.normal, sample.mask)
                 left, drawn = left + float(sums[0].sum()), drawn + float(sums[1].sum())
             ratios.append(float(np.concatenate(clean).mean()))
             shares.append(erased(left, drawn))

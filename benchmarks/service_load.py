@@ -69,17 +69,15 @@ def untrained(folder: Path, size: str) -> None:
     from omnial.calibration.recogniser import Recogniser
     from omnial.calibration.thresholds import calibrate
     from omnial.config.load import load_settings
+    from omnial.models.beside import FEATURES
     from omnial.models.folder import TrainedModel, save_model
     from omnial.models.system import build_model
 
     settings = load_settings(size=size)
     torch.manual_seed(0)
     network = build_model(settings.model).eval()
-    with torch.inference_mode():
-        shape = (1, 3, settings.data.height, settings.data.width)
-        count = network(torch.zeros(shape)).features.shape[1]
     generator = np.random.default_rng(0)
-    features = generator.normal(size=(6, count))
+    features = generator.normal(size=(6, FEATURES))
     model = TrainedModel(
         settings=settings,
         classes=("gear",),

@@ -100,9 +100,10 @@ SYSTEMS: Final[Mapping[str, Overrides]] = MappingProxyType(
 paper's perturbations come from, and the stages from there to `omnial`."""
 
 # For every system alike at our own sizes: the image is sharp, and defects are erased, early.
-_BLOCKS = {"blocks": "residual"}
-_WINDOWS = {"difference_windows": [1, 3, 7]}
-_OBJECTIVE = {"image_mse": 10.0, "defect_weight": 10.0}
+_OURS = {
+    "model": {"blocks": "residual", "localization": {"difference_windows": [1, 3, 7]}},
+    "objective": {"image_mse": 10.0, "defect_weight": 10.0},
+}
 
 SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
     {
@@ -115,44 +116,49 @@ SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
             },
             "training": {"batch_size": 20, "learning_rate": 1e-4, "schedule": "step"},
         },
-        "base": {
-            "data": {"height": 256, "width": 256},
-            "model": {
-                **_BLOCKS,
-                "stem": 2,
-                "reconstruction": {"widths": [64, 128, 256, 512, 512]},
-                "localization": {"widths": [32, 64, 128, 256, 256, 256], **_WINDOWS},
+        "base": _over(
+            _OURS,
+            {
+                "data": {"height": 256, "width": 256},
+                "model": {
+                    "stem": 2,
+                    "reconstruction": {"widths": [64, 128, 256, 512, 512]},
+                    "localization": {"widths": [32, 64, 128, 256, 256, 256]},
+                },
+                "training": {"batch_size": 16, "learning_rate": 3e-4, "schedule": "cosine"},
             },
-            "objective": _OBJECTIVE,
-            "training": {"batch_size": 16, "learning_rate": 3e-4, "schedule": "cosine"},
-        },
-        "lite": {
-            "data": {"height": 256, "width": 256},
-            "model": {
-                **_BLOCKS,
-                "stem": 4,
-                "reconstruction": {"widths": [32, 64, 128]},
-                "localization": {"widths": [32, 64, 64, 96, 96], **_WINDOWS},
+        ),
+        "lite": _over(
+            _OURS,
+            {
+                "data": {"height": 256, "width": 256},
+                "model": {
+                    "stem": 4,
+                    "reconstruction": {"widths": [32, 64, 128]},
+                    "localization": {"widths": [32, 64, 64, 96, 96]},
+                },
+                "objective": {"ssim_stride": 4},
+                "training": {
+                    "batch_size": 16,
+                    "learning_rate": 2e-3,
+                    "schedule": "cosine",
+                    "quarter_share": 0.85,
+                },
             },
-            "objective": {**_OBJECTIVE, "ssim_stride": 4},
-            "training": {
-                "batch_size": 16,
-                "learning_rate": 2e-3,
-                "schedule": "cosine",
-                "quarter_share": 0.85,
+        ),
+        "tiny": _over(
+            _OURS,
+            {
+                "data": {"height": 128, "width": 128},
+                "model": {
+                    "stem": 4,
+                    "reconstruction": {"widths": [16, 32, 64]},
+                    "localization": {"widths": [16, 32, 48, 64]},
+                },
+                "objective": {"ssim_stride": 4},
+                "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "cosine"},
             },
-        },
-        "tiny": {
-            "data": {"height": 128, "width": 128},
-            "model": {
-                **_BLOCKS,
-                "stem": 4,
-                "reconstruction": {"widths": [16, 32, 64]},
-                "localization": {"widths": [16, 32, 48, 64], **_WINDOWS},
-            },
-            "objective": {**_OBJECTIVE, "ssim_stride": 4},
-            "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "cosine"},
-        },
+        ),
     }
 )
 """`paper` is the published network, `base` a half of it; `lite` and `tiny` are for two cores."""

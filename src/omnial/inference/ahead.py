@@ -1,8 +1,9 @@
-"""Mapping in threads a few items ahead of the reader."""
+"""Mapping in threads a few items ahead of the reader, and what may be read ahead."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -27,3 +28,13 @@ def ahead(
     finally:
         for future in pending:
             future.cancel()
+
+
+def readable(items: Iterable[_T], size: int) -> Iterator[Iterable[_T]]:
+    """What may be read before results are given: all of a sequence, `size` items of a stream."""
+    if isinstance(items, Sequence):
+        yield items
+        return
+    rest = iter(items)
+    for first in rest:
+        yield chain([first], islice(rest, size - 1))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -24,7 +24,7 @@ from omnial.data.geometry import Placement, place, region_on, to_source
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path
-from omnial.inference.ahead import ahead
+from omnial.inference.ahead import ahead, readable
 from omnial.inference.backends.base import Backend, Scored, checked, restrict
 from omnial.inference.inspection import Inspection, find_outlines
 from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
@@ -211,7 +211,7 @@ class Inspector:
         """Like `inspect` of an iterable, but a file that cannot be used gives its error in turn."""
         self.check_class(class_name)
         with ThreadPoolExecutor(self.workers) as pool:
-            for part in _parts(sources, self.batch_size):
+            for part in readable(sources, self.batch_size):
                 judged = self.judge(part, class_name, tile=tile, pool=pool)
                 yield from ahead(pool, self._finish, judged, self.workers)
 
@@ -380,16 +380,6 @@ def check_class(class_name: str | None, classes: Sequence[str]) -> None:
             f"The model does not know the class {class_name!r}. "
             f"Its classes are {', '.join(classes)}."
         )
-
-
-def _parts(sources: Iterable[Picture], batch_size: int) -> Iterator[Iterable[Picture]]:
-    """What may be read before results are given: all of a sequence, of a stream a batch."""
-    if isinstance(sources, Sequence):
-        yield sources
-        return
-    rest = iter(sources)
-    for first in rest:
-        yield chain([first], islice(rest, batch_size - 1))
 
 
 def _batches(

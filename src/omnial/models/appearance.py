@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from omnial.models.beside import GROUPS, LEVELS
+from omnial.synthesis.jnd import luma
 
 _CELLS = 8
 """Cells along each axis, over which brightness, colour and detail are averaged."""
@@ -17,7 +18,6 @@ _FLOOR = 2 / 255
 """Detail below the noise of a good camera counts as none."""
 _SMALLEST = 16
 """Pixels of an axis below which an image is not halved any more."""
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def appearance(images: Tensor) -> Tensor:
@@ -38,9 +38,9 @@ def appearance(images: Tensor) -> Tensor:
     halved = F.avg_pool2d(images.float(), 2)
     contrast = torch.sqrt(halved.var((2, 3), correction=0).mean(1, keepdim=True))
     colour = torch.stack((halved[:, 0] - halved[:, 2], halved[:, 1] - halved[:, ::2].mean(1)), 1)
-    light = _light(images.float())
+    light = luma(images.float())
     found = [torch.log(contrast + _FLOOR)]
-    found.append(_groups(_cells(torch.cat((_light(halved), colour), 1))))
+    found.append(_groups(_cells(torch.cat((luma(halved), colour), 1))))
     for level in range(LEVELS):
         if level and min(light.shape[2:]) >= _SMALLEST:
             light = F.avg_pool2d(light, 2)
@@ -58,11 +58,6 @@ def appearance(images: Tensor) -> Tensor:
             parts.append(torch.log(_cells(hues) + _FLOOR))
         found.append(_groups(torch.cat(parts, 1)))
     return torch.cat(found, 1)
-
-
-def _light(images: Tensor) -> Tensor:
-    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
-    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def _quads(maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ from omnial.config.settings import DataSettings, Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
 from omnial.data.geometry import whole_region
-from omnial.data.image_file import open_image
 from omnial.data.layouts import discover
 from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, subfolders
@@ -37,6 +35,12 @@ from omnial.models.validation_figures import ValidationFigures, in_words
 from omnial.processes import group
 from omnial.processes.world import read_world
 from omnial.training.budget import Budget
+from omnial.training.data_remarks import (
+    dim_classes,
+    geometry_line,
+    images_in_windows,
+    images_per_class,
+)
 from omnial.training.feed import ImageStore, store_of
 from omnial.training.launch import check_launch
 from omnial.training.loop import run_loop
@@ -45,9 +49,6 @@ from omnial.training.precision import choose_precision, on_gpu
 from omnial.training.run import RunIdentity, settle
 from omnial.training.validation import validate
 from omnial.untrusted import UntrustedError, check_regular
-
-_DIM = 1 / 8
-"""A class whose 16-bit files hold no larger value, of 1, is thought to hold fewer bits. [O]"""
 
 _logger = logging.getLogger(__name__)
 
@@ -122,8 +123,8 @@ def train(
             cache = open_cache(settings.data)
         _logger.info("training in %s: %s", plan.run.precision, plan.reason)
         loaded = group.everyone(lambda: _load(settings, plan, init, cache))
-        _logger.info("%s", _geometry(settings, plan.learn, loaded.store))
-        dim = _dim_classes(settings.data, plan.learn, loaded.store)
+        _logger.info("%s", geometry_line(settings.data, plan.learn, loaded.store))
+        dim = dim_classes(settings.data, plan.learn, loaded.store)
         for note in dim:
             _logger.warning("%s", note)
         module = TrainingModule(settings, loaded.network)
@@ -276,27 +277,6 @@ def _check_names(catalogue: Catalogue) -> None:
         raise UserError(f"{error}. Rename that class in the data.") from error
 
 
-def _dim_classes(data: DataSettings, learn: Sequence[ImageRecord], store: ImageStore) -> list[str]:
-    """A sentence on each class whose 16-bit files use a small part of their range."""
-    highest: dict[str, float] = {}
-    for index, record in enumerate(learn):
-        before = highest.get(record.class_name, 0.0)
-        highest[record.class_name] = max(before, store.brightest(index))
-    dim = {name for name, value in highest.items() if value <= _DIM}
-    integer = {r.class_name for r in learn if r.class_name in dim and _is_integer(r.path)}
-    return [
-        f"{name}: no value of its 16-bit files exceeds {highest[name]:.1%} of what "
-        f"significant_bits = {data.significant_bits} allows: almost black for the network. Give "
-        "the number of bits that the camera fills, 10, 12 or 14 (--significant-bits)."
-        for name in sorted(integer)
-    ]
-
-
-def _is_integer(path: Path) -> bool:
-    with open_image(path) as image:
-        return image.mode.startswith("I")
-
-
 def _texture_files(settings: Settings) -> list[Path]:
     """The texture collection; empty where the settings name none."""
     if settings.textures is None:
@@ -354,9 +334,9 @@ def _facts(
         "images": summary.images,
         "seconds": summary.seconds,
         "precision": summary.precision,
-        "training_images": _per_class(plan.learn),
-        "images_in_windows": _in_windows(plan.learn, store),
-        "validation_images": _per_class(plan.kept),
+        "training_images": images_per_class(plan.learn),
+        "images_in_windows": images_in_windows(plan.learn, store),
+        "validation_images": images_per_class(plan.kept),
         "validation": asdict(summary.validation),
         "started_from": plan.run.start,
     }
@@ -371,29 +351,6 @@ def _said(figures: ValidationFigures) -> str:
     line = "validation: " + ", ".join(f"{name} {value}" for name, value in shown.items())
     words = in_words(figures.mean)
     return line if words is None else f"{line}; {words}"
-
-
-def _geometry(settings: Settings, learn: Sequence[ImageRecord], store: ImageStore) -> str:
-    """Which classes are seen how, in one line."""
-    total, seen = _per_class(learn), _in_windows(learn, store)
-    windows = [
-        name if seen[name] == total[name] else f"{name} ({seen[name]} of {total[name]} images)"
-        for name in seen
-        if seen[name]
-    ]
-    return f"geometry {settings.data.geometry}: in windows {', '.join(windows) or 'no class'}"
-
-
-def _in_windows(learn: Sequence[ImageRecord], store: ImageStore) -> dict[str, JSON]:
-    """How many of the images learnt from are seen through windows, of each class."""
-    counts = dict.fromkeys((record.class_name for record in learn), 0)
-    for index, record in enumerate(learn):
-        counts[record.class_name] += store.in_windows(index)
-    return dict(counts)
-
-
-def _per_class(records: Sequence[ImageRecord]) -> dict[str, JSON]:
-    return dict(Counter(record.class_name for record in records))
 
 
 def _digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.models.appearance import appearance
 from omnial.models.noise import noise
-from omnial.models.runner import Inspection, inspect_frames
+from omnial.models.runner import inspect_frames
 from omnial.models.validation_figures import ValidationFigures
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
@@ -145,8 +145,9 @@ def _inspect_normal(network: nn.Module, settings: Settings, store: ImageStore) -
     """What the network makes of all images of a store, as they are."""
     parts = []
     for part in store.batches(range(len(store)), _BATCH):
-        found = _inspect(network, settings, store, part)
-        ratios = psnr(found.reconstruction, to_unit(store.images(part)), store.regions(part)[:, 0])
+        images, region = to_unit(store.images(part)), store.regions(part)[:, 0]
+        found = inspect_frames(network, settings, images, region)
+        ratios = psnr(found.reconstruction, images, region)
         parts.append((found.scores, found.features, ratios))
     scores, features, ratios = map(np.concatenate, zip(*parts, strict=True))
     return _Normal(scores, features, ratios)
@@ -190,13 +191,6 @@ def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
     called = int(counts.true_positives[best] + counts.false_positives[best])
     rank = len(scores) - called
     return float(np.partition(scores, rank)[rank])
-
-
-def _inspect(
-    network: nn.Module, settings: Settings, store: ImageStore, part: Sequence[int]
-) -> Inspection:
-    images, region = to_unit(store.images(part)), store.regions(part)[:, 0]
-    return inspect_frames(network, settings, images, region)
 
 
 def _learn_products(
