@@ -30,8 +30,9 @@ from benchmarks.common import (
 from benchmarks.pixel_metrics import measure_ours
 from benchmarks.training_step import Step
 from omnial.config.load import load_settings
+from omnial.data.dataset import ImageDataset
 from omnial.data.layouts import discover
-from omnial.training.feed import BalancedDraw, Feed, ImageStore
+from omnial.training.feed import BalancedDraw, Feed
 
 _EDGE = 128
 
@@ -77,7 +78,7 @@ def training_memory(batch: int, edge: int) -> int:
 def feed(images: int, classes: int, batch: int = 16) -> Callable[[], object]:
     """One batch from the middle of a run, choice and stacking alone."""
     labels = [index % classes for index in range(images)]
-    store = cast(ImageStore, _Blank(images))
+    store = cast(ImageDataset, _Blank(images))
     source = Feed(store, labels, None, 0.0, batch, seed=0)
     steps = itertools.count(1000)
     return lambda: source.batch(next(steps))

@@ -25,10 +25,10 @@ from rich.table import Table
 from omnial.config.settings import DataSettings
 from omnial.data.cache import LOCATION, open_cache
 from omnial.data.checks import check_files
+from omnial.data.dataset import load_dataset
 from omnial.data.layouts import discover
 from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.data.records import Catalogue
-from omnial.training.feed import store_of
 
 IMAGES, SIZE, ROUNDS = 96, 512, 5
 WAYS = ("without", "filling", "filled")
@@ -65,14 +65,14 @@ def time_all(images: int, size: int, rounds: int) -> dict[str, Seconds]:
 
 def build(catalogue: Catalogue, settings: DataSettings) -> None:
     records = [record for product in catalogue.classes for record in product.train]
-    store_of(records, catalogue, settings, open_cache(settings))
+    load_dataset(records, catalogue, settings, open_cache(settings))
 
 
 def check_and_build(catalogue: Catalogue, settings: DataSettings) -> None:
     cache = open_cache(settings)
     checked = check_files(catalogue, settings, cache=cache)
     records = [record for product in checked.classes for record in product.train]
-    store_of(records, checked, settings, cache)
+    load_dataset(records, checked, settings, cache)
 
 
 def figures(store: Seconds, images: int, size: int, rounds: int) -> dict[str, dict[str, Any]]:

@@ -44,7 +44,7 @@ def main(
         "two processes over one": (two / one, "ratio"),
     }
     command = f"python -m benchmarks.processes --size {size} --steps {steps} --rounds {rounds}"
-    report("processes", entries(command, figures), out)
+    report("distributed", entries(command, figures), out)
 
 
 def images_per_second(data: Path, model: Path, size: str, steps: int, processes: int) -> float:

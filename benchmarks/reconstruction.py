@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.cache import open_cache
+from omnial.data.dataset import load_dataset, to_unit
 from omnial.data.layouts import discover
 from omnial.data.split import split_validation
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
@@ -29,10 +30,10 @@ from omnial.models.packing import pack, unpack
 from omnial.models.system import Output, build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
-from omnial.training.feed import Feed, store_of, to_unit
+from omnial.training.crops import halved, random_crops
+from omnial.training.feed import Feed
 from omnial.training.objective import losses
 from omnial.training.precision import choose_precision
-from omnial.training.quarters import halved, random_crops
 from omnial.training.schedule import learning_rate
 
 _PER_CLASS = 10
@@ -99,7 +100,7 @@ def train(
     learn, kept = split_validation(records, settings.data, settings.training.seed)
     names = list(catalogue.names)
     feed = Feed(
-        store_of(learn, catalogue, settings.data, cache),
+        load_dataset(learn, catalogue, settings.data, cache),
         [names.index(record.class_name) for record in learn],
         None,
         0.0,
@@ -110,7 +111,7 @@ def train(
     classes = []
     for name in names:
         own = [record for record in kept if record.class_name == name][:_PER_CLASS]
-        store = store_of(own, catalogue, settings.data, cache)
+        store = load_dataset(own, catalogue, settings.data, cache)
         # Frames of their own size, one at a time: those of a class may differ.
         samples = []
         for index in range(len(own)):

@@ -14,7 +14,7 @@ SOURCE = Path(omnial.__file__).parent
 ORDER = (
     *("cli", "demo", "studies", "serving", "reporting", "batch", "export", "inference"),
     *("robustness", "evaluation", "training", "attacks", "models", "calibration", "synthesis"),
-    *("metrics", "data", "config", "processes", "filters", "files", "memory", "machine"),
+    *("metrics", "data", "config", "distributed", "filters", "files", "memory", "machine"),
     *("untrusted", "errors"),
 )
 

@@ -24,7 +24,7 @@ from omnial.robustness.making import SetPlan, make_set
 from omnial.studies.storage import write_file
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
 from omnial.training.fit import train
-from omnial.training.run import folder_of_checkpoints
+from omnial.training.run_identity import folder_of_checkpoints
 from tests.faults.breaking import files, full_disk, no_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

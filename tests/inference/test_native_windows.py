@@ -15,6 +15,7 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.cache import InputCache
 from omnial.data.cover import Cover
+from omnial.data.dataset import load_dataset
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.evaluation.evaluate import evaluate_model
@@ -32,7 +33,6 @@ from omnial.robustness.samples import draw_clean
 from omnial.robustness.score_attack import attack_scores
 from omnial.robustness.white_box import WhiteBoxPlan
 from omnial.synthesis.preview import preview
-from omnial.training.feed import store_of
 from omnial.training.fit import train
 from tests.inference.test_predictor import red_model, write_image
 
@@ -273,7 +273,7 @@ def test_attacks_take_a_window_of_each_image(data: Path, trained: Path) -> None:
     ]
     plan = WhiteBoxPlan(samples=2, batch_size=2)
     assert attack_scores(model, catalogue, plan).images == 4
-    store = store_of(
+    store = load_dataset(
         product.train, catalogue, model.settings.data, InputCache(None, model.settings.data)
     )
     drawn = draw_clean(store, ["rail"] * 8, product, range(4), model.settings.synthesis, 0.5, 0)

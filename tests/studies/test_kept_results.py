@@ -10,7 +10,7 @@ from omnial.config.load import load_settings
 from omnial.studies.job import SCHEMA, digest
 from omnial.studies.plan import COMMON, STUDIES
 from omnial.studies.robustness_plan import ROWS, SURROGATE
-from omnial.training.run import what_is_computed
+from omnial.training.run_identity import what_is_computed
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PLANNED = {name: study.rows for name, study in STUDIES.items()} | {"robustness": (SURROGATE, *ROWS)}

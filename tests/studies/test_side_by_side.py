@@ -22,7 +22,7 @@ from omnial.studies.plan import Row, Study
 from omnial.studies.roots import StudyData
 from omnial.studies.run import StudyOptions, run_study
 from omnial.studies.side_by_side import each_seen_to
-from omnial.training.run import CHECKPOINT, folder_of_checkpoints
+from omnial.training.run_identity import CHECKPOINT, folder_of_checkpoints
 from tests.studies.small_runs import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

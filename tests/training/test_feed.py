@@ -9,19 +9,20 @@ from PIL import Image
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import LOCATION, open_cache
-from omnial.training.feed import BalancedDraw, Feed, ImageStore, to_unit
+from omnial.data.dataset import ImageDataset, to_unit
+from omnial.training.feed import BalancedDraw, Feed
 
 LABELS = [0] * 3 + [1] * 10 + [2] * 1
 
 
 def stored(
     paths: Sequence[Path], regions: Sequence[Path | None], settings: DataSettings
-) -> ImageStore:
-    return ImageStore(paths, regions, settings, open_cache(settings))
+) -> ImageDataset:
+    return ImageDataset(paths, regions, settings, open_cache(settings))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ImageStore:
+def store(tmp_path: Path) -> ImageDataset:
     rng = np.random.default_rng(0)
     paths = []
     for index in range(len(LABELS)):
@@ -33,7 +34,7 @@ def store(tmp_path: Path) -> ImageStore:
     return stored(paths, [None] * len(paths), DataSettings(height=40, width=32))
 
 
-def feed(store: ImageStore, **options: int) -> Feed:
+def feed(store: ImageDataset, **options: int) -> Feed:
     return Feed(store, LABELS, None, 0.5, batch_size=6, seed=1, **options)
 
 
@@ -59,7 +60,7 @@ def test_draws_do_not_depend_on_the_order_of_asking() -> None:
     assert asked != [other.image(position) for position in range(90)]
 
 
-def test_a_feed_that_starts_later_continues_the_run(store: ImageStore) -> None:
+def test_a_feed_that_starts_later_continues_the_run(store: ImageDataset) -> None:
     whole = iter(feed(store))
     for _ in range(3):
         next(whole)
@@ -71,7 +72,7 @@ def test_a_feed_that_starts_later_continues_the_run(store: ImageStore) -> None:
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_processes_share_the_batch_of_one(store: ImageStore, world: int) -> None:
+def test_processes_share_the_batch_of_one(store: ImageDataset, world: int) -> None:
     whole = feed(store).batch(5)
     parts = [feed(store, rank=rank, world=world).batch(5) for rank in range(world)]
     places = torch.cat([part["places"] for part in parts])
@@ -81,7 +82,7 @@ def test_processes_share_the_batch_of_one(store: ImageStore, world: int) -> None
         assert torch.equal(torch.cat([part[key] for part in parts])[order], whole[key])
 
 
-def test_images_are_eight_bit_in_memory_and_unit_for_the_network(store: ImageStore) -> None:
+def test_images_are_eight_bit_in_memory_and_unit_for_the_network(store: ImageDataset) -> None:
     batch = feed(store).batch(0)
     assert batch["images"].dtype == torch.uint8
     unit = to_unit(batch["images"])
@@ -91,7 +92,7 @@ def test_images_are_eight_bit_in_memory_and_unit_for_the_network(store: ImageSto
     assert bool(batch["region"].all())
 
 
-def test_a_texture_collection_is_used_for_its_share(store: ImageStore, tmp_path: Path) -> None:
+def test_a_texture_collection_is_used_for_its_share(store: ImageDataset, tmp_path: Path) -> None:
     path = tmp_path / "texture.png"
     Image.new("RGB", (32, 40), (255, 255, 255)).save(path)
     textures = stored([path], [None], DataSettings(height=40, width=32))
@@ -103,7 +104,7 @@ def test_a_texture_collection_is_used_for_its_share(store: ImageStore, tmp_path:
 
 
 @pytest.fixture
-def long_store(tmp_path: Path) -> ImageStore:
+def long_store(tmp_path: Path) -> ImageDataset:
     """Images whose red is the column, and whose green the image; every other has a region."""
     paths = [tmp_path / f"{index:02d}.png" for index in range(len(LABELS))]
     for index, path in enumerate(paths):
@@ -117,7 +118,9 @@ def long_store(tmp_path: Path) -> ImageStore:
     return stored(paths, regions, DataSettings(height=32, width=32, cache_gigabytes=0))
 
 
-def test_a_long_image_gives_windows_from_anywhere_at_its_own_scale(long_store: ImageStore) -> None:
+def test_a_long_image_gives_windows_from_anywhere_at_its_own_scale(
+    long_store: ImageDataset,
+) -> None:
     starts: set[int] = set()
     texture_starts: set[int] = set()
     for step in range(30):
@@ -140,7 +143,7 @@ def test_a_long_image_gives_windows_from_anywhere_at_its_own_scale(long_store: I
     assert len(texture_starts) > 20
 
 
-def test_windows_are_a_function_of_seed_step_and_place(long_store: ImageStore) -> None:
+def test_windows_are_a_function_of_seed_step_and_place(long_store: ImageDataset) -> None:
     whole = feed(long_store).batch(5)
     later = next(iter(feed(long_store, start=5)))
     parts = [feed(long_store, rank=rank, world=2).batch(5) for rank in range(2)]
@@ -150,7 +153,7 @@ def test_windows_are_a_function_of_seed_step_and_place(long_store: ImageStore) -
         assert torch.equal(torch.cat([part[key] for part in parts])[order], whole[key])
 
 
-def test_whole_frames_come_in_batches_of_one_size(long_store: ImageStore) -> None:
+def test_whole_frames_come_in_batches_of_one_size(long_store: ImageDataset) -> None:
     indices = [0, 2, 4, 1, 3, 5, 6]
     assert long_store.batches(indices, 4) == [[0, 2, 4], [1], [3], [5], [6]]
     assert long_store.batches(indices, 6) == [[0, 2, 4], [1, 3], [5], [6]]

@@ -29,7 +29,7 @@ from omnial.models.validation_figures import ValidationFigures
 from omnial.training.feed import FeedBatch
 from omnial.training.fit import train
 from omnial.training.module import TrainingModule
-from omnial.training.run import what_is_computed
+from omnial.training.run_identity import what_is_computed
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

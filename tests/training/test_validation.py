@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
+from omnial.data.dataset import ImageDataset
 from omnial.metrics.reconstruction import erased, running_figures
 from omnial.models.appearance import appearance
 from omnial.models.system import Output
 from omnial.models.validation_figures import NAMES
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
-from omnial.training.feed import ImageStore
 from omnial.training.validation import Validated, validate
 
 SIZE = 64
@@ -25,7 +25,7 @@ PER_CLASS = 12
 
 
 class Images:
-    """What validation asks of an `ImageStore`."""
+    """What validation asks of an `ImageDataset`."""
 
     def __init__(self, images: Tensor) -> None:
         self._images = images
@@ -89,7 +89,7 @@ def settings(*overrides: str) -> Settings:
 
 
 def validated(network: nn.Module, images: Tensor, wanted: Settings) -> Validated:
-    store = cast(ImageStore, Images(images))
+    store = cast(ImageDataset, Images(images))
     labels = [0] * PER_CLASS + [1] * PER_CLASS
     return validate(network, wanted, CLASSES, store, labels, store, labels)
 

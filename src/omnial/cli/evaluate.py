@@ -16,7 +16,7 @@ from omnial.cli.output import (
     working,
 )
 from omnial.cli.start import must_start, start_again
-from omnial.processes.world import read_world
+from omnial.distributed.world import read_world
 
 _EPILOG = "Example:\n\nomnial evaluate models/mvtec --data mvtec --out reports/mvtec"
 

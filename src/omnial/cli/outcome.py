@@ -16,8 +16,8 @@ from typing import ParamSpec, TextIO
 import typer
 
 from omnial import __version__
+from omnial.distributed.world import World, read_world
 from omnial.errors import RunError, UserError
-from omnial.processes.world import World, read_world
 
 P = ParamSpec("P")
 

@@ -21,8 +21,8 @@ from rich.progress import (
 from rich.table import Table
 
 from omnial.data.records import BadFile
+from omnial.distributed.world import read_world
 from omnial.errors import shown
-from omnial.processes.world import read_world
 
 if TYPE_CHECKING:
     from omnial.metrics.means import Figures

@@ -3,7 +3,7 @@
 import sys
 
 from omnial.cli.outcome import ExitCode
-from omnial.processes.world import read_world
+from omnial.distributed.world import read_world
 
 
 def must_start(devices: int) -> bool:
@@ -18,7 +18,7 @@ def start_again(devices: int) -> ExitCode:
         KeyboardInterrupt: This process was told to end, and all have.
         RunError: A process was killed.
     """
-    from omnial.processes.launcher import start_here
+    from omnial.distributed.launcher import start_here
 
     code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])
     return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED

@@ -18,7 +18,7 @@ from omnial.cli.output import (
 )
 from omnial.cli.start import must_start, start_again
 from omnial.config.presets import DEFAULT_SIZE
-from omnial.processes.world import World, read_world
+from omnial.distributed.world import World, read_world
 
 _EPILOG = (
     "Examples:\n\n"

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
+from omnial.distributed import collectives
 from omnial.errors import RunError, UserError
 from omnial.evaluation.detector import Detection, Detector, ModelDetector
 from omnial.evaluation.gallery import choose, gallery_item
@@ -50,7 +51,6 @@ from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
 from omnial.models.config_file import JSON
 from omnial.models.folder import TrainedModel
-from omnial.processes import group
 
 METRICS_FILE: Final = "metrics.json"
 TABLE_FILE: Final = "metrics.csv"
@@ -144,7 +144,7 @@ def evaluate_detector(
 ) -> EvaluationResult:
     """Evaluate any detector on the test images of a data set.
 
-    Processes that are connected (`omnial.processes`) share the images. All must call this, and
+    Processes that are connected (`omnial.distributed`) share the images. All must call this, and
     all get the figures of a single process; the gallery is the first one's alone.
 
     Args:
@@ -210,7 +210,7 @@ def evaluate_detector(
             seconds=time.perf_counter() - started,
         )
 
-    return replace(group.first(result), gallery=tuple(gallery))
+    return replace(collectives.first(result), gallery=tuple(gallery))
 
 
 def write_metrics(result: EvaluationResult, out: Path) -> None:
@@ -270,7 +270,7 @@ class _Run:
             for truth in batch.pixels:
                 pixels.add(truth.kind, truth.score_map, truth.mask, truth.valid)
             self.advance(len(batch.records))
-        if group.rank():
+        if collectives.rank():
             return None
         summary = pixels.finish()
         image_figures, curves = _image_figures(images)

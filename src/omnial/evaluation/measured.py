@@ -16,10 +16,10 @@ from omnial.config.settings import DataSettings
 from omnial.data.geometry import place
 from omnial.data.image_file import image_size
 from omnial.data.records import ImageRecord
+from omnial.distributed import collectives
 from omnial.evaluation.detector import Detection
 from omnial.evaluation.stream import Sample, stack
 from omnial.metrics.reconstruction import psnr, ssim
-from omnial.processes import group
 
 
 class PixelTruth(NamedTuple):
@@ -111,7 +111,7 @@ def joined(parts: Sequence[Measured]) -> Measured:
 
 def share(records: Sequence[ImageRecord], batch_size: int) -> list[ImageRecord]:
     """The images whose batches are this process's turn, in order; batches stay as they are."""
-    starts = range(0, len(records), batch_size)[group.rank() :: group.size()]
+    starts = range(0, len(records), batch_size)[collectives.rank() :: collectives.size()]
     return [record for start in starts for record in records[start : start + batch_size]]
 
 
@@ -133,8 +133,8 @@ def in_order(
     """
     own = measured()
     batches = -(-images // batch_size)
-    for _ in range(-(-batches // group.size())):
+    for _ in range(-(-batches // collectives.size())):
         # In the last round, a process may have nothing left.
-        for batch in group.collect(lambda: next(own, None)):
+        for batch in collectives.gather(lambda: next(own, None)):
             if batch is not None:
                 yield batch

@@ -10,6 +10,8 @@ from omnial.config.settings import AS_TRAINED, DataSettings, Reading
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
+from omnial.distributed import collectives
+from omnial.distributed.world import World, read_world
 from omnial.errors import UserError
 from omnial.evaluation.evaluate import (
     METRICS_FILE,
@@ -25,8 +27,6 @@ from omnial.inference.detector import EngineDetector
 from omnial.inference.export_folder import is_export
 from omnial.inference.inspector import Inspector
 from omnial.models.folder import load_model
-from omnial.processes import group
-from omnial.processes.world import World, read_world
 from omnial.reporting.report import REPORT_FILE, write_report
 
 
@@ -74,8 +74,8 @@ def evaluate(
     world = read_world()
     target = _device(device, world)
     with (
-        group.joined(world, gpu=target.startswith("cuda")),
-        group.first_holds(lambda: locked(out)),
+        collectives.joined(world, gpu=target.startswith("cuda")),
+        collectives.first_holds(lambda: locked(out)),
     ):
         result = _evaluate(
             model,
@@ -88,7 +88,7 @@ def evaluate(
             on_checked,
             on_evaluated,
         )
-        group.first(lambda: _write(result, out))
+        collectives.first(lambda: _write(result, out))
     return result
 
 
@@ -132,14 +132,14 @@ def _evaluate(
 
     def catalogue_for(settings: DataSettings) -> Catalogue:
         strict = settings.model_copy(update={"on_bad_file": on_bad_file})
-        return group.first(
+        return collectives.first(
             lambda: check_files(discover(roots, need="test"), strict, progress=on_checked)
         )
 
     if is_export(model):
         # Beside other processes, the engine keeps to this one's share of the cores.
-        threads = torch.get_num_threads() if group.together() else None
-        inspector = group.everyone(
+        threads = torch.get_num_threads() if collectives.together() else None
+        inspector = collectives.everyone(
             lambda: Inspector(model, device=device, threads=threads, reading=reading)
         )
         settings = inspector.settings
@@ -159,7 +159,7 @@ def _evaluate(
             },
             on_progress=on_evaluated,
         )
-    trained = group.everyone(lambda: load_model(model, device, reading=reading))
+    trained = collectives.everyone(lambda: load_model(model, device, reading=reading))
     return evaluate_model(
         trained,
         catalogue_for(trained.settings.data),

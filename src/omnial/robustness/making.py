@@ -19,6 +19,7 @@ from omnial.attacks.pgd import Schedule
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.cache import open_cache
 from omnial.data.checks import check_files
+from omnial.data.dataset import ImageDataset, load_dataset
 from omnial.data.layouts import discover
 from omnial.data.records import BadFile, Catalogue, ProductClass
 from omnial.errors import UserError
@@ -51,7 +52,6 @@ from omnial.robustness.sample_file import (
     write_sample,
 )
 from omnial.robustness.samples import Clean, draw_clean
-from omnial.training.feed import ImageStore, store_of
 
 Progress = Callable[[int, int], None]
 
@@ -154,7 +154,7 @@ def _make_set(
     if _settled(out, identity):
         return MadeSet(AdversarialSet(out), catalogue.bad_files)
     records = [record for product in catalogue.classes for record in product.train]
-    store = store_of(records, catalogue, settings, cache)
+    store = load_dataset(records, catalogue, settings, cache)
     labels = [record.class_name for record in records]
     entries: list[Entry] = []
     total = plan.samples * len(catalogue.classes)
@@ -183,7 +183,7 @@ def _groups(plan: SetPlan) -> list[range]:
 
 def _group(
     model: TrainedModel,
-    store: ImageStore,
+    store: ImageDataset,
     labels: Sequence[str],
     product: ProductClass,
     numbers: Sequence[int],

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omnial.config.settings import SynthesisSettings
+from omnial.data.dataset import ImageDataset, to_unit
 from omnial.data.records import ProductClass
 from omnial.robustness.grid import from_grid, to_grid
 from omnial.synthesis.jnd import jnd_levels, jnd_target
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
-from omnial.training.feed import ImageStore, to_unit
 
 ATTEMPTS = 64
 """Draws of a sample until it has a defect to see; one is enough for most."""
@@ -79,7 +79,7 @@ def wants_defect(number: int, share: float) -> bool:
 
 
 def draw_clean(
-    store: ImageStore,
+    store: ImageDataset,
     labels: Sequence[str],
     product: ProductClass,
     numbers: Sequence[int],

@@ -24,7 +24,7 @@ from omnial.studies.plan import COMMON, Row
 from omnial.studies.roots import StudyData, name_of
 from omnial.studies.storage import SCHEMA, provenance, read_result, write_result
 from omnial.training.fit import train
-from omnial.training.run import folder_of_checkpoints, read_identity, what_is_computed
+from omnial.training.run_identity import folder_of_checkpoints, read_identity, what_is_computed
 
 
 class _Figures(BaseModel):

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import torch
 
+from omnial.distributed.collectives import share_of_threads
 from omnial.errors import RunError, UserError
-from omnial.processes.group import share_of_threads
 from omnial.studies.job import Job, find_result, has_model, see_to
 
 _INTERRUPTED = 130

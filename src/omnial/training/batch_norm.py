@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.processes import group
+from omnial.distributed import collectives
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -21,14 +21,14 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise (B, C, H, W), and move the running statistics."""
-        if not self.training or not group.together():
+        if not self.training or not collectives.together():
             return super().forward(features)
         # PyTorch's stubs leave `apply` untyped.
         normed, mean, variance = _Normalise.apply(  # type: ignore[no-untyped-call]
             features, self.weight, self.bias, self.eps
         )
         with torch.no_grad():
-            count = features.numel() / features.shape[1] * group.size()
+            count = features.numel() / features.shape[1] * collectives.size()
             assert self.running_mean is not None
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
@@ -75,7 +75,7 @@ class _Normalise(torch.autograd.Function):
         )
         # What the dependence of mean and variance on the features adds is linear in them.
         sums = _of_all(torch.stack((offsets, slopes))).sum(0)
-        count = features.numel() / features.shape[1] * group.size()
+        count = features.numel() / features.shape[1] * collectives.size()
         offset, slope = -sums * weight * torch.rsqrt(variance + ctx.epsilon) / count
         inputs += F.batch_norm(features, mean, variance, slope, offset, eps=ctx.epsilon)
         # Those of the parameters stay this process's: they are averaged with all others.
@@ -101,6 +101,6 @@ def share_batch_norm(network: nn.Module, on_gpu: bool) -> None:
 
 def _of_all(values: Tensor) -> Tensor:
     """The same tensor of every process: (...) to (processes, ...)."""
-    held = [torch.empty_like(values) for _ in range(group.size())]
+    held = [torch.empty_like(values) for _ in range(collectives.size())]
     dist.all_gather(held, values.contiguous())
     return torch.stack(held)

@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from omnial.config.settings import TrainingSettings
-from omnial.processes import group
+from omnial.distributed import collectives
 from omnial.training.module import TrainingModule
 from omnial.training.schedule import PROBE
 
@@ -84,7 +84,7 @@ class Budget(Callback):
         """Count time and steps."""
         now = time.monotonic()
         # One clock decides, so that all processes take the same number of steps.
-        self._take(trainer.global_step, group.from_first(now - self._mark))
+        self._take(trainer.global_step, collectives.from_first(now - self._mark))
         self._mark = now
         self._apply(trainer, pl_module)
 

@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from omnial.distributed import collectives
 from omnial.models.scoring import score_map
-from omnial.processes import group
 from omnial.training.budget import Budget
 from omnial.training.module import LOG_STEPS, TrainingModule
 
@@ -52,7 +52,7 @@ class Checkpoint(Callback):
         """Save where it is time; look at the loss a little more often."""
         assert isinstance(pl_module, TrainingModule)
         # Every process must come to the same decision, since all take part in saving.
-        due = group.from_first(time.monotonic() - self._saved) >= self._seconds
+        due = collectives.from_first(time.monotonic() - self._saved) >= self._seconds
         if due or trainer.should_stop or trainer.global_step % _CHECK_STEPS == 0:
             pl_module.refuse_non_finite()
         if due or trainer.should_stop:
@@ -63,7 +63,7 @@ class Checkpoint(Callback):
     ) -> None:
         """Keep the work of an interrupted run, if no other process must take part in that."""
         assert isinstance(pl_module, TrainingModule)
-        alone = isinstance(exception, KeyboardInterrupt) and not group.together()
+        alone = isinstance(exception, KeyboardInterrupt) and not collectives.together()
         if alone and trainer.global_step > 0 and pl_module.is_finite():
             self._save(trainer)
 

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omnial.config.settings import DataSettings
+from omnial.data.dataset import ImageDataset
 from omnial.data.image_file import open_image
 from omnial.data.records import ImageRecord
 from omnial.models.config_file import JSON
-from omnial.training.feed import ImageStore
 
 _DIM = 1 / 8
 """A class whose 16-bit files hold no larger value, of 1, is thought to hold fewer bits. [O]"""
 
 
-def dim_classes(data: DataSettings, learn: Sequence[ImageRecord], store: ImageStore) -> list[str]:
+def dim_classes(data: DataSettings, learn: Sequence[ImageRecord], store: ImageDataset) -> list[str]:
     """A sentence on each class whose 16-bit files use a small part of their range."""
     highest: dict[str, float] = {}
     for index, record in enumerate(learn):
@@ -35,7 +35,7 @@ def _is_integer(path: Path) -> bool:
         return image.mode.startswith("I")
 
 
-def geometry_line(settings: DataSettings, learn: Sequence[ImageRecord], store: ImageStore) -> str:
+def geometry_line(settings: DataSettings, learn: Sequence[ImageRecord], store: ImageDataset) -> str:
     """Which classes are seen how, in one line."""
     total, seen = images_per_class(learn), images_in_windows(learn, store)
     windows = [
@@ -46,7 +46,7 @@ def geometry_line(settings: DataSettings, learn: Sequence[ImageRecord], store: I
     return f"geometry {settings.geometry}: in windows {', '.join(windows) or 'no class'}"
 
 
-def images_in_windows(learn: Sequence[ImageRecord], store: ImageStore) -> dict[str, JSON]:
+def images_in_windows(learn: Sequence[ImageRecord], store: ImageDataset) -> dict[str, JSON]:
     """How many of the images learnt from are seen through windows, of each class."""
     counts = dict.fromkeys((record.class_name for record in learn), 0)
     for index, record in enumerate(learn):

@@ -3,22 +3,16 @@
 Both are a function of (seed, step, place) alone.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from itertools import count, groupby
-from pathlib import Path
-from typing import Any, TypedDict
+from itertools import count
+from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnial.config.settings import DataSettings
-from omnial.data.cache import InputCache
-from omnial.data.cover import size_of, window_at, window_showing
-from omnial.data.decode import as_unit, network_roi
-from omnial.data.records import Catalogue, ImageRecord
+from omnial.data.dataset import ImageDataset, to_unit
 
 
 class FeedBatch(TypedDict):
@@ -33,127 +27,6 @@ class FeedBatch(TypedDict):
     """(B, 3, H, W), the same: a raw texture source for each sample."""
     region: Tensor
     """(B, 1, H, W) bool, the region of interest."""
-
-
-class ImageStore:
-    """Decoded frames, 3 bytes a pixel for 8-bit files, mapped from the cache.
-
-    Where the cache does not hold them, they are in memory.
-
-    Args:
-        paths: The files.
-        regions: Region-of-interest file of each, or None.
-        settings: Size, geometry and bounds.
-        cache: The run's cache, with the same settings.
-
-    Raises:
-        ImageError: A file cannot be used.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        regions: Sequence[Path | None],
-        settings: DataSettings,
-        cache: InputCache,
-    ) -> None:
-        self._window = (settings.height, settings.width)
-        inputs = cache.network_inputs(paths)
-        self._pixels = [pixels for pixels, _ in inputs]
-        masks: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
-        self._regions: list[NDArray[np.bool_]] = []
-        for (_, placement), region in zip(inputs, regions, strict=True):
-            key = (region, placement)
-            if key not in masks:
-                masks[key] = network_roi(region, placement)
-            self._regions.append(masks[key])
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width of an image's frame."""
-        return size_of(self._pixels[index])
-
-    def in_windows(self, index: int) -> bool:
-        """Whether an image is seen through several windows."""
-        return self.size(index) != self._window
-
-    def batches(self, indices: Sequence[int], most: int) -> list[list[int]]:
-        """Part indices, in order, into batches of frames of one size.
-
-        Args:
-            indices: The images.
-            most: A batch has at most so many windows' pixels, or a single image.
-        """
-        found = []
-        for size, run in groupby(indices, self.size):
-            members = list(run)
-            step = max(1, most * math.prod(self._window) // math.prod(size))
-            found += [members[start : start + step] for start in range(0, len(members), step)]
-        return found
-
-    def images(self, indices: Sequence[int]) -> Tensor:
-        """Stack whole frames of one size: (B, 3, H, W), uint8 if all are, else float32."""
-        return _stacked([self._pixels[index] for index in indices])
-
-    def brightest(self, index: int) -> float:
-        """The largest value of an image of more than 8 bits, in [0, 1]; 1 for others."""
-        pixels = self._pixels[index]
-        return 1.0 if pixels.dtype == np.uint8 else float(pixels.max())
-
-    def regions(self, indices: Sequence[int]) -> Tensor:
-        """Stack regions of interest of whole frames of one size: (B, 1, H, W) bool."""
-        return torch.from_numpy(np.stack([self._regions[index] for index in indices])[:, None])
-
-    def windows(
-        self, indices: Sequence[int], corners: Sequence[Sequence[float]], *, showing: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """One window of the network's size of each image.
-
-        Args:
-            indices: The images.
-            corners: Where it lies in each, see `omnial.data.cover.window_at`; a frame of the
-                network's size is a window itself.
-            showing: Take another one where it shows nothing of the region of interest.
-
-        Returns:
-            Images and regions of interest, as of `images` and `regions`.
-        """
-        parts = [
-            window_showing(self._regions[index], self._window, corner)
-            if showing
-            else window_at(self.size(index), self._window, corner)
-            for index, corner in zip(indices, corners, strict=True)
-        ]
-        pairs = list(zip(indices, parts, strict=True))
-        regions = np.stack([self._regions[index][part] for index, part in pairs])
-        images = _stacked([self._pixels[index][(..., *part)] for index, part in pairs])
-        return images, torch.from_numpy(regions[:, None])
-
-
-def _stacked(chosen: Sequence[NDArray[Any]]) -> Tensor:
-    if any(pixels.dtype != np.uint8 for pixels in chosen):
-        chosen = [as_unit(pixels) for pixels in chosen]
-    return torch.from_numpy(np.stack(chosen))
-
-
-def store_of(
-    records: Sequence[ImageRecord], catalogue: Catalogue, settings: DataSettings, cache: InputCache
-) -> ImageStore:
-    """Decode records, with the region of interest of their classes.
-
-    Raises:
-        ImageError: A file cannot be used.
-    """
-    rois = {product.name: product.roi for product in catalogue.classes}
-    regions = [rois[record.class_name] for record in records]
-    return ImageStore([record.path for record in records], regions, settings, cache)
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """Images as float32 in [0, 1]."""
-    return images.float() / 255.0 if images.dtype == torch.uint8 else images
 
 
 class BalancedDraw:
@@ -212,9 +85,9 @@ class Feed:
 
     def __init__(
         self,
-        store: ImageStore,
+        store: ImageDataset,
         labels: Sequence[int],
-        textures: ImageStore | None,
+        textures: ImageDataset | None,
         texture_share: float,
         batch_size: int,
         seed: int,

@@ -14,12 +14,15 @@ from omnial import __version__
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
+from omnial.data.dataset import ImageDataset, load_dataset
 from omnial.data.geometry import whole_region
 from omnial.data.layouts import discover
 from omnial.data.left_out import tell_left_out
 from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
+from omnial.distributed import collectives
+from omnial.distributed.world import read_world
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path, as_paths, file_digest, locked, writing
 from omnial.models.config_file import (
@@ -32,8 +35,6 @@ from omnial.models.config_file import (
 )
 from omnial.models.folder import TrainedModel, load_model, save_model
 from omnial.models.validation_figures import ValidationFigures, in_words
-from omnial.processes import group
-from omnial.processes.world import read_world
 from omnial.training.budget import Budget
 from omnial.training.data_remarks import (
     dim_classes,
@@ -41,12 +42,11 @@ from omnial.training.data_remarks import (
     images_in_windows,
     images_per_class,
 )
-from omnial.training.feed import ImageStore, store_of
 from omnial.training.launch import check_launch
 from omnial.training.loop import run_loop
 from omnial.training.module import TrainingModule
 from omnial.training.precision import choose_precision, on_gpu
-from omnial.training.run import RunIdentity, settle
+from omnial.training.run_identity import RunIdentity, settle
 from omnial.training.validation import validate
 from omnial.untrusted import UntrustedError, check_regular
 
@@ -113,16 +113,16 @@ def train(
     world = read_world()
     check_launch(settings.training, world)
     with (
-        group.joined(world, on_gpu(settings.training)),
-        group.first_holds(lambda: locked(out)),
+        collectives.joined(world, on_gpu(settings.training)),
+        collectives.first_holds(lambda: locked(out)),
     ):
         cache = open_cache(settings.data)
-        plan = group.first(lambda: _plan(settings, roots, out, resume, init, cache))
+        plan = collectives.first(lambda: _plan(settings, roots, out, resume, init, cache))
         if world.rank:
             # The first process has decoded the files meanwhile.
             cache = open_cache(settings.data)
         _logger.info("training in %s: %s", plan.run.precision, plan.reason)
-        loaded = group.everyone(lambda: _load(settings, plan, init, cache))
+        loaded = collectives.everyone(lambda: _load(settings, plan, init, cache))
         _logger.info("%s", geometry_line(settings.data, plan.learn, loaded.store))
         dim = dim_classes(settings.data, plan.learn, loaded.store)
         for note in dim:
@@ -135,7 +135,9 @@ def train(
                 *(module, budget, loaded.store, loaded.labels, loaded.textures),
                 *(out, plan.run.precision, progress, world),
             )
-        return group.first(lambda: _finish(settings, plan, loaded, module, budget, out, cache, dim))
+        return collectives.first(
+            lambda: _finish(settings, plan, loaded, module, budget, out, cache, dim)
+        )
 
 
 class _Plan(NamedTuple):
@@ -154,9 +156,9 @@ class _Plan(NamedTuple):
 class _Loaded(NamedTuple):
     """What every process holds in memory."""
 
-    store: ImageStore
+    store: ImageDataset
     labels: list[int]
-    textures: ImageStore | None
+    textures: ImageDataset | None
     network: nn.Module | None
 
 
@@ -206,7 +208,7 @@ def _load(settings: Settings, plan: _Plan, init: Path | None, cache: InputCache)
     """Images, textures, and the network to start from."""
     names = plan.catalogue.names
     return _Loaded(
-        store_of(plan.learn, plan.catalogue, settings.data, cache),
+        load_dataset(plan.learn, plan.catalogue, settings.data, cache),
         [names.index(record.class_name) for record in plan.learn],
         _textures(settings, cache),
         None if init is None else _initial_network(settings, init),
@@ -232,7 +234,7 @@ def _finish(
         names,
         loaded.store,
         loaded.labels,
-        store_of(plan.kept, plan.catalogue, settings.data, cache),
+        load_dataset(plan.kept, plan.catalogue, settings.data, cache),
         [names.index(record.class_name) for record in plan.kept],
     )
     _logger.info("%s", _said(validated.figures))
@@ -288,13 +290,13 @@ def _texture_files(settings: Settings) -> list[Path]:
     return paths
 
 
-def _textures(settings: Settings, cache: InputCache) -> ImageStore | None:
+def _textures(settings: Settings, cache: InputCache) -> ImageDataset | None:
     """The same at network size."""
     if settings.textures is None:
         return None
     paths = _texture_files(settings)
     tell_left_out([settings.textures], paths)
-    return ImageStore(paths, [None] * len(paths), settings.data, cache)
+    return ImageDataset(paths, [None] * len(paths), settings.data, cache)
 
 
 def _initial_network(settings: Settings, init: Path) -> nn.Module:
@@ -310,7 +312,7 @@ def _initial_network(settings: Settings, init: Path) -> nn.Module:
 
 
 def _regions(
-    learn: Sequence[ImageRecord], store: ImageStore, catalogue: Catalogue, settings: DataSettings
+    learn: Sequence[ImageRecord], store: ImageDataset, catalogue: Catalogue, settings: DataSettings
 ) -> dict[str, Any]:
     """The region of interest of each class that has one, at network size."""
     having = {product.name for product in catalogue.classes if product.roi is not None}
@@ -322,7 +324,7 @@ def _regions(
 
 
 def _facts(
-    summary: TrainSummary, settings: Settings, plan: _Plan, store: ImageStore
+    summary: TrainSummary, settings: Settings, plan: _Plan, store: ImageDataset
 ) -> dict[str, JSON]:
     """What the model folder says about its training."""
     return {

@@ -8,7 +8,7 @@ from typing import Any, Final
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from omnial.processes import group
+from omnial.distributed import collectives
 
 _NAMES: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
 """Ctrl+C; the end of a job, and what batch systems send some time before it."""
@@ -46,7 +46,7 @@ class Interrupts(Callback):
         batch_idx: int,
     ) -> None:
         """End the run if any process was told to."""
-        if group.any_of(self._received) and not trainer.should_stop:
+        if collectives.any_of(self._received) and not trainer.should_stop:
             self.stopped = trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

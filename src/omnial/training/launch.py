@@ -7,8 +7,8 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from omnial.config.settings import TrainingSettings
+from omnial.distributed.world import World
 from omnial.errors import UserError
-from omnial.processes.world import World
 from omnial.training.precision import on_gpu
 
 

@@ -15,20 +15,21 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
 from omnial.config.settings import TrainingSettings
+from omnial.data.dataset import ImageDataset
+from omnial.distributed import collectives
+from omnial.distributed.world import World
 from omnial.errors import UserError
 from omnial.memory import keep_freed_memory
-from omnial.processes import group
-from omnial.processes.world import World
 from omnial.training.batch_norm import share_batch_norm
 from omnial.training.budget import Budget
 from omnial.training.callbacks import Bar, Checkpoint, EarlyView, Progress
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
-from omnial.training.feed import Feed, ImageStore
+from omnial.training.feed import Feed
 from omnial.training.interrupts import Interrupts
 from omnial.training.launch import environment_of, trainer_options
 from omnial.training.module import LOG_STEPS, TrainingModule
 from omnial.training.precision import LIGHTNING_NAMES, Precision, on_gpu
-from omnial.training.run import CHECKPOINT, folder_of_checkpoints
+from omnial.training.run_identity import CHECKPOINT, folder_of_checkpoints
 
 _logger = logging.getLogger(__name__)
 
@@ -36,9 +37,9 @@ _logger = logging.getLogger(__name__)
 def run_loop(
     module: TrainingModule,
     budget: Budget,
-    store: ImageStore,
+    store: ImageDataset,
     labels: Sequence[int],
-    textures: ImageStore | None,
+    textures: ImageDataset | None,
     out: Path,
     precision: Precision,
     progress: bool,
@@ -86,7 +87,7 @@ def run_loop(
         _compile(module.network)
     if world.size > 1:
         share_batch_norm(module.network, on_gpu(training))
-    loggers = group.first(lambda: _loggers(out, begin))
+    loggers = collectives.first(lambda: _loggers(out, begin))
     trainer = _trainer(training, precision, callbacks, loggers, terminal, world)
     feed = Feed(
         store,
@@ -160,7 +161,7 @@ def _first_step(checkpoint: Path) -> int:
             return 0
         return int(read_checkpoint(checkpoint)["global_step"])
 
-    begin = group.first(saved)
+    begin = collectives.first(saved)
 
     def check() -> None:
         if begin and not checkpoint.exists():
@@ -169,7 +170,7 @@ def _first_step(checkpoint: Path) -> int:
                 "on a disk that all machines share."
             )
 
-    group.everyone(check)
+    collectives.everyone(check)
     return begin
 
 

@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.settings import Settings
+from omnial.data.dataset import to_unit
+from omnial.distributed import collectives
 from omnial.errors import RunError
 from omnial.metrics.reconstruction import erased, running_figures
 from omnial.models.layout import lay_out
 from omnial.models.system import Output, build_model
-from omnial.processes import group
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.average import WeightAverage
-from omnial.training.feed import FeedBatch, to_unit
+from omnial.training.crops import halved, random_crops
+from omnial.training.feed import FeedBatch
 from omnial.training.objective import losses, training_loss
-from omnial.training.quarters import halved, random_crops
 from omnial.training.schedule import is_quarter, learning_rate
 
 LOG_STEPS = 10
@@ -107,7 +108,7 @@ class TrainingModule(L.LightningModule):
                 output.reconstruction.detach(), sample.anomalous, sample.normal, sample.mask
             )
             values |= dict(zip(("psnr", "left", "drawn"), parts, strict=True))
-        means = dict(zip(values, group.mean(torch.stack(list(values.values()))), strict=True))
+        means = dict(zip(values, collectives.mean(torch.stack(list(values.values()))), strict=True))
         if "drawn" in means:
             means["erased"] = erased(means.pop("left"), means.pop("drawn"))
         self.log_dict(means, batch_size=len(sample.mask))

@@ -13,6 +13,7 @@ from omnial.calibration.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.calibration.thresholds import Calibration, calibrate
 from omnial.config.settings import Settings
 from omnial.data.cover import Cover, size_of
+from omnial.data.dataset import ImageDataset, to_unit
 from omnial.metrics.means import Figures
 from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
@@ -22,7 +23,6 @@ from omnial.models.runner import inspect_frames
 from omnial.models.validation_figures import ValidationFigures
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
-from omnial.training.feed import ImageStore, to_unit
 
 _BATCH = 16  # windows at once
 _VALIDATION_STEP = 2**40  # no training step has this number
@@ -69,9 +69,9 @@ def validate(
     network: nn.Module,
     settings: Settings,
     names: Sequence[str],
-    train: ImageStore,
+    train: ImageDataset,
     train_labels: Sequence[int],
-    validation: ImageStore,
+    validation: ImageDataset,
     labels: Sequence[int],
 ) -> Validated:
     """Set thresholds and learn to recognise products.
@@ -141,7 +141,7 @@ def _figures(
     }
 
 
-def _inspect_normal(network: nn.Module, settings: Settings, store: ImageStore) -> _Normal:
+def _inspect_normal(network: nn.Module, settings: Settings, store: ImageDataset) -> _Normal:
     """What the network makes of all images of a store, as they are."""
     parts = []
     for part in store.batches(range(len(store)), _BATCH):
@@ -154,7 +154,7 @@ def _inspect_normal(network: nn.Module, settings: Settings, store: ImageStore) -
 
 
 def _inspect_defects(
-    network: nn.Module, settings: Settings, store: ImageStore, labels: NDArray[np.int64]
+    network: nn.Module, settings: Settings, store: ImageDataset, labels: NDArray[np.int64]
 ) -> _Drawn:
     """Draw a defect onto images of every class, and look at them."""
     recipe = settings.synthesis.model_copy(update={"anomalous_share": 1.0})
@@ -194,7 +194,7 @@ def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
 
 
 def _learn_products(
-    settings: Settings, names: Sequence[str], train: ImageStore, labels: Sequence[int]
+    settings: Settings, names: Sequence[str], train: ImageDataset, labels: Sequence[int]
 ) -> Recogniser:
     """Fit the recogniser on training images, and on noise as what shows no product."""
     chosen = _some_of_each(labels, MOST_EXAMPLES)

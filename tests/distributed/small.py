@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.cache import open_cache
+from omnial.data.dataset import load_dataset
 from omnial.data.layouts import discover
-from omnial.training.feed import Feed, FeedBatch, store_of
+from omnial.training.feed import Feed, FeedBatch
 from omnial.training.fit import train
 from omnial.training.module import TrainingModule
 
@@ -37,7 +38,7 @@ def feed(data: Path, rank: int = 0, world: int = 1) -> Feed:
     catalogue = discover([data], need="train")
     records = [record for product in catalogue.classes for record in product.train]
     labels = [catalogue.names.index(record.class_name) for record in records]
-    store = store_of(records, catalogue, chosen.data, open_cache(chosen.data))
+    store = load_dataset(records, catalogue, chosen.data, open_cache(chosen.data))
     return Feed(store, labels, None, 0.0, BATCH, seed=0, rank=rank, world=world)
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from omnial.config.load import load_settings
 from omnial.config.settings import TrainingSettings
+from omnial.distributed.world import World, read_world, slurm_address
 from omnial.errors import UserError
-from omnial.processes.world import World, read_world, slurm_address
 from omnial.training.launch import check_launch
 
 TORCHRUN = {

@@ -18,7 +18,7 @@ import small
 
 from omnial.cli import main
 from omnial.data.production_line import CLASS_NAMES, generate
-from omnial.processes import launcher
+from omnial.distributed import launcher
 from omnial.training.fit import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

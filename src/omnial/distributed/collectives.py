@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from omnial.distributed.world import World, slurm_address
 from omnial.errors import RunError, UserError
-from omnial.processes.world import World, slurm_address
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def everyone(work: Callable[[], T]) -> T:
     return cast(T, result)
 
 
-def collect(work: Callable[[], T]) -> list[T]:
+def gather(work: Callable[[], T]) -> list[T]:
     """Let every process do something, and bring the results to the first one in order of rank.
 
     Returns:

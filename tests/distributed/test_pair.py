@@ -15,15 +15,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import small
 
+from omnial.data.dataset import to_unit
 from omnial.data.production_line import CLASS_NAMES, generate
-from omnial.processes.group import threads_of
-from omnial.processes.launcher import start_here
-from omnial.processes.world import World
+from omnial.distributed.collectives import threads_of
+from omnial.distributed.launcher import start_here
+from omnial.distributed.world import World
 from omnial.reporting import run
 from omnial.reporting.run import evaluate
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
-from omnial.training.feed import to_unit
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -225,9 +225,9 @@ def test_the_engine_of_an_export_keeps_to_its_share(
 
     monkeypatch.setattr(run, "is_export", lambda folder: True)
     monkeypatch.setattr(run, "Inspector", inspector)
-    monkeypatch.setattr(run.group, "together", lambda: together)
-    monkeypatch.setattr(run.group, "everyone", lambda work: work())
-    monkeypatch.setattr(run.group, "first_holds", lambda held: held())
+    monkeypatch.setattr(run.collectives, "together", lambda: together)
+    monkeypatch.setattr(run.collectives, "everyone", lambda work: work())
+    monkeypatch.setattr(run.collectives, "first_holds", lambda held: held())
     with pytest.raises(OpenedError) as caught:
         run.evaluate(tmp_path, [tmp_path], tmp_path / "out")
     assert caught.value.args == (torch.get_num_threads() if together else None,)

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import small
 
+from omnial.distributed import collectives
+from omnial.distributed.world import read_world
 from omnial.errors import UserError
-from omnial.processes import group
-from omnial.processes.world import read_world
 from omnial.reporting.run import evaluate
 from omnial.training.batch_norm import SharedBatchNorm, share_batch_norm
 
@@ -40,7 +40,7 @@ def failing() -> int:
 
 
 def refused() -> None:
-    raise UserError(f"refused by {group.rank()}")
+    raise UserError(f"refused by {collectives.rank()}")
 
 
 def message(work: Any) -> str:
@@ -67,17 +67,17 @@ def gradients(share: bool) -> dict[str, Any]:
 
 
 found: dict[str, Any] = {}
-with group.joined(world, gpu=False):
+with collectives.joined(world, gpu=False):
     found |= {
-        "rank": group.rank(),
-        "size": group.size(),
-        "first": group.first(lambda: f"from {world.rank}"),
-        "collected": group.collect(lambda: world.rank * 10),
-        "from_first": group.from_first(0.1 + world.rank),
-        "any": [group.any_of(world.rank == 1), group.any_of(False)],
-        "mean": group.mean(torch.tensor([1.0 + world.rank])).tolist(),
-        "first_refuses": message(lambda: group.first(refused)),
-        "one_fails": message(lambda: group.everyone(failing)),
+        "rank": collectives.rank(),
+        "size": collectives.size(),
+        "first": collectives.first(lambda: f"from {world.rank}"),
+        "collected": collectives.gather(lambda: world.rank * 10),
+        "from_first": collectives.from_first(0.1 + world.rank),
+        "any": [collectives.any_of(world.rank == 1), collectives.any_of(False)],
+        "mean": collectives.mean(torch.tensor([1.0 + world.rank])).tolist(),
+        "first_refuses": message(lambda: collectives.first(refused)),
+        "one_fails": message(lambda: collectives.everyone(failing)),
     }
     feed = small.feed(data, world.rank, world.size)
     for name, share in (("frozen", False), ("shared", True)):

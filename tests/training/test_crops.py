@@ -1,7 +1,7 @@
 import torch
 
 from omnial.synthesis.random import SampleRandom
-from omnial.training.quarters import halved, random_crops
+from omnial.training.crops import halved, random_crops
 
 
 def random(places: list[int]) -> SampleRandom:
