@@ -15,7 +15,7 @@ ORDER = (
     *("cli", "demo", "studies", "serving", "reporting", "batch", "export", "inference"),
     *("robustness", "evaluation", "training", "attacks", "models", "calibration", "synthesis"),
     *("metrics", "data", "config", "distributed", "filters", "files", "memory", "machine"),
-    *("untrusted", "errors"),
+    *("untrusted", "progress", "errors"),
 )
 
 

@@ -1,5 +1,6 @@
 """`omnial attack`: an adversarial set from a model and defect-free images."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_facts, print_json, progress, say, say_left_out, working
+from omnial.cli.output import print_facts, print_json, say, say_left_out, working
 
 _EPILOG = (
     "Examples:\n\n"
@@ -59,22 +60,21 @@ def attack(
     if alpha is not None and alpha <= 0:
         raise UserError(f"--alpha {alpha}: a step needs a length above 0")
     options.check_out(out)
-    with working():
+    with working() as progress:
         from omnial.robustness.making import SetPlan, make_set
 
         plan = SetPlan(samples, seed=seed or 0, steps=steps, alpha=alpha, batch_size=batch_size)
-        with progress("checking files", "attacking") as (checked, attacked):
-            made = make_set(
-                model_dir,
-                data,
-                out,
-                plan,
-                skip_bad_files=skip_bad_files,
-                reading=options.reading(max_megapixels, significant_bits),
-                device=device,
-                on_checked=checked,
-                on_attacked=attacked,
-            )
+        made = make_set(
+            model_dir,
+            data,
+            out,
+            plan,
+            skip_bad_files=skip_bad_files,
+            reading=options.reading(max_megapixels, significant_bits),
+            device=device,
+            on_checked=partial(progress, "checking files"),
+            on_attacked=partial(progress, "attacking"),
+        )
         checks = made.data.checks()
     entries = made.data.manifest.samples
     result: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """`omnial calibrate`: thresholds from normal images, and how sure they are."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import (
     print_json,
     print_table,
-    progress,
     say,
     say_left_out,
     say_trained,
@@ -72,22 +72,21 @@ def calibrate(
     options.check_rate(false_alarm_rate)
     if out is not None:
         options.check_out(out)
-    with working():
+    with working() as progress:
         from omnial.inference.calibrate import calibrate_folder
 
-        with progress("scoring") as (scored,):
-            report = calibrate_folder(
-                model_dir,
-                data,
-                false_alarm_rate=false_alarm_rate,
-                class_name=class_name,
-                tile=tile,
-                out=out,
-                device=device,
-                batch_size=batch_size,
-                reading=options.reading(max_megapixels, significant_bits),
-                on_progress=scored,
-            )
+        report = calibrate_folder(
+            model_dir,
+            data,
+            false_alarm_rate=false_alarm_rate,
+            class_name=class_name,
+            tile=tile,
+            out=out,
+            device=device,
+            batch_size=batch_size,
+            reading=options.reading(max_megapixels, significant_bits),
+            on_progress=partial(progress, "scoring"),
+        )
     result = report.to_dict()
     if as_json:
         print_json(result)

@@ -1,5 +1,6 @@
 """`omnial drift`: do normal images still score as they did?"""
 
+from functools import partial
 from typing import Any
 
 import typer
@@ -10,7 +11,6 @@ from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import (
     print_json,
     print_table,
-    progress,
     say,
     say_left_out,
     say_trained,
@@ -40,19 +40,18 @@ def drift(
 
     The exit code is 1 if the scores of a class have drifted, or if a file could not be read.
     """
-    with working():
+    with working() as progress:
         from omnial.inference.drift import check_drift
 
-        with progress("scoring") as (scored,):
-            report = check_drift(
-                model_dir,
-                data,
-                class_name=class_name,
-                device=device,
-                batch_size=batch_size,
-                reading=options.reading(max_megapixels, significant_bits),
-                on_progress=scored,
-            )
+        report = check_drift(
+            model_dir,
+            data,
+            class_name=class_name,
+            device=device,
+            batch_size=batch_size,
+            reading=options.reading(max_megapixels, significant_bits),
+            on_progress=partial(progress, "scoring"),
+        )
     result = report.to_dict()
     if as_json:
         print_json(result)

@@ -1,5 +1,6 @@
 """`omnial evaluate`: a model's figures on test images, and a report to look at."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,6 @@ from omnial.cli.output import (
     metrics_table,
     print_json,
     print_table,
-    progress,
     say_left_out,
     working,
 )
@@ -61,23 +61,22 @@ def evaluate(
     options.check_out(out)
     if devices is not None and must_start(devices):
         return start_again(devices)
-    with working():
+    with working() as progress:
         from omnial.reporting.report import REPORT_FILE
         from omnial.reporting.run import evaluate as run
 
-        with progress("checking files", "evaluating") as (checked, evaluated):
-            result = run(
-                model_dir,
-                data,
-                out,
-                batch_size=batch_size,
-                gallery_per_class=gallery,
-                skip_bad_files=skip_bad_files,
-                reading=options.reading(max_megapixels, significant_bits),
-                device=device,
-                on_checked=checked,
-                on_evaluated=evaluated,
-            )
+        result = run(
+            model_dir,
+            data,
+            out,
+            batch_size=batch_size,
+            gallery_per_class=gallery,
+            skip_bad_files=skip_bad_files,
+            reading=options.reading(max_megapixels, significant_bits),
+            device=device,
+            on_checked=partial(progress, "checking files"),
+            on_evaluated=partial(progress, "evaluating"),
+        )
     if read_world().rank:
         return ExitCode.DONE
     metrics = result.to_metrics()

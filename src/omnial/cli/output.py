@@ -4,25 +4,20 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as BarProgress
 from rich.table import Table
 
 from omnial.data.records import BadFile
 from omnial.distributed.world import read_world
 from omnial.errors import shown
+from omnial.progress import Progress, silent
 
 if TYPE_CHECKING:
     from omnial.metrics.means import Figures
@@ -52,41 +47,46 @@ _VALIDATION: Final = {
 }
 
 
-@contextlib.contextmanager
-def working() -> Iterator[None]:
-    """Send whatever is printed during the work to standard error: the result alone is output.
+class _Notes(logging.Handler):
+    """What this package logs, for the user."""
 
-    The notes that this package logs are shown there too.
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+@contextlib.contextmanager
+def working() -> Iterator[Progress]:
+    """Do a verb's work: whatever it prints and logs goes to standard error, not to the result.
+
+    Yields what the work reports its progress to; the bars appear with the first report.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    own = logging.getLogger("omnial")
+    handler = _Notes()
+    own, first = logging.getLogger("omnial"), read_world().rank == 0
     level = own.level
     own.addHandler(handler)
-    own.setLevel(logging.INFO if read_world().rank == 0 else logging.ERROR)
+    own.setLevel(logging.INFO if first else logging.ERROR)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
+        with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as shown_bars:
+            yield _bars(shown_bars) if first else silent
     finally:
         own.removeHandler(handler)
         own.setLevel(level)
 
 
-@contextlib.contextmanager
-def progress(*descriptions: str) -> Iterator[list[Callable[[int, int], None]]]:
-    """Show a bar each on standard error; yields what to call with the number done and of all."""
+def _bars(stack: contextlib.ExitStack) -> Progress:
+    """Make a progress bar of each thing that is reported, shown until the stack is closed."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console, hidden = Console(stderr=True), read_world().rank > 0
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden) as bar:
-        tasks = [bar.add_task(text, total=None, visible=False) for text in descriptions]
+    bars = BarProgress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def updater(task: TaskID) -> Callable[[int, int], None]:
-            def update(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total, visible=True)
+    def report(what: str, done: int, total: int) -> None:
+        if not tasks:
+            stack.enter_context(bars)
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
 
-            return update
-
-        yield [updater(task) for task in tasks]
+    return report
 
 
 def say(message: str) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, progress, say, working
+from omnial.cli.output import print_json, say, working
 from omnial.data.records import BadFile
 from omnial.errors import UserError, shown
 
@@ -126,7 +126,7 @@ def predict(
     read = options.reading(max_megapixels, significant_bits)
     options.check_out(out)
     if form == "parquet" or engine == "ray":
-        with working(), progress("listing", "inspecting") as (listed, inspected):
+        with working() as progress:
             from omnial.inference.backends.base import needs_package
 
             with needs_package("pyarrow, which writes Parquet,", "omnial[parquet]"):
@@ -136,7 +136,7 @@ def predict(
             def count(result: "PartResult", images: int) -> None:
                 nonlocal done
                 done += result.images
-                inspected(done, images)
+                progress("inspecting", done, images)
 
             archive = inspect_archive(
                 model_dir,
@@ -151,7 +151,7 @@ def predict(
                 reading=read,
                 device=device,
                 threads=threads,
-                on_listing=lambda images: listed(images, images),
+                on_listing=lambda images: progress("listing", images, images),
                 on_part=count,
             )
         for bad in archive.errors:

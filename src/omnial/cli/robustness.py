@@ -9,7 +9,7 @@ from rich.table import Table
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, print_table, progress, say, say_left_out, working
+from omnial.cli.output import print_json, print_table, say, say_left_out, working
 
 _EPILOG = (
     "Examples:\n\n"
@@ -74,7 +74,7 @@ def robustness(
 ) -> ExitCode:
     """Evaluate models on an adversarial set, attack each of them itself, and write a report."""
     options.check_out(out)
-    with working():
+    with working() as progress:
         from omnial.reporting.robustness import REPORT_FILE, write_robustness
         from omnial.robustness.assess import AssessmentPlan, assess
         from omnial.robustness.white_box import WhiteBoxPlan
@@ -89,14 +89,7 @@ def robustness(
             skip_bad_files=skip_bad_files,
             reading=options.reading(max_megapixels, significant_bits),
         )
-        with progress("assessing") as (assessed,):
-
-            def tell(what: str, done: int, total: int) -> None:
-                assessed(done, total)
-                if done == total:
-                    say(f"{what}: done")
-
-            found = assess(set_dir, model_dirs, plan, device=device, tell=tell)
+        found = assess(set_dir, model_dirs, plan, device=device, tell=progress)
         write_robustness(found, out)
     result = found.to_dict()
     if as_json:

@@ -1,5 +1,6 @@
 """`omnial synthesize`: see what the model learns from."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, progress, say_left_out, working
+from omnial.cli.output import print_json, say_left_out, working
 from omnial.config.presets import DEFAULT_SIZE
 
 _EPILOG = (
@@ -59,15 +60,14 @@ def synthesize(
         system=system, size=size, config_file=config, overrides=[*seeded, *read, *(set_ or [])]
     )
     options.check_out(out)
-    with working():
+    with working() as progress:
         from omnial.data.checks import check_files
         from omnial.data.layouts import discover
         from omnial.reporting.sheets import write_contact_sheets
         from omnial.synthesis.preview import preview
 
         found = discover(data, need="train")
-        with progress("checking files") as (checked,):
-            catalogue = check_files(found, settings.data, progress=checked)
+        catalogue = check_files(found, settings.data, progress=partial(progress, "checking files"))
         batch, names = preview(settings, catalogue, count, settings.training.seed)
         sheets = write_contact_sheets(batch, names, out)
     if as_json:
