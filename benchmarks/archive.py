@@ -28,7 +28,7 @@ from omnial.batch.archive import Engine, in_this_process, inspect_archive
 from omnial.batch.ray_engine import OnRay
 from omnial.batch.worker import PREDICTIONS, PartResult
 from omnial.config.load import load_settings
-from omnial.data.production_line import generate
+from omnial.demo.production_line import generate
 from omnial.inference.pictures import MAPS, OVERLAYS
 from omnial.training.fit import train
 

@@ -36,8 +36,9 @@ from omnial.data.split import split_validation
 from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.ranking import auroc, average_precision, count
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.weights_file import load_model
 from omnial.models.runner import inspect_batch
+from omnial.models.trained_model import TrainedModel
 from omnial.training.fit import train
 
 COPIES = 4

@@ -23,16 +23,17 @@ from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from omnial.config.load import load_settings
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover
-from omnial.data.production_line import generate
 from omnial.data.records import Catalogue
+from omnial.demo.production_line import generate
 from omnial.evaluation.evaluate import evaluate_model, write_metrics
 from omnial.evaluation.stream import DECODERS, Sample, load_sample, stack
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.reconstruction import psnr, ssim
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.weights_file import load_model
 from omnial.models.runner import Inspection, inspect_batch
+from omnial.models.trained_model import TrainedModel
 from omnial.reporting.report import write_report
 from omnial.reporting.run import evaluate
 from omnial.training.fit import train

@@ -28,10 +28,10 @@ from omnial.export.graph import ExportedNetwork, float_nodes, write_onnx
 from omnial.inference.backends.base import Backend
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
-from omnial.inference.export_folder import Hint, Precision
-from omnial.models.folder import TrainedModel
+from omnial.model_folder.export_folder import Hint, Precision
 from omnial.models.layout import lay_out
 from omnial.models.system import build_model
+from omnial.models.trained_model import TrainedModel
 
 EDGE = 256
 PLAN: dict[str, int] = {"lite": 15, "base": 7, "paper": 3}

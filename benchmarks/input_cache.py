@@ -27,8 +27,8 @@ from omnial.data.cache import LOCATION, open_cache
 from omnial.data.checks import check_files
 from omnial.data.dataset import load_dataset
 from omnial.data.layouts import discover
-from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.data.records import Catalogue
+from omnial.demo.production_line import CLASS_NAMES, generate
 
 IMAGES, SIZE, ROUNDS = 96, 512, 5
 WAYS = ("without", "filling", "filled")

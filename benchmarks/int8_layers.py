@@ -29,7 +29,8 @@ from omnial.export.graph import FLOAT_PLACES, float_nodes, write_onnx
 from omnial.export.images import from_data
 from omnial.inference.backends.base import Backend
 from omnial.inference.backends.openvino import OpenVinoBackend
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.weights_file import load_model
+from omnial.models.trained_model import TrainedModel
 from omnial.models.windows import over_windows
 
 _HEADS: Final = r"reconstruction\.head|localization\.head"

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.common import entries, report
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 
 
 def main(

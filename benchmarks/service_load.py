@@ -29,7 +29,7 @@ import typer
 from PIL import Image
 
 from benchmarks.common import Entries, entries, report
-from omnial.data.production_line import render_pair
+from omnial.demo.production_line import render_pair
 
 _PATH = "/v1/inspect"
 _MEMORY_EVERY = 1.0
@@ -66,12 +66,12 @@ def untrained(folder: Path, size: str) -> None:
     """Write a model folder with a network that has learnt nothing."""
     import torch
 
-    from omnial.calibration.recogniser import Recogniser
+    from omnial.calibration.recogniser import FEATURES, Recogniser
     from omnial.calibration.thresholds import calibrate
     from omnial.config.load import load_settings
-    from omnial.models.beside import FEATURES
-    from omnial.models.folder import TrainedModel, save_model
+    from omnial.model_folder.weights_file import save_model
     from omnial.models.system import build_model
+    from omnial.models.trained_model import TrainedModel
 
     settings = load_settings(size=size)
     torch.manual_seed(0)

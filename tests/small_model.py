@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.recogniser import FEATURES, Recogniser
 from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
@@ -15,9 +15,8 @@ from omnial.config.settings import (
     ReconstructionSettings,
     Settings,
 )
-from omnial.models.beside import FEATURES
-from omnial.models.folder import TrainedModel
 from omnial.models.system import build_model
+from omnial.models.trained_model import TrainedModel
 
 HEIGHT, WIDTH = 32, 64
 

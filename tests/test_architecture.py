@@ -10,12 +10,36 @@ import pytest
 import omnial
 
 SOURCE = Path(omnial.__file__).parent
-# Each may import those to its right.
+# Each may import those below it.
 ORDER = (
-    *("cli", "demo", "studies", "serving", "reporting", "batch", "export", "inference"),
-    *("robustness", "evaluation", "training", "attacks", "models", "calibration", "synthesis"),
-    *("metrics", "data", "config", "distributed", "filters", "files", "memory", "machine"),
-    *("untrusted", "progress", "errors"),
+    "cli",
+    "studies",
+    "demo",
+    "serving",
+    "reporting",
+    "batch",
+    "export",
+    "inference",
+    "robustness",
+    "evaluation",
+    "training",
+    "attacks",
+    "model_folder",
+    "models",
+    "calibration",
+    "synthesis",
+    "metrics",
+    "data",
+    "config",
+    "distributed",
+    "filters",
+    "files",
+    "memory",
+    "machine",
+    "untrusted",
+    "progress",
+    "errors",
+    "_version",
 )
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from omnial.data.production_line import generate
+from omnial.demo.production_line import generate
 
 # In a process of its own: what is imported first plays a part.
 PROGRAM = """

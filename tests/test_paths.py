@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import omnial
-from omnial.models.folder import save_model
+from omnial.model_folder.weights_file import save_model
 from tests.small_model import untrained
 
 

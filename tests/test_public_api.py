@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import omnial
-from omnial.data.production_line import generate
+from omnial.demo.production_line import generate
 from tools import public_api
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text("utf-8")

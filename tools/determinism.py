@@ -97,7 +97,7 @@ def main(
     import torch
 
     from omnial import machine
-    from omnial.data.production_line import CLASS_NAMES, generate
+    from omnial.demo.production_line import CLASS_NAMES, generate
 
     found: list[Found] = []
     with tempfile.TemporaryDirectory(prefix="omnial-determinism-") as name:
@@ -176,7 +176,7 @@ def _train(
 def _compare(way: Way, model: Path, first: Path, start: Path) -> Found:
     from safetensors.torch import load_file
 
-    from omnial.models.config_file import read_config
+    from omnial.model_folder.config_file import read_config
 
     one, other, origin = (load_file(f / "model.safetensors") for f in (model, first, start))
     names = [n for n, value in one.items() if n.startswith("network") and value.is_floating_point()]

@@ -23,7 +23,7 @@ RETURNED: Final = (
     "omnial.evaluation.result.EvaluationResult",
     "omnial.inference.outlines.Outline",
     "omnial.inference.predictor.PredictSummary",
-    "omnial.models.folder.TrainedModel",
+    "omnial.models.trained_model.TrainedModel",
     "omnial.training.fit.TrainSummary",
 )
 """What the public functions return or raise, beside the names of `omnial` itself."""

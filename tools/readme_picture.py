@@ -18,8 +18,9 @@ from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import heat, overlay
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.weights_file import load_model
 from omnial.models.runner import inspect_batch
+from omnial.models.trained_model import TrainedModel
 
 _EDGE, _GAP = 150, 4
 

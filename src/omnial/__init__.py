@@ -5,17 +5,17 @@ import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from omnial._version import __version__
+
 if TYPE_CHECKING:
     from omnial.config.load import load_settings
     from omnial.errors import RunError, UserError
     from omnial.inference.inspection import Inspection
     from omnial.inference.inspector import Inspector
     from omnial.inference.predictor import predict
-    from omnial.models.folder import load_model
+    from omnial.model_folder.weights_file import load_model
     from omnial.reporting.run import evaluate
     from omnial.training.fit import train
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Inspection",
@@ -36,7 +36,7 @@ _HOMES = {
     "RunError": "omnial.errors",
     "UserError": "omnial.errors",
     "evaluate": "omnial.reporting.run",
-    "load_model": "omnial.models.folder",
+    "load_model": "omnial.model_folder.weights_file",
     "load_settings": "omnial.config.load",
     "predict": "omnial.inference.predictor",
     "train": "omnial.training.fit",

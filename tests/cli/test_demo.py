@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from omnial import demo
+from omnial.demo import run_demo as demo
 from omnial.errors import UserError
 
 

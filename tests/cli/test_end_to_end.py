@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 
 Run = Callable[..., Any]
 CLASSES = CLASS_NAMES[:2]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from omnial.errors import RunError, UserError
-from omnial.models.validation_figures import ValidationFigures
+from omnial.model_folder.validation_figures import ValidationFigures
 
 VERBS = (
     *("train", "evaluate", "predict", "calibrate", "drift", "export", "verify", "serve"),
@@ -78,7 +78,7 @@ class TestUsage:
         assert tuple(re.findall(r"^│ ([a-z]+) ", ended.out, re.MULTILINE)) == VERBS
 
     def test_version(self, run: Run) -> None:
-        from omnial import __version__
+        from omnial._version import __version__
 
         assert run("--version") == (0, f"omnial {__version__}\n", "")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omnial.models.folder import save_model
+from omnial.model_folder.weights_file import save_model
 from tests.small_model import untrained
 
 OMNIAL = [sys.executable, "-c", "from omnial.cli import main; main()"]

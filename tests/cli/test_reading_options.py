@@ -15,7 +15,7 @@ from typer.main import get_command
 from omnial.cli import app, outcome
 from omnial.config.settings import Reading
 from omnial.inference.inspector import Inspector
-from omnial.models.folder import save_model
+from omnial.model_folder.weights_file import save_model
 from tests.small_model import untrained
 
 Run = Callable[..., Any]

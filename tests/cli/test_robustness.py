@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from omnial.data.listing import image_files
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 
 Run = Callable[..., Any]
 CLASSES = CLASS_NAMES[:2]

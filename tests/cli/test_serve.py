@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnial.models.folder import save_model
+from omnial.model_folder.weights_file import save_model
 from tests.small_model import untrained
 
 Run = Callable[..., Any]

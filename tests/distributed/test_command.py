@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import small
 
 from omnial.cli import main
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.distributed import launcher
 from omnial.training.fit import train
 

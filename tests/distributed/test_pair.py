@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import small
 
 from omnial.data.dataset import to_unit
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.distributed.collectives import threads_of
 from omnial.distributed.launcher import start_here
 from omnial.distributed.world import World

@@ -21,8 +21,8 @@ from omnial.errors import RunError, UserError
 from omnial.evaluation.detector import Detection
 from omnial.evaluation.evaluate import evaluate_detector, evaluate_model, write_metrics
 from omnial.evaluation.result import FIGURES, EvaluationResult
-from omnial.models.folder import TrainedModel
 from omnial.models.system import Output
+from omnial.models.trained_model import TrainedModel
 
 SIZE = 32
 SETTINGS = DataSettings(height=SIZE, width=SIZE)

@@ -23,10 +23,11 @@ from omnial.config.settings import (
 from omnial.export import run as export_run
 from omnial.export.graph import write_onnx
 from omnial.export.run import export
-from omnial.inference.export_folder import Format
-from omnial.models.folder import TrainedModel, load_model, save_model
+from omnial.model_folder.export_folder import Format
+from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.runner import inspect_batch
 from omnial.models.system import build_model
+from omnial.models.trained_model import TrainedModel
 
 CLASSES = ("bolt", "tile")
 HEIGHT, WIDTH = 64, 96

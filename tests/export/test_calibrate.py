@@ -15,8 +15,8 @@ from omnial.inference import calibrate as module
 from omnial.inference.calibrate import calibrate_folder
 from omnial.inference.drift import check_drift
 from omnial.inference.inspector import Inspector
-from omnial.models.config_file import read_config
-from omnial.models.folder import load_model
+from omnial.model_folder.config_file import read_config
+from omnial.model_folder.weights_file import load_model
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from omnial.cli import app
-from omnial.inference.export_folder import Format
-from omnial.models.config_file import read_config
+from omnial.model_folder.config_file import read_config
+from omnial.model_folder.export_folder import Format
 
 
 def run(*arguments: object) -> Result:

@@ -21,12 +21,12 @@ from omnial.export.run import export
 from omnial.files import file_digest
 from omnial.inference.backends.base import Scored
 from omnial.inference.backends.pytorch import TorchBackend
-from omnial.inference.export_folder import Format, read_export
 from omnial.inference.inspector import Inspector
 from omnial.inference.samples import differences, verify
 from omnial.metrics.ranking import average_precision, count
-from omnial.models.config_file import JSON
-from omnial.models.folder import TrainedModel
+from omnial.model_folder.export_folder import Format, read_export
+from omnial.models.trained_model import TrainedModel
+from omnial.untrusted import JSON
 
 
 class Off(TorchBackend):

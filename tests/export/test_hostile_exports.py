@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from omnial.cli import app
 from omnial.errors import RunError, UserError
 from omnial.files import file_digest
-from omnial.inference.export_folder import Format
 from omnial.inference.inspector import Inspector
 from omnial.inference.samples import verify
+from omnial.model_folder.export_folder import Format
 
 Damage = Callable[[Path], None]
 Arrays = dict[str, NDArray[Any]]

@@ -18,14 +18,14 @@ from omnial.inference.backends.base import Scored, restrict
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.inference.backends.pytorch import TorchBackend
-from omnial.inference.export_folder import Format
 from omnial.inference.inspector import Inspector
-from omnial.models.folder import TrainedModel
+from omnial.model_folder.export_folder import Format
 from omnial.models.host_scoring import image_scores
 from omnial.models.norm import InstanceNorm
 from omnial.models.runner import inspect_batch
 from omnial.models.scoring import image_score
 from omnial.models.system import build_model
+from omnial.models.trained_model import TrainedModel
 
 CLASSES = ("bolt", "tile")
 HEIGHT, WIDTH = 64, 96

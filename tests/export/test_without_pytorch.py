@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omnial.inference.export_folder import Format
+from omnial.model_folder.export_folder import Format
 
 BLOCK = """
 import sys

@@ -7,7 +7,7 @@ import pytest
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.training.fit import train
 
 # The soak is no part of the installed package; it is found from the checkout's root.

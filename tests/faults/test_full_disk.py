@@ -12,12 +12,12 @@ from PIL import Image
 
 from omnial.cli.outcome import ExitCode, settle
 from omnial.config.settings import Settings
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import RunError, UserError
 from omnial.inference.calibrate import calibrate_folder
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
-from omnial.models.folder import load_model, save_model
+from omnial.model_folder.weights_file import load_model, save_model
 from omnial.reporting import run as reporting_run
 from omnial.reporting.run import evaluate
 from omnial.robustness.making import SetPlan, make_set

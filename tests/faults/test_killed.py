@@ -12,17 +12,17 @@ from unittest import mock
 import pytest
 import torch
 
-from omnial import demo
 from omnial.config.settings import Settings
-from omnial.data.production_line import CLASS_NAMES, MARKER, generate
+from omnial.demo import run_demo as demo
+from omnial.demo.production_line import CLASS_NAMES, MARKER, generate
 from omnial.errors import UserError
 from omnial.export import run as export_run
 from omnial.files import SCRATCH
 from omnial.inference.calibrate import calibrate_folder
-from omnial.inference.export_folder import EXPORT_FILE
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
-from omnial.models.folder import load_model, save_model
+from omnial.model_folder.export_folder import EXPORT_FILE
+from omnial.model_folder.weights_file import load_model, save_model
 from omnial.reporting import run as reporting_run
 from omnial.reporting.run import evaluate
 from omnial.robustness import making

@@ -19,8 +19,8 @@ from omnial.config.settings import Settings
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
-from omnial.models.folder import TrainedModel
 from omnial.models.system import Output
+from omnial.models.trained_model import TrainedModel
 
 SIZE = 64
 

@@ -26,7 +26,7 @@ from omnial.export.run import export
 from omnial.inference.calibrate import calibrate_folder
 from omnial.inference.inspector import Inspector
 from omnial.inference.samples import verify
-from omnial.models.folder import load_model
+from omnial.model_folder.weights_file import load_model
 from omnial.models.host_scoring import image_scores
 from omnial.models.runner import inspect_images
 from omnial.robustness.samples import draw_clean

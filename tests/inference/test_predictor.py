@@ -17,8 +17,8 @@ from omnial.errors import RunError, UserError
 from omnial.inference import pictures as pictures_module
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
-from omnial.models.folder import TrainedModel
 from omnial.models.system import Output
+from omnial.models.trained_model import TrainedModel
 
 SIZE = 64
 KEYS = ["path", "class", "score", "threshold", "anomalous", "outlines", "map", "error"]

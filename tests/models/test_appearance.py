@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnial.calibration.recogniser import MOST_EXAMPLES, Recogniser
-from omnial.data.production_line import CLASS_NAMES, render_pair
+from omnial.calibration.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
+from omnial.demo.production_line import CLASS_NAMES, render_pair
 from omnial.models.appearance import appearance
-from omnial.models.beside import FEATURES
 from omnial.models.noise import noise
 
 SIZE = 96

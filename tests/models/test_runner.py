@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from omnial.config.settings import Settings
-from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_batch, inspect_images
 from omnial.models.scoring import image_score, score_map
 from omnial.models.system import Output
+from omnial.models.trained_model import TrainedModel
 
 
 class Brightness(nn.Module):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from omnial.config.load import load_settings
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.robustness.making import SetPlan, make_set
 from omnial.training.fit import train
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.settings import ImageScore
-from omnial.data.production_line import CLASS_NAMES
+from omnial.demo.production_line import CLASS_NAMES
 from omnial.evaluation.detector import Detection
 from omnial.models.scoring import image_score, score_map
 from omnial.robustness import objectives

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnial.config.settings import Reading
-from omnial.data.production_line import CLASS_NAMES
+from omnial.demo.production_line import CLASS_NAMES
 from omnial.errors import RunError, UserError
 from omnial.robustness import making
 from omnial.robustness.adversarial_set import AdversarialSet
@@ -153,7 +153,7 @@ def test_images_that_are_read_otherwise_make_another_set(
 
 def test_the_set_attacks_what_it_was_made_from(made: Path, surrogate: Path) -> None:
     """Attacking the stored clean samples anew gives the stored perturbations."""
-    from omnial.models.folder import load_model
+    from omnial.model_folder.weights_file import load_model
 
     data, model = AdversarialSet(made), load_model(surrogate, "cpu")
     batch = next(data.batches(CLASSES[0], PLAN.batch_size))

@@ -19,8 +19,8 @@ from omnial.calibration.recogniser import Recogniser
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.inference.inspector import Inspector
-from omnial.models.folder import TrainedModel
 from omnial.models.system import Output
+from omnial.models.trained_model import TrainedModel
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
 from omnial.serving.settings import ServiceSettings

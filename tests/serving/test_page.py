@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnial.data.production_line import Pair, render_pair
+from omnial.demo.production_line import Pair, render_pair
 from omnial.models.system import Output
 from tests.serving.house import RedFinder, Running, model_of, png, running
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 
 CLASSES = CLASS_NAMES[:2]
 SMALL = (

@@ -7,8 +7,8 @@ import pytest
 
 from omnial.config.load import load_settings
 from omnial.config.presets import SYSTEMS
-from omnial.data.production_line import CLASS_NAMES, generate
-from omnial.models.folder import load_model
+from omnial.demo.production_line import CLASS_NAMES, generate
+from omnial.model_folder.weights_file import load_model
 from omnial.studies.plan import COMPARED, STUDIES, Row
 from omnial.training.fit import train
 

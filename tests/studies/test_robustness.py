@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from omnial.data.layouts import discover
-from omnial.data.production_line import generate
+from omnial.demo.production_line import generate
 from omnial.errors import UserError
-from omnial.models.folder import load_model
+from omnial.model_folder.weights_file import load_model
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.few_images import few_test_images
 from omnial.robustness.transfer import evaluate_on_set

@@ -10,7 +10,7 @@ import pytest
 from omnial.data.layouts import discover
 from omnial.errors import UserError
 from omnial.evaluation.evaluate import evaluate_model
-from omnial.models.folder import load_model
+from omnial.model_folder.weights_file import load_model
 from omnial.studies import job as job_module
 from omnial.studies.gallery import pick
 from omnial.studies.plan import Row, Study

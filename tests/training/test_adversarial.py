@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.synthesis.recipe import SynthesizedBatch
 from omnial.training.feed import FeedBatch
 from omnial.training.fit import train

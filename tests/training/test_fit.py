@@ -19,13 +19,13 @@ from torch import Tensor
 from omnial.config.load import load_settings
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.layouts import discover
-from omnial.data.production_line import CLASS_NAMES, generate
 from omnial.data.records import ImageRecord
 from omnial.data.split import split_validation
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import RunError, UserError
 from omnial.inference.inspector import Inspector
-from omnial.models.folder import load_model
-from omnial.models.validation_figures import ValidationFigures
+from omnial.model_folder.validation_figures import ValidationFigures
+from omnial.model_folder.weights_file import load_model
 from omnial.training.feed import FeedBatch
 from omnial.training.fit import train
 from omnial.training.module import TrainingModule

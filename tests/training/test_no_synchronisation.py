@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
-from omnial.data.production_line import CLASS_NAMES, generate
+from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.training.feed import Feed, FeedBatch
 from omnial.training.fit import train
 from omnial.training.module import TrainingModule

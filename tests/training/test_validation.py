@@ -12,9 +12,9 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset
 from omnial.metrics.reconstruction import erased, running_figures
+from omnial.model_folder.validation_figures import NAMES
 from omnial.models.appearance import appearance
 from omnial.models.system import Output
-from omnial.models.validation_figures import NAMES
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.validation import Validated, validate

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omnial.models.folder import save_model
+from omnial.model_folder.weights_file import save_model
 from tests.small_model import HEIGHT, WIDTH, untrained
 
 CLASSES = ("bolt", "tile")

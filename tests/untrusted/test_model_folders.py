@@ -351,7 +351,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from omnial.errors import UserError
-from omnial.models.folder import load_model
+from omnial.model_folder.weights_file import load_model
 load_model(Path(sys.argv[1]), "cpu")
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 256 * 2**20

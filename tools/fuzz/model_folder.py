@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.recogniser import FEATURES, Recogniser
 from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
@@ -29,12 +29,12 @@ from omnial.config.settings import (
 )
 from omnial.errors import UserError
 from omnial.inference.backends.base import Scored
-from omnial.inference.export_folder import read_export, write_arrays
 from omnial.inference.samples import Samples, read_samples, write_samples
-from omnial.models.beside import FEATURES
-from omnial.models.config_file import read_config
-from omnial.models.folder import TrainedModel, load_model, save_model
+from omnial.model_folder.config_file import read_config
+from omnial.model_folder.export_folder import read_export, write_arrays
+from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.system import build_model
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.levels import LEVELS
 from omnial.robustness.manifest import Entry, Identity, Manifest, write_manifest

@@ -23,7 +23,7 @@ from omnial.errors import UserError
 from omnial.files import PART, locked, writing
 from omnial.inference.inspector import check_class
 from omnial.inference.predictor import PREDICTIONS_FILE
-from omnial.models.config_file import read_config
+from omnial.model_folder.config_file import read_config
 
 PART_IMAGES: Final = 1024
 _NAMED_ERRORS = 1000

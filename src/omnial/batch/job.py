@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.errors import UserError
 from omnial.files import file_digest, replacing
-from omnial.inference.export_folder import EXPORT_FILE
 from omnial.inference.predictor import JOB_FILE
-from omnial.models.config_file import CONFIG_FILE, read_config
+from omnial.model_folder.config_file import CONFIG_FILE, read_config
+from omnial.model_folder.export_folder import EXPORT_FILE
 
 
 class Job(BaseModel):

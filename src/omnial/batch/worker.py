@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.batch.job import Job, model_digest
 from omnial.batch.listing import Part, read_part
 from omnial.batch.rows import read_rows, write_rows

@@ -7,6 +7,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+GROUPS: Final = ((0.15, 0.35), (0.4, 0.6), (0.65, 0.85))
+"""Shares of an image's sorted cells, each group of which is averaged. [O]"""
+LEVELS: Final = 5
+"""Scales, each half as fine as the one before, whose detail is looked at. [O]"""
+FEATURES: Final = 1 + len(GROUPS) * (3 + 5 * LEVELS + LEVELS - 1)
+"""Features of an image: contrast; of each group, brightness, two colours and for each scale the
+detail in four directions, how evenly it is spread and, but for the finest, that of the colours."""
 MOST_EXAMPLES: Final = 100
 """Examples of a class, or of no product, at most: what a model folder holds is bounded."""
 

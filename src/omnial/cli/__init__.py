@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.cli import (
     attack,
     calibrate,

@@ -49,7 +49,7 @@ def demo(
     """
     options.check_out(out)
     with working():
-        from omnial.demo import can_show, run_demo, show
+        from omnial.demo.run_demo import can_show, run_demo, show
 
         result = run_demo(out, quick=quick, minutes=minutes, tell=say)
     if as_json:

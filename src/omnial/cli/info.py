@@ -80,7 +80,7 @@ def _describe(settings: Settings) -> dict[str, Any]:
 
 def _read(folder: Path) -> tuple[Settings, dict[str, Any]]:
     with working():
-        from omnial.models.folder import load_model
+        from omnial.model_folder.weights_file import load_model
 
         model = load_model(folder, "cpu")
     facts = {
@@ -105,7 +105,7 @@ def _print(result: dict[str, Any]) -> None:
     ]
     validation = None
     if "model" in result:
-        from omnial.models.validation_figures import ValidationFigures
+        from omnial.model_folder.validation_figures import ValidationFigures
 
         training = dict(result["training"])
         validation = ValidationFigures.of_training(training)

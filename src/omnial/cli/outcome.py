@@ -15,7 +15,7 @@ from typing import ParamSpec, TextIO
 
 import typer
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.distributed.world import World, read_world
 from omnial.errors import RunError, UserError
 

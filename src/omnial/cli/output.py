@@ -21,7 +21,7 @@ from omnial.progress import Progress, silent
 
 if TYPE_CHECKING:
     from omnial.metrics.means import Figures
-    from omnial.models.validation_figures import ValidationFigures
+    from omnial.model_folder.validation_figures import ValidationFigures
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
@@ -138,7 +138,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     A column more says what the model's own validation images said of the reconstruction: test
     images cannot, since nobody has seen them without their defects.
     """
-    from omnial.models.validation_figures import ValidationFigures
+    from omnial.model_folder.validation_figures import ValidationFigures
 
     validation = ValidationFigures.of_training(metrics["model"].get("training", {}))
     if validation is None:

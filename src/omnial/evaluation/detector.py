@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_batch
+from omnial.models.trained_model import TrainedModel
 
 
 class Detection(NamedTuple):

@@ -49,8 +49,8 @@ from omnial.metrics import ranking
 from omnial.metrics.means import mean_figures
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
-from omnial.models.config_file import JSON
-from omnial.models.folder import TrainedModel
+from omnial.models.trained_model import TrainedModel
+from omnial.untrusted import JSON
 
 METRICS_FILE: Final = "metrics.json"
 TABLE_FILE: Final = "metrics.csv"

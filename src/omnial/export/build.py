@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from omnial.errors import UserError
 from omnial.inference.backends.base import needs_package
-from omnial.inference.export_folder import MODEL_FILES, Format, Hint, Precision
+from omnial.model_folder.export_folder import MODEL_FILES, Format, Hint, Precision
 
 PRECISIONS: Final[dict[Format, tuple[Precision, ...]]] = {
     "onnx": ("fp32", "fp16", "int8"),

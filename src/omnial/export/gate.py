@@ -11,9 +11,9 @@ from omnial.calibration.thresholds import Calibration, is_anomalous
 from omnial.config.settings import Settings
 from omnial.evaluation.stream import Sample, same_size, stack
 from omnial.inference.backends.base import Backend
-from omnial.inference.export_folder import Differences, Gate, Precision, Tolerance
 from omnial.inference.samples import beyond, differences
 from omnial.metrics.ranking import average_precision, count
+from omnial.model_folder.export_folder import Differences, Gate, Precision, Tolerance
 from omnial.models.windows import over_windows
 
 _EXACT = Tolerance(

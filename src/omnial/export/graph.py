@@ -21,8 +21,8 @@ from omnial.models.attention import (
     DilatedSpatialAttention,
     ResidualBlock,
 )
-from omnial.models.folder import TrainedModel
 from omnial.models.scoring import image_score, score_map
+from omnial.models.trained_model import TrainedModel
 
 _FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
 """Modules that stay in float when the rest is quantized: small, and they weigh everything."""

@@ -14,7 +14,7 @@ from omnial.data.records import GOOD, ImageRecord, ProductClass
 from omnial.data.split import split_validation
 from omnial.evaluation.stream import Sample, in_windows, load_sample
 from omnial.inference.samples import make_inputs
-from omnial.models.folder import TrainedModel
+from omnial.models.trained_model import TrainedModel
 
 _T = TypeVar("_T")
 

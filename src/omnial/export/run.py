@@ -35,7 +35,9 @@ from omnial.inference.backends.base import Backend, needs_package
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.inference.backends.pytorch import TorchBackend
-from omnial.inference.export_folder import (
+from omnial.inference.samples import COUNT, Samples, make_inputs, run_samples, write_samples
+from omnial.model_folder.config_file import CONFIG_FILE
+from omnial.model_folder.export_folder import (
     ARRAYS_FILE,
     EXPORT_FILE,
     MODEL_FILES,
@@ -48,9 +50,8 @@ from omnial.inference.export_folder import (
     is_export,
     write_arrays,
 )
-from omnial.inference.samples import COUNT, Samples, make_inputs, run_samples, write_samples
-from omnial.models.config_file import CONFIG_FILE
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.weights_file import load_model
+from omnial.models.trained_model import TrainedModel
 
 Choice: TypeAlias = Precision | Literal["auto"]
 

@@ -21,11 +21,11 @@ from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
-from omnial.inference.export_folder import EXPORT_FILE, is_export, read_export
 from omnial.inference.inspector import Inspector
 from omnial.inference.normal_scores import NormalScores, score_normals
-from omnial.models.config_file import CONFIG_FILE, JSON, WEIGHTS_FILE, read_config
-from omnial.untrusted import UntrustedError, parse_json
+from omnial.model_folder.config_file import CONFIG_FILE, WEIGHTS_FILE, read_config
+from omnial.model_folder.export_folder import EXPORT_FILE, is_export, read_export
+from omnial.untrusted import JSON, UntrustedError, parse_json
 
 TOO_UNSURE = 2.0
 """An upper end of the interval above this multiple of the chosen rate is worth a warning. [O]"""

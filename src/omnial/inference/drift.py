@@ -10,7 +10,7 @@ from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
 from omnial.inference.normal_scores import score_normals
-from omnial.models.config_file import read_config
+from omnial.model_folder.config_file import read_config
 
 
 @dataclass(frozen=True)

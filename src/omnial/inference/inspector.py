@@ -32,7 +32,7 @@ from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
 from omnial.models.windows import over_windows
 
 if TYPE_CHECKING:
-    from omnial.models.folder import TrainedModel
+    from omnial.models.trained_model import TrainedModel
 
 Picture: TypeAlias = StrPath | NDArray[Any] | Image.Image
 """A file, an RGB array (H, W, 3) of uint8 or of floats in [0, 1], or a Pillow image."""

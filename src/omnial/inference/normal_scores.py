@@ -12,7 +12,7 @@ from omnial.data.listing import listed
 from omnial.data.records import BadFile, ImageRecord
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector, Tile
-from omnial.models.config_file import short_digest
+from omnial.model_folder.config_file import short_digest
 
 
 class NormalScores(NamedTuple):

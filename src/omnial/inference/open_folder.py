@@ -16,12 +16,12 @@ from omnial.errors import UserError
 from omnial.inference.backends.base import Backend, Ports, needs_package
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
-from omnial.inference.export_folder import Export, is_export, read_export
-from omnial.models.config_file import refusal
+from omnial.model_folder.config_file import refusal
+from omnial.model_folder.export_folder import Export, is_export, read_export
 from omnial.untrusted import quoted
 
 if TYPE_CHECKING:
-    from omnial.models.folder import TrainedModel
+    from omnial.models.trained_model import TrainedModel
 
 BackendName: TypeAlias = Literal["auto", "torch", "onnx", "openvino"]
 
@@ -56,7 +56,7 @@ def open_folder(folder: Path, backend: BackendName, device: str, threads: int | 
             f"Make one: omnial export {folder} --format {backend} --out EXPORT_DIR."
         )
     with needs_package("PyTorch, which a model folder needs,", "torch"):
-        from omnial.models.folder import load_model
+        from omnial.model_folder.weights_file import load_model
     return open_model(load_model(folder, device))
 
 
@@ -67,7 +67,7 @@ def open_model(model: "TrainedModel") -> Opened:
         TypeError: It is none.
     """
     from omnial.inference.backends.pytorch import TorchBackend
-    from omnial.models.folder import TrainedModel
+    from omnial.models.trained_model import TrainedModel
 
     if not isinstance(model, TrainedModel):
         raise TypeError(f"model is what load_model returns, not {type(model).__name__}")

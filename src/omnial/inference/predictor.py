@@ -37,7 +37,7 @@ from omnial.inference.collect import Source, collect
 from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector, Tile
 from omnial.inference.pictures import Pictures
-from omnial.models.config_file import JSON
+from omnial.untrusted import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
 JOB_FILE = "job.json"

@@ -12,16 +12,16 @@ from safetensors.numpy import load_file, save_file
 
 from omnial.config.settings import DataSettings
 from omnial.inference.backends.base import Backend, Scored
-from omnial.inference.export_folder import (
+from omnial.inference.open_folder import BackendName, open_engine
+from omnial.model_folder.config_file import refusal
+from omnial.model_folder.export_folder import (
     SAMPLES_FILE,
     Differences,
     Export,
     Tolerance,
     read_export,
 )
-from omnial.inference.open_folder import BackendName, open_engine
-from omnial.models.config_file import JSON, refusal
-from omnial.untrusted import Form, UntrustedError, check_forms, read_forms
+from omnial.untrusted import JSON, Form, UntrustedError, check_forms, read_forms
 
 COUNT = 4
 MOST = 64

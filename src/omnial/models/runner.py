@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnial.config.settings import ImageScore, Settings
-from omnial.models.folder import TrainedModel
 from omnial.models.scoring import image_score, score_map
+from omnial.models.trained_model import TrainedModel
 from omnial.models.windows import over_windows
 
 

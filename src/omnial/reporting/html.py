@@ -3,7 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from omnial import __version__
+from omnial._version import __version__
 
 
 def render(template: str, **values: object) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from omnial.calibration.thresholds import is_anomalous
 from omnial.errors import shown
 from omnial.evaluation.result import ClassResult, EvaluationResult, GalleryItem
-from omnial.models.validation_figures import ValidationFigures, in_words
+from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.reporting import tables
 from omnial.reporting.figures import (
     CURVE_KINDS,

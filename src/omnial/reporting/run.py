@@ -24,9 +24,9 @@ from omnial.evaluation.evaluate import (
 from omnial.evaluation.result import EvaluationResult
 from omnial.files import StrPath, as_path, as_paths, locked, replace_together, scratch_in, writing
 from omnial.inference.detector import EngineDetector
-from omnial.inference.export_folder import is_export
 from omnial.inference.inspector import Inspector
-from omnial.models.folder import load_model
+from omnial.model_folder.export_folder import is_export
+from omnial.model_folder.weights_file import load_model
 from omnial.reporting.report import REPORT_FILE, write_report
 
 

@@ -18,8 +18,9 @@ from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.evaluation.detector import ModelDetector
 from omnial.files import file_digest, replacing, writing
-from omnial.models.config_file import WEIGHTS_FILE
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.config_file import WEIGHTS_FILE
+from omnial.model_folder.weights_file import load_model
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.assessment import Assessment, ModelAssessment, Shot
 from omnial.robustness.corrupted import evaluate_corrupted

@@ -6,7 +6,7 @@ import torch
 
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, undisturbed
-from omnial.models.folder import TrainedModel
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.checks import Trace, traced
 from omnial.robustness.levels import Level
 from omnial.robustness.objectives import reversed_mask

@@ -7,7 +7,7 @@ from functools import partial
 from omnial.data.records import Catalogue
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.result import EvaluationResult
-from omnial.models.folder import TrainedModel
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 from omnial.robustness.figures import FIGURES, LevelFigures
 from omnial.robustness.levels import UNATTACKED

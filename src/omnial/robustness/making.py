@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.attacks.pgd import Schedule
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.cache import open_cache
@@ -24,8 +24,9 @@ from omnial.data.layouts import discover
 from omnial.data.records import BadFile, Catalogue, ProductClass
 from omnial.errors import UserError
 from omnial.files import file_digest, locked, unused
-from omnial.models.config_file import WEIGHTS_FILE
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.config_file import WEIGHTS_FILE
+from omnial.model_folder.weights_file import load_model
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.attacking import attack_levels
 from omnial.robustness.checks import Trace

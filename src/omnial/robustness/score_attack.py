@@ -15,8 +15,8 @@ from omnial.data.records import Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
 from omnial.evaluation.stream import Sample, in_windows, load_sample, stack, stream
 from omnial.metrics import ranking
-from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_images
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.checks import Check, Trace, check_traces, joined, traced
 from omnial.robustness.few_images import few_test_images
 from omnial.robustness.levels import UNATTACKED, UNTARGETED

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from omnial.errors import UserError
 from omnial.evaluation.detector import Detector, ModelDetector
-from omnial.models.folder import TrainedModel
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.figures import LevelFigures, class_figures
 from omnial.robustness.levels import UNATTACKED

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.evaluation.detector import ModelDetector
-from omnial.models.folder import TrainedModel
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.attacking import attack_levels
 from omnial.robustness.checks import Check, Trace, check_traces, check_unbounded, joined

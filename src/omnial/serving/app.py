@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import FileResponse
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.serving.guards import BodyLimit, Measured, OwnPagesOnly, SecurityHeaders, token_guard
 from omnial.serving.problems import answer_problems
 from omnial.serving.routes.history import history_routes

@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
 from omnial.inference.overlay import heat_stops
-from omnial.models.config_file import CONFIG_FILE
+from omnial.model_folder.config_file import CONFIG_FILE
 from omnial.serving.replies import ClassReply, ModelReply
 from omnial.serving.settings import ServiceSettings
 from omnial.untrusted import MOST_JSON_BYTES, UntrustedError, read_bytes

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from omnial.data.production_line import generate
+from omnial.demo.production_line import generate
 from omnial.studies.job import Job, plan_jobs
 from omnial.studies.plan import Row
 from omnial.studies.roots import StudyData

@@ -12,8 +12,8 @@ from omnial.data.decode import as_unit
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.evaluation.gallery import picture
 from omnial.evaluation.stream import load_sample
-from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_batch
+from omnial.models.trained_model import TrainedModel
 from omnial.reporting.mosaic import mosaic
 from omnial.reporting.pictures import grey_picture
 

@@ -17,9 +17,9 @@ from omnial.data.layouts import discover
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.result import FIGURES
 from omnial.metrics.means import mean_figures
-from omnial.models.config_file import CONFIG_FILE
+from omnial.model_folder.config_file import CONFIG_FILE
+from omnial.model_folder.weights_file import load_model
 from omnial.models.count import describe
-from omnial.models.folder import load_model
 from omnial.studies.plan import COMMON, Row
 from omnial.studies.roots import StudyData, name_of
 from omnial.studies.storage import SCHEMA, provenance, read_result, write_result

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from omnial.data.checks import check_files
 from omnial.files import file_digest, locked
-from omnial.models.config_file import WEIGHTS_FILE
-from omnial.models.folder import TrainedModel, load_model
+from omnial.model_folder.config_file import WEIGHTS_FILE
+from omnial.model_folder.weights_file import load_model
+from omnial.models.trained_model import TrainedModel
 from omnial.reporting.robustness_page import levels_figure, targeted_figure
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.assess import AssessmentPlan, assess, set_facts

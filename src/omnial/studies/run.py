@@ -10,7 +10,7 @@ from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.errors import UserError
 from omnial.files import locked
-from omnial.models.folder import load_model
+from omnial.model_folder.weights_file import load_model
 from omnial.studies import gallery
 from omnial.studies.demo import train_on_demo
 from omnial.studies.figures import chart

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from omnial import __version__, machine
+from omnial import machine
+from omnial._version import __version__
 from omnial.data.image_file import SUFFIXES
 from omnial.data.own_pictures import mark_own
 from omnial.errors import UserError

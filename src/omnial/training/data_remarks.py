@@ -8,7 +8,7 @@ from omnial.config.settings import DataSettings
 from omnial.data.dataset import ImageDataset
 from omnial.data.image_file import open_image
 from omnial.data.records import ImageRecord
-from omnial.models.config_file import JSON
+from omnial.untrusted import JSON
 
 _DIM = 1 / 8
 """A class whose 16-bit files hold no larger value, of 1, is thought to hold fewer bits. [O]"""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
@@ -25,16 +25,16 @@ from omnial.distributed import collectives
 from omnial.distributed.world import read_world
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path, as_paths, file_digest, locked, writing
-from omnial.models.config_file import (
-    JSON,
+from omnial.model_folder.config_file import (
     MOST_FILES,
     WEIGHTS_FILE,
     class_names,
     read_config,
     short_digest,
 )
-from omnial.models.folder import TrainedModel, load_model, save_model
-from omnial.models.validation_figures import ValidationFigures, in_words
+from omnial.model_folder.validation_figures import ValidationFigures, in_words
+from omnial.model_folder.weights_file import load_model, save_model
+from omnial.models.trained_model import TrainedModel
 from omnial.training.budget import Budget
 from omnial.training.data_remarks import (
     dim_classes,
@@ -48,7 +48,7 @@ from omnial.training.module import TrainingModule
 from omnial.training.precision import choose_precision, on_gpu
 from omnial.training.run_identity import RunIdentity, settle
 from omnial.training.validation import validate
-from omnial.untrusted import UntrustedError, check_regular
+from omnial.untrusted import JSON, UntrustedError, check_regular
 
 _logger = logging.getLogger(__name__)
 

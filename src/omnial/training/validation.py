@@ -17,10 +17,10 @@ from omnial.data.dataset import ImageDataset, to_unit
 from omnial.metrics.means import Figures
 from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
+from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance
 from omnial.models.noise import noise
 from omnial.models.runner import inspect_frames
-from omnial.models.validation_figures import ValidationFigures
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from omnial.config.settings import ImageScore
 from omnial.errors import RunError, UserError
 from omnial.inference.backends.telemetry import switched_off
-from omnial.models.config_file import JSON
 from omnial.models.host_scoring import image_scores
+from omnial.untrusted import JSON
 
 Ports: TypeAlias = Mapping[str, tuple[int | None, ...]]
 """Shapes of an exported network's inputs and outputs, by name; None is any length."""

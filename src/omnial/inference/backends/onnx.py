@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from omnial.errors import UserError
 from omnial.inference.backends.base import Ports, Scored, needs_package
-from omnial.models.config_file import JSON
+from omnial.untrusted import JSON
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

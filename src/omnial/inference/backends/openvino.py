@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from omnial.errors import UserError
 from omnial.inference.backends.base import PORTS, Ports, Scored, needs_package
 from omnial.inference.backends.onnx import as_scored
-from omnial.models.config_file import JSON
+from omnial.untrusted import JSON
 
 
 class OpenVinoBackend:

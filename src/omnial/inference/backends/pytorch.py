@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 
 from omnial.inference.backends.base import Scored
-from omnial.models.config_file import JSON
-from omnial.models.folder import TrainedModel
 from omnial.models.runner import inspect_batch
+from omnial.models.trained_model import TrainedModel
+from omnial.untrusted import JSON
 
 
 class TorchBackend:

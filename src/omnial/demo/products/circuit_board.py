@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from omnial.data.production_line.canvas import (
+from omnial.demo.canvas import (
     Canvas,
     Field,
     Point,
@@ -17,8 +17,8 @@ from omnial.data.production_line.canvas import (
     sample,
     smooth,
 )
-from omnial.data.production_line.defects import Defect
-from omnial.data.production_line.surface import Colour, Surface, cast_shadow, close_up, varied
+from omnial.demo.defects import Defect
+from omnial.demo.surface import Colour, Surface, cast_shadow, close_up, varied
 
 KINDS = ("misplaced", "missing_part", "solder_bridge")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from omnial.data.production_line.canvas import (
+from omnial.demo.canvas import (
     Canvas,
     Point,
     box,
@@ -12,8 +12,8 @@ from omnial.data.production_line.canvas import (
     smooth,
     value_noise,
 )
-from omnial.data.production_line.defects import Defect, dent, scratch, stain
-from omnial.data.production_line.surface import Surface, cast_shadow, close_up, varied
+from omnial.demo.defects import Defect, dent, scratch, stain
+from omnial.demo.surface import Surface, cast_shadow, close_up, varied
 
 KINDS = ("dent", "missing_part", "scratch", "stain")
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from omnial.data.production_line.canvas import (
+from omnial.demo.canvas import (
     Canvas,
     Field,
     Point,
@@ -17,8 +17,8 @@ from omnial.data.production_line.canvas import (
     smooth,
     walk,
 )
-from omnial.data.production_line.defects import Defect, stain
-from omnial.data.production_line.surface import Colour, Surface, varied
+from omnial.demo.defects import Defect, stain
+from omnial.demo.surface import Colour, Surface, varied
 
 KINDS = ("crease", "misprint", "stain")
 

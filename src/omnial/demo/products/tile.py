@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from omnial.data.production_line.canvas import Canvas, Field, blob, cloud, smooth
-from omnial.data.production_line.defects import Defect, crack, stain
-from omnial.data.production_line.surface import Surface, varied
+from omnial.demo.canvas import Canvas, Field, blob, cloud, smooth
+from omnial.demo.defects import Defect, crack, stain
+from omnial.demo.surface import Surface, varied
 
 KINDS = ("chip", "crack", "stain")
 

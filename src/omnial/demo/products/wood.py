@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from omnial.data.production_line.canvas import Canvas, blob, cloud, smooth, value_noise
-from omnial.data.production_line.defects import Defect, scratch, stain
-from omnial.data.production_line.surface import Surface, linear, varied
+from omnial.demo.canvas import Canvas, blob, cloud, smooth, value_noise
+from omnial.demo.defects import Defect, scratch, stain
+from omnial.demo.surface import Surface, linear, varied
 
 KINDS = ("hole", "scratch", "stain")
 

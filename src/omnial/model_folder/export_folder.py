@@ -25,9 +25,9 @@ from safetensors.numpy import load_file, save_file
 
 from omnial.calibration.recogniser import Recogniser
 from omnial.files import file_digest
-from omnial.inference.onnx_file import check_onnx
-from omnial.models.beside import RECOGNISER, ROI, forms_beside
-from omnial.models.config_file import FolderConfig, read_config, refusal, under
+from omnial.model_folder.config_file import FolderConfig, read_config, refusal, under
+from omnial.model_folder.onnx_file import check_onnx
+from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
 from omnial.untrusted import (
     Form,
     UntrustedError,
@@ -207,7 +207,7 @@ def _forms(folder: Path, config: FolderConfig) -> dict[str, Form]:
     """What the arrays' file holds, compared with what the settings ask for."""
     try:
         found = read_forms(folder / ARRAYS_FILE, _MOST_TENSORS)
-        check_forms(found, forms_beside(config.settings, config.classes, found))
+        check_forms(found, extra_forms(config.settings, config.classes, found))
     except (OSError, UntrustedError) as error:
         raise refusal(folder, f"{ARRAYS_FILE}: {error}") from error
     return found

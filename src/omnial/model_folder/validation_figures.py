@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from omnial.metrics.means import Figures, mean_figures
-from omnial.models.config_file import JSON
+from omnial.untrusted import JSON
 
 NAMES: Final = ("image_auroc", "pixel_ap", "psnr", "erased", "recognised")
 """`image_auroc` and `pixel_ap` against the drawn defects; `psnr` of the reconstruction of the

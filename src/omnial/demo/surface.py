@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from omnial.data.production_line.canvas import Canvas, Field, Point
+from omnial.demo.canvas import Canvas, Field, Point
 
 Colour = tuple[float, float, float]
 

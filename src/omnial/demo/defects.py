@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from omnial.data.production_line.canvas import (
+from omnial.demo.canvas import (
     Canvas,
     Field,
     Point,
@@ -19,7 +19,7 @@ from omnial.data.production_line.canvas import (
     smooth,
     walk,
 )
-from omnial.data.production_line.surface import Colour, Surface, cast_shadow
+from omnial.demo.surface import Colour, Surface, cast_shadow
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from omnial.data.production_line.canvas import Canvas, Point, blob, box, cloud, disc, norm, smooth
-from omnial.data.production_line.defects import Defect, contamination
-from omnial.data.production_line.surface import Colour, Surface, cast_shadow, close_up, varied
+from omnial.demo.canvas import Canvas, Point, blob, box, cloud, disc, norm, smooth
+from omnial.demo.defects import Defect, contamination
+from omnial.demo.surface import Colour, Surface, cast_shadow, close_up, varied
 
 KINDS = ("contamination", "crack", "missing_part")
 

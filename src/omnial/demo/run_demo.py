@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from omnial import __version__
+from omnial._version import __version__
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
-from omnial.data.production_line import generate
+from omnial.demo.production_line import generate
 from omnial.errors import UserError
 from omnial.files import locked, replacing, scratch_in, writing
 from omnial.reporting.report import REPORT_FILE

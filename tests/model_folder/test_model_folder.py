@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from omnial.calibration.recogniser import MOST_EXAMPLES, Recogniser
+from omnial.calibration.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
@@ -23,10 +23,10 @@ from omnial.config.settings import (
     Settings,
 )
 from omnial.errors import RunError, UserError
-from omnial.models.beside import FEATURES
-from omnial.models.folder import TrainedModel, choose_device, load_model, save_model
+from omnial.model_folder.weights_file import choose_device, load_model, save_model
 from omnial.models.runner import inspect_batch
 from omnial.models.system import build_model
+from omnial.models.trained_model import TrainedModel
 
 CLASSES = ("bolt", "cable: links, größer", "tile.roi")
 SETTINGS = Settings(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from omnial.data.production_line.canvas import Canvas, Field, Point, box, cloud, disc, norm, smooth
-from omnial.data.production_line.defects import Defect, contamination, crack
-from omnial.data.production_line.surface import Surface, cast_shadow, varied
+from omnial.demo.canvas import Canvas, Field, Point, box, cloud, disc, norm, smooth
+from omnial.demo.defects import Defect, contamination, crack
+from omnial.demo.surface import Surface, cast_shadow, varied
 
 KINDS = ("contamination", "crack", "missing_part")
 

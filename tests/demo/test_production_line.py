@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from omnial.data.layouts import discover
-from omnial.data.production_line import (
+from omnial.demo.production_line import (
     CLASS_NAMES,
     DEFECT_KINDS,
     MARKER,

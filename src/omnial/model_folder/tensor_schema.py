@@ -1,4 +1,4 @@
-"""What a folder keeps beside the network's weights: the recogniser and the regions of interest.
+"""The schema of the tensors next to the network's weights: recogniser and regions of interest.
 
 Known from the settings alone, without PyTorch, so that a file can be compared with it first.
 """
@@ -6,7 +6,7 @@ Known from the settings alone, without PyTorch, so that a file can be compared w
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from omnial.calibration.recogniser import MOST_EXAMPLES
+from omnial.calibration.recogniser import FEATURES, MOST_EXAMPLES
 from omnial.config.settings import Settings
 from omnial.untrusted import Form
 
@@ -14,19 +14,12 @@ RECOGNISER: Final = "recogniser."
 """Prefix of the recogniser's arrays."""
 ROI: Final = "roi."
 """Prefix of the regions of interest; the class follows."""
-GROUPS: Final = ((0.15, 0.35), (0.4, 0.6), (0.65, 0.85))
-"""Shares of an image's sorted cells, each group of which is averaged. [O]"""
-LEVELS: Final = 5
-"""Scales, each half as fine as the one before, whose detail is looked at. [O]"""
-FEATURES: Final = 1 + len(GROUPS) * (3 + 5 * LEVELS + LEVELS - 1)
-"""Features of an image: contrast; of each group, brightness, two colours and for each scale the
-detail in four directions, how evenly it is spread and, but for the finest, that of the colours."""
 
 
-def forms_beside(
+def extra_forms(
     settings: Settings, classes: Sequence[str], found: Mapping[str, Form]
 ) -> dict[str, Form]:
-    """Types and shapes of everything beside the network.
+    """Types and shapes of every tensor that is not of the network.
 
     Args:
         settings: The run's.

@@ -10,21 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import UserError
-from omnial.untrusted import UntrustedError, is_plain_name, plain, quoted, read_json
+from omnial.untrusted import JSON, UntrustedError, is_plain_name, plain, quoted, read_json
 
 SCHEMA_VERSION = 3
 """Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-
-JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
 _T = TypeVar("_T")
 _DIGEST = re.compile("[0-9a-f]{64}")

@@ -1,8 +1,17 @@
-"""Writing the production line to disk in the layout of MVTec AD."""
+"""The demonstration's data set: a procedural production line with exact defect masks.
+
+Eight product classes, five objects and three textures, are drawn as lit surfaces with varying
+pose, light and grain. A defect is drawn into the same scene as its defect-free twin, so its mask is
+where the two pictures differ. None of the defects is a noise blob filled with a texture, which is
+what the training synthesis draws.
+
+`generate` writes a data set in the layout of MVTec AD; `render_pair` draws one image with its
+mask and twin; `CLASS_NAMES` and `DEFECT_KINDS` say what there is.
+"""
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -14,10 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from omnial.data.production_line.scene import (
+from omnial.demo.scene import (
     MAX_SIZE,
     MIN_SIZE,
     PRODUCTS,
+    VISIBLE,
+    Pair,
     Split,
     render_pair,
 )
@@ -25,6 +36,22 @@ from omnial.errors import UserError
 from omnial.files import locked, scratch_in, writing
 from omnial.untrusted import read_json
 
+__all__ = [
+    "CLASS_NAMES",
+    "DEFECT_KINDS",
+    "MARKER",
+    "VISIBLE",
+    "Pair",
+    "generate",
+    "render_pair",
+]
+
+CLASS_NAMES: tuple[str, ...] = tuple(PRODUCTS)
+"""The product classes, sorted."""
+DEFECT_KINDS: Mapping[str, tuple[str, ...]] = {
+    name: product.kinds for name, product in PRODUCTS.items()
+}
+"""The defect kinds of each class, sorted."""
 MARKER = "production_line.json"
 """Written last: a folder with this file is complete."""
 _DRAWING = 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from omnial.models.validation_figures import NAMES, ValidationFigures, in_words
+from omnial.model_folder.validation_figures import NAMES, ValidationFigures, in_words
 
 
 def figures(**values: float | None) -> dict[str, float | None]:

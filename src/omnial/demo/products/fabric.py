@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from omnial.data.production_line.canvas import (
+from omnial.demo.canvas import (
     Canvas,
     Field,
     blob,
@@ -12,8 +12,8 @@ from omnial.data.production_line.canvas import (
     value_noise,
     walk,
 )
-from omnial.data.production_line.defects import Defect, lay_on, stain
-from omnial.data.production_line.surface import Surface, linear, varied
+from omnial.demo.defects import Defect, lay_on, stain
+from omnial.demo.surface import Surface, linear, varied
 
 KINDS = ("hole", "stain", "thread")
 

@@ -7,26 +7,20 @@ and what that does not cover, stands in docs/model-folders.md.
 """
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import AS_TRAINED, Reading, Settings
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path, file_digest, replacing, writing
-from omnial.models.beside import RECOGNISER, ROI, forms_beside
-from omnial.models.config_file import (
+from omnial.model_folder.config_file import (
     CONFIG_FILE,
-    JSON,
     WEIGHTS_FILE,
     FolderConfig,
     class_names,
@@ -34,9 +28,18 @@ from omnial.models.config_file import (
     refusal,
     under,
 )
+from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
 from omnial.models.layout import lay_out
 from omnial.models.system import build_model
-from omnial.untrusted import Form, UntrustedError, check_forms, check_regular, quoted, read_forms
+from omnial.models.trained_model import TrainedModel
+from omnial.untrusted import (
+    Form,
+    UntrustedError,
+    check_forms,
+    check_regular,
+    quoted,
+    read_forms,
+)
 
 _NETWORK = "network."
 _MOST_TENSORS = 2**13
@@ -48,26 +51,6 @@ _DTYPES = {
     torch.int64: "I64",
     torch.bool: "BOOL",
 }
-
-
-@dataclass
-class TrainedModel:
-    """Everything that inspection needs, in memory."""
-
-    settings: Settings
-    classes: tuple[str, ...]
-    """Names of the products, in the order of training."""
-    network: nn.Module
-    calibration: Calibration
-    """Thresholds of exactly the classes above."""
-    recogniser: Recogniser
-    """Knows exactly the classes above, in that order."""
-    rois: Mapping[str, NDArray[np.bool_]]
-    """For classes with a region of interest: (height, width) of the network, True inside."""
-    training: Mapping[str, JSON]
-    """Facts about the training: seed, steps, images, seconds, precision, data, version."""
-    trained_files: frozenset[bytes] = frozenset()
-    """Of each file that the network was trained on, see `short_digest`."""
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:
@@ -221,7 +204,7 @@ def _read_tensors(
     tensors: dict[str, Tensor] = {}
     try:
         found = read_forms(path, _MOST_TENSORS)
-        expected |= forms_beside(settings, classes, found)
+        expected |= extra_forms(settings, classes, found)
         check_forms(found, expected)
         if file_digest(path) != digest:
             raise refusal(

@@ -10,9 +10,9 @@ from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from omnial.data.production_line.canvas import Canvas, Field
-from omnial.data.production_line.defects import Defect
-from omnial.data.production_line.products import (
+from omnial.demo.canvas import Canvas, Field
+from omnial.demo.defects import Defect
+from omnial.demo.products import (
     blister,
     circuit_board,
     fabric,
@@ -22,7 +22,7 @@ from omnial.data.production_line.products import (
     tile,
     wood,
 )
-from omnial.data.production_line.surface import Lighting, Surface, grain, photograph
+from omnial.demo.surface import Lighting, Surface, grain, photograph
 from omnial.errors import UserError
 
 Split = Literal["train", "test"]

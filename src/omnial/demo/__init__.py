@@ -1,0 +1,1 @@
+"""The demonstration: a drawn production line, one model for it, a report."""

@@ -1,0 +1,1 @@
+"""The format of model folders and export folders: what is in which file, and how it is checked."""

@@ -1,0 +1,33 @@
+"""A trained model in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from omnial.calibration.recogniser import Recogniser
+from omnial.calibration.thresholds import Calibration
+from omnial.config.settings import Settings
+from omnial.untrusted import JSON
+
+
+@dataclass
+class TrainedModel:
+    """Everything that inspection needs, in memory."""
+
+    settings: Settings
+    classes: tuple[str, ...]
+    """Names of the products, in the order of training."""
+    network: nn.Module
+    calibration: Calibration
+    """Thresholds of exactly the classes above."""
+    recogniser: Recogniser
+    """Knows exactly the classes above, in that order."""
+    rois: Mapping[str, NDArray[np.bool_]]
+    """For classes with a region of interest: (height, width) of the network, True inside."""
+    training: Mapping[str, JSON]
+    """Facts about the training: seed, steps, images, seconds, precision, data, version."""
+    trained_files: frozenset[bytes] = frozenset()
+    """Of each file that the network was trained on, see `short_digest`."""
