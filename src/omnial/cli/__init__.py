@@ -26,7 +26,7 @@ from omnial.cli import (
     train,
     verify,
 )
-from omnial.cli.outcome import ExitCode, ready_streams, settle
+from omnial.cli.verb import ExitCode, ready_streams, settle
 
 app = typer.Typer(
     name="omnial",
@@ -43,11 +43,12 @@ app = typer.Typer(
 )
 
 _VERBS = (
-    *(train, evaluate, predict, calibrate, drift, export, verify, serve),
-    *(synthesize, info, demo, attack, robustness, study),
+    *(train.train, evaluate.evaluate, predict.predict, calibrate.calibrate, drift.drift),
+    *(export.export, verify.verify, serve.serve, synthesize.synthesize, info.info, demo.demo),
+    *(attack.attack, robustness.robustness, study.study),
 )
 for _verb in _VERBS:
-    _verb.register(app)
+    app.command(epilog=_verb.examples)(_verb.run)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,5 +1,6 @@
 """`omnial attack`: an adversarial set from a model and defect-free images."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,35 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_facts, print_json, say, say_left_out, working
+from omnial.cli.output import exit_code, print_facts, print_result, say, working
+from omnial.cli.verb import ExitCode, verb
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial attack models/surrogate --data mvtec --out sets/mvtec\n\n"
-    "omnial attack models/surrogate --data mvtec --samples 10 --steps 20 --out sets/strong"
+
+@verb(
+    "omnial attack models/surrogate --data mvtec --out sets/mvtec",
+    "omnial attack models/surrogate --data mvtec --samples 10 --steps 20 --out sets/strong",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(attack)
-
-
-@guarded
 def attack(
     model_dir: options.ModelDir,
     data: options.Data,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="SET_DIR", rich_help_panel=options.OUTPUT_PANEL, help="Folder for the set."
-        ),
+        options.folder("Folder for the set.", "SET_DIR"),
     ],
-    samples: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples a class, four of five with a defect.")
-    ] = 50,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of the attack.")] = 5,
+    samples: Annotated[int, options.number("Samples a class, four of five with a defect.")] = 50,
+    steps: Annotated[int, options.number("Steps of the attack.")] = 5,
     alpha: Annotated[
         float | None,
         typer.Option(
@@ -86,17 +75,17 @@ def attack(
         "checks": [vars(check) for check in checks],
         "bad_files": [f"{bad.path}: {bad.reason}" for bad in made.bad_files],
     }
-    if as_json:
-        print_json(result)
-    else:
-        print_facts([(key, _text(value)) for key, value in result.items() if key != "checks"])
-        for check in checks:
-            print(f"{'passed' if check.passed else 'FAILED'}  {check.name}: {check.detail}")
-    say_left_out(made.bad_files)
+    print_result(result, as_json, _show)
     failed = any(not check.passed for check in checks)
     if failed:
         say("the attack failed a check of itself: its figures would be no measure of robustness")
-    return ExitCode.SOME_BAD if made.bad_files or failed else ExitCode.DONE
+    return exit_code(made.bad_files, failed=failed)
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    print_facts([(key, _text(value)) for key, value in result.items() if key != "checks"])
+    for check in result["checks"]:
+        print(f"{'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['detail']}")
 
 
 def _text(value: object) -> str:

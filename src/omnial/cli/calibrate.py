@@ -1,36 +1,28 @@
 """`omnial calibrate`: thresholds from normal images, and how sure they are."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import (
-    print_json,
+    exit_code,
+    print_result,
     print_table,
     say,
-    say_left_out,
     say_trained,
     working,
 )
+from omnial.cli.verb import ExitCode, verb
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial calibrate models/mvtec --data normals --false-alarm-rate 0.01\n\n"
-    "omnial calibrate exports/mvtec --data normals/bottle --out exports/mvtec-2"
+
+@verb(
+    "omnial calibrate models/mvtec --data normals --false-alarm-rate 0.01",
+    "omnial calibrate exports/mvtec --data normals/bottle --out exports/mvtec-2",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(calibrate)
-
-
-@guarded
 def calibrate(
     model_dir: options.AnyModelDir,
     data: options.Data,
@@ -44,20 +36,14 @@ def calibrate(
     class_name: options.ClassOfAll = None,
     tile: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Inspect in overlapping tiles of N source pixels an edge, now and from now on. "
-            "Default: whole images.",
+        options.number(
+            "Inspect in overlapping tiles of N source pixels an edge, now and from now on. "
+            "Default: whole images."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Write a copy of the folder; without it, the folder itself is changed.",
-        ),
+        options.folder("Write a copy of the folder; without it, the folder itself is changed."),
     ] = None,
     batch_size: options.BatchSize = 8,
     max_megapixels: options.MaxMegapixels = None,
@@ -87,28 +73,20 @@ def calibrate(
             reading=options.reading(max_megapixels, significant_bits),
             on_progress=partial(progress, "scoring"),
         )
-    result = report.to_dict()
-    if as_json:
-        print_json(result)
-    else:
-        _print(result)
+    print_result(report.to_dict(), as_json, _show)
     say_trained(report.trained)
-    say_left_out(report.bad_files)
-    return ExitCode.SOME_BAD if report.bad_files else ExitCode.DONE
+    return exit_code(report.bad_files)
 
 
-def _print(result: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    for heading in ("images", "before", "threshold", "true false-alarm rate"):
-        table.add_column(heading, justify="right")
+def _show(result: Mapping[str, Any]) -> None:
+    table = []
     rows = {**result["classes"], "all together": result["overall"]}
     for name, row in rows.items():
         interval = row["interval"]
         span = "-" if interval is None else " to ".join(f"{100 * end:.1f}" for end in interval)
         limit = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all)")
-        table.add_row(name, str(row["images"]), f"{row['before']:.4f}", limit, f"{span} %")
-    print_table(table)
+        table.append((name, str(row["images"]), f"{row['before']:.4f}", limit, f"{span} %"))
+    print_table(("class", "images", "before", "threshold", "true false-alarm rate"), table)
     rate, confidence = 100 * result["false_alarm_rate"], 100 * result["confidence"]
     print(f"\nchosen false-alarm rate {rate:g} %; intervals cover it with {confidence:g} %")
     print(f"written to {result['folder']}")

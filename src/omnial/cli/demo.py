@@ -6,18 +6,11 @@ from typing import Annotated
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import metrics_table, print_json, print_table, say, working
-
-_EPILOG = "Examples:\n\nomnial demo --quick\n\nomnial demo --minutes 20 --out runs/long-demo"
+from omnial.cli.output import print_metrics, print_result, say, working
+from omnial.cli.verb import ExitCode, verb
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(demo)
-
-
-@guarded
+@verb("omnial demo --quick", "omnial demo --minutes 20 --out runs/long-demo")
 def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A small model for half a minute: shows the way only.")
@@ -27,11 +20,7 @@ def demo(
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Folder for data, model and report.",
-        ),
+        options.folder("Folder for data, model and report."),
     ] = Path("runs/demo"),
     open_browser: Annotated[
         bool,
@@ -52,11 +41,9 @@ def demo(
         from omnial.demo.run_demo import can_show, run_demo, show
 
         result = run_demo(out, quick=quick, minutes=minutes, tell=say)
-    if as_json:
-        print_json(result.to_dict())
-        return ExitCode.DONE
-    print_table(metrics_table(result.metrics))
-    print(f"\nreport: {result.report}")
-    if open_browser and can_show():
-        show(result.report)
+    print_result(result.to_dict(), as_json, lambda shown: print_metrics(shown["metrics"]))
+    if not as_json:
+        print(f"\nreport: {result.report}")
+        if open_browser and can_show():
+            show(result.report)
     return ExitCode.DONE

@@ -1,31 +1,22 @@
 """`omnial drift`: do normal images still score as they did?"""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import typer
-from rich.table import Table
-
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import (
-    print_json,
+    exit_code,
+    print_result,
     print_table,
     say,
-    say_left_out,
     say_trained,
     working,
 )
-
-_EPILOG = "Example:\n\nomnial drift exports/mvtec --data last-week"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(drift)
+from omnial.cli.verb import ExitCode, verb
 
 
-@guarded
+@verb("omnial drift exports/mvtec --data last-week")
 def drift(
     model_dir: options.AnyModelDir,
     data: options.Data,
@@ -52,38 +43,32 @@ def drift(
             reading=options.reading(max_megapixels, significant_bits),
             on_progress=partial(progress, "scoring"),
         )
-    result = report.to_dict()
-    if as_json:
-        print_json(result)
-    else:
-        _print(result)
+    print_result(report.to_dict(), as_json, _show)
     say_trained(report.trained)
-    say_left_out(report.bad_files)
     for name in report.not_compared:
         say(f"{name}: the folder keeps no scores to compare with")
-    return ExitCode.SOME_BAD if report.drifted or report.bad_files else ExitCode.DONE
+    return exit_code(report.bad_files, failed=bool(report.drifted))
 
 
-def _print(result: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    for heading in ("then", "now", "above", "share above", "shift", "KS", "p"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
+def _show(result: Mapping[str, Any]) -> None:
+    headings = ("class", "then", "now", "above", "share above", "shift", "KS", "p", "verdict")
+    table = []
     for name, row in result["classes"].items():
         low, high = row["interval"]
-        table.add_row(
-            name,
-            str(row["reference"]),
-            str(row["recent"]),
-            str(row["above"]),
-            f"{100 * low:.1f} to {100 * high:.1f} %",
-            f"{row['shift']:+.4f}",
-            f"{row['statistic']:.3f}",
-            f"{row['p_value']:.2g}",
-            _verdict(row),
+        table.append(
+            (
+                name,
+                str(row["reference"]),
+                str(row["recent"]),
+                str(row["above"]),
+                f"{100 * low:.1f} to {100 * high:.1f} %",
+                f"{row['shift']:+.4f}",
+                f"{row['statistic']:.3f}",
+                f"{row['p_value']:.2g}",
+                _verdict(row),
+            )
         )
-    print_table(table)
+    print_table(headings, table, texts=(0, 8))
     print(f"\nchosen false-alarm rate {100 * result['false_alarm_rate']:g} %")
 
 

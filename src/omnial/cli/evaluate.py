@@ -4,51 +4,30 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded_together
 from omnial.cli.output import (
-    metrics_table,
-    print_json,
-    print_table,
-    say_left_out,
+    exit_code,
+    print_metrics,
+    print_result,
     working,
 )
 from omnial.cli.start import must_start, start_again
+from omnial.cli.verb import ExitCode, verb
 from omnial.distributed.world import read_world
 
-_EPILOG = "Example:\n\nomnial evaluate models/mvtec --data mvtec --out reports/mvtec"
 
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(evaluate)
-
-
-@guarded_together
+@verb("omnial evaluate models/mvtec --data mvtec --out reports/mvtec", shared=True)
 def evaluate(
     model_dir: options.AnyModelDir,
     data: options.Data,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="REPORT_DIR",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Folder for metrics.json, metrics.csv and index.html.",
-        ),
+        options.folder("Folder for metrics.json, metrics.csv and index.html.", "REPORT_DIR"),
     ],
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed, not figures.")
-    ] = 16,
+    batch_size: options.BatchSize = 16,
     gallery: Annotated[
         int,
-        typer.Option(
-            min=0,
-            metavar="N",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Most pictures shown of each class.",
-        ),
+        options.number("Most pictures shown of each class.", options.OUTPUT_PANEL, least=0),
     ] = 6,
     skip_bad_files: options.SkipBadFiles = False,
     max_megapixels: options.MaxMegapixels = None,
@@ -79,11 +58,7 @@ def evaluate(
         )
     if read_world().rank:
         return ExitCode.DONE
-    metrics = result.to_metrics()
-    if as_json:
-        print_json(metrics)
-    else:
-        print_table(metrics_table(metrics))
+    print_result(result.to_metrics(), as_json, print_metrics)
+    if not as_json:
         print(f"\nreport: {out / REPORT_FILE}")
-    say_left_out(result.bad_files)
-    return ExitCode.SOME_BAD if result.bad_files else ExitCode.DONE
+    return exit_code(result.bad_files)

@@ -1,21 +1,15 @@
 """`omnial export`: a folder that inspects without PyTorch."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_facts, print_json, print_table, say, working
-
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial export models/mvtec --format openvino --data mvtec --out exports/mvtec\n\n"
-    "omnial export models/mvtec --format onnx --precision fp32 --out exports/mvtec-onnx"
-)
+from omnial.cli.output import exit_code, print_facts, print_result, print_table, say, working
+from omnial.cli.verb import ExitCode, verb
 
 
 class FormatName(StrEnum):
@@ -35,12 +29,10 @@ class PrecisionName(StrEnum):
     INT8 = "int8"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(export)
-
-
-@guarded
+@verb(
+    "omnial export models/mvtec --format openvino --data mvtec --out exports/mvtec",
+    "omnial export models/mvtec --format onnx --precision fp32 --out exports/mvtec-onnx",
+)
 def export(
     model_dir: options.ModelDir,
     format_: Annotated[
@@ -48,11 +40,7 @@ def export(
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="EXPORT_DIR",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Folder to write; an older export there is replaced.",
-        ),
+        options.folder("Folder to write; an older export there is replaced.", "EXPORT_DIR"),
     ],
     precision: Annotated[
         PrecisionName,
@@ -65,9 +53,7 @@ def export(
             help="Data set to calibrate INT8 on and to judge the export on. Repeatable.",
         ),
     ] = None,
-    compared_images: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Most images of it to judge on.")
-    ] = 100,
+    compared_images: Annotated[int, options.number("Most images of it to judge on.")] = 100,
     reconstruction: Annotated[
         bool, typer.Option("--reconstruction", help="Also give the reconstructed image.")
     ] = False,
@@ -103,26 +89,19 @@ def export(
             reading=options.reading(max_megapixels, significant_bits),
             on_step=say,
         )
-    result = summary.to_dict()
-    if as_json:
-        print_json(result)
-    else:
-        _print(result)
-    return ExitCode.DONE if summary.record.gate.passed else ExitCode.SOME_BAD
+    print_result(summary.to_dict(), as_json, _show)
+    return exit_code((), failed=not summary.record.gate.passed)
 
 
-def _print(result: dict[str, Any]) -> None:
+def _show(result: Mapping[str, Any]) -> None:
     gate = result["gate"]
     found = gate["differences"]
     if result["candidates"]:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("precision")
-        table.add_column("ms an image", justify="right")
-        table.add_column("gate")
+        rows = []
         for row in result["candidates"]:
             verdict = "passed" if row["passed"] else "; ".join(row["reasons"])
-            table.add_row(row["precision"], f"{row['milliseconds']:.1f}", verdict)
-        print_table(table)
+            rows.append((row["precision"], f"{row['milliseconds']:.1f}", verdict))
+        print_table(("precision", "ms an image", "gate"), rows, texts=(0, 2))
         print()
     images = "images of the data" if gate["images"] == "data" else "made-up pictures"
     facts: list[tuple[str, object]] = [

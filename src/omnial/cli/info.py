@@ -1,32 +1,25 @@
 """`omnial info`: what a network consists of, or what a model folder holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_facts, print_json, print_table, validation_table, working
+from omnial.cli.output import print_facts, print_result, print_table, print_validation, working
+from omnial.cli.verb import ExitCode, verb
 from omnial.config.settings import Settings
 from omnial.errors import UserError
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial info\n\n"
-    "omnial info --size lite --set model.stem=2\n\n"
-    "omnial info models/mvtec --json"
-)
 _DEFAULT_SIZE = "paper"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(info)
-
-
-@guarded
+@verb(
+    "omnial info",
+    "omnial info --size lite --set model.stem=2",
+    "omnial info models/mvtec --json",
+)
 def info(
     model_dir: Annotated[
         Path | None,
@@ -61,10 +54,7 @@ def info(
     else:
         settings, trained = _read(model_dir)
     result = _describe(settings) | trained
-    if as_json:
-        print_json(result)
-    else:
-        _print(result)
+    print_result(result, as_json, _show)
     return ExitCode.DONE
 
 
@@ -94,7 +84,7 @@ def _read(folder: Path) -> tuple[Settings, dict[str, Any]]:
     return model.settings, facts
 
 
-def _print(result: dict[str, Any]) -> None:
+def _show(result: Mapping[str, Any]) -> None:
     size = result["input"]
     facts: list[tuple[str, object]] = [
         ("system", result["system"]),
@@ -114,13 +104,14 @@ def _print(result: dict[str, Any]) -> None:
         facts += [("training", ""), *((f"  {key}", _words(v)) for key, v in training.items())]
     print_facts(facts)
     print()
-    print_table(_parts_table(result["parts"]))
+    _print_parts(result["parts"])
     if "model" in result:
         print()
-        print_table(_thresholds_table(result["thresholds"]))
+        thresholds = result["thresholds"].items()
+        print_table(("class", "threshold"), [(name, f"{value:.4f}") for name, value in thresholds])
         if validation is not None:
             print()
-            print_table(validation_table(validation))
+            print_validation(validation)
         print("\n".join(["", *result["notes"]]).rstrip())
 
 
@@ -133,24 +124,12 @@ def _words(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _parts_table(parts: dict[str, dict[str, int | None]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("part")
-    for heading in ("parameters", "published", "difference"):
-        table.add_column(heading, justify="right")
+def _print_parts(parts: dict[str, dict[str, int | None]]) -> None:
+    rows = []
     for name, part in parts.items():
         count, published = part["parameters"], part["published"]
         difference = "-" if count is None or published is None else f"{count - published:+,}"
         known = "-" if published is None else f"{published:,}"
         label = "module alone, 512 channels" if name == "module" else name
-        table.add_row(label, f"{count:,}", known, difference)
-    return table
-
-
-def _thresholds_table(thresholds: dict[str, float]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    table.add_column("threshold", justify="right")
-    for name, threshold in thresholds.items():
-        table.add_row(name, f"{threshold:.4f}")
-    return table
+        rows.append((label, f"{count:,}", known, difference))
+    print_table(("part", "parameters", "published", "difference"), rows)

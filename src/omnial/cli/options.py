@@ -1,4 +1,4 @@
-"""Options that several verbs share, with their help, and checks of paths given to them."""
+"""Options that several verbs share, with their help, and checks of their values."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 from pydantic import ValidationError
+from typer.models import OptionInfo
 
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.settings import Reading
@@ -50,12 +51,6 @@ Seed = Annotated[
         metavar="S", rich_help_panel=SETTINGS_PANEL, help="Seed of every draw. Default: 0."
     ),
 ]
-BatchSize = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Images at a time; changes speed alone.")
-]
-AttackBatchSize = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Samples at a time; changes speed and memory.")
-]
 SkipBadFiles = Annotated[
     bool, typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping.")
 ]
@@ -85,14 +80,6 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the result as JSON alone."),
 ]
-Devices = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Share the work among N processes of this machine, each with a GPU if there are any.",
-    ),
-]
 ModelDir = Annotated[
     Path, typer.Argument(metavar="MODEL_DIR", help="Model folder that `omnial train` wrote.")
 ]
@@ -103,14 +90,6 @@ AnyModelDir = Annotated[
         help="Model folder that `omnial train` wrote, or one that `omnial export` wrote.",
     ),
 ]
-Tile = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated.",
-    ),
-]
 ClassOfAll = Annotated[
     str | None,
     typer.Option(
@@ -119,9 +98,21 @@ ClassOfAll = Annotated[
 ]
 
 
-def size_option(default: str) -> typer.models.OptionInfo:
+def number(help_: str, panel: str | None = None, *, least: int = 1) -> OptionInfo:
+    """Make an option that takes a whole number."""
+    option: OptionInfo = typer.Option(min=least, metavar="N", rich_help_panel=panel, help=help_)
+    return option
+
+
+def folder(help_: str, metavar: str = "DIR") -> OptionInfo:
+    """Make an option that takes a folder to write to."""
+    option: OptionInfo = typer.Option(metavar=metavar, rich_help_panel=OUTPUT_PANEL, help=help_)
+    return option
+
+
+def size_option(default: str) -> OptionInfo:
     """Make the `--size` option of a verb whose default size is `default`."""
-    option: typer.models.OptionInfo = typer.Option(
+    option: OptionInfo = typer.Option(
         metavar="NAME",
         rich_help_panel=SETTINGS_PANEL,
         help=f"How large and how long: {', '.join(SIZES)}. Default: {default}.",
@@ -129,8 +120,20 @@ def size_option(default: str) -> typer.models.OptionInfo:
     return option
 
 
+BatchSize = Annotated[int, number("Images at a time; changes speed alone.")]
+AttackBatchSize = Annotated[int, number("Samples at a time; changes speed and memory.")]
+Tile = Annotated[
+    int | None,
+    number("Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated."),
+]
+Devices = Annotated[
+    int | None,
+    number("Share the work among N processes of this machine, each with a GPU if there are any."),
+]
+
+
 def reading(max_megapixels: float | None, significant_bits: int | None) -> Reading:
-    """How pictures are read for a model that is there.
+    """How images are read for a trained model.
 
     Raises:
         UserError: a value is out of its range.
@@ -148,7 +151,7 @@ def reading(max_megapixels: float | None, significant_bits: int | None) -> Readi
 def data_overrides(
     max_megapixels: float | None, significant_bits: int | None, skip_bad_files: bool
 ) -> list[str]:
-    """The same for a training, as `key=value`.
+    """The same for a training, as overrides of settings.
 
     Raises:
         UserError: a value is out of its range.
@@ -160,11 +163,7 @@ def data_overrides(
 
 
 def check_rate(rate: float | None) -> None:
-    """Refuse a false-alarm rate outside (0, 1).
-
-    Raises:
-        UserError: it is.
-    """
+    """Refuse a false-alarm rate outside (0, 1) with a UserError."""
     if rate is not None and not 0.0 < rate < 1.0:
         raise UserError(f"--false-alarm-rate {rate:g}: give a share above 0 and below 1")
 

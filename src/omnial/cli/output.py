@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as BarProgress
 from rich.table import Table
 
+from omnial.cli.verb import ExitCode
 from omnial.data.records import BadFile
 from omnial.distributed.world import read_world
 from omnial.errors import shown
@@ -37,7 +38,7 @@ _FIGURES: Final = {
     "psnr": "PSNR\ndB",
     "ssim": "SSIM",
 }
-# Of the images that training kept back, and of defects drawn onto them.
+# On the held-out training images, and on defects synthesized onto them.
 _VALIDATION: Final = {
     "image_auroc": "image\nAUROC",
     "pixel_ap": "pixel\nAP",
@@ -90,39 +91,50 @@ def _bars(stack: contextlib.ExitStack) -> Progress:
 
 
 def say(message: str) -> None:
-    """Tell the user something that is not the result."""
+    """Print something that is not the result."""
     print(message, file=sys.stderr)
 
 
-def say_left_out(bad_files: Iterable[BadFile]) -> None:
-    """Tell the user which files could not be used, and why."""
-    for bad in bad_files:
-        say(f"left out: {shown(bad.path)}: {bad.reason}")
-
-
-def say_trained(counts: Mapping[str, int]) -> None:
-    """Tell the user how many images of each class were of no use, being trained on."""
-    for name, count in counts.items():
-        if count:
-            say(f"{name}: {count} images left out, the network was trained on them")
-
-
-def print_json(result: Mapping[str, Any]) -> None:
-    """Print a result as JSON; paths become text.
+def print_result(
+    result: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Print a result as JSON alone, or with `show` in words; paths become text.
 
     Raises:
         ValueError: the result holds NaN or an infinity, which JSON does not have.
         TypeError: the result holds something that JSON cannot express.
     """
-    print(json.dumps(result, indent=2, allow_nan=False, default=_path_text))
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False, default=_path_text))
+    else:
+        show(result)
 
 
-def print_table(table: Table) -> None:
-    """Print a table, unwrapped where the output is not a terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
-    console.print(table)
+def exit_code(bad_files: Iterable[BadFile], *, failed: bool = False) -> ExitCode:
+    """Print which files could not be used, and why; with any, the work is done but for some."""
+    bad_files = list(bad_files)
+    for bad in bad_files:
+        say(f"left out: {shown(bad.path)}: {bad.reason}")
+    return ExitCode.SOME_BAD if bad_files or failed else ExitCode.DONE
+
+
+def say_trained(counts: Mapping[str, int]) -> None:
+    """Print how many images of each class were left out, being trained on."""
+    for name, count in counts.items():
+        if count:
+            say(f"{name}: {count} images left out, the network was trained on them")
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, texts: Collection[int] = (0,)
+) -> None:
+    """Print a table; columns are numbers, aligned to the right, but for those of `texts`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index in texts else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    _print(table)
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
@@ -132,36 +144,37 @@ def print_facts(facts: Sequence[tuple[str, object]]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
-def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Lay out the content of metrics.json: a row a class, the mean last, `-` for null.
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """Print the content of metrics.json: a row a class, the mean last, `-` for null.
 
-    A column more says what the model's own validation images said of the reconstruction: test
-    images cannot, since nobody has seen them without their defects.
+    A column more gives the reconstruction's `erased` on the model's own validation images: of
+    test images nobody knows how they would look without their defects.
     """
     from omnial.model_folder.validation_figures import ValidationFigures
 
     validation = ValidationFigures.of_training(metrics["model"].get("training", {}))
     if validation is None:
-        return _table("class", _FIGURES, metrics["classes"], metrics["mean"])
+        _print_figures("class", _FIGURES, metrics["classes"], metrics["mean"])
+        return
     classes = {
         name: {**figures, "erased": validation.classes.get(name, {}).get("erased")}
         for name, figures in metrics["classes"].items()
     }
     mean = {**metrics["mean"], "erased": validation.mean.get("erased")}
-    return _table("class", {**_FIGURES, "erased": "erased\n(validation)"}, classes, mean)
+    _print_figures("class", {**_FIGURES, "erased": "erased\n(validation)"}, classes, mean)
 
 
-def validation_table(validation: "ValidationFigures") -> Table:
-    """Lay out what a model's validation images said, in the same way."""
-    return _table("validation", _VALIDATION, validation.classes, validation.mean)
+def print_validation(validation: "ValidationFigures") -> None:
+    """Print the figures of a model's validation images in the same way."""
+    _print_figures("validation", _VALIDATION, validation.classes, validation.mean)
 
 
-def _table(
+def _print_figures(
     corner: str,
     headings: Mapping[str, str],
     classes: "Mapping[str, Figures]",
     mean: "Figures",
-) -> Table:
+) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(corner)
     for heading in headings.values():
@@ -170,7 +183,15 @@ def _table(
         table.add_row(escape(name), *(_cell(key, figures.get(key)) for key in headings))
     table.add_section()
     table.add_row("mean", *(_cell(key, mean.get(key)) for key in headings), style="bold")
-    return table
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Print a table, unwrapped where the output is not a terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
+    console.print(table)
 
 
 def _cell(key: str, value: float | None) -> str:

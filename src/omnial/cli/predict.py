@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, say, working
+from omnial.cli.output import print_result, say, working
+from omnial.cli.verb import ExitCode, verb
 from omnial.data.records import BadFile
 from omnial.errors import UserError, shown
 
@@ -17,21 +17,14 @@ if TYPE_CHECKING:
     from omnial.batch.archive import Engine
     from omnial.batch.worker import PartResult
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial predict models/mvtec photos --out results\n\n"
-    "omnial predict models/mvtec one.png two.png --class bottle --out results\n\n"
-    "omnial predict models/mvtec archive --out results --engine ray --workers 8 --no-pictures"
-)
 _ARCHIVES = "Archives"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(predict)
-
-
-@guarded
+@verb(
+    "omnial predict models/mvtec photos --out results",
+    "omnial predict models/mvtec one.png two.png --class bottle --out results",
+    "omnial predict models/mvtec archive --out results --engine ray --workers 8 --no-pictures",
+)
 def predict(
     model_dir: options.AnyModelDir,
     paths: Annotated[
@@ -39,11 +32,7 @@ def predict(
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Folder for predictions, maps/ and overlays/.",
-        ),
+        options.folder("Folder for predictions, maps/ and overlays/."),
     ],
     class_name: Annotated[
         str | None,
@@ -158,7 +147,7 @@ def predict(
             say(f"not readable  {bad.path}: {bad.reason}")
         counts = (archive.n_images, archive.n_anomalous, archive.n_errors)
         cost = {"core_seconds": round(archive.core_seconds, 3)}
-        return _tell(*counts, archive.errors, archive.predictions, as_json, cost)
+        return _finish(*counts, archive.errors, archive.predictions, as_json, cost)
     with working():
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
@@ -178,7 +167,7 @@ def predict(
             on_image=_show,
         )
     counts = (summary.n_images, summary.n_anomalous, len(summary.errors))
-    return _tell(*counts, summary.errors, out / PREDICTIONS_FILE, as_json)
+    return _finish(*counts, summary.errors, out / PREDICTIONS_FILE, as_json)
 
 
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
@@ -195,7 +184,7 @@ def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
     return in_this_process
 
 
-def _tell(
+def _finish(
     images: int,
     anomalous: int,
     unreadable: int,
@@ -204,26 +193,21 @@ def _tell(
     as_json: bool,
     more: Mapping[str, float] = MappingProxyType({}),
 ) -> ExitCode:
-    if as_json:
-        print_json(
-            {
-                "images": images,
-                "anomalous": anomalous,
-                "unreadable": unreadable,
-                "errors": [{"path": str(bad.path), "error": bad.reason} for bad in errors],
-                "predictions": str(predictions),
-                **more,
-            }
-        )
-    else:
-        print(
-            f"{images} images, {anomalous} anomalous, {unreadable} not readable; see {predictions}"
-        )
+    result = {
+        "images": images,
+        "anomalous": anomalous,
+        "unreadable": unreadable,
+        "errors": [{"path": str(bad.path), "error": bad.reason} for bad in errors],
+        "predictions": str(predictions),
+        **more,
+    }
+    counts = f"{images} images, {anomalous} anomalous, {unreadable} not readable"
+    print_result(result, as_json, lambda _: print(f"{counts}; see {predictions}"))
     return ExitCode.SOME_BAD if unreadable else ExitCode.DONE
 
 
 def _show(row: Mapping[str, Any]) -> None:
-    """Tell the user about one image as soon as it is done."""
+    """Print the verdict on an image as soon as it is done."""
     if row["error"] is not None:
         say(f"not readable  {shown(row['path'])}: {row['error']}")
         return

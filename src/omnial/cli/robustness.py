@@ -1,29 +1,21 @@
 """`omnial robustness`: what models make of attacks and corruptions."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, print_table, say, say_left_out, working
+from omnial.cli.output import exit_code, print_result, print_table, say, working
+from omnial.cli.verb import ExitCode, verb
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial robustness sets/mvtec models/omnial models/draem --out reports/robust\n\n"
-    "omnial robustness sets/mvtec models/omnial --data mvtec --corruptions --out reports/robust"
+
+@verb(
+    "omnial robustness sets/mvtec models/omnial models/draem --out reports/robust",
+    "omnial robustness sets/mvtec models/omnial --data mvtec --corruptions --out reports/robust",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(robustness)
-
-
-@guarded
 def robustness(
     set_dir: Annotated[
         Path, typer.Argument(metavar="SET_DIR", help="Set that `omnial attack` wrote.")
@@ -34,11 +26,7 @@ def robustness(
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Folder for robustness.json, robustness.csv, pictures and index.html.",
-        ),
+        options.folder("Folder for robustness.json, robustness.csv, pictures and index.html."),
     ],
     white_box: Annotated[
         bool,
@@ -49,10 +37,10 @@ def robustness(
     ] = True,
     white_box_samples: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Samples of each class that are attacked this way."),
+        options.number("Samples of each class that are attacked this way."),
     ] = 10,
     white_box_steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Steps of these attacks, from either start.")
+        int, options.number("Steps of these attacks, from either start.")
     ] = 20,
     data: Annotated[
         list[Path] | None,
@@ -92,33 +80,26 @@ def robustness(
         found = assess(set_dir, model_dirs, plan, device=device, tell=progress)
         write_robustness(found, out)
     result = found.to_dict()
-    if as_json:
-        print_json(result)
-    else:
-        print_table(_table(result))
+    print_result(result, as_json, _show)
+    if not as_json:
         print(f"\nreport: {out / REPORT_FILE}")
     if data and not white_box:
         say("verdicts on the test images were not attacked (--no-white-box)")
     for failed in result["failed"]:
         say(f"the attack failed a check of itself: {failed}")
-    say_left_out(found.bad_files)
-    return ExitCode.SOME_BAD if result["failed"] or found.bad_files else ExitCode.DONE
+    return exit_code(found.bad_files, failed=bool(result["failed"]))
 
 
-def _table(result: dict[str, Any]) -> Table:
-    """Mean figures of each model at each level."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _show(result: Mapping[str, Any]) -> None:
+    """Print the mean figures of each model at each level."""
     levels = [("0", "clean"), *((level["name"], level["name"]) for level in result["levels"])]
-    table.add_column("model")
-    table.add_column("pixel AP at")
-    for _, heading in levels:
-        table.add_column(heading, justify="right")
+    table = []
     for name, model in result["models"].items():
         for label, rows in (("transfer", model["transfer"]), ("white box", model["white_box"])):
             if rows is not None:
                 rows = rows.get("levels", rows)
-                table.add_row(name, label, *(_cell(rows.get(level)) for level, _ in levels))
-    return table
+                table.append((name, label, *(_cell(rows.get(level)) for level, _ in levels)))
+    print_table(("model", "pixel AP at", *(heading for _, heading in levels)), table, texts=(0, 1))
 
 
 def _cell(row: dict[str, Any] | None) -> str:

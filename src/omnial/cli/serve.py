@@ -8,15 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
 from omnial.cli.output import say, working
+from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial serve models/mvtec\n\n"
-    "omnial serve exported --host 0.0.0.0 --port 8080 --token-file token"
-)
 _LIMITS, _HISTORY = "Limits", "History"
 _PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _TOKEN = "OMNIAL_TOKEN"
@@ -24,12 +19,10 @@ _SHORTEST_TOKEN = 16
 _LARGEST_TOKEN_FILE = 4096
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(serve)
-
-
-@guarded
+@verb(
+    "omnial serve models/mvtec",
+    "omnial serve exported --host 0.0.0.0 --port 8080 --token-file token",
+)
 def serve(
     model_dir: options.AnyModelDir,
     host: Annotated[

@@ -2,7 +2,7 @@
 
 import sys
 
-from omnial.cli.outcome import ExitCode
+from omnial.cli.verb import ExitCode
 from omnial.distributed.world import read_world
 
 

@@ -6,37 +6,20 @@ from typing import Annotated
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, say, working
+from omnial.cli.output import print_result, say, working
+from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.errors import UserError
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial study stages --data mvtec --images 20000 --out docs/results/stages\n\n"
-    "OMNIAL_DATA=/data omnial study systems --data mvtec --size base --out results/systems"
-)
 _DEFAULT_IMAGES = 20_000
 _ROBUSTNESS = "robustness"
 _ROBUSTNESS_PANEL = "The study robustness"
 
 
-def _number(
-    help_: str, panel: str = _ROBUSTNESS_PANEL, *, least: int = 1
-) -> typer.models.OptionInfo:
-    """Make an option that takes a whole number from `least` on."""
-    option: typer.models.OptionInfo = typer.Option(
-        min=least, metavar="N", rich_help_panel=panel, help=help_
-    )
-    return option
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(study)
-
-
-@guarded
+@verb(
+    "omnial study stages --data mvtec --images 20000 --out docs/results/stages",
+    "OMNIAL_DATA=/data omnial study systems --data mvtec --size base --out results/systems",
+)
 def study(
     name: Annotated[
         str,
@@ -57,11 +40,11 @@ def study(
     size: Annotated[str, options.size_option(DEFAULT_SIZE)] = DEFAULT_SIZE,
     images: Annotated[
         int,
-        _number("Images that each run trains on, the same for all.", options.SETTINGS_PANEL),
+        options.number("Images that each run trains on, the same for all.", options.SETTINGS_PANEL),
     ] = _DEFAULT_IMAGES,
     seeds: Annotated[
         int | None,
-        _number(
+        options.number(
             "Runs of each row, with seeds from 0. Default: the study's own number.",
             options.SETTINGS_PANEL,
         ),
@@ -100,18 +83,28 @@ def study(
     ] = True,
     jobs: Annotated[
         int,
-        _number(
+        options.number(
             "Trainings at the same time, each with its share of the cores.",
             options.SETTINGS_PANEL,
         ),
     ] = 1,
-    samples: Annotated[int, _number("Samples of each class in the adversarial set.")] = 50,
+    samples: Annotated[
+        int, options.number("Samples of each class in the adversarial set.", _ROBUSTNESS_PANEL)
+    ] = 50,
     white_box_samples: Annotated[
-        int, _number("Samples of each class that each model's own attacks take.")
+        int,
+        options.number(
+            "Samples of each class that each model's own attacks take.", _ROBUSTNESS_PANEL
+        ),
     ] = 10,
-    white_box_steps: Annotated[int, _number("Steps of these attacks, from either start.")] = 20,
+    white_box_steps: Annotated[
+        int, options.number("Steps of these attacks, from either start.", _ROBUSTNESS_PANEL)
+    ] = 20,
     corruption_images: Annotated[
-        int, _number("Test images of each class under every corruption.", least=2)
+        int,
+        options.number(
+            "Test images of each class under every corruption.", _ROBUSTNESS_PANEL, least=2
+        ),
     ] = 40,
     as_json: options.AsJson = False,
 ) -> ExitCode:
@@ -151,11 +144,11 @@ def study(
             about = tuple(classes or ())
             asked = StudyOptions(size, images, number, overrides, about, chosen, gallery, jobs)
             summary = run_study(table, data, out, work, asked, tell=say)
-    if as_json:
-        print_json(summary.to_dict())
-    else:
-        print(summary.page.read_text("utf-8"))
-        print(f"page: {summary.page}")
+    print_result(
+        summary.to_dict(),
+        as_json,
+        lambda _: print(f"{summary.page.read_text('utf-8')}\npage: {summary.page}"),
+    )
     for run in summary.missing:
         say(f"not finished: {run}")
     return ExitCode.SOME_BAD if summary.missing else ExitCode.DONE

@@ -4,39 +4,25 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_json, say_left_out, working
+from omnial.cli.output import exit_code, print_result, working
+from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial synthesize --data mvtec --out sheets\n\n"
-    "omnial synthesize --data mvtec/bottle --set synthesis.panels=false --out sheets"
+
+@verb(
+    "omnial synthesize --data mvtec --out sheets",
+    "omnial synthesize --data mvtec/bottle --set synthesis.panels=false --out sheets",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(synthesize)
-
-
-@guarded
 def synthesize(
     data: options.Data,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR", rich_help_panel=options.OUTPUT_PANEL, help="Folder for the sheets."
-        ),
+        options.folder("Folder for the sheets."),
     ],
     count: Annotated[
         int,
-        typer.Option(
-            min=1, metavar="N", rich_help_panel=options.OUTPUT_PANEL, help="Samples to draw."
-        ),
+        options.number("Samples to draw.", options.OUTPUT_PANEL),
     ] = 24,
     system: options.System = None,
     size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
@@ -70,9 +56,6 @@ def synthesize(
         catalogue = check_files(found, settings.data, progress=partial(progress, "checking files"))
         batch, names = preview(settings, catalogue, count, settings.training.seed)
         sheets = write_contact_sheets(batch, names, out)
-    if as_json:
-        print_json({"samples": len(names), "sheets": [str(sheet) for sheet in sheets]})
-    else:
-        print("\n".join(str(sheet) for sheet in sheets))
-    say_left_out(catalogue.bad_files)
-    return ExitCode.SOME_BAD if catalogue.bad_files else ExitCode.DONE
+    result = {"samples": len(names), "sheets": [str(sheet) for sheet in sheets]}
+    print_result(result, as_json, lambda shown: print(*shown["sheets"], sep="\n"))
+    return exit_code(catalogue.bad_files)

@@ -7,40 +7,30 @@ from typing import Annotated, Any
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded_together
 from omnial.cli.output import (
     print_facts,
-    print_json,
-    print_table,
+    print_result,
+    print_validation,
     say,
-    validation_table,
     working,
 )
 from omnial.cli.start import must_start, start_again
+from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.distributed.world import World, read_world
 
-_EPILOG = (
-    "Examples:\n\n"
-    "omnial train --data mvtec --minutes 30 --out models/mvtec\n\n"
-    "omnial train --data visa --data my_part --size base --set data.width=320 --out models/all\n\n"
-    "omnial train --data mvtec --minutes 30 --out models/mvtec --resume"
+
+@verb(
+    "omnial train --data mvtec --minutes 30 --out models/mvtec",
+    "omnial train --data visa --data my_part --size base --set data.width=320 --out models/all",
+    "omnial train --data mvtec --minutes 30 --out models/mvtec --resume",
+    shared=True,
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(train)
-
-
-@guarded_together
 def train(
     data: options.Data,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="MODEL_DIR", rich_help_panel=options.OUTPUT_PANEL, help="Model folder to write."
-        ),
+        options.folder("Model folder to write.", "MODEL_DIR"),
     ],
     system: options.System = None,
     size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
@@ -106,12 +96,10 @@ def train(
         summary = fit(settings, data, out, resume=resume, init=init, progress=True)
     if read_world().rank:
         return ExitCode.DONE
-    if as_json:
-        print_json(summary.to_dict())
-    else:
-        print_facts(list(_facts(summary.to_dict())))
+    print_result(summary.to_dict(), as_json, lambda result: print_facts(list(_facts(result))))
+    if not as_json:
         print()
-        print_table(validation_table(summary.validation))
+        print_validation(summary.validation)
     for note in summary.notes:
         say(note)
     for bad in summary.bad_files:

@@ -1,23 +1,17 @@
 """`omnial verify`: does an export compute here what PyTorch computed when it was made?"""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from omnial.cli import options
-from omnial.cli.outcome import ExitCode, guarded
-from omnial.cli.output import print_facts, print_json, working
-
-_EPILOG = "Example:\n\nomnial verify exports/mvtec"
+from omnial.cli.output import exit_code, print_facts, print_result, working
+from omnial.cli.verb import ExitCode, verb
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog=_EPILOG)(verify)
-
-
-@guarded
+@verb("omnial verify exports/mvtec")
 def verify(
     export_dir: Annotated[
         Path, typer.Argument(metavar="EXPORT_DIR", help="Folder that `omnial export` wrote.")
@@ -33,26 +27,26 @@ def verify(
         from omnial.inference.samples import verify as run
 
         found = run(export_dir, device=device)
-    differences = found.differences.model_dump()
-    if as_json:
-        print_json(
-            {
-                "passed": found.passed,
-                "reasons": list(found.reasons),
-                "differences": differences,
-                "tolerance": found.tolerance.model_dump(),
-                "engine": found.facts,
-            }
-        )
-    else:
-        print_facts(
-            [
-                ("engine", ", ".join(f"{k} {v}" for k, v in found.facts.items())),
-                ("samples", differences["images"]),
-                ("largest map difference", f"{differences['map_largest']:.2g}"),
-                ("mean map difference", f"{differences['map_mean']:.2g}"),
-                ("largest score difference", f"{differences['score_largest']:.2g}"),
-                ("result", "good" if found.passed else "; ".join(found.reasons)),
-            ]
-        )
-    return ExitCode.DONE if found.passed else ExitCode.SOME_BAD
+    result = {
+        "passed": found.passed,
+        "reasons": list(found.reasons),
+        "differences": found.differences.model_dump(),
+        "tolerance": found.tolerance.model_dump(),
+        "engine": found.facts,
+    }
+    print_result(result, as_json, _show)
+    return exit_code((), failed=not found.passed)
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    differences = result["differences"]
+    print_facts(
+        [
+            ("engine", ", ".join(f"{name} {value}" for name, value in result["engine"].items())),
+            ("samples", differences["images"]),
+            ("largest map difference", f"{differences['map_largest']:.2g}"),
+            ("mean map difference", f"{differences['map_mean']:.2g}"),
+            ("largest score difference", f"{differences['score_largest']:.2g}"),
+            ("result", "good" if result["passed"] else "; ".join(result["reasons"])),
+        ]
+    )

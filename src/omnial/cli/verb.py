@@ -1,4 +1,4 @@
-"""Exit codes, and how every failure of a verb ends in one of them."""
+"""A verb: a command, its exit codes, and how every failure ends in one of them."""
 
 import functools
 import inspect
@@ -11,19 +11,17 @@ import traceback
 from collections.abc import Callable, Collection
 from enum import IntEnum
 from pathlib import Path
-from typing import ParamSpec, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import typer
 
 from omnial._version import __version__
-from omnial.distributed.world import World, read_world
+from omnial.distributed.world import read_world
 from omnial.errors import RunError, UserError
-
-P = ParamSpec("P")
 
 
 class ExitCode(IntEnum):
-    """What a verb's exit code says."""
+    """Exit codes of every verb."""
 
     DONE = 0
     SOME_BAD = 1
@@ -35,36 +33,44 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-def guarded(verb: Callable[P, ExitCode]) -> Callable[P, None]:
-    """Make a command of a function that returns its exit code and may fail in any way."""
-    return _command(verb, _alone)
+class Verb(NamedTuple):
+    """A command of `omnial`."""
+
+    run: Callable[..., None]
+    examples: str
+    """The last paragraph of its help."""
 
 
-def guarded_together(verb: Callable[P, ExitCode]) -> Callable[P, None]:
-    """Do the same for a verb whose work several processes can share."""
-    return _command(verb, read_world)
+def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCode]], Verb]:
+    """Make a command of a function that returns its exit code and may fail in any way.
 
+    Args:
+        examples: Command lines for its help.
+        shared: Whether several processes can share its work.
+    """
 
-def _alone() -> World:
-    world = read_world()
-    if world.size > 1:
-        raise UserError(
-            f"{world.size} processes were started, but train and evaluate alone share their work: "
-            "start this command once"
-        )
-    return world
+    def make(function: Callable[..., ExitCode]) -> Verb:
+        options = inspect.signature(function).parameters
 
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            def work() -> ExitCode:
+                world = read_world()
+                if world.size > 1 and not shared:
+                    raise UserError(
+                        f"{world.size} processes were started, but train and evaluate alone share "
+                        "their work: start this command once"
+                    )
+                return function(**given)
 
-def _command(verb: Callable[P, ExitCode], check: Callable[[], World]) -> Callable[P, None]:
-    options = inspect.signature(verb).parameters
+            code = settle(work, options)
+            if code is not ExitCode.DONE:
+                raise typer.Exit(int(code))
 
-    @functools.wraps(verb)
-    def command(*args: P.args, **kwargs: P.kwargs) -> None:
-        code = settle(lambda: (check(), verb(*args, **kwargs))[1], options)
-        if code is not ExitCode.DONE:
-            raise typer.Exit(int(code))
+        title = "Example" if len(examples) == 1 else "Examples"
+        return Verb(run, "\n\n".join([f"{title}:", *examples]))
 
-    return command
+    return make
 
 
 def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitCode:
@@ -127,7 +133,7 @@ def ready_streams() -> None:
 
 
 def _say(message: str) -> None:
-    """Tell why the command ends; where nobody can be told, the exit code has to do."""
+    """Print why the command ends, unless standard error is closed."""
     try:
         print(f"omnial: {message}", file=sys.stderr, flush=True)
     except OSError:
@@ -135,7 +141,7 @@ def _say(message: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let a stream that cannot be written to lead nowhere."""
+    """Redirect a stream that cannot be written to."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
