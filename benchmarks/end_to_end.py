@@ -34,7 +34,7 @@ from omnial.metrics.reconstruction import psnr, ssim
 from omnial.model_folder.weights_file import load_model
 from omnial.models.runner import Inspection, inspect_batch
 from omnial.models.trained_model import TrainedModel
-from omnial.reporting.report import write_report
+from omnial.reporting.evaluation_report import write_report
 from omnial.reporting.run import evaluate
 from omnial.training.fit import train
 

@@ -21,7 +21,7 @@ from omnial.model_folder.weights_file import load_model, save_model
 from omnial.reporting import run as reporting_run
 from omnial.reporting.run import evaluate
 from omnial.robustness.making import SetPlan, make_set
-from omnial.studies.storage import write_file
+from omnial.studies.results_store import write_file
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
 from omnial.training.fit import train
 from omnial.training.run_identity import folder_of_checkpoints

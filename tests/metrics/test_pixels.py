@@ -15,7 +15,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from omnial.metrics import pixels, sorting
+from omnial.metrics import pixels
 from omnial.metrics.pixels import PixelFigures, PixelSummary
 
 Floats = NDArray[np.float32]
@@ -94,7 +94,7 @@ def test_figures_equal_scikit_learn_and_a_naive_aupro(
     levels: int | None, piece: int, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pixels, "_PIECE", piece)
-    monkeypatch.setattr(sorting, "RUN", run)
+    monkeypatch.setattr(pixels, "RUN", run)
     maps, masks = random_case(3, levels)
     check_against_oracles(summarise(maps, [None, *masks[1:]]), maps, masks)
 
@@ -104,7 +104,7 @@ def test_figures_equal_scikit_learn_and_a_naive_aupro(
 def test_a_device_that_sorts_changes_no_bit(
     levels: int | None, run: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sorting, "RUN", run)
+    monkeypatch.setattr(pixels, "RUN", run)
     maps, masks = random_case(4, levels)
     maps[1][:, ::2] *= -0.0  # zeros of both signs
     kinds = ["good", "dent", "scratch"] * 2
@@ -138,18 +138,18 @@ def test_a_device_is_what_sorts(device: torch.device, monkeypatch: pytest.Monkey
 def test_every_run_is_sorted_where_it_lies(
     threads: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sorting, "RUN", 10)
+    monkeypatch.setattr(pixels, "RUN", 10)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     values = np.random.default_rng(0).normal(size=34).astype(np.float32)
     for where in (None, device):
         shuffled = values.copy()
-        parts = sorting.runs(shuffled)
-        sorting.sort_each(parts, where)
+        parts = pixels._runs(shuffled)
+        pixels._sort_each(parts, where)
         assert [part.size for part in parts] == [10, 10, 10, 4]
         for start in range(0, 34, 10):
             expected = sorted(values[start : start + 10])
             np.testing.assert_array_equal(shuffled[start : start + 10], expected)
-    assert sorting.runs(values[:0]) == []
+    assert pixels._runs(values[:0]) == []
 
 
 def test_a_tensor_is_taken_as_its_array_would_be(device: torch.device) -> None:

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from omnial.reporting.pictures import data_uri
-from omnial.studies.storage import write_jpeg
+from omnial.reporting.report_pictures import data_uri, jpeg
 
 
 def grain(edge: int) -> NDArray[np.uint8]:
@@ -23,7 +22,7 @@ def test_grain_can_be_written(edge: int, tmp_path: Path) -> None:
     pixels = grain(edge)
     head, _, body = data_uri(pixels).partition(",")
     assert head == "data:image/jpeg;base64"
-    write_jpeg(tmp_path / "grain.jpg", pixels)
+    (tmp_path / "grain.jpg").write_bytes(jpeg(pixels, thin_lines=False))
     for source in (io.BytesIO(base64.b64decode(body)), tmp_path / "grain.jpg"):
         with Image.open(source) as found:
             assert found.size == (edge, edge)

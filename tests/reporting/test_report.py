@@ -14,7 +14,7 @@ from PIL import Image
 from omnial.data.records import BadFile, ImageRecord
 from omnial.errors import RunError, UserError
 from omnial.evaluation.result import EvaluationResult
-from omnial.reporting.report import write_report
+from omnial.reporting.evaluation_report import write_report
 
 Make = Callable[..., EvaluationResult]
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -52,6 +52,11 @@ class Page(HTMLParser):
     def text(self) -> str:
         return re.sub(r"\s+", " ", " ".join(self.texts))
 
+    @property
+    def pictures(self) -> list[dict[str, str | None]]:
+        """The gallery's pictures."""
+        return [image for image in self.all("img") if image.get("class") != "chart"]
+
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
@@ -72,15 +77,18 @@ def test_the_page_holds_every_class_figure_and_picture(make_result: Make, tmp_pa
     # 0.875, 0.9012, 0.8888 | 0.987, 0.4321, 0.5, 0.75 | 31.26 dB, 0.9444: two classes and the mean
     for number in ("87.5", "90.1", "88.9", "98.7", "43.2", "50.0", "75.0", "31.3", "94.4"):
         assert read.text.split().count(number) >= 3, number
-    pictures = read.all("img")
+    charts = [image for image in read.all("img") if image.get("class") == "chart"]
+    pictures = read.pictures
     assert len(pictures) == 2 * 3 * 6
     for picture in pictures:
         assert picture["alt"]
         opened = decoded(picture["src"])
         assert opened.size == (int(picture["width"] or 0), int(picture["height"] or 0))
-    # Four charts of curves, a histogram and a legend key for each class.
-    assert len(read.all("svg")) == 4 + 2 * 2
-    assert read.source.count("<title>cap</title>") == 4
+    # Four charts of curves and a histogram for each class; a legend key for each class.
+    assert len(charts) == 4 + 2
+    assert all((chart["src"] or "").startswith("data:image/svg+xml;base64,") for chart in charts)
+    assert all(chart["alt"] for chart in charts)
+    assert len(read.all("svg")) == 2
 
 
 def test_verdicts_count_scores_strictly_above_the_threshold(
@@ -159,7 +167,7 @@ def test_missing_figures_are_dashes(make_result: Make, tmp_path: Path) -> None:
     assert "pixel AUROC, pixel AP, pixel best F1, AUPRO over 1 of 2 products" in read.text
     # Both defective images of the class without masks have no ground truth to show.
     assert read.source.count(">no mask<") == 2
-    assert len(read.all("img")) == 2 * 3 * 6 - 2
+    assert len(read.pictures) == 2 * 3 * 6 - 2
     assert "None" not in read.text
     assert not re.search(r"\bnan\b", read.source)
 
@@ -170,7 +178,8 @@ def test_one_kind_of_image_alone(
 ) -> None:
     read = page(make_result(("cap",), good=good, defective=defective, pixels=False), tmp_path)
     assert "No product has both good and defective images" in read.text
-    assert "none in the test set" in read.text
+    charts = [base64.b64decode((a["src"] or "").partition(",")[2]) for a in read.all("img")]
+    assert any(b"none in the test set" in chart for chart in charts)
     assert ("defective images found:" in read.text) == bool(defective)
     assert ("good images called defective:" in read.text) == bool(good)
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from omnial.config.load import load_settings
-from omnial.studies.job import SCHEMA, digest
-from omnial.studies.plan import COMMON, STUDIES
+from omnial.studies.results_store import SCHEMA, digest
 from omnial.studies.robustness_plan import ROWS, SURROGATE
+from omnial.studies.study_rows import COMMON, STUDIES
 from omnial.training.run_identity import what_is_computed
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"

@@ -19,12 +19,12 @@ from omnial.model_folder.weights_file import load_model
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.few_images import few_test_images
 from omnial.robustness.transfer import evaluate_on_set
-from omnial.studies import demo, robustness
-from omnial.studies import job as job_module
+from omnial.studies import robustness, run_trials
+from omnial.studies import trial as trial_module
 from omnial.studies.robustness import run_robustness_study
 from omnial.studies.robustness_plan import ROWS, RobustnessOptions
-from omnial.studies.roots import StudyData
-from omnial.studies.run import PAGE
+from omnial.studies.run_study import PAGE
+from omnial.studies.study_data import StudyData
 from tests.studies.small_runs import CLASSES, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -123,7 +123,7 @@ def test_what_is_known_is_not_computed_again_and_remarks_stay(
     (out / PAGE).write_text(remarked, "utf-8")
     for name in (*ASKING, "make_set"):
         monkeypatch.setattr(robustness, name, never)
-    monkeypatch.setattr(job_module, "train", never)
+    monkeypatch.setattr(trial_module, "train", never)
     summary = run_robustness_study([data], out, tmp_path / "work", OPTIONS, progress=False)
     assert (summary.computed, summary.kept) == (0, 5)
     assert (out / PAGE).read_text("utf-8") == remarked
@@ -131,26 +131,31 @@ def test_what_is_known_is_not_computed_again_and_remarks_stay(
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_lost_model_and_a_lost_set_are_made_again_where_they_are_needed(
-    at_once: int, finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at_once: int,
+    finished: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
     (lost,) = out.glob("omnial-transfer-*.json")
     before = json.loads(lost.read_text("utf-8"))
     lost.unlink()
-    monkeypatch.setattr(job_module, "run_job", never)
+    monkeypatch.setattr(trial_module, "_evaluate", never)
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     for name in ASKING[1:]:
         monkeypatch.setattr(robustness, name, never)
-    said: list[str] = []
+    caplog.set_level("INFO", "omnial.studies")
     options = replace(OPTIONS, jobs=at_once)
-    summary = run_robustness_study(
-        [data], out, tmp_path / "work", options, progress=False, tell=said.append
-    )
+    summary = run_robustness_study([data], out, tmp_path / "work", options, progress=False)
     assert summary.computed == 1
     # One after the other, when they are needed; several at once, before all else.
-    needed = ["robustness: training OmniAL", "robustness: training surrogate"]
-    assert [line for line in said if "training" in line] == needed[:: 1 if at_once == 1 else -1]
+    needed = ["training OmniAL, seed 0", "training surrogate, seed 0"]
+    assert [line for line in caplog.messages if "training" in line] == needed[
+        :: 1 if at_once == 1 else -1
+    ]
     again = json.loads(lost.read_text("utf-8"))
     # On one machine the same training gives the same weights, and so the same figures.
     for key in ("weights_sha256", "surrogate_sha256", "found"):
@@ -173,7 +178,7 @@ def test_a_harder_question_is_another_question(
     keys = []
     for options in (OPTIONS, replace(OPTIONS, **change)):
         study = robustness._Study.over(
-            StudyData.of([data]), tmp_path, tmp_path, options, lambda _: None, progress=False
+            StudyData.of([data]), tmp_path, tmp_path, options, progress=False
         )
         keys.append({"set": study.set_part.key})
         keys[-1] |= {p.name: p.key for p in study.parts.values() if p.row == "omnial"}
@@ -206,7 +211,7 @@ def test_the_two_figures_show_the_demo_data(
         generate(folder, seed=seed, classes=CLASSES, size=64, train=6, test_good=1, per_kind=1)
 
     rows = tuple(row for row in ROWS if row.name in ASKED)
-    monkeypatch.setattr(demo, "generate", small)
+    monkeypatch.setattr(run_trials, "generate", small)
     monkeypatch.setattr(robustness, "ROWS", rows)
     folder = tmp_path / "study"
     shutil.copytree(finished, folder)

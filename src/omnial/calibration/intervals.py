@@ -1,4 +1,4 @@
-"""What a threshold from n images is worth: exact intervals of the false-alarm rate.
+"""Exact intervals of the false-alarm rate: how well n images determine a threshold.
 
 For exchangeable normal scores without ties, the share of new normal images above the k-th
 smallest of n scores is distributed as Beta(n - k + 1, k), whatever the scores' own distribution
@@ -8,6 +8,7 @@ smallest of n scores is distributed as Beta(n - k + 1, k), whatever the scores' 
 from typing import NamedTuple
 
 from scipy.special import betaincinv
+from scipy.stats import binomtest
 
 from omnial.calibration.thresholds import rank
 
@@ -23,26 +24,23 @@ class Interval(NamedTuple):
     high: float
 
 
-def false_alarm_interval(n: int, k: int, confidence: float = CONFIDENCE) -> Interval:
+def false_alarm_interval(n: int, k: int) -> Interval:
     """Where the true false-alarm rate of a threshold lies.
 
     Args:
         n: Normal scores that the threshold was set from.
         k: The threshold is the k-th smallest of them, 1 <= k <= n.
-        confidence: Probability that the interval covers the rate, in (0, 1).
 
     Returns:
         The equal-tailed interval of Beta(n - k + 1, k).
 
     Raises:
-        ValueError: k is no rank among n scores, or the confidence is not inside (0, 1).
+        ValueError: k is no rank among n scores.
     """
     if not 1 <= k <= n:
         raise ValueError(f"rank {k} does not exist among {n} scores")
-    tail = _tail(confidence)
-    return Interval(
-        float(betaincinv(n - k + 1, k, tail)), float(betaincinv(n - k + 1, k, 1.0 - tail))
-    )
+    low, high = betaincinv(n - k + 1, k, [(1.0 - CONFIDENCE) / 2.0, (1.0 + CONFIDENCE) / 2.0])
+    return Interval(float(low), float(high))
 
 
 def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
@@ -52,25 +50,17 @@ def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> Interva
         hits: Images above a threshold that was not set from them.
         n: Images looked at, at least 1.
         confidence: Probability that the interval covers the share at least, in (0, 1).
-
-    Raises:
-        ValueError: The counts are impossible, or the confidence is not inside (0, 1).
     """
-    if not 0 <= hits <= n or n < 1:
-        raise ValueError(f"{hits} of {n} is not a share")
-    tail = _tail(confidence)
-    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
-    high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1.0 - tail))
-    return Interval(low, high)
+    found = binomtest(hits, n).proportion_ci(confidence, "exact")
+    return Interval(float(found.low), float(found.high))
 
 
-def images_needed(rate: float, highest: float, confidence: float = CONFIDENCE) -> int | None:
+def images_needed(rate: float, highest: float) -> int | None:
     """The fewest normal images whose threshold keeps the interval's upper end below a limit.
 
     Args:
         rate: False-alarm rate that the threshold is set for, in (0, 1).
         highest: Limit of the interval's upper end, above `rate`.
-        confidence: As in `false_alarm_interval`.
 
     Returns:
         The number, found to within a hundredth; None above a million.
@@ -78,13 +68,7 @@ def images_needed(rate: float, highest: float, confidence: float = CONFIDENCE) -
     n = 1
     while n <= _MOST_IMAGES:
         k = rank(n, 1.0 - rate)
-        if k is not None and false_alarm_interval(n, k, confidence).high <= highest:
+        if k is not None and false_alarm_interval(n, k).high <= highest:
             return n
         n += max(1, n // 100)
     return None
-
-
-def _tail(confidence: float) -> float:
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"the confidence must lie between 0 and 1, not {confidence}")
-    return (1.0 - confidence) / 2.0

@@ -41,7 +41,7 @@ def evaluate(
     if devices is not None and must_start(devices):
         return start_again(devices)
     with working() as progress:
-        from omnial.reporting.report import REPORT_FILE
+        from omnial.reporting.evaluation_report import REPORT_FILE
         from omnial.reporting.run import evaluate as run
 
         result = run(

@@ -10,6 +10,7 @@ from omnial.cli.output import print_result, say, working
 from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.errors import UserError
+from omnial.studies.study_rows import STUDIES
 
 _DEFAULT_IMAGES = 20_000
 _ROBUSTNESS = "robustness"
@@ -25,7 +26,7 @@ def study(
         str,
         typer.Argument(
             metavar="NAME",
-            help="stages, modules, balance, systems, paradigms, colour or robustness.",
+            help=f"{', '.join(STUDIES)} or {_ROBUSTNESS}.",
         ),
     ],
     data: options.Data,
@@ -114,8 +115,6 @@ def study(
     that the same command may be given again and again. Data folders are looked for here, and then
     below $OMNIAL_DATA.
     """
-    from omnial.studies.plan import STUDIES
-
     allowed = (*STUDIES, _ROBUSTNESS)
     if name not in allowed:
         raise UserError(f"study: {name!r} is unknown; allowed are {', '.join(allowed)}")
@@ -124,7 +123,7 @@ def study(
     read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
     overrides, chosen = (*read, *(set_ or ())), tuple(rows or ())
     with working():
-        from omnial.studies.run import StudyOptions, run_study
+        from omnial.studies.run_study import StudyOptions, run_study
 
         if name == _ROBUSTNESS:
             if seeds not in (None, 1) or classes:
@@ -137,13 +136,13 @@ def study(
                 *(samples, white_box_samples, white_box_steps, corruption_images),
                 *(gallery, jobs),
             )
-            summary = run_robustness_study(data, out, work, robustness, tell=say)
+            summary = run_robustness_study(data, out, work, robustness)
         else:
             table = STUDIES[name]
             number = table.seeds if seeds is None else seeds
             about = tuple(classes or ())
             asked = StudyOptions(size, images, number, overrides, about, chosen, gallery, jobs)
-            summary = run_study(table, data, out, work, asked, tell=say)
+            summary = run_study(table, data, out, work, asked)
     print_result(
         summary.to_dict(),
         as_json,

@@ -49,7 +49,7 @@ def synthesize(
     with working() as progress:
         from omnial.data.checks import check_files
         from omnial.data.layouts import discover
-        from omnial.reporting.sheets import write_contact_sheets
+        from omnial.reporting.picture_grid import write_contact_sheets
         from omnial.synthesis.preview import preview
 
         found = discover(data, need="train")

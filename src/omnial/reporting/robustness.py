@@ -9,8 +9,8 @@ from omnial.data.own_pictures import mark_own
 from omnial.errors import shown
 from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.reporting import robustness_page as page
-from omnial.reporting.html import render
-from omnial.reporting.pictures import data_uri
+from omnial.reporting.render import render
+from omnial.reporting.report_pictures import data_uri
 from omnial.reporting.tables import duration
 from omnial.robustness.assess import FIGURES_FILE, TABLE_FILE, write_figures
 from omnial.robustness.assessment import Assessment

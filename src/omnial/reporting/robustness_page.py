@@ -11,8 +11,8 @@ from omnial.errors import shown
 from omnial.evaluation.gallery import picture
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import TRUTH, draw_outlines, heat
-from omnial.reporting.figures import series_colour, series_dashes, step_chart
-from omnial.reporting.mosaic import mosaic
+from omnial.reporting.charts import Chart, LineStyle, line_style, step_chart
+from omnial.reporting.picture_grid import picture_grid
 from omnial.reporting.tables import NOTHING
 from omnial.robustness.assessment import Assessment, ModelAssessment
 from omnial.robustness.checks import Check
@@ -80,11 +80,11 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A chart with its words."""
+class TitledChart:
+    """A chart with its title."""
 
     title: str
-    svg: str
+    image: Chart
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,9 @@ class CheckRow:
     check: Check
 
 
-def legend(assessment: Assessment) -> list[tuple[str, str, str]]:
-    """Name, colour and dashes of every model's line."""
-    return [
-        (shown(model.name), series_colour(index), series_dashes(index))
-        for index, model in enumerate(assessment.models)
-    ]
+def legend(assessment: Assessment) -> list[tuple[str, LineStyle]]:
+    """Name and look of every model's line."""
+    return [(shown(m.name), line_style(index)) for index, m in enumerate(assessment.models)]
 
 
 def transfer_tables(assessment: Assessment) -> list[Table]:
@@ -239,7 +236,7 @@ def checks(assessment: Assessment) -> list[CheckRow]:
     return rows
 
 
-def level_charts(assessment: Assessment) -> list[Chart]:
+def level_charts(assessment: Assessment) -> list[TitledChart]:
     """Mean figures over the radius, for transfer and for white boxes."""
     steps = ["0", "1", "2", "4", "8"]
     charts = []
@@ -254,17 +251,16 @@ def level_charts(assessment: Assessment) -> list[Chart]:
             continue
         for metric in METRICS:
             series = [
-                (shown(model.name), [_mean(levels.get(model.name, {}), s, metric) for s in steps])
+                [_mean(levels.get(model.name, {}), step, metric) for step in steps]
                 for model in assessment.models
             ]
             title = f"{metric.label}, {attack}"
-            key = f"{metric.key}-{attack.replace(' ', '-')}"
             label = f"{metric.label}" + ("" if metric.key != "psnr" else ", dB")
             charts.append(
-                Chart(
+                TitledChart(
                     title,
                     step_chart(
-                        *(key, title, "largest change of a value, grey levels", label),
+                        *(title, "largest change of a value, grey levels", label),
                         *(steps, series, metric.key != "psnr"),
                     ),
                 )
@@ -272,7 +268,7 @@ def level_charts(assessment: Assessment) -> list[Chart]:
     return charts
 
 
-def severity_charts(assessment: Assessment) -> list[Chart]:
+def severity_charts(assessment: Assessment) -> list[TitledChart]:
     """Pixel AP over the severity of every corruption; empty where there were none."""
     models = [model for model in assessment.models if model.corruptions]
     if not models:
@@ -281,22 +277,17 @@ def severity_charts(assessment: Assessment) -> list[Chart]:
     charts = []
     for corruption in CORRUPTIONS:
         series = [
-            (
-                shown(model.name),
-                [
-                    model.corruptions[corruption.name][step].figures.mean["pixel_ap"]
-                    if model.corruptions
-                    else None
-                    for step in steps
-                ],
-            )
+            [
+                model.corruptions[corruption.name][step].figures.mean["pixel_ap"]
+                if model.corruptions
+                else None
+                for step in steps
+            ]
             for model in assessment.models
         ]
         title = f"{corruption.name} ({', '.join(f'{a:g}' for a in corruption.amounts)})"
-        svg = step_chart(
-            f"severity-{corruption.name}", title, "severity", "Pixel AP", steps, series
-        )
-        charts.append(Chart(f"{title} {corruption.unit}", svg))
+        image = step_chart(title, "severity", "Pixel AP", steps, series)
+        charts.append(TitledChart(f"{title} {corruption.unit}", image))
     return charts
 
 
@@ -321,7 +312,7 @@ def targeted_figure(assessment: Assessment) -> NDArray[np.uint8]:
             cells.append(None if rebuilt is None else picture(rebuilt))
             cells += [heat(maps[UNATTACKED]), heat(maps[targeted])]
         rows.append((shot.class_name, cells))
-    return mosaic(headings, rows)
+    return np.asarray(picture_grid(headings, rows))
 
 
 def levels_figure(assessment: Assessment) -> NDArray[np.uint8]:
@@ -335,7 +326,7 @@ def levels_figure(assessment: Assessment) -> NDArray[np.uint8]:
             maps = shot.score_maps[model.name]
             label = f"{shot.class_name}: scores of {model.name}"
             rows.append((label, [heat(maps[name]) for name in names]))
-    return mosaic(headings, rows)
+    return np.asarray(picture_grid(headings, rows))
 
 
 def _level_table(

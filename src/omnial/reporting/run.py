@@ -27,7 +27,7 @@ from omnial.inference.detector import EngineDetector
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import is_export
 from omnial.model_folder.weights_file import load_model
-from omnial.reporting.report import REPORT_FILE, write_report
+from omnial.reporting.evaluation_report import REPORT_FILE, write_report
 
 
 def evaluate(

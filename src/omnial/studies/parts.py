@@ -22,8 +22,8 @@ from omnial.robustness.making import SetPlan
 from omnial.robustness.perception import Perception
 from omnial.robustness.score_attack import ScoreAttack
 from omnial.robustness.white_box import WhiteBox, WhiteBoxPlan
-from omnial.studies.job import Job, digest
-from omnial.studies.storage import SCHEMA, provenance, read_result, write_result
+from omnial.studies.results_store import SCHEMA, digest, provenance, read_result, write_result
+from omnial.studies.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Part:
 
 
 def plan_parts(
-    surrogate: Job, jobs: Mapping[str, Job], demands: Demands
+    surrogate: Trial, jobs: Mapping[str, Trial], demands: Demands
 ) -> tuple[Part, dict[tuple[str, str], Part]]:
     """The parts of a study.
 
@@ -182,7 +182,7 @@ def write_part(
 def assemble(
     set_part: Part,
     parts: Mapping[tuple[str, str], Part],
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, Trial],
     answers: Mapping[Part, Mapping[str, Any]],
 ) -> Assessment | None:
     """What is known as one assessment, without pictures.

@@ -4,8 +4,9 @@ It needs hours at any useful size, so every answer is a small file that is kept.
 itself lie in the working folder; where they did not last and are still needed, they are made again.
 """
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from omnial.files import file_digest, locked
 from omnial.model_folder.config_file import WEIGHTS_FILE
 from omnial.model_folder.weights_file import load_model
 from omnial.models.trained_model import TrainedModel
+from omnial.reporting.report_pictures import jpeg
 from omnial.reporting.robustness_page import levels_figure, targeted_figure
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.assess import AssessmentPlan, assess, set_facts
@@ -25,13 +27,6 @@ from omnial.robustness.perception import measure_perception
 from omnial.robustness.score_attack import attack_scores
 from omnial.robustness.transfer import evaluate_on_set
 from omnial.robustness.white_box import attack_white_box
-from omnial.studies.demo import DEMO_DATA, train_on_demo
-from omnial.studies.job import (
-    Job,
-    has_model,
-    model_folder,
-    plan_jobs,
-)
 from omnial.studies.markdown import remarks_on
 from omnial.studies.parts import (
     PARTS,
@@ -45,17 +40,20 @@ from omnial.studies.parts import (
     read_part,
     write_part,
 )
-from omnial.studies.plan import chosen_rows
+from omnial.studies.results_store import write_file
 from omnial.studies.robustness_figures import level_chart, severity_chart
 from omnial.studies.robustness_plan import ROWS, SURROGATE, RobustnessOptions
 from omnial.studies.robustness_table import page
-from omnial.studies.roots import StudyData, command_line, find_roots
-from omnial.studies.run import PAGE, StudySummary
-from omnial.studies.side_by_side import see_to_all
-from omnial.studies.storage import write_file, write_jpeg
+from omnial.studies.run_study import PAGE, StudySummary
+from omnial.studies.run_trials import DEMO_DATA, run_trials, train_on_demo
+from omnial.studies.study_data import StudyData, command_line, find_roots
+from omnial.studies.study_rows import chosen_rows
+from omnial.studies.trial import Trial, has_model, model_folder, plan_trials
 
 LEVELS_CHART, SEVERITY_CHART = "levels.png", "severities.png"
 TARGETED_PICTURE, LEVELS_PICTURE = "targeted.jpg", "levels.jpg"
+
+_logger = logging.getLogger(__name__)
 
 _DEMO_SAMPLES: Final = 2
 _DEMO_CLASSES: Final = 4
@@ -67,7 +65,6 @@ def run_robustness_study(
     work: Path,
     options: RobustnessOptions,
     *,
-    tell: Callable[[str], None] = print,
     progress: bool = True,
 ) -> StudySummary:
     """Compute what is missing of the robustness study, and write its page after every part.
@@ -77,7 +74,6 @@ def run_robustness_study(
         out: Folder for the page and a small file for each part; meant to be kept.
         work: Folder for models and the set, which need not last.
         options: Size, budget, how hard the attacks are.
-        tell: Called with a line about each part as it begins.
         progress: Show each training's progress.
 
     Returns:
@@ -88,7 +84,7 @@ def run_robustness_study(
         RunError: A result cannot be written.
     """
     with locked(out):
-        return _run(data, out, work, options, tell, progress)
+        return _run(data, out, work, options, progress)
 
 
 def _run(
@@ -96,13 +92,12 @@ def _run(
     out: Path,
     work: Path,
     options: RobustnessOptions,
-    tell: Callable[[str], None],
     progress: bool,
 ) -> StudySummary:
     """Run the study in a folder that no other run uses."""
     rows = chosen_rows("robustness", ROWS, options.rows)
     source = StudyData.of(find_roots(data))
-    study = _Study.over(source, out, work, options, tell, progress)
+    study = _Study.over(source, out, work, options, progress)
     study.write()
     study.train(rows)
     for name in PARTS:
@@ -124,10 +119,9 @@ class _Study:
     out: Path
     work: Path
     options: RobustnessOptions
-    tell: Callable[[str], None]
     progress: bool
-    surrogate: Job
-    jobs: dict[str, Job]
+    surrogate: Trial
+    jobs: dict[str, Trial]
     set_part: Part
     parts: dict[tuple[str, str], Part]
     answers: dict[Part, dict[str, Any]]
@@ -143,13 +137,12 @@ class _Study:
         out: Path,
         work: Path,
         options: RobustnessOptions,
-        tell: Callable[[str], None],
         progress: bool,
     ) -> "_Study":
         """Plan the study, and find what is answered already."""
         jobs = {}
         for row in (SURROGATE, *ROWS):
-            (jobs[row.name],) = plan_jobs(
+            (jobs[row.name],) = plan_trials(
                 row,
                 source,
                 size=options.size,
@@ -165,7 +158,11 @@ class _Study:
             if (found := read_part(part, out)) is not None:
                 answers[part] = found
         return cls(
-            *(source, out, work, options, tell, progress),
+            source,
+            out,
+            work,
+            options,
+            progress,
             *(surrogate, jobs, set_part, parts, answers, len(answers)),
         )
 
@@ -174,7 +171,7 @@ class _Study:
         job = self.jobs[part.row]
         model, weights = self._model(job)
         data = self._set() if part.name in (TRANSFER, WHITE_BOX) else None
-        self.tell(f"robustness: {job.row.label}, {part.name.replace('-', ' ')}")
+        _logger.info("%s, %s", job.row.label, part.name.replace("-", " "))
         started = time.perf_counter()
         plan = self.options.demands.white_box
         found: object
@@ -246,11 +243,10 @@ class _Study:
         jobs = train_on_demo(
             (SURROGATE, *ROWS),
             self.work,
+            self.options.jobs,
             size=self.options.size,
             images=self.options.images,
             overrides=self.options.overrides,
-            at_once=self.options.jobs,
-            tell=lambda text: self.tell(f"robustness: {text}"),
             progress=self.progress,
         )
         surrogate, *judged = jobs
@@ -272,7 +268,7 @@ class _Study:
             (TARGETED_PICTURE, targeted_figure(some)),
             (LEVELS_PICTURE, levels_figure(some)),
         ):
-            write_jpeg(self.out / name, pixels)
+            write_file(self.out / name, jpeg(pixels, thin_lines=False))
 
     def _keep(self, part: Part, found: object, seconds: float, weights: str) -> None:
         attacked = None
@@ -283,7 +279,7 @@ class _Study:
         )
         self.computed += 1
 
-    def _model(self, job: Job) -> tuple[TrainedModel, str]:
+    def _model(self, job: Trial) -> tuple[TrainedModel, str]:
         """The model of a row, trained now if it is not there."""
         if job.row.name not in self.loaded:
             self._train(job)
@@ -291,15 +287,13 @@ class _Study:
             self.loaded = {job.row.name: (load_model(folder), file_digest(folder / WEIGHTS_FILE))}
         return self.loaded[job.row.name]
 
-    def _train(self, job: Job) -> None:
+    def _train(self, job: Trial) -> None:
         """See to it that a row's result and model are there."""
         self._train_all([job])
 
-    def _train_all(self, jobs: Sequence[Job]) -> None:
-        see_to_all(
-            *(jobs, self.out, self.work, self.options.jobs),
-            begins=lambda job: self.tell(f"robustness: training {job.row.label}"),
-            progress=self.progress,
+    def _train_all(self, jobs: Sequence[Trial]) -> None:
+        run_trials(
+            *(jobs, self.out, self.work, self.options.jobs), models=True, progress=self.progress
         )
 
     def _set(self) -> AdversarialSet:
@@ -308,7 +302,7 @@ class _Study:
         if not has_model(self.surrogate, self.work):
             self._train(self.surrogate)
         model = model_folder(self.surrogate, self.work)
-        self.tell(f"robustness: the set in {folder}")
+        _logger.info("the set in %s", folder)
         started = time.perf_counter()
         made = make_set(model, self.source.roots, folder, self.options.demands.set)
         if self.set_part not in self.answers:

@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from omnial.reporting.charts import png
 from omnial.robustness.assessment import Assessment
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES
 from omnial.robustness.figures import LevelFigures
 from omnial.robustness.levels import UNATTACKED, UNTARGETED
-from omnial.studies.plan import WORDS
-from omnial.studies.storage import png
+from omnial.studies.study_rows import WORDS
 
 _COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d", "#8a6bb0", "#b08a3c")
 _STYLES: Final = ("-", "--", "-.", ":")

@@ -6,7 +6,7 @@ from typing import Final
 from omnial.robustness.making import SetPlan
 from omnial.robustness.white_box import WhiteBoxPlan
 from omnial.studies.parts import Demands
-from omnial.studies.plan import Row
+from omnial.studies.study_rows import Row
 
 SURROGATE: Final = Row("surrogate", "surrogate", "surrogate")
 ROWS: Final = (

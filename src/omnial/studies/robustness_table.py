@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from omnial.reporting import robustness_page as tables
-from omnial.reporting.robustness_page import METRICS, Metric, Table
+from omnial.reporting.render import render
+from omnial.reporting.robustness_page import METRICS, Metric
 from omnial.reporting.tables import NOTHING
 from omnial.robustness.assessment import Assessment
 from omnial.robustness.figures import LevelFigures
 from omnial.robustness.levels import LEVELS, UNATTACKED, UNTARGETED
 from omnial.robustness.published import CAVEATS, LABELS, published
-from omnial.studies import markdown
+from omnial.studies.markdown import Table, machines
 
 _CAPTIONS: Mapping[str, str] = {
     "levels.png": "Means over classes; above perturbations of the surrogate, below white boxes",
@@ -43,29 +44,36 @@ def page(
         missing: Parts that are not answered yet, in words.
         remarks: What its author says about the figures, kept from page to page.
     """
-    parts = [
-        "# Robustness: attacks, and a worse camera\n",
-        "What does each model make of samples that were changed by a few grey levels on purpose, "
-        "and of images as a worse camera gives them?\n",
-        f"    {command}\n",
-    ]
-    if missing:
-        parts.append(f"Not finished: {', '.join(missing)}.\n")
+    values: dict[str, object] = {"captions": _CAPTIONS, "caveats": CAVEATS}
     if found is not None:
-        parts += [_setting(found, answers), *_images(charts)]
-        parts += ["## Is it an attack?\n", _checks(found)]
-        parts += ["## Transfer: perturbations of the surrogate\n", _transfer(found)]
-        parts += [_white_box(found), _verdicts(found), _corruptions(found)]
-        parts += ["## Can an eye see it?\n", _perception(found)]
-        parts += [*_images(pictures)]
-    parts.append(markdown.remarks(remarks))
-    if found is not None:
-        parts += ["## Each class\n", "Perturbations of the surrogate.\n"]
-        parts += [_titled(table) for table in tables.transfer_tables(found)]
-        boxes = tables.white_box_tables(found)
-        parts += ["White boxes.\n", *map(_titled, boxes)] if boxes else []
-        parts.append(_titled(tables.perception_table(found)))
-    return "\n".join(part for part in parts if part)
+        names = [level.name for level in LEVELS]
+        untargeted = [level.name for level in UNTARGETED]
+        boxes = {m.name: m.white_box.levels for m in found.models if m.white_box is not None}
+        scores = tables.score_table(found)
+        values |= {
+            "setting": _setting(found, answers),
+            "checks": _checks(found),
+            "transfer": _means(
+                {model.name: model.transfer for model in found.models}, names, _published(names)
+            ),
+            "white_box": _means(boxes, untargeted),
+            "verdicts": None if scores is None else _flat(scores)[1],
+            "corruptions": _corruptions(found),
+            "perception": _perception(found),
+            "transfer_of_classes": [_flat(table) for table in tables.transfer_tables(found)],
+            "white_box_of_classes": [_flat(table) for table in tables.white_box_tables(found)],
+            "perception_of_classes": _flat(tables.perception_table(found)),
+        }
+    return render(
+        "robustness.md",
+        found=found is not None,
+        command=command,
+        charts=charts,
+        pictures=pictures,
+        missing=missing,
+        remarks=remarks,
+        **values,
+    )
 
 
 def _setting(found: Assessment, answers: Sequence[Mapping[str, Any]]) -> str:
@@ -82,23 +90,41 @@ def _setting(found: Assessment, answers: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"The set: {facts['samples']:,} samples of {len(found.classes)} classes "
         f"({', '.join(found.classes)}), {facts['anomalous']:,} with a synthesized defect, each at "
-        f"five levels of {facts['steps']} steps. One seed. {markdown.machines(answers)} Attacks "
-        f"and evaluations took {hours:.1f} hours, the trainings not counted.{again}\n"
+        f"five levels of {facts['steps']} steps. One seed. {machines(answers)} Attacks "
+        f"and evaluations took {hours:.1f} hours, the trainings not counted.{again}"
     )
 
 
-def _checks(found: Assessment) -> str:
-    lines = markdown.head(["attack", "check", "verdict", "numbers"])
+def _checks(found: Assessment) -> Table:
+    rows = []
     for row in tables.checks(found):
         word = "passed" if row.check.passed else "**failed**"
-        lines.append(markdown.line([row.attack, row.check.name, word, row.check.detail]))
-    return markdown.table(lines)
+        rows.append([row.attack, row.check.name, word, row.check.detail])
+    return Table(["attack", "check", "verdict", "numbers"], rows)
 
 
-def _transfer(found: Assessment) -> str:
-    names = [level.name for level in LEVELS]
-    rows = [_means(model.name, model.transfer, names) for model in found.models]
-    lines = [*_head(names), *(line for group in rows for line in group)]
+def _means(
+    models: Mapping[str, Mapping[str, LevelFigures]],
+    names: Sequence[str],
+    published_rows: Sequence[Sequence[str]] = (),
+) -> Table:
+    """Means over classes, a row a model and metric, a column a level."""
+    rows = [
+        [
+            name,
+            _words(metric),
+            *(metric.text(levels[n].mean[metric.key]) for n in (*names, UNATTACKED)),
+        ]
+        for name, levels in models.items()
+        for metric in METRICS
+    ]
+    columns = ["model", "mean over classes", *names, "clean"]
+    return Table(columns, [*rows, *published_rows])
+
+
+def _published(names: Sequence[str]) -> list[list[str]]:
+    """The averages that were printed, in rows like those of `_means`."""
+    rows = []
     for system in dict.fromkeys(row.system for row in published()):
         for metric in METRICS:
             printed = {
@@ -108,89 +134,36 @@ def _transfer(found: Assessment) -> str:
             }
             cells = [metric.printed(printed[name]) for name in names]
             label = f"{LABELS[system]}, **as published** for MVTec AD"
-            lines.append(markdown.line([label, _words(metric), *cells, NOTHING]))
-    caveats = "\n".join(f"- {text}" for text in CAVEATS)
-    return "\n".join(lines) + "\n\n" + caveats + "\n"
+            rows.append([label, _words(metric), *cells, NOTHING])
+    return rows
 
 
-def _white_box(found: Assessment) -> str:
-    names = [level.name for level in UNTARGETED]
-    lines = [
-        line
+def _corruptions(found: Assessment) -> list[tuple[str, Table]]:
+    wanted = ("Pixel AP, %", "Image AUROC, %", "False alarms, %", "Defects missed, %")
+    return [
+        _flat(table)
         for model in found.models
-        if model.white_box is not None
-        for line in _means(model.name, model.white_box.levels, names)
+        if model.corruptions
+        for table in tables.corruption_tables(replace(found, models=(model,)))
+        if table.title in wanted
     ]
-    if not lines:
-        return ""
-    title = "## White box: each model attacked itself\n"
-    return "\n".join([title, *_head(names), *lines]) + "\n"
 
 
-def _verdicts(found: Assessment) -> str:
-    table = tables.score_table(found)
-    if table is None:
-        return ""
-    words = "Columns: the largest change of a value, in grey levels; 0 is unattacked.\n"
-    return "\n".join(["## Verdicts: hide a defect, invent a defect\n", words, _markdown(table)])
-
-
-def _corruptions(found: Assessment) -> str:
-    parts = []
-    for model in found.models:
-        if not model.corruptions:
-            continue
-        only = replace(found, models=(model,))
-        wanted = ("Pixel AP, %", "Image AUROC, %", "False alarms, %", "Defects missed, %")
-        parts += [
-            _titled(table) for table in tables.corruption_tables(only) if table.title in wanted
-        ]
-    words = "Severity 0 (`as is`) to 5; verdicts are at each model's own thresholds.\n"
-    return "\n".join(["## A worse camera\n", words, *parts]) if parts else ""
-
-
-def _perception(found: Assessment) -> str:
-    """The means over classes, a line a level."""
+def _perception(found: Assessment) -> Table:
+    """The means over classes, a row a level."""
     table = tables.perception_table(found)
     ((_, cells),) = table.feet
     names = table.columns[: table.groups[0][1]]
-    lines = markdown.head(["mean over classes", *(group for group, _ in table.groups)])
-    for place, name in enumerate(names):
-        lines.append(markdown.line([name, *cells[place :: len(names)]]))
-    return markdown.table(lines)
-
-
-def _head(names: Sequence[str]) -> list[str]:
-    return markdown.head(["model", "mean over classes", *names, "clean"])
-
-
-def _means(name: str, levels: Mapping[str, LevelFigures], names: Sequence[str]) -> list[str]:
-    return [
-        markdown.line(
-            [
-                name,
-                _words(metric),
-                *(metric.text(levels[level].mean[metric.key]) for level in (*names, UNATTACKED)),
-            ]
-        )
-        for metric in METRICS
-    ]
+    rows = [[name, *cells[place :: len(names)]] for place, name in enumerate(names)]
+    return Table(["mean over classes", *(group for group, _ in table.groups)], rows)
 
 
 def _words(metric: Metric) -> str:
     return f"{metric.label}, {metric.unit}"
 
 
-def _images(names: Sequence[str]) -> list[str]:
-    return [markdown.picture(name, _CAPTIONS[name]) for name in names]
-
-
-def _titled(table: Table) -> str:
-    return f"**{table.title}**\n\n{_markdown(table)}"
-
-
-def _markdown(table: Table) -> str:
-    """A table whose groups of columns go into the columns' headings."""
+def _flat(table: tables.Table) -> tuple[str, Table]:
+    """Title and table, its groups of columns in the columns' headings."""
     groups = [title for title, span in table.groups for _ in range(span)]
     several = len(table.groups) > 1
     heads = [
@@ -198,6 +171,5 @@ def _markdown(table: Table) -> str:
         for group, column in zip(groups, table.columns, strict=True)
     ]
     first = "" if several or not table.groups else table.groups[0][0]
-    lines = markdown.head([first, *heads])
-    lines += [markdown.line([label, *cells]) for label, cells in (*table.rows, *table.feet)]
-    return markdown.table(lines)
+    rows = [[label, *cells] for label, cells in (*table.rows, *table.feet)]
+    return table.title, Table([first, *heads], rows)

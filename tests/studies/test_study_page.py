@@ -4,16 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from omnial.studies.figures import chart
+from omnial.evaluation.result import FIGURES
 from omnial.studies.markdown import remarks_on
-from omnial.studies.plan import STUDIES, Row
-from omnial.studies.table import Figures, compare, page, percentages, verdict
+from omnial.studies.study_page import RowFigures, SeedFigures, compare, order_of, study_page
+from omnial.studies.study_pictures import chart
+from omnial.studies.study_rows import STUDIES, Row, Study
 
 
-def row(name: str, published: float | None, *pixel_ap: float) -> Figures:
+def seed(**mean: float) -> SeedFigures:
+    return SeedFigures(mean, {}, ())
+
+
+def row(name: str, published: float | None, *pixel_ap: float) -> RowFigures:
     figures = {} if published is None else {"pixel_ap": published}
-    runs = tuple({"pixel_ap": value, "image_auroc": 50.0} for value in pixel_ap)
-    return Figures(Row(name, name, "omnial", published=figures), runs)
+    seeds = [seed(pixel_ap=value, image_auroc=50.0) for value in pixel_ap]
+    return RowFigures(Row(name, name, "omnial", published=figures), seeds)
+
+
+def empty(study: Study) -> list[RowFigures]:
+    return [RowFigures(row, ()) for row in study.rows]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +40,7 @@ def row(name: str, published: float | None, *pixel_ap: float) -> Figures:
 def test_rows_are_told_apart_only_beyond_their_spread(
     lower: list[float], higher: list[float], word: str
 ) -> None:
-    assert verdict(lower, higher) == word
+    assert order_of(lower, higher) == word
 
 
 def test_neighbours_of_the_published_order_are_compared() -> None:
@@ -41,17 +50,24 @@ def test_neighbours_of_the_published_order_are_compared() -> None:
     assert found == [("a", "b", "holds"), ("b", "c", "reversed")]
 
 
-def test_missing_figures_are_left_out_of_percentages() -> None:
-    assert percentages({"image_auroc": 0.5, "pixel_ap": None, "psnr": 30.0}) == {
-        "image_auroc": 50.0
-    }
+def test_missing_figures_are_left_out_of_the_means() -> None:
+    one = {"image_auroc": 0.4, "pixel_ap": None, "psnr": 30.0}
+    other = {"image_auroc": 0.6, "pixel_ap": None, "psnr": 20.0}
+    models = ({"a": one, "c": other}, {"b": other})
+    results = [
+        {"figures": {"classes": {k: dict.fromkeys(FIGURES) | v for k, v in found.items()}}}
+        for found in models
+    ]
+    found = SeedFigures.of(results, ["a", "b"])
+    assert found.mean == {"image_auroc": pytest.approx(50.0)}
+    assert list(found.classes) == ["a", "b"]
 
 
 def test_the_page_shows_means_spread_and_what_is_missing() -> None:
     study = STUDIES["stages"]
-    rows = [Figures(r, ()) for r in study.rows]
-    rows[1] = Figures(study.rows[1], ({"image_auroc": 60.0}, {"image_auroc": 64.0}))
-    text = page(
+    rows = empty(study)
+    rows[1] = RowFigures(study.rows[1], (seed(image_auroc=60.0), seed(image_auroc=64.0)))
+    text = study_page(
         study, rows, command="omnial study stages", pictures={}, missing=["OmniAL (seed 0)"]
     )
     assert "| baseline | `surrogate` | 2 | 62.0 (60.0 to 64.0) | - |" in text
@@ -68,21 +84,21 @@ def test_remarks_survive_a_new_page(tmp_path: Path) -> None:
 
     assert remarks_on(tmp_path / "none.md") == ""
     study = STUDIES["balance"]
-    rows = [Figures(r, ()) for r in study.rows]
-    first = page(study, rows, command="x", pictures={})
+    rows = empty(study)
+    first = study_page(study, rows, command="x", pictures={})
     assert remarks_in(first) == ""
     written = first.replace("begin -->\n", "begin -->\nTwo words.\n\nAnd more.\n")
     assert remarks_in(written) == "Two words.\n\nAnd more."
-    again = page(study, rows, command="x", pictures={}, remarks=remarks_in(written))
+    again = study_page(study, rows, command="x", pictures={}, remarks=remarks_in(written))
     assert remarks_in(again) == remarks_in(written)
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_charts_are_drawn_of_what_is_finished_and_always_the_same(name: str) -> None:
     study = STUDIES[name]
-    assert chart(study, [Figures(r, ()) for r in study.rows]) is None
-    runs = ({"image_auroc": 60.0, "pixel_auroc": 70.0}, {"image_auroc": 64.0, "pixel_auroc": 71.0})
-    rows = [Figures(study.rows[0], ()), *(Figures(r, runs) for r in study.rows[1:])]
+    assert chart(study, empty(study)) is None
+    seeds = (seed(image_auroc=60.0, pixel_auroc=70.0), seed(image_auroc=64.0, pixel_auroc=71.0))
+    rows = [RowFigures(study.rows[0], ()), *(RowFigures(r, seeds) for r in study.rows[1:])]
     first = chart(study, rows)
     assert first is not None
     assert first.startswith(b"\x89PNG")

@@ -9,7 +9,7 @@ from omnial.config.load import load_settings
 from omnial.config.presets import SYSTEMS
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.model_folder.weights_file import load_model
-from omnial.studies.plan import COMPARED, STUDIES, Row
+from omnial.studies.study_rows import COMPARED, STUDIES, Row
 from omnial.training.fit import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

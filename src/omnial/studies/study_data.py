@@ -1,4 +1,4 @@
-"""Data folders of a study: where they are on this machine, and what they are called anywhere."""
+"""Data folders of a study: where they are on this machine, and their names on every machine."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ class StudyData:
 
     Attributes:
         roots: Data folders.
-        catalogue: What they hold.
+        catalogue: Their classes and images.
         digests: Digest of each class, see `class_digests`.
     """
 
@@ -45,45 +45,45 @@ def find_roots(given: Sequence[Path]) -> list[Path]:
     """Find each root here, or else below `$OMNIAL_DATA`.
 
     Raises:
-        UserError: A root is in neither place.
+        UserError: There is no such folder here or there.
     """
     base = os.environ.get(DATA_VARIABLE)
     found = []
     for root in given:
-        places = [root] if base is None or root.is_absolute() else [root, Path(base) / root]
-        place = next((place for place in places if place.is_dir()), None)
-        if place is None:
+        candidates = [root] if base is None or root.is_absolute() else [root, Path(base) / root]
+        folder = next((folder for folder in candidates if folder.is_dir()), None)
+        if folder is None:
             hint = f" (${DATA_VARIABLE} is {base})" if base else f"; or set ${DATA_VARIABLE}"
             raise UserError(f"--data {root}: no such folder{hint}")
-        found.append(place)
+        found.append(folder)
     return found
 
 
 def name_of(root: Path) -> str:
-    """What a root is called in results: relative to `$OMNIAL_DATA`, else its own name."""
+    """Name of a root in results: its path below `$OMNIAL_DATA`, else the folder's own name."""
     resolved, base = root.resolve(), os.environ.get(DATA_VARIABLE)
     if base is not None and resolved.is_relative_to(Path(base).resolve()):
         return resolved.relative_to(Path(base).resolve()).as_posix()
     return resolved.name
 
 
-def command_line(name: str, roots: Sequence[Path], options: str, overrides: Sequence[str]) -> str:
-    """The command that repeats a study anywhere.
+def command_line(study: str, roots: Sequence[Path], options: str, overrides: Sequence[str]) -> str:
+    """The command that repeats a study on any machine.
 
     Args:
-        name: The study.
+        study: Name of the study.
         roots: Its data folders.
-        options: What is particular to it.
+        options: Its own options.
         overrides: Settings of all rows, as `key=value`.
     """
-    parts = [f"omnial study {name}", *(f"--data {name_of(root)}" for root in roots), options]
+    parts = [f"omnial study {study}", *(f"--data {name_of(root)}" for root in roots), options]
     return " ".join([*parts, *(f"--set '{text}'" for text in overrides)])
 
 
 def class_digests(catalogue: Catalogue) -> dict[str, str]:
     """Digest the content of each class: training images, test images, masks, region of interest.
 
-    Where the files lie plays no part in it.
+    The digest does not depend on where the files lie.
 
     Raises:
         UserError: A file cannot be read.

@@ -11,11 +11,11 @@ from omnial.data.layouts import discover
 from omnial.errors import UserError
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.model_folder.weights_file import load_model
-from omnial.studies import job as job_module
-from omnial.studies.gallery import pick
-from omnial.studies.plan import Row, Study
-from omnial.studies.roots import DATA_VARIABLE, StudyData, class_digests, find_roots, name_of
-from omnial.studies.run import PAGE, StudyOptions, run_study
+from omnial.studies import trial as trial_module
+from omnial.studies.run_study import PAGE, StudyOptions, run_study
+from omnial.studies.study_data import DATA_VARIABLE, StudyData, class_digests, find_roots, name_of
+from omnial.studies.study_pictures import pick
+from omnial.studies.study_rows import Row, Study
 from tests.studies.small_runs import CLASSES, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -82,7 +82,7 @@ def test_what_is_finished_is_not_computed_again(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
-    monkeypatch.setattr(job_module, "train", never)
+    monkeypatch.setattr(trial_module, "train", never)
     summary = run_study(STUDY, [data], out, tmp_path / "work", OPTIONS, progress=False)
     assert (summary.computed, summary.kept, summary.missing) == (0, 3, [])
     assert (out / PAGE).read_bytes() == (finished / "out" / PAGE).read_bytes()
@@ -91,7 +91,7 @@ def test_what_is_finished_is_not_computed_again(
 def test_another_study_takes_over_equal_runs(
     finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_module, "train", never)
+    monkeypatch.setattr(trial_module, "train", never)
     other = Study("other", "Other", "?", (Row("dcsa", "DCSA", "omnial"),), seeds=1)
     summary = run_study(
         other, [data], finished / "other", finished / "work2", OPTIONS, progress=False
@@ -117,7 +117,7 @@ def test_any_other_run_has_another_key(change: str, data: Path, tmp_path: Path) 
         overrides = (*SMALL, "training.learning_rate=1e-5")
     keys = []
     for root, count, number, given in ((data, 8, 0, SMALL), (place, images, seed, overrides)):
-        (job,) = job_module.plan_jobs(
+        (trial,) = trial_module.plan_trials(
             STUDY.rows[0],
             StudyData.of([root]),
             size="tiny",
@@ -125,7 +125,7 @@ def test_any_other_run_has_another_key(change: str, data: Path, tmp_path: Path) 
             overrides=given,
             seed=number,
         )
-        keys.append(job.key)
+        keys.append(trial.key)
     assert keys[0] != keys[1]
 
 
@@ -141,16 +141,16 @@ def test_a_run_cut_short_goes_on(
     finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = Study("one", "One", "?", STUDY.rows[:1], seeds=1)
-    before = job_module.evaluate_model
+    before = trial_module.evaluate_model
 
     def cut(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job_module, "evaluate_model", cut)
+    monkeypatch.setattr(trial_module, "evaluate_model", cut)
     with pytest.raises(KeyboardInterrupt):
         run_study(study, [data], tmp_path / "out", tmp_path / "work", OPTIONS, progress=False)
     assert not results(tmp_path / "out")
-    monkeypatch.setattr(job_module, "evaluate_model", before)
+    monkeypatch.setattr(trial_module, "evaluate_model", before)
     run_study(study, [data], tmp_path / "out", tmp_path / "work", OPTIONS, progress=False)
     (resumed,) = results(tmp_path / "out").values()
     (whole,) = (r for r in results(finished / "out").values() if r["row"] == "omnial")

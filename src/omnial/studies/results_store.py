@@ -1,14 +1,10 @@
 """Files of a study: results under a key, pages, pictures; each written whole or not at all."""
 
-import io
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from omnial import machine
 from omnial._version import __version__
@@ -16,17 +12,19 @@ from omnial.data.image_file import SUFFIXES
 from omnial.data.own_pictures import mark_own
 from omnial.errors import UserError
 from omnial.files import replacing, writing
-from omnial.reporting.pictures import jpeg
 from omnial.untrusted import UntrustedError, read_json
 
 SCHEMA: Final = 1
-"""Of result files."""
+"""Version of the result files."""
 
-_DPI: Final = 110
+
+def digest(values: object) -> str:
+    """SHA-256 of JSON values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file of a study, whole or not at all; a picture is marked as a result.
+    """Write a file of a study; a picture is marked as a result, so that no run trains on it.
 
     Raises:
         RunError: It cannot be written.
@@ -49,14 +47,14 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_result(
-    path: Path, key: str, whole: Callable[[dict[str, Any]], dict[str, Any]]
+    path: Path, key: str, parse: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """What a result file holds.
+    """Read a result file.
 
     Args:
         path: The file.
         key: The key that it must have.
-        whole: Checks the content, and turns it into what is returned.
+        parse: Checks the content and gives what is returned; a ValueError says that it is wrong.
 
     Raises:
         UserError: It is not a result file, or has another key.
@@ -65,7 +63,7 @@ def read_result(
     try:
         result: Any = read_json(path)
         if result["schema"] == SCHEMA and result["key"] == key:
-            return whole(dict(result))
+            return parse(dict(result))
     except UntrustedError as error:
         reason = f"not a result of a study ({error})"
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -74,27 +72,6 @@ def read_result(
 
 
 def provenance() -> dict[str, Any]:
-    """Version and machine that a result comes from: JSON values."""
+    """Version and machine that a result comes from, as JSON values."""
     facts = {name: value for name, value in machine.describe().items() if name != "load_before"}
     return {"version": __version__, "machine": facts}
-
-
-def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a picture.
-
-    Args:
-        path: The file.
-        pixels: (H, W, 3) RGB.
-
-    Raises:
-        RunError: It cannot be written.
-    """
-    write_file(path, jpeg(pixels, thin_lines=False))
-
-
-def png(figure: Figure) -> bytes:
-    """Draw a chart as a PNG file."""
-    buffer = io.BytesIO()
-    # Without the library's version in it, the same figures give the same file.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

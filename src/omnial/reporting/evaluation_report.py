@@ -1,0 +1,239 @@
+"""The evaluation report: one HTML file that opens offline, on a desk or a phone, and can be sent.
+
+Everything is inside the file: style, charts and pictures (`data:` addresses). It runs no script,
+and its content policy forbids the browser to load anything else.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.calibration.thresholds import is_anomalous
+from omnial.errors import UserError, shown
+from omnial.evaluation.result import ClassResult, EvaluationResult, GalleryItem
+from omnial.files import replacing, writing
+from omnial.inference.overlay import heat_stops
+from omnial.model_folder.validation_figures import ValidationFigures, in_words
+from omnial.reporting import tables
+from omnial.reporting.charts import CURVE_KINDS, curve_chart, line_style, score_histogram
+from omnial.reporting.render import render
+from omnial.reporting.report_pictures import PICTURES, pictures
+
+REPORT_FILE = "index.html"
+
+_GROUPS = (
+    (
+        "missed",
+        "Worst misses",
+        "The defective images with the lowest scores: these slip through first.",
+    ),
+    (
+        "false alarm",
+        "False alarms",
+        "The good images with the highest scores: these raise an alarm first.",
+    ),
+    (
+        "hit",
+        "Best hits",
+        "The defective images with the highest scores: these are found most surely.",
+    ),
+)
+
+
+def write_report(result: EvaluationResult, out_dir: Path) -> Path:
+    """Write `index.html` for people who inspect parts.
+
+    The same result gives the same bytes. An earlier report is replaced in one step, so that a
+    reader never meets half a page.
+
+    Args:
+        result: The evaluation's result.
+        out_dir: The folder, made if it is missing.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: `out_dir` is a file.
+        RunError: The page cannot be written.
+    """
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UserError(f"{out_dir} is a file, and the report needs a folder: give another --out")
+    text = _page(result)
+    with writing("The report", out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        with replacing(out_dir / REPORT_FILE) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
+    return out_dir / REPORT_FILE
+
+
+def _page(result: EvaluationResult) -> str:
+    every = [image for product in result.classes for image in product.images]
+    titles = dict.fromkeys(column.group for column in tables.COLUMNS)
+    stops = (f"rgb({c.red} {c.green} {c.blue}) {100 * at:.4g}%" for at, c in heat_stops())
+    return render(
+        "report.html",
+        facts=_facts(result),
+        total=tables.verdicts(every),
+        verdict_notes=_verdict_notes(result),
+        share=tables.share,
+        products=[_product(result, index) for index in range(len(result.classes))],
+        column_groups=[
+            (title, [column for column in tables.COLUMNS if column.group == title])
+            for title in titles
+        ],
+        mean=tables.cells(result.mean),
+        mean_note=_mean_note(result),
+        rebuilding=_rebuilding(result),
+        charts=_charts(result),
+        picture_kinds=PICTURES,
+        heat_stops=", ".join(stops),
+        level=None if math.isnan(result.pixel_threshold) else result.pixel_threshold,
+        details=(("Model", tables.flat(result.model)), ("Data", tables.flat(result.data))),
+        bad_files=[(shown(bad.path), shown(bad.reason)) for bad in result.bad_files],
+    )
+
+
+def _facts(result: EvaluationResult) -> list[tuple[str, str]]:
+    """What was evaluated, in a few pairs of words for the head of the page."""
+    training = result.model.get("training")
+    known = {**result.model, **(training if isinstance(training, Mapping) else {})}
+    pairs = [
+        (label, tables.flat({key: known[key]})[0][1])
+        for key, label in (("system", "System"), ("size", "Size"), ("images", "Training images"))
+        if isinstance(known.get(key), str | int | float)
+    ]
+    seconds = known.get("seconds")
+    if isinstance(seconds, int | float):
+        pairs.append(("Training time", tables.duration(seconds)))
+    pairs.append(("Products", f"{len(result.classes):,}"))
+    pairs.append(("Test images", f"{sum(len(product.images) for product in result.classes):,}"))
+    pairs.append(("Evaluation time", tables.duration(result.seconds)))
+    return pairs
+
+
+def _verdict_notes(result: EvaluationResult) -> list[str]:
+    """What the reader must know about the thresholds: the model's own notes, foreign products."""
+    own, learned = result.model.get("notes"), result.model.get("classes")
+    notes = [shown(str(note)) for note in own] if isinstance(own, list | tuple) else []
+    if isinstance(learned, list | tuple):
+        foreign = [shown(c.name) for c in result.classes if c.name not in learned]
+        if foreign:
+            notes.append(
+                f"The model has not learned {', '.join(foreign)}, "
+                "so the highest threshold of the products that it knows stands in."
+            )
+    return notes
+
+
+def _mean_note(result: EvaluationResult) -> str:
+    """Which means are over fewer classes than there are, in words; empty where none is."""
+    fewer: dict[int, list[str]] = {}
+    for column in tables.COLUMNS:
+        count = result.mean_over.get(column.key, 0)
+        if 0 < count < len(result.classes):
+            fewer.setdefault(count, []).append(column.long_label)
+    return "; ".join(
+        f"{', '.join(labels)} over {count} of {len(result.classes)} products"
+        for count, labels in sorted(fewer.items())
+    )
+
+
+def _rebuilding(result: EvaluationResult) -> list[tuple[str, str]]:
+    """What the model's validation images say of the reconstruction of each product, in words.
+
+    Empty where the model does not say.
+    """
+    training = result.model.get("training")
+    found = ValidationFigures.of_training(training) if isinstance(training, Mapping) else None
+    if found is None:
+        return []
+    said = ((c.name, in_words(found.classes.get(c.name, {}))) for c in result.classes)
+    return [(shown(name), words) for name, words in said if words is not None]
+
+
+def _charts(result: EvaluationResult) -> list[dict[str, Any]]:
+    """The charts of curves, each with one line a class; None where no class has the curve."""
+    drawn = []
+    for kind in CURVE_KINDS:
+        curves = [product.curves.get(kind.key) for product in result.classes]
+        some = any(curve is not None for curve in curves)
+        drawn.append({"kind": kind, "chart": curve_chart(kind, curves) if some else None})
+    return drawn
+
+
+def _product(result: EvaluationResult, index: int) -> dict[str, Any]:
+    """One class as the page shows it."""
+    product = result.classes[index]
+    anchor = f"product-{index}"
+    thresholds = sorted({i.threshold for i in product.images if not math.isnan(i.threshold)})
+    items = [item for item in result.gallery if item.record.class_name == product.name]
+    columns = tables.present_columns(product.kinds.values())
+    good, defective = (_scores(product, anomalous) for anomalous in (False, True))
+    return {
+        "anchor": anchor,
+        "name": shown(product.name),
+        "line": line_style(index),
+        "verdicts": tables.verdicts(product.images),
+        "images": len(product.images),
+        "threshold": ", ".join(map(tables.score, thresholds)) or tables.NOTHING,
+        "cells": tables.cells(product.figures),
+        "kind_columns": columns,
+        "kinds": [
+            {
+                "name": shown(kind),
+                "verdicts": tables.verdicts(i for i in product.images if i.record.kind == kind),
+                "cells": [cell for cell in tables.cells(figures) if cell.column in columns],
+            }
+            for kind, figures in product.kinds.items()
+        ],
+        "histogram": score_histogram(good, defective, thresholds, shown(product.name)),
+        "groups": _groups(items, anchor, result.pixel_threshold),
+    }
+
+
+def _scores(product: ClassResult, anomalous: bool) -> NDArray[np.float64]:
+    """(n,) the finite scores of the good or of the defective images of a class."""
+    scores = [i.score for i in product.images if i.record.anomalous == anomalous]
+    return np.array([score for score in scores if math.isfinite(score)], dtype=np.float64)
+
+
+def _groups(items: Sequence[GalleryItem], anchor: str, level: float) -> list[dict[str, Any]]:
+    """The gallery of a class; roles without an item are left out."""
+    found = []
+    for number, (role, title, meaning) in enumerate(_GROUPS):
+        chosen = [item for item in items if item.role == role]
+        shots = [_shot(item, f"{anchor}-{number}-{i}", level) for i, item in enumerate(chosen)]
+        if shots:
+            found.append({"title": title, "meaning": meaning, "shots": shots})
+    return found
+
+
+def _shot(item: GalleryItem, anchor: str, level: float) -> dict[str, Any]:
+    """One gallery item: its decision in words, and its pictures."""
+    path, truth = item.record.path, item.record.anomalous
+    badge, wrong = "no verdict", False
+    sentence = f"score {tables.score(item.score)}, no threshold"
+    if not math.isnan(item.threshold):
+        called = is_anomalous(item.score, item.threshold)
+        wrong = truth != called
+        badge = ("false alarm" if called else "missed") if wrong else "passed"
+        badge = "found" if called and truth else badge
+        sentence = (
+            f"score {tables.score(item.score)} is {'above' if called else 'not above'} "
+            f"the threshold {tables.score(item.threshold)}: "
+            f"called {'defective' if called else 'good'}"
+        )
+    return {
+        "anchor": anchor,
+        "file": shown(f"{item.record.kind}/{path.name}"),
+        "path": shown(path),
+        "badge": badge,
+        "wrong": wrong,
+        "sentence": sentence,
+        "pictures": pictures(item, level),
+    }

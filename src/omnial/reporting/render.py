@@ -1,0 +1,27 @@
+"""Fill a page's template: HTML that is one file and loads nothing, or Markdown."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from omnial._version import __version__
+
+
+def render(template: str, **values: object) -> str:
+    """The text of a page.
+
+    Args:
+        template: File name in `templates/`; an `.html` file extends `base.html`.
+        values: Its variables; a missing one is an error.
+    """
+    loader = PackageLoader("omnial.reporting")
+    templates = Environment(
+        loader=loader,
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # The style sheet is the project's own markup; every other value of an HTML page is escaped.
+    style = Markup(loader.get_source(templates, "report.css")[0])
+    return templates.get_template(template).render(style=style, version=__version__, **values)

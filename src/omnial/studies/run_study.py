@@ -1,0 +1,233 @@
+"""Run a study: every row at an equal budget, what is finished already being kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from omnial.data.checks import check_files
+from omnial.data.layouts import discover
+from omnial.errors import UserError
+from omnial.files import locked
+from omnial.model_folder.weights_file import load_model
+from omnial.reporting.report_pictures import jpeg
+from omnial.studies.markdown import remarks_on
+from omnial.studies.results_store import write_file
+from omnial.studies.run_trials import run_trials, train_on_demo
+from omnial.studies.study_data import StudyData, command_line, find_roots
+from omnial.studies.study_page import RowFigures, SeedFigures, study_page
+from omnial.studies.study_pictures import chart, gallery, pick
+from omnial.studies.study_rows import Study, chosen_rows
+from omnial.studies.trial import Trial, find_result, has_model, model_folder, plan_trials
+
+PAGE: Final = "README.md"
+CHART: Final = "chart.png"
+GALLERY: Final = "gallery.jpg"
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """How a study is run.
+
+    Attributes:
+        size: Name of the size, the same for every row.
+        images: Images of a trial.
+        seeds: Trials of each row, with the seeds from 0.
+        overrides: Settings of every row, as `key=value`.
+        classes: The classes that the table is about; empty leaves it to the study.
+        rows: Names of the rows to compute now; empty is all. The page shows every row.
+        gallery: Train each row on the demo data as well, and draw ten images as it sees them.
+        jobs: Trainings at the same time, each with its share of the cores.
+    """
+
+    size: str
+    images: int
+    seeds: int
+    overrides: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    gallery: bool = True
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """Summary of a study.
+
+    Attributes:
+        page: The page.
+        rows: Each row's figures in percent, a list over seeds for each metric.
+        computed: Trials that were computed now.
+        kept: Trials that were finished before.
+        missing: Trials that are not finished.
+    """
+
+    page: Path
+    rows: dict[str, dict[str, list[float]]]
+    computed: int
+    kept: int
+    missing: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {**vars(self), "page": str(self.page)}
+
+
+def run_study(
+    study: Study,
+    data: Sequence[Path],
+    out: Path,
+    work: Path,
+    options: StudyOptions,
+    *,
+    progress: bool = True,
+) -> StudySummary:
+    """Compute what is missing of a study, and write its page after every trial.
+
+    Args:
+        study: The study.
+        data: Data folders, here or below `$OMNIAL_DATA`.
+        out: Folder for the page and a small file for each trial; meant to be kept.
+        work: Folder for models, which need not last.
+        options: Size, budget, seeds.
+        progress: Show each training's progress.
+
+    Raises:
+        UserError: Unusable data, settings or names, or another run of the study.
+        RunError: A result cannot be written.
+    """
+    with locked(out):
+        running = _RunningStudy(study, StudyData.of(find_roots(data)), out, work, options)
+        running.write_page()
+        running.compute(progress)
+        running.draw(progress)
+        return running.write_page()
+
+
+class _RunningStudy:
+    """A study in a folder that no other run uses: its trials, and the results so far."""
+
+    def __init__(
+        self, study: Study, data: StudyData, out: Path, work: Path, options: StudyOptions
+    ) -> None:
+        """Plan the trials, check every file, and find the results that are there."""
+        self.study, self.data, self.out, self.work, self.options = study, data, out, work, options
+        known = data.catalogue.names
+        unknown = [name for name in options.classes if name not in known]
+        if unknown:
+            raise UserError(f"no class {', '.join(unknown)} there; there are {', '.join(known)}")
+        self.classes = options.classes or known[: study.classes]
+        self.chosen = chosen_rows(study.name, study.rows, options.rows)
+        self.trials = {
+            (row.name, seed): plan_trials(
+                row,
+                data,
+                size=options.size,
+                images=options.images,
+                overrides=options.overrides,
+                seed=seed,
+                classes=self.classes,
+            )
+            for seed in range(options.seeds)
+            for row in study.rows
+        }
+        every = [trial for group in self.trials.values() for trial in group]
+        check_files(data.catalogue, every[0].settings.data)
+        self.results: dict[str, dict[str, Any]] = {}
+        for trial in every:
+            if (found := find_result(trial, out)) is not None:
+                self.results[trial.file_name] = found
+        self.kept = len(self.results)
+
+    def compute(self, progress: bool) -> None:
+        """Compute the missing trials of the chosen rows."""
+
+        def keep(trial: Trial) -> None:
+            found = find_result(trial, self.out)
+            assert found is not None
+            self.results[trial.file_name] = found
+            self.write_page()
+
+        chosen = [t for (row, _), group in self.trials.items() if row in self.chosen for t in group]
+        run_trials(chosen, self.out, self.work, self.options.jobs, on_done=keep, progress=progress)
+
+    def draw(self, progress: bool) -> None:
+        """Draw ten images as the models see them: of the study's data, and of the demo data.
+
+        A gallery shows unified rows only. That of the study's own data lies with the models, since
+        not every licence allows its publication.
+        """
+        options, rows = self.options, [row for row in self.study.rows if not row.separate]
+        own = self.work / f"{self.study.name}-{GALLERY}"
+        if len(self.results) > self.kept or not own.is_file():
+            self._draw([self.trials[row.name, 0][0] for row in rows], own)
+        missing = any(t.file_name not in self.results for g in self.trials.values() for t in g)
+        if options.gallery and not missing and not (self.out / GALLERY).is_file():
+            trials = train_on_demo(
+                rows,
+                self.work,
+                options.jobs,
+                size=options.size,
+                images=options.images,
+                overrides=options.overrides,
+                progress=progress,
+            )
+            self._draw(trials, self.out / GALLERY)
+
+    def write_page(self) -> StudySummary:
+        """Write the page and the chart with the results so far."""
+        rows, missing = [], []
+        for row in self.study.rows:
+            seeds = []
+            for (name, seed), group in self.trials.items():
+                found = [self.results[t.file_name] for t in group if t.file_name in self.results]
+                if name == row.name and len(found) == len(group):
+                    seeds.append(SeedFigures.of(found, self.classes))
+                elif name == row.name:
+                    missing.append(f"{row.label} (seed {seed})")
+            rows.append(RowFigures(row, seeds))
+        pictures = {}
+        if (picture := chart(self.study, rows)) is not None:
+            write_file(self.out / CHART, picture)
+            pictures[CHART] = "Means over classes and seeds; the bars span the seeds"
+        if (self.out / GALLERY).is_file():
+            pictures[GALLERY] = (
+                "What each row makes of the same ten images of the demo data, after a training "
+                "there with a quarter of the images"
+            )
+        page = self.out / PAGE
+        text = study_page(
+            self.study,
+            rows,
+            command=self._command(),
+            pictures=pictures,
+            missing=missing,
+            remarks=remarks_on(page),
+        )
+        write_file(page, text.encode())
+        figures = {
+            row.row.name: {
+                metric: row.values(metric) for seed in row.seeds[:1] for metric in seed.mean
+            }
+            for row in rows
+        }
+        return StudySummary(page, figures, len(self.results) - self.kept, self.kept, missing)
+
+    def _command(self) -> str:
+        options = self.options
+        own = [f"--size {options.size} --images {options.images} --seeds {options.seeds}"]
+        own += [f"--class {name}" for name in options.classes]
+        return command_line(self.study.name, self.data.roots, " ".join(own), options.overrides)
+
+    def _draw(self, trials: Sequence[Trial], target: Path) -> None:
+        """Draw the gallery of the trials whose models are there."""
+        models = [
+            (trial.row.label, load_model(model_folder(trial, self.work)))
+            for trial in trials
+            if has_model(trial, self.work)
+        ]
+        if models:
+            catalogue = discover(trials[0].roots, need="test")
+            if records := pick(catalogue):
+                pixels = gallery(catalogue, records, models)
+                write_file(target, jpeg(pixels, thin_lines=False))

@@ -1,0 +1,119 @@
+"""Pictures of a study: a chart of its figures, and ten images as each row's model sees them."""
+
+import statistics
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any, Final
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from omnial.data.decode import as_unit
+from omnial.data.records import Catalogue, ImageRecord
+from omnial.evaluation.gallery import picture
+from omnial.evaluation.stream import load_sample
+from omnial.models.runner import inspect_batch
+from omnial.models.trained_model import TrainedModel
+from omnial.reporting.charts import png
+from omnial.reporting.picture_grid import picture_grid
+from omnial.reporting.report_pictures import grey_picture
+from omnial.studies.study_page import RowFigures
+from omnial.studies.study_rows import COMPARED, WORDS, Study
+
+IMAGES: Final = 10
+
+_COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d")
+
+
+def chart(study: Study, rows: Sequence[RowFigures]) -> bytes | None:
+    """Draw the three compared metrics of the finished rows, with their spread over the seeds.
+
+    Returns:
+        A PNG; None where no row is finished.
+    """
+    finished = [row for row in rows if row.seeds]
+    if not finished:
+        return None
+    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    positions, width = np.arange(len(finished)), 0.8 / len(COMPARED)
+    for index, (metric, colour) in enumerate(zip(COMPARED, _COLOURS, strict=True)):
+        values = [row.values(metric) or [float("nan")] for row in finished]
+        means = np.array([statistics.fmean(seeds) for seeds in values])
+        low, high = ([ends(seeds) for seeds in values] for ends in (min, max))
+        style: dict[str, Any] = {"color": colour, "label": WORDS[metric], "capsize": 3}
+        style["yerr"] = means - low, high - means
+        if study.chart == "line":
+            # 0 would have no position on a logarithmic axis, so the axis is even.
+            axes.errorbar(positions, means, marker="o", **style)
+        else:
+            axes.bar(positions + (index - 1) * width, means, width, **style)
+    labels = [row.row.label for row in finished]
+    if study.chart == "line":
+        axes.set_xlabel(study.axis)
+    else:
+        labels = [textwrap.fill(label, 16) for label in labels]
+    axes.set_xticks(positions, labels)
+    axes.set_ylabel("percent, mean over classes")
+    axes.set_ylim(0.0, 100.0)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(ncols=3, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.1))
+    return png(figure)
+
+
+def pick(catalogue: Catalogue, count: int = IMAGES) -> list[ImageRecord]:
+    """Choose defective test images with a mask, the classes in turn, kinds as varied as can be.
+
+    The same data give the same images, whatever the model: none is chosen by a score.
+    """
+    queues = []
+    for index, product in enumerate(catalogue.classes):
+        masked = [record for record in product.test if record.anomalous and record.mask]
+        kinds = list(dict.fromkeys(record.kind for record in masked))
+        # Classes start at different kinds, since many have the same ones.
+        start = index % max(len(kinds), 1)
+        kinds = kinds[start:] + kinds[:start]
+        queues.append(_in_turn([[r for r in masked if r.kind == kind] for kind in kinds]))
+    return _in_turn(queues)[:count]
+
+
+def gallery(
+    catalogue: Catalogue,
+    records: Sequence[ImageRecord],
+    models: Sequence[tuple[str, TrainedModel]],
+) -> NDArray[np.uint8]:
+    """Draw a line an image: input, ground truth, and each model's reconstruction and score map.
+
+    Args:
+        catalogue: Where the records are from.
+        records: The images.
+        models: Name of each model, and the model; all take the same network input.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
+    products = {product.name: product for product in catalogue.classes}
+    settings = models[0][1].settings.data
+    headings = ["input", "ground truth"]
+    headings += [f"{name}: {what}" for name, _ in models for what in ("rebuilt", "score")]
+    lines = []
+    for record in records:
+        sample = load_sample(record, products[record.class_name], settings)
+        image = as_unit(sample.image)
+        mask = np.zeros(sample.valid.shape) if sample.mask is None else sample.mask
+        cells = [picture(image), grey_picture(mask.astype(np.float32))]
+        for _, model in models:
+            found = inspect_batch(model, torch.from_numpy(image)[None])
+            cells += [picture(found.reconstruction[0]), grey_picture(found.score_maps[0])]
+        lines.append((f"{record.class_name}, {record.kind}", cells))
+    return np.asarray(picture_grid(headings, lines))
+
+
+def _in_turn(queues: Sequence[Sequence[ImageRecord]]) -> list[ImageRecord]:
+    """The first of every queue, then the second ones, until all are empty."""
+    return [record for turn in zip_longest(*queues) for record in turn if record is not None]
