@@ -28,7 +28,7 @@ from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.load import load_settings
 from omnial.memory import keep_freed_memory
-from omnial.models.layout import lay_out
+from omnial.models.channels_last import to_channels_last
 from omnial.models.system import build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
@@ -42,7 +42,7 @@ class Attack:
 
     def __init__(self, size: str, batch: int) -> None:
         settings = load_settings(system="surrogate", size=size)
-        self.network = lay_out(build_model(settings.model).eval())
+        self.network = to_channels_last(build_model(settings.model).eval())
         generator = torch.Generator().manual_seed(0)
         coarse = torch.rand(batch, 3, 8, 8, generator=generator)
         edge = (settings.data.height, settings.data.width)

@@ -29,7 +29,7 @@ from omnial.inference.backends.base import Backend
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.model_folder.export_folder import Hint, Precision
-from omnial.models.layout import lay_out
+from omnial.models.channels_last import to_channels_last
 from omnial.models.system import build_model
 from omnial.models.trained_model import TrainedModel
 
@@ -48,7 +48,7 @@ def random_model(size: str, edge: int = EDGE) -> TrainedModel:
     """A model with fresh weights that has learnt nothing."""
     overrides = [f"data.height={edge}", f"data.width={edge}"]
     settings = load_settings(size=size, overrides=overrides)
-    network = lay_out(build_model(settings.model).eval())
+    network = to_channels_last(build_model(settings.model).eval())
     features = np.arange(2.0)[:, np.newaxis]
     return TrainedModel(
         settings=settings,

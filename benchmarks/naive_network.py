@@ -34,7 +34,7 @@ class _Attention(nn.Sequential):
 class _ChannelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weigh = nn.Sequential(
+        self.gate = nn.Sequential(
             nn.Conv2d(channels, channels, 1, bias=False),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 1, bias=False),
@@ -42,8 +42,8 @@ class _ChannelAttention(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        weighed: Tensor = features * self.weigh(F.adaptive_avg_pool2d(features, 1))
-        return weighed
+        gated: Tensor = features * self.gate(F.adaptive_avg_pool2d(features, 1))
+        return gated
 
 
 class _SpatialAttention(nn.Module):

@@ -25,8 +25,7 @@ from omnial.data.dataset import load_dataset, to_unit
 from omnial.data.layouts import discover
 from omnial.data.split import split_validation
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
-from omnial.models.layout import lay_out
-from omnial.models.packing import pack, unpack
+from omnial.models.channels_last import pack, to_channels_last, unpack
 from omnial.models.system import Output, build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
@@ -56,7 +55,7 @@ class Reconstruction(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.training.seed)
-            self.network = lay_out(build_model(settings.model)).reconstruction
+            self.network = to_channels_last(build_model(settings.model)).reconstruction
         self.stem = settings.model.stem
         self.bf16 = choose_precision(settings.training)[0] == "bf16"
 

@@ -20,8 +20,8 @@ from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format
+from omnial.models.channels_last import InstanceNorm
 from omnial.models.host_scoring import image_scores
-from omnial.models.norm import InstanceNorm
 from omnial.models.runner import inspect_batch
 from omnial.models.scoring import image_score
 from omnial.models.system import build_model

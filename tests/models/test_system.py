@@ -9,10 +9,10 @@ from omnial.config.load import load_settings
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.settings import ModelSettings
 from omnial.errors import UserError
-from omnial.models.blocks import UpUnit
+from omnial.models.blocks import UpBlock
+from omnial.models.channels_last import to_channels_last
 from omnial.models.count import count_parameters, describe
 from omnial.models.diffneck import DiffNeck
-from omnial.models.layout import lay_out
 from omnial.models.system import Output, build_model
 
 PLAIN = ("model.blocks=plain", "model.localization.difference_windows=[]")
@@ -195,10 +195,10 @@ def test_half_precision_meets_layouts_alone_that_are_upsampled_exactly(
     case: str, stem: int
 ) -> None:
     """A processor places bf16 between pixels to within rounding in channels-last layout alone."""
-    model = lay_out(build_model(tiny(case, f"model.stem={stem}")))
+    model = to_channels_last(build_model(tiny(case, f"model.stem={stem}")))
     upsampled: list[torch.Tensor] = []
     for layer in model.modules():
-        if isinstance(layer, UpUnit):
+        if isinstance(layer, UpBlock):
             layer.register_forward_pre_hook(lambda _, inputs: upsampled.append(inputs[0]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(torch.rand(2, 3, 128, 128))

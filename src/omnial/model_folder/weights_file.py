@@ -29,7 +29,7 @@ from omnial.model_folder.config_file import (
     under,
 )
 from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
-from omnial.models.layout import lay_out
+from omnial.models.channels_last import to_channels_last
 from omnial.models.system import build_model
 from omnial.models.trained_model import TrainedModel
 from omnial.untrusted import (
@@ -129,7 +129,7 @@ def load_model(
     return TrainedModel(
         settings=settings.model_copy(update={"data": reading.of(settings.data)}),
         classes=classes,
-        network=lay_out(network.eval().to(target)),
+        network=to_channels_last(network.eval().to(target)),
         calibration=config.calibration,
         recogniser=recogniser,
         rois={name: value.numpy() for name, value in under(ROI, tensors).items()},

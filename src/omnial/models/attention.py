@@ -13,7 +13,7 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weigh = nn.Sequential(
+        self.gate = nn.Sequential(
             nn.Conv2d(channels, channels, 1, bias=False),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 1, bias=False),
@@ -21,9 +21,9 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Weigh the channels of (B, C, H, W)."""
-        weights: Tensor = self.weigh(features.mean((2, 3), keepdim=True))
-        return features * weights
+        """Gate the channels of (B, C, H, W)."""
+        gates: Tensor = self.gate(features.mean((2, 3), keepdim=True))
+        return features * gates
 
 
 class _SpatialPath(nn.Sequential):
@@ -45,7 +45,7 @@ class DilatedSpatialAttention(nn.Module):
         self.dilated = _SpatialPath(norm, dilation)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Weigh the places of (B, C, H, W)."""
+        """Gate the positions of (B, C, H, W)."""
         pooled = torch.cat((features.mean(1, keepdim=True), features.amax(1, keepdim=True)), 1)
         weights = self.standard(pooled) + _DILATED_SHARE * self.dilated(pooled)
         return features * torch.sigmoid(weights)

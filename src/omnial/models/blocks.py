@@ -5,10 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import Norm
-from omnial.models.norm import make_norm
+from omnial.models.channels_last import InstanceNorm
 
 
-class ConvUnit(nn.Sequential):
+def make_norm(norm: Norm, channels: int) -> nn.Module:
+    """Instance norm without, or batch norm with, its scales and shifts.
+
+    The published parameter counts favour biased convolutions with instance norm that has none.
+    """
+    return InstanceNorm() if norm == "instance" else nn.BatchNorm2d(channels)
+
+
+class ConvBlock(nn.Sequential):
     """A 3x3 convolution with bias, norm and ReLU: (B, C, H, W) to (B, C', H, W)."""
 
     def __init__(self, inputs: int, outputs: int, norm: Norm, dilation: int = 1) -> None:
@@ -20,14 +28,14 @@ class ConvUnit(nn.Sequential):
 
 
 class BasicBlock(nn.Sequential):
-    """Two convolution units; the second may be dilated."""
+    """Two convolution blocks; the second may be dilated."""
 
     def __init__(
         self, inputs: int, middle: int, outputs: int, norm: Norm, dilation: int = 1
     ) -> None:
         super().__init__(
-            ConvUnit(inputs, middle, norm),
-            ConvUnit(middle, outputs, norm, dilation),
+            ConvBlock(inputs, middle, norm),
+            ConvBlock(middle, outputs, norm, dilation),
         )
 
 
@@ -65,15 +73,15 @@ class Residual(nn.Module):
         return features + self.gain * branch
 
 
-class UpUnit(nn.Module):
-    """Bilinear upsampling by two with aligned corners, then a convolution unit (as in DRAEM)."""
+class UpBlock(nn.Module):
+    """Bilinear upsampling by two with aligned corners, then a convolution block (as in DRAEM)."""
 
     def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
         super().__init__()
-        self.unit = ConvUnit(inputs, outputs, norm)
+        self.block = ConvBlock(inputs, outputs, norm)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', 2H, 2W)."""
         larger = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
-        result: Tensor = self.unit(larger)
+        result: Tensor = self.block(larger)
         return result

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from omnial.config.settings import LocalizationSettings
 from omnial.models.attention import make_attention
-from omnial.models.blocks import ConvUnit
+from omnial.models.blocks import ConvBlock
 
 _LEAST: Final = 1e-3
 """Of a mean difference: a quarter of a grey level."""
@@ -21,7 +21,7 @@ class DiffNeck(nn.Module):
 
     Args:
         settings: Width of the first scale, norm, attention and balance factor.
-        pixels: Pixels packed into a place, s^2 for a stem of s.
+        pixels: Pixels packed into a position, s^2 for a stem of s.
     """
 
     def __init__(self, settings: LocalizationSettings, pixels: int) -> None:
@@ -32,15 +32,15 @@ class DiffNeck(nn.Module):
 
         def path(inputs: int) -> nn.Sequential:
             return nn.Sequential(
-                ConvUnit(inputs, self.outputs, settings.norm),
-                ConvUnit(self.outputs, self.outputs, settings.norm),
+                ConvBlock(inputs, self.outputs, settings.norm),
+                ConvBlock(self.outputs, self.outputs, settings.norm),
                 make_attention(settings.attention, self.outputs, settings.norm),
             )
 
         # Without weight they would be parameters without a gradient.
         if self.balance:
             self.separate = nn.ModuleList([path(3 * pixels), path(3 * pixels), path(pixels)])
-            self.join = ConvUnit(3 * self.outputs, self.outputs, settings.norm)
+            self.join = ConvBlock(3 * self.outputs, self.outputs, settings.norm)
         self.unified = path(7 * pixels + 2 * len(self.windows))
 
     def forward(self, images: Tensor, restored: Tensor, jnd: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class PlainNeck(nn.Module):
     """The ablation without DiffNeck: the sources side by side.
 
     Args:
-        pixels: Pixels packed into a place, s^2 for a stem of s.
+        pixels: Pixels packed into a position, s^2 for a stem of s.
         jnd: Whether there is a JND map.
     """
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import LocalizationSettings
-from omnial.models.blocks import BasicBlock, ConvUnit, UpUnit
+from omnial.models.blocks import BasicBlock, ConvBlock, UpBlock
 
 _FIRST_DILATED_SCALE = 2  # the third
 
@@ -16,7 +16,7 @@ class LocalizationNetwork(nn.Module):
     Args:
         settings: Widths, norm and dilation.
         inputs: Channels of the neck.
-        pixels: Pixels packed into a place, s^2 for a stem of s.
+        pixels: Pixels packed into a position, s^2 for a stem of s.
     """
 
     def __init__(self, settings: LocalizationSettings, inputs: int, pixels: int) -> None:
@@ -27,7 +27,8 @@ class LocalizationNetwork(nn.Module):
             dilation = settings.dilation if index >= _FIRST_DILATED_SCALE else 1
             self.encoder.append(
                 nn.Sequential(
-                    ConvUnit(inputs, width, norm, dilation), ConvUnit(width, width, norm, dilation)
+                    ConvBlock(inputs, width, norm, dilation),
+                    ConvBlock(width, width, norm, dilation),
                 )
             )
             inputs = width
@@ -35,7 +36,7 @@ class LocalizationNetwork(nn.Module):
         self.decoder = nn.ModuleList()
         for index in reversed(range(len(widths) - 1)):
             width = widths[max(index - 1, 0)]
-            self.up.append(UpUnit(inputs, width, norm))
+            self.up.append(UpBlock(inputs, width, norm))
             self.decoder.append(BasicBlock(width + widths[index], width, width, norm))
             inputs = width
         self.head = nn.Conv2d(inputs, 2 * pixels, 3, padding=1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from omnial.config.settings import Blocks, ReconstructionSettings
 from omnial.models.attention import make_attention
-from omnial.models.blocks import BasicBlock, Residual, ResidualConv, UpUnit
+from omnial.models.blocks import BasicBlock, Residual, ResidualConv, UpBlock
 
 _FLAT = 1e-6
 
@@ -100,7 +100,7 @@ def _plain_up(settings: ReconstructionSettings, channels: int) -> nn.Module:
     """Twice the rows and columns."""
     if settings.upsampling == "transposed":
         return nn.ConvTranspose2d(channels, channels, 2, stride=2)
-    return UpUnit(channels, channels, settings.norm)
+    return UpBlock(channels, channels, settings.norm)
 
 
 def _plain_decoder(

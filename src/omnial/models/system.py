@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 from omnial.config.settings import ModelSettings
 from omnial.models.appearance import appearance
+from omnial.models.channels_last import pack, unpack
 from omnial.models.diffneck import DiffNeck, PlainNeck
 from omnial.models.localization import LocalizationNetwork
-from omnial.models.packing import pack, unpack
 from omnial.models.reconstruction import ReconstructionNetwork
 
-_SPREAD = 0.02
+_INITIAL_STD = 0.02
 
 
 class Output(NamedTuple):
-    """What the network makes of a batch."""
+    """Result of the network for a batch."""
 
     reconstruction: Tensor
     """(B, 3, H, W), the normal image; not clipped."""
@@ -111,7 +111,7 @@ def build_model(settings: ModelSettings) -> nn.Module:
 def _draw_normal(module: nn.Module) -> None:
     """DRAEM's start; biases of convolutions keep PyTorch's."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, _SPREAD)
+        nn.init.normal_(module.weight, 0.0, _INITIAL_STD)
     elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, _SPREAD)
+        nn.init.normal_(module.weight, 1.0, _INITIAL_STD)
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""Places for `grid_sample`: pixel centres, and images turned about their centre."""
+"""Sampling positions for `grid_sample`: pixel centres, and images rotated about their centre."""
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ def pixel_centres(length: int, device: torch.device) -> Tensor:
     return (torch.arange(length, device=device) + 0.5) * (2.0 / length) - 1.0
 
 
-def turned_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sampling places of images turned about their centre: (N,) radians to (N, H, W, 2).
+def rotated_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sampling positions of images rotated about their centre: (N,) radians to (N, H, W, 2).
 
     PyTorch's `affine_grid` is a matrix product over three columns, three times as slow.
     """
@@ -25,8 +25,8 @@ def turned_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
     return grid
 
 
-def turned(images: Tensor, turn: Tensor) -> Tensor:
-    """Images turned about their centre, black where nothing is left to show.
+def rotated(images: Tensor, turn: Tensor) -> Tensor:
+    """Images rotated about their centre, black where nothing is left to show.
 
     Args:
         images: (B, C, H, W) float.
@@ -35,5 +35,5 @@ def turned(images: Tensor, turn: Tensor) -> Tensor:
     Returns:
         (B, C, H, W).
     """
-    grid = turned_grid(turn, (images.shape[-2], images.shape[-1]))
+    grid = rotated_grid(turn, (images.shape[-2], images.shape[-1]))
     return F.grid_sample(images, grid, align_corners=False)

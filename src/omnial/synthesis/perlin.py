@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omnial.synthesis.grids import turned_grid
+from omnial.synthesis.grids import rotated_grid
 from omnial.synthesis.random import SampleRandom
 
 
@@ -87,5 +87,5 @@ def perlin_shapes(
         size,
     )
     turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).reshape(number)
-    turned = F.grid_sample(noise.unsqueeze(1), turned_grid(turn, size), align_corners=False)
-    return (turned > threshold).float().reshape(samples, count, *size)
+    rotated = F.grid_sample(noise.unsqueeze(1), rotated_grid(turn, size), align_corners=False)
+    return (rotated > threshold).float().reshape(samples, count, *size)

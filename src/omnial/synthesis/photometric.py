@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from kornia.color import hsv_to_rgb, rgb_to_hsv
 from torch import Tensor
 
-from omnial.synthesis.grids import turned
+from omnial.synthesis.grids import rotated
 from omnial.synthesis.random import SampleRandom
 
 CHANGES: Final = (
@@ -56,7 +56,7 @@ def photometric_changes(
         chosen = rank >= len(CHANGES) - CHANGES_PER_SAMPLE
     use = dict(zip(CHANGES, chosen.view(*chosen.shape, 1, 1, 1).unbind(1), strict=True))
     turn = random.uniform("texture turn", low=-_TURN, high=_TURN)
-    changed = torch.where(use["turn"], turned(textures, turn), textures)
+    changed = torch.where(use["turn"], rotated(textures, turn), textures)
     changed = torch.where(use["hue and saturation"], _other_hue(changed, random), changed)
     changed = torch.where(use["sharpness"], _other_sharpness(changed, random), changed)
     return _through_tables(changed, random, use)

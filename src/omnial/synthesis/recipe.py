@@ -11,7 +11,7 @@ from torch import Tensor
 
 from omnial.config.settings import SynthesisSettings
 from omnial.filters import box_blur
-from omnial.synthesis.grids import turned
+from omnial.synthesis.grids import rotated
 from omnial.synthesis.jnd import jnd_levels, jnd_target
 from omnial.synthesis.labels import visible_change
 from omnial.synthesis.panels import draw_panels
@@ -63,7 +63,7 @@ def synthesize(
     size = (images.shape[-2], images.shape[-1])
     levels = settings.levels
     if settings.turned_share > 0.0:
-        images, region = _some_turned(images, region, random, settings.turned_share)
+        images, region = _rotate_some(images, region, random, settings.turned_share)
     if settings.own_texture_share > 0.0:
         own = random.uniform("own texture") < settings.own_texture_share
         textures = torch.where(own[:, None, None, None], images, textures)
@@ -90,29 +90,29 @@ def synthesize(
     beta = random.uniform("beta", len(levels), 1, 1)
     # The same texture in every level, so that the levels' blends are one: the shares of the image
     # that each leaves multiply.
-    kept = torch.ones_like(jnd)
-    drawn = torch.zeros_like(allowed, dtype=torch.uint8)
+    image_share = torch.ones_like(jnd)
+    level_map = torch.zeros_like(allowed, dtype=torch.uint8)
     for index, level in enumerate(levels):
         shape = shapes[:, index : index + 1]
         strength = level.beta[0] + (level.beta[1] - level.beta[0]) * beta[:, index : index + 1]
         weight = shape * box_blur(shape, level.blur) * (strength + masking).clamp(0.0, 1.0)
-        kept *= 1.0 - weight
-        drawn = torch.where(shape > 0, index + 1, drawn).to(torch.uint8)
-    anomalous = torch.lerp(textures, images, kept)
+        image_share *= 1.0 - weight
+        level_map = torch.where(shape > 0, index + 1, level_map).to(torch.uint8)
+    anomalous = torch.lerp(textures, images, image_share)
     union = shapes.amax(1, keepdim=True) > 0
     if settings.label_correction:
         union &= visible_change(images, anomalous, jnd, settings.ssim_difference)
-    return SynthesizedBatch(images, anomalous, union.float(), jnd_target(jnd), panel, drawn)
+    return SynthesizedBatch(images, anomalous, union.float(), jnd_target(jnd), panel, level_map)
 
 
-def _some_turned(
+def _rotate_some(
     images: Tensor, region: Tensor | None, random: SampleRandom, share: float
 ) -> tuple[Tensor, Tensor | None]:
-    """Turn some of the normal images, and their regions of interest, by up to 90 degrees."""
+    """Rotate some of the normal images, and their regions of interest, by up to 90 degrees."""
     chosen = random.uniform("image turned") < share
     turn = random.uniform("image turn", low=-math.pi / 2, high=math.pi / 2)
     chosen = chosen[:, None, None, None]
-    images = torch.where(chosen, turned(images, turn), images)
+    images = torch.where(chosen, rotated(images, turn), images)
     if region is not None:
-        region = torch.where(chosen, turned(region.float(), turn) >= 0.5, region.bool())
+        region = torch.where(chosen, rotated(region.float(), turn) >= 0.5, region.bool())
     return images, region

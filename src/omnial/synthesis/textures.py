@@ -41,8 +41,8 @@ def augment_textures(
     height, width = textures.shape[-2:]
     grid = torch.empty(len(random), height, width, 2, device=textures.device)
     for axis, (length, shape) in enumerate(((width, (1, -1)), (height, (-1, 1)))):
-        places = scale[:, axis, None] * pixel_centres(length, grid.device) + shift[:, axis, None]
-        grid[..., axis] = places.view(len(places), *shape)
+        positions = scale[:, axis, None] * pixel_centres(length, grid.device) + shift[:, axis, None]
+        grid[..., axis] = positions.view(len(positions), *shape)
     moved = F.grid_sample(textures, grid, padding_mode="reflection", align_corners=False)
     gain = random.uniform("texture gain", 3, 1, 1, low=_GAIN[0], high=_GAIN[1])
     contrast = random.uniform("texture contrast", 1, 1, 1, low=_CONTRAST[0], high=_CONTRAST[1])

@@ -14,7 +14,7 @@ from omnial.data.dataset import to_unit
 from omnial.distributed import collectives
 from omnial.errors import RunError
 from omnial.metrics.reconstruction import erased, running_figures
-from omnial.models.layout import lay_out
+from omnial.models.channels_last import to_channels_last
 from omnial.models.system import Output, build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
@@ -46,7 +46,7 @@ class TrainingModule(L.LightningModule):
                 torch.manual_seed(settings.training.seed)
                 network = build_model(settings.model)
         # Before the average copies it, and before DDP lays out its buckets in the same order.
-        self.network = lay_out(network)
+        self.network = to_channels_last(network)
         self.average = WeightAverage(self.network, settings.training.average_decay)
 
     def forward(self, images: Tensor) -> Output:

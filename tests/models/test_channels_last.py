@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from omnial.models.norm import InstanceNorm, make_norm
+from omnial.models.blocks import make_norm
+from omnial.models.channels_last import InstanceNorm, pack, unpack
 
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
 
@@ -82,3 +83,19 @@ def test_single_values_have_no_deviation(layout: torch.memory_format) -> None:
 def test_norms_by_name() -> None:
     assert not list(make_norm("instance", 4).parameters())
     assert sum(parameter.numel() for parameter in make_norm("batch", 4).parameters()) == 8
+
+
+@pytest.mark.parametrize("stem", [1, 2, 4])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_packing_is_pixel_unshuffle_and_back(stem: int, layout: torch.memory_format) -> None:
+    images = torch.rand(2, 3, 16, 24).contiguous(memory_format=layout)
+    packed = pack(images, stem)
+    assert torch.equal(packed, F.pixel_unshuffle(images, stem))
+    assert torch.equal(unpack(packed, stem), images)
+    assert torch.equal(unpack(packed.contiguous(), stem), images)
+
+
+def test_layouts_are_those_of_the_next_step() -> None:
+    packed = pack(torch.rand(2, 3, 16, 24), 4)
+    assert packed.is_contiguous(memory_format=torch.channels_last)
+    assert unpack(packed, 4).is_contiguous()
