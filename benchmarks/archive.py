@@ -15,7 +15,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,9 @@ import typer
 
 from benchmarks.common import Entries, entries, ratio, report
 from omnial.batch.archive import Engine, in_this_process, inspect_archive
-from omnial.batch.ray_engine import OnRay
-from omnial.batch.worker import PREDICTIONS, PartResult
+from omnial.batch.archive_job import LISTING_FILE
+from omnial.batch.on_ray import OnRay
+from omnial.batch.worker import PREDICTIONS, Assignment, PartResult
 from omnial.config.load import load_settings
 from omnial.demo.production_line import generate
 from omnial.inference.pictures import MAPS, OVERLAYS
@@ -76,23 +77,24 @@ def run(model: Path, paths: list[Path], engine: Engine, workers: int, pictures: 
     """Inspect the archive once, with one thread a worker."""
     results: list[tuple[float, PartResult]] = []
 
-    def note(result: PartResult, images: int) -> None:
-        results.append((time.perf_counter(), result))
+    def noting(assignment: Assignment, parts: Sequence[int]) -> Iterator[PartResult]:
+        for result in engine(assignment, parts):
+            results.append((time.perf_counter(), result))
+            yield result
 
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         summary = inspect_archive(
             *(model, paths, out),
-            engine=engine,
+            engine=noting,
             part_images=_PART,
             pictures=pictures,
             device="cpu",
             threads=1,
-            on_part=note,
         )
         sizes = {
             kind: _bytes_in(out / kind) / summary.n_images
-            for kind in (PREDICTIONS, MAPS, OVERLAYS, "listing")
+            for kind in (PREDICTIONS, MAPS, OVERLAYS, LISTING_FILE)
         }
     begun = _index_of_last_first(results, workers)
     steady = [result for _, result in results[begun + 1 :]]
@@ -112,7 +114,8 @@ def _index_of_last_first(results: list[tuple[float, PartResult]], workers: int) 
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    files = [folder] if folder.is_file() else folder.rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 @contextmanager
@@ -163,7 +166,7 @@ def measure(
         "archive_pictures_core_time_vs_none": (ratio(cores["with_pictures"], cores[base]), "ratio"),
         "archive_bytes_read_per_image": (read, "bytes"),
         "archive_bytes_of_rows_per_image": (sizes[PREDICTIONS], "bytes"),
-        "archive_bytes_of_listing_per_image": (sizes["listing"], "bytes"),
+        "archive_bytes_of_listing_per_image": (sizes[LISTING_FILE], "bytes"),
         "archive_bytes_of_pictures_per_image": (sizes[MAPS] + sizes[OVERLAYS], "bytes"),
     }
     command = f"python -m benchmarks.archive --images {images} --edge {edge} --size {size}"

@@ -3,7 +3,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from omnial.batch.archive import in_this_process, inspect_archive
-from omnial.batch.listing import Part
 from omnial.batch.worker import Assignment, PartResult, Worker
 from omnial.cli import app
 from omnial.errors import RunError, UserError
@@ -33,17 +31,20 @@ def parquet(out: Path) -> list[Row]:
 def test_rows_are_those_of_the_engine_without_parts(
     model: Path, archive: Path, expected: list[Row], tmp_path: Path
 ) -> None:
-    seen: list[PartResult] = []
+    seen: list[tuple[str, int, int]] = []
     summary = inspect_archive(
         *(model, [archive], tmp_path / "out"),
         batch_size=4,
         part_images=7,
-        on_part=lambda result, images: seen.append(result),
+        progress=lambda *report: seen.append(report),
     )
     rows = parquet(tmp_path / "out")
     assert without_map(rows) == expected
     # Parts hold whole batches: 8, 8 and the rest.
-    assert [result.images for result in seen] == [8, 8, 7]
+    assert seen == [
+        *(("listing", images, images) for images in (8, 16, 23)),
+        *(("inspecting", images, 23) for images in (0, 8, 16, 23)),
+    ]
     assert summary.n_images == len(expected)
     assert summary.n_anomalous == sum(row["anomalous"] is True for row in expected)
     assert [(str(bad.path), bad.reason) for bad in summary.errors] == [
@@ -92,20 +93,19 @@ def test_a_worker_that_is_believed_dead_disturbs_no_other(
         save(image, path, *args, **options)
         if depth[0] == 0:
             depth[0] = 1
-            Worker(assignments[0]).inspect(Part(0, 0))
+            Worker(assignments[0]).inspect(0)
 
     assignments: list[Assignment] = []
 
-    @contextmanager
-    def two(told: Assignment, parts: Sequence[Part]) -> Iterator[Iterator[PartResult]]:
-        assignments.append(told)
+    def two(assignment: Assignment, parts: Sequence[int]) -> Iterator[PartResult]:
+        assignments.append(assignment)
         # What a worker that was killed leaves behind, which the end of the run removes.
         for kind in ("maps", "overlays"):
             (out / kind / "000000").mkdir(parents=True)
             (out / kind / "000000/.001.png.0.part").write_bytes(b"half")
         with monkeypatch.context() as patch:
             patch.setattr(Image.Image, "save", rival)
-            yield iter([Worker(told).inspect(part) for part in parts])
+            yield from [Worker(assignment).inspect(part) for part in parts]
 
     inspect_archive(model, [archive], out, batch_size=4, engine=two)
     assert depth == [1]
@@ -121,7 +121,7 @@ def test_nothing_but_rows_without_pictures(
     inspect_archive(model, [archive], tmp_path / "out", batch_size=4, pictures=False)
     assert parquet(tmp_path / "out") == expected
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["job.json", "listing", "predictions"]
+    assert names == ["job.json", "listing.parquet", "predictions"]
 
 
 def test_what_was_cut_short_goes_on_where_it_was(
@@ -130,19 +130,17 @@ def test_what_was_cut_short_goes_on_where_it_was(
     out = tmp_path / "out"
     asked: list[int] = []
 
-    def stop(result: PartResult, images: int) -> None:
-        if result.number == 1:
+    def stop(what: str, done: int, total: int) -> None:
+        if (what, done) == ("inspecting", 8):
             raise KeyboardInterrupt
 
-    @contextmanager
-    def noting(told: Assignment, parts: Sequence[Part]) -> Iterator[Iterator[PartResult]]:
-        asked.extend(part.number for part in parts)
-        with in_this_process(told, parts) as results:
-            yield results
+    def noting(assignment: Assignment, parts: Sequence[int]) -> Iterator[PartResult]:
+        asked.extend(parts)
+        return in_this_process(assignment, parts)
 
     arguments: dict[str, Any] = {"batch_size": 4, "part_images": 4, "pictures": False}
     with pytest.raises(KeyboardInterrupt):
-        inspect_archive(model, [archive], out, **arguments, on_part=stop)
+        inspect_archive(model, [archive], out, **arguments, progress=stop)
     written = {path: path.stat().st_mtime_ns for path in (out / "predictions").iterdir()}
     assert len(written) == 2
     (out / "predictions/.part-000002.parquet.0.part").write_bytes(b"half")
@@ -162,12 +160,13 @@ def test_images_that_come_later_do_not_shift_the_parts(model: Path, tmp_path: Pa
     for name in ("b", "c", "d"):
         Image.fromarray(image).save(tmp_path / f"{name}.png")
 
-    def stop(result: PartResult, images: int) -> None:
-        raise KeyboardInterrupt
+    def stop(what: str, done: int, total: int) -> None:
+        if (what, done) == ("inspecting", 2):
+            raise KeyboardInterrupt
 
     arguments: dict[str, Any] = {"batch_size": 1, "part_images": 2, "pictures": False}
     with pytest.raises(KeyboardInterrupt):
-        inspect_archive(model, [tmp_path], tmp_path / "out", **arguments, on_part=stop)
+        inspect_archive(model, [tmp_path], tmp_path / "out", **arguments, progress=stop)
     Image.fromarray(image).save(tmp_path / "a.png")
     inspect_archive(model, [tmp_path], tmp_path / "out", **arguments)
     names = [Path(row["path"]).stem for row in parquet(tmp_path / "out")]

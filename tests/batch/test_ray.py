@@ -1,14 +1,12 @@
 """On Ray: a cluster that the run starts on this machine, and one of two nodes that it joins."""
 
 import os
-import signal
+import shutil
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -16,10 +14,9 @@ from typer.testing import CliRunner
 
 import omnial
 from omnial.batch.archive import inspect_archive
-from omnial.batch.ray_engine import OnRay
-from omnial.batch.worker import PartResult
+from omnial.batch.on_ray import ATTEMPTS, OnRay
 from omnial.cli import app
-from omnial.errors import UserError
+from omnial.errors import RunError, UserError
 from omnial.inference.collect import collect
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, each_row
@@ -56,50 +53,68 @@ def parquet(out: Path) -> list[Row]:
     return rows
 
 
-def kill_the_first_of_part(number: int, folder: Path, killed: list[int]) -> None:
-    """Kill the worker that has begun a part, while it is at it."""
-    for _ in range(12_000):
-        marks = list(folder.glob(f".part-{number:06}.parquet.*.begun"))
-        if marks and (text := marks[0].read_text("utf-8")):
-            killed.append(int(text.rpartition(":")[2]))
-            os.kill(killed[0], signal.SIGKILL)
-            return
-        time.sleep(0.01)
+def fatal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let a worker that opens `fatal.png` die as from a lack of memory, while the file is there.
+
+    Returns:
+        A file: each death removes a letter of it, and none is left to die with an empty one.
+    """
+    lives = folder / "lives"
+    (folder / "sitecustomize.py").write_text(
+        f"""
+import os, signal, sys
+
+def die(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("fatal.png"):
+        lives = os.stat({str(lives)!r}).st_size
+        if lives:
+            os.truncate({str(lives)!r}, lives - 1)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die)
+""",
+        "utf-8",
+    )
+    source = Path(omnial.__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(source)]))
+    return lives
 
 
 def test_death_of_a_worker_loses_nothing_and_doubles_nothing(
-    model: Path, archive: Path, tmp_path: Path
+    model: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = tmp_path / "large"
-    large.mkdir()
-    for index in range(2):  # work enough to be killed in the middle of it
-        pixels = np.full((2000, 3000, 3), 40 + 90 * index, np.uint8)
-        pixels[500:900, 700:1500] = 255
-        Image.fromarray(pixels).save(large / f"{index}.png", compress_level=1)
-    paths, out = [large, archive], tmp_path / "out"
-    seen: list[PartResult] = []
-    killed: list[int] = []
-    murder = threading.Thread(
-        target=kill_the_first_of_part, args=(0, out / "predictions", killed), daemon=True
-    )
-    murder.start()
-    summary = inspect_archive(
-        *(model, paths, out),
-        engine=OnRay(workers=2),
-        batch_size=4,
-        part_images=4,
-        pictures=False,
-        on_part=lambda result, images: seen.append(result),
-    )
-    murder.join(timeout=10)
-    assert len(killed) == 1
-    workers = {result.number: int(result.worker.rpartition(":")[2]) for result in seen}
-    assert workers[0] != killed[0]
-    assert sorted(result.number for result in seen) == list(range(7))
+    lives = fatal(tmp_path, monkeypatch)
+    lives.write_text("xx")
+    more, out = tmp_path / "more", tmp_path / "out"
+    more.mkdir()
+    for index in range(5):
+        Image.new("RGB", (60, 50), (40 * index, 90, 0)).save(more / f"{index}.png")
+    (more / "2.png").rename(more / "fatal.png")
+    paths = [more, archive]
+    arguments: dict[str, Any] = {"batch_size": 4, "part_images": 4, "pictures": False}
+    summary = inspect_archive(model, paths, out, engine=OnRay(workers=2), **arguments)
+    assert lives.read_text() == ""
     expected = list(each_row(Inspector(model, batch_size=4), collect(paths)))
     assert parquet(out) == expected
-    assert (summary.n_images, summary.n_errors) == (len(expected), 2)
+    assert (summary.n_parts, summary.n_images, summary.n_errors) == (7, len(expected), 2)
     assert len(list((out / "predictions").iterdir())) == 7
+
+
+def test_image_that_kills_every_worker_stops_the_run_which_then_goes_on(
+    model: Path, archive: Path, expected: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives = fatal(tmp_path, monkeypatch)
+    lives.write_text("x" * 9)
+    shutil.copytree(archive, tmp_path / "archive")
+    (tmp_path / "archive/line1/019.png").rename(tmp_path / "archive/line1/fatal.png")
+    out = tmp_path / "out"
+    arguments: dict[str, Any] = {"batch_size": 4, "part_images": 4, "pictures": False}
+    with pytest.raises(RunError, match=rf"died {ATTEMPTS} times in the middle of part-000005"):
+        inspect_archive(model, [tmp_path / "archive"], out, engine=OnRay(workers=1), **arguments)
+    lives.write_text("")
+    summary = inspect_archive(model, [tmp_path / "archive"], out, **arguments)
+    assert (summary.n_parts, summary.n_kept) == (6, 5)
+    assert [row["score"] for row in parquet(out)] == [row["score"] for row in expected]
 
 
 def test_address_that_nothing_answers_at_is_the_users_mistake(

@@ -1,18 +1,15 @@
-"""What needs no Ray: how a worker answers, and when it refuses to try again."""
+"""Without Ray: how a worker answers, and when it refuses to try again."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from omnial.batch.job import Job, model_digest
-from omnial.batch.listing import write_listing
-from omnial.batch.ray_engine import ATTEMPTS, _RayWorker
-from omnial.batch.ray_engine import _Answer as Answer
-from omnial.batch.worker import Assignment
+from omnial.batch.archive_job import Job, begin, model_digest
+from omnial.batch.on_ray import ATTEMPTS, _RayWorker
+from omnial.batch.worker import Assignment, PartResult
 from omnial.errors import RunError, UserError
-
-ROWS = {"number": [0], "offset": [0]}
 
 
 @pytest.fixture
@@ -27,18 +24,22 @@ def assignment(model: Path, archive: Path, tmp_path: Path) -> Assignment:
         part_images=4,
         pictures=False,
     )
-    write_listing(tmp_path / "out", [archive], 4)
-    (tmp_path / "out/predictions").mkdir()
+    (tmp_path / "out/predictions").mkdir(parents=True)
+    begin(tmp_path / "out", job, [archive])
     return Assignment(job, model, tmp_path / "out", "cpu")
 
 
-def answer_of(assignment: Assignment) -> Answer:
-    (text,) = _RayWorker(assignment)(ROWS)["answer"]
-    return Answer.model_validate_json(text)
+def inspect(assignment: Assignment) -> PartResult:
+    """The first part, as it arrives from the worker's process."""
+    (answer,) = pickle.loads(pickle.dumps(_RayWorker(assignment)({"item": [0]})["answer"]))
+    if isinstance(answer, Exception):
+        raise answer
+    assert isinstance(answer, PartResult)
+    return answer
 
 
 def test_answer_holds_the_counts_of_the_part(assignment: Assignment) -> None:
-    result = answer_of(assignment).unwrap()
+    result = inspect(assignment)
     assert (result.number, result.images) == (0, 4)
     assert [path.name for path in (assignment.out / "predictions").iterdir()] == [
         "part-000000.parquet"
@@ -49,13 +50,13 @@ def test_worker_with_another_version_or_model_says_so(assignment: Assignment) ->
     for change in ({"version": "0.0.1"}, {"model": "0" * 64}):
         other = replace(assignment, job=assignment.job.model_copy(update=change))
         with pytest.raises(RunError, match=r"not 0\.0\.1|another model"):
-            answer_of(other).unwrap()
+            inspect(other)
     assert not list((assignment.out / "predictions").iterdir())
 
 
 def test_mistake_of_the_user_comes_back_as_one(assignment: Assignment) -> None:
     with pytest.raises(UserError, match="nowhere") as raised:
-        answer_of(replace(assignment, device="nowhere")).unwrap()
+        inspect(replace(assignment, device="nowhere"))
     assert "Traceback" in raised.value.__notes__[0]
 
 
@@ -63,7 +64,7 @@ def test_result_that_cannot_be_written_comes_back_with_its_reason(assignment: As
     pictured = assignment.job.model_copy(update={"pictures": True})
     (assignment.out / "maps").write_bytes(b"a file where a folder should be")
     with pytest.raises(RunError, match="could not be written"):
-        answer_of(replace(assignment, job=pictured)).unwrap()
+        inspect(replace(assignment, job=pictured))
     assert not list((assignment.out / "predictions").iterdir())
 
 
@@ -73,7 +74,7 @@ def test_part_that_kills_its_workers_is_given_up(assignment: Assignment) -> None
     for index in range(ATTEMPTS):
         (file.parent / f".{file.name}.{index}.begun").touch()
     with pytest.raises(RunError, match=rf"died {ATTEMPTS} times.*part-000000"):
-        answer_of(assignment).unwrap()
+        inspect(assignment)
     next(file.parent.glob(".*.begun")).unlink()
-    assert answer_of(assignment).unwrap().images == 4
+    assert inspect(assignment).images == 4
     assert [path.name for path in file.parent.iterdir()] == [file.name]

@@ -1,14 +1,12 @@
 """Inspect an archive: list it, leave out the parts that are there, do the others, add up."""
 
-import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
-from omnial.batch.job import Job, begin, is_begun, model_digest
-from omnial.batch.listing import Listing, Part, read_listing, write_listing
+from omnial.batch.archive_job import Job, Listing, begin, is_begun, model_digest
 from omnial.batch.worker import (
     PREDICTIONS,
     Assignment,
@@ -24,29 +22,18 @@ from omnial.files import PART, locked, writing
 from omnial.inference.inspector import check_class
 from omnial.inference.predictor import PREDICTIONS_FILE
 from omnial.model_folder.config_file import read_config
+from omnial.progress import Progress, silent
 
 PART_IMAGES: Final = 1024
-_NAMED_ERRORS = 1000
+_NAMED_ERRORS: Final = 1000
 
-
-class Engine(Protocol):
-    """Who does the parts. They may come back in any order, each once."""
-
-    def __call__(
-        self, assignment: Assignment, parts: Sequence[Part]
-    ) -> contextlib.AbstractContextManager[Iterator[PartResult]]:
-        """Start the workers; results come as parts are done, and the workers end with the block.
-
-        Raises:
-            UserError: The engine cannot start.
-            RunError: A part failed.
-        """
-        ...
+Engine: TypeAlias = Callable[[Assignment, Sequence[int]], Iterator[PartResult]]
+"""Does the parts, which may come back in any order, each once."""
 
 
 @dataclass
 class ArchiveSummary:
-    """What came of an archive."""
+    """Counts of an archive."""
 
     predictions: Path
     """The folder of Parquet files."""
@@ -68,19 +55,14 @@ class ArchiveSummary:
         self.n_parts += 1
         self.n_images += result.images
         self.n_anomalous += result.anomalous
-        self.n_errors += len(result.unreadable)
+        self.n_errors += len(result.errors)
         self.core_seconds += result.core_seconds
-        room = _NAMED_ERRORS - len(self.errors)
-        named = (BadFile(Path(bad.path), bad.error) for bad in result.unreadable[:room])
-        self.errors.extend(named)
+        self.errors.extend(result.errors[: _NAMED_ERRORS - len(self.errors)])
 
 
-@contextlib.contextmanager
-def in_this_process(
-    assignment: Assignment, parts: Sequence[Part]
-) -> Iterator[Iterator[PartResult]]:
-    """The engine that does one part after the other, here."""
-    yield map(Worker(assignment).inspect, parts)
+def in_this_process(assignment: Assignment, parts: Sequence[int]) -> Iterator[PartResult]:
+    """Do one part after the other, here."""
+    return map(Worker(assignment).inspect, parts)
 
 
 def inspect_archive(
@@ -97,15 +79,15 @@ def inspect_archive(
     reading: Reading = AS_TRAINED,
     device: str = "auto",
     threads: int | None = None,
-    on_listing: Callable[[int], None] | None = None,
-    on_part: Callable[[PartResult, int], None] | None = None,
+    progress: Progress = silent,
 ) -> ArchiveSummary:
     """Inspect images and write what was found to Parquet.
 
     Writes into `out`: `predictions/part-NNNNNN.parquet`, whose rows in order of the files' names
     are those of `omnial.inference.predictor.predict`; `maps/NNNNNN/NAME.png` and
-    `overlays/NNNNNN/NAME.jpg`; `job.json` and `listing/`. The same call after an interruption
-    does the parts that are missing. Memory holds the rows of a part, never those of the archive.
+    `overlays/NNNNNN/NAME.jpg`; `job.json` and `listing.parquet`. The same call after an
+    interruption does the parts that are missing. Memory holds the rows of a part, never those of
+    the archive.
 
     Args:
         model: A model folder or an export folder, for Ray one that every node sees.
@@ -117,13 +99,11 @@ def inspect_archive(
         batch_size: Images or tiles at once.
         part_images: Images of a part, rounded up to whole batches.
         pictures: Write maps and overlays.
-        reading: How pictures are read, where that differs from the training.
+        reading: How images are read, where that differs from the training.
         device: See `Inspector`.
         threads: Threads of a worker's engine; None leaves it the choice, on Ray it means 1. Rows
             are equal bit for bit only where the numbers are.
-        on_listing: Called with the number of images found so far.
-        on_part: Called with each part's result, in the order that they are done, parts of an
-            earlier run first, and the number of all images.
+        progress: Reports the images listed and inspected.
 
     Raises:
         UserError: The model does not know the class, a path does not exist, there is no image,
@@ -143,82 +123,47 @@ def inspect_archive(
         pictures=pictures,
         reading=reading,
     )
-    assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
     with locked(out):
-        listing = _listing(out, job, paths, on_listing)
-        return _inspect(out, listing, assignment, engine, on_part)
-
-
-def _listing(
-    out: Path, job: Job, paths: Sequence[Path], on_listing: Callable[[int], None] | None
-) -> Listing:
-    """The archive's listing, written now unless an earlier run did."""
-    if is_begun(out, job):
-        return read_listing(out)
-    if any((out / name).exists() for name in (PREDICTIONS_FILE, PREDICTIONS_FILE + PART)):
-        raise UserError(
-            f"{out} holds the results of another run, as {PREDICTIONS_FILE}. Name another folder."
-        )
-    with writing("The listing of the archive", out):
-        listing = write_listing(out, paths, job.part_images, on_part=on_listing)
-        begin(out, job)
-    return listing
-
-
-def _inspect(
-    out: Path,
-    listing: Listing,
-    assignment: Assignment,
-    engine: Engine,
-    on_part: Callable[[PartResult, int], None] | None,
-) -> ArchiveSummary:
-    """Do the parts that are missing."""
-    summary = ArchiveSummary(out / PREDICTIONS)
-    missing = []
-
-    def count(result: PartResult) -> None:
-        summary.add(result)
-        if on_part is not None:
-            on_part(result, listing.images)
-
-    for part in listing.parts:
-        before = finished(out, part)
-        if before is None:
-            missing.append(part)
-        else:
-            summary.n_kept += 1
-            count(before)
-    if missing:
-        _do(assignment, missing, engine, count)
+        if not is_begun(out, job):
+            if any((out / name).exists() for name in (PREDICTIONS_FILE, PREDICTIONS_FILE + PART)):
+                raise UserError(
+                    f"{out} holds the results of another run, as {PREDICTIONS_FILE}. "
+                    "Name another folder."
+                )
+            with writing("The listing of the archive", out):
+                begin(out, job, paths, progress)
+        listing, summary = Listing(out), ArchiveSummary(out / PREDICTIONS)
+        missing = []
+        for part in listing.parts:
+            if (before := finished(out, part)) is None:
+                missing.append(part)
+            else:
+                summary.add(before)
+        summary.n_kept = summary.n_parts
+        progress("inspecting", summary.n_images, listing.images)
+        if missing:
+            assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
+            for result in _do(assignment, missing, engine):
+                summary.add(result)
+                progress("inspecting", summary.n_images, listing.images)
     return summary
 
 
-def _do(
-    assignment: Assignment,
-    parts: Sequence[Part],
-    engine: Engine,
-    count: Callable[[PartResult], None],
-) -> None:
-    folder = assignment.out / PREDICTIONS
-    with writing("The results", folder):
-        folder.mkdir(exist_ok=True)
+def _do(assignment: Assignment, parts: Sequence[int], engine: Engine) -> Iterator[PartResult]:
+    predictions = assignment.out / PREDICTIONS
+    pictures = [folder for part in parts for folder in pictures_of(assignment.out, part).folders]
+    with writing("The results", predictions):
+        predictions.mkdir(exist_ok=True)
         # An earlier attempt may have drawn what this one cannot read.
-        for part in parts:
-            for pictures in pictures_of(assignment.out, part).folders:
-                shutil.rmtree(pictures, ignore_errors=True)
-        _clean(assignment, parts)
-        with engine(assignment, parts) as results:
-            for result in results:
-                count(result)
-        _clean(assignment, parts)
+        for folder in pictures:
+            shutil.rmtree(folder, ignore_errors=True)
+        _remove_drafts([predictions])
+        yield from engine(assignment, parts)
+        _remove_drafts([predictions, *pictures])
 
 
-def _clean(assignment: Assignment, parts: Sequence[Part]) -> None:
+def _remove_drafts(folders: Iterable[Path]) -> None:
     """Remove what workers that died had begun to write, all of it hidden."""
-    folders = [assignment.out / PREDICTIONS]
-    if assignment.job.pictures:
-        for part in parts:
-            folders += pictures_of(assignment.out, part).folders
     for folder in folders:
-        for begun in folder.glob(".*"):
-            begun.unlink(missing_ok=True)
+        for draft in folder.glob(".*"):
+            draft.unlink(missing_ok=True)

@@ -3,29 +3,51 @@
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from omnial._version import __version__
-from omnial.batch.job import Job, model_digest
-from omnial.batch.listing import Part, read_part
-from omnial.batch.rows import read_rows, write_rows
+from omnial.batch.archive_job import Job, Listing, model_digest
+from omnial.data.records import BadFile
 from omnial.errors import RunError
-from omnial.files import writing
+from omnial.files import replacing, writing
 from omnial.inference.collect import name_results
 from omnial.inference.inspector import Inspector, hold_process
 from omnial.inference.pictures import Pictures
 from omnial.inference.predictor import Row, each_row
 
-PREDICTIONS = "predictions"
+PREDICTIONS: Final = "predictions"
 """Folder of the Parquet files, one a part."""
+_OUTLINE: Final = pa.struct(
+    [
+        pa.field("polygon", pa.list_(pa.list_(pa.float64(), 2)), nullable=False),
+        pa.field("area", pa.int64(), nullable=False),
+        pa.field("peak", pa.float64(), nullable=False),
+    ]
+)
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("class", pa.string()),
+        pa.field("score", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("anomalous", pa.bool_()),
+        pa.field("outlines", pa.list_(_OUTLINE), nullable=False),
+        pa.field("map", pa.string()),
+        pa.field("error", pa.string()),
+    ]
+)
+"""The columns are the keys of a row of `predictions.jsonl`; docs/batch.md describes them."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is told when it starts. Its paths are absolute."""
+    """What a worker needs to start. Its paths are absolute."""
 
     job: Job
     model: Path
@@ -36,27 +58,17 @@ class Assignment:
     for the worker's process."""
 
 
-class Unreadable(BaseModel):
-    """A file that could not be inspected."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    error: str
-
-
-class PartResult(BaseModel):
-    """What came of a part."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True)
+class PartResult:
+    """Counts of a part."""
 
     number: int
     images: int
     """Unreadable ones among them."""
     anomalous: int
-    unreadable: tuple[Unreadable, ...]
+    errors: tuple[BadFile, ...]
     worker: str
-    """`HOST:PROCESS` of who did it."""
+    """`HOST:PROCESS`; empty where an earlier run did it."""
     core_seconds: float
     """Processor time that it took, of all threads; 0 where it was there already."""
 
@@ -65,21 +77,22 @@ class Worker:
     """Opens the model, and inspects parts.
 
     Args:
-        assignment: The job and where things are.
+        assignment: The job, and where the files are.
 
     Raises:
         RunError: This machine has another version of omnial or another model than the one that
-            started the job.
+            started the job, or the listing cannot be read.
         UserError: As `Inspector`.
     """
 
     def __init__(self, assignment: Assignment) -> None:
-        self._told = assignment
         job = assignment.job
         if job.version != __version__:
             raise RunError(f"{socket.gethostname()} has omnial {__version__}, not {job.version}")
         if model_digest(assignment.model) != job.model:
             raise RunError(f"{socket.gethostname()} has another model in {assignment.model}")
+        self._job, self._out = job, assignment.out
+        self._listing = Listing(assignment.out)
         self._inspector = Inspector(
             assignment.model,
             device=assignment.device,
@@ -89,31 +102,30 @@ class Worker:
         )
         hold_process(self._inspector, assignment.threads)
 
-    def inspect(self, part: Part) -> PartResult:
+    def inspect(self, part: int) -> PartResult:
         """Inspect a part and write its Parquet file, after its pictures.
 
         Raises:
-            RunError: Listing or results could not be read or written.
+            RunError: The results could not be written.
         """
-        told, job = self._told, self._told.job
-        pictures = pictures_of(told.out, part) if job.pictures else None
+        pictures = pictures_of(self._out, part) if self._job.pictures else None
         start = time.process_time()
-        sources = name_results(read_part(told.out, part))
-        with writing("The results", told.out):
+        sources = name_results(self._listing.paths(part))
+        with writing("The results", self._out):
             if pictures is not None:
                 pictures.make_folders()
-            rows = list(
-                each_row(
-                    self._inspector,
-                    sources,
-                    job.class_name,
-                    tile=job.tile or "auto",
-                    pictures=pictures,
-                    base=job.base,
-                )
+            found = each_row(
+                *(self._inspector, sources, self._job.class_name),
+                tile=self._job.tile or "auto",
+                pictures=pictures,
+                base=self._job.base,
             )
-            write_rows(part_file(told.out, part), rows)
-        return _result(part, rows, this_worker(), time.process_time() - start)
+            rows = [_encodable(row) for row in found]
+            table = pa.Table.from_pylist(rows, schema=SCHEMA)
+            # A worker that is believed dead may still write the same file.
+            with replacing(part_file(self._out, part), rivals=True) as draft:
+                pq.write_table(table, draft, compression="zstd")
+        return _count(part, rows, this_worker(), time.process_time() - start)
 
 
 def this_worker() -> str:
@@ -121,18 +133,18 @@ def this_worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def part_file(out: Path, part: Part) -> Path:
+def part_file(out: Path, part: int) -> Path:
     """The Parquet file of a part: in order of the names, the files are in order of the images."""
-    return out / PREDICTIONS / f"part-{part.number:06}.parquet"
+    return out / PREDICTIONS / f"part-{part:06}.parquet"
 
 
-def pictures_of(out: Path, part: Part) -> Pictures:
+def pictures_of(out: Path, part: int) -> Pictures:
     """Where the pictures of a part go. A worker that is believed dead may still write them."""
-    return Pictures(out, f"{part.number:06}", rivals=True)
+    return Pictures(out, f"{part:06}", rivals=True)
 
 
-def finished(out: Path, part: Part) -> PartResult | None:
-    """What an earlier run made of a part; None where it is still to be done.
+def finished(out: Path, part: int) -> PartResult | None:
+    """Result of a part that an earlier run did; None where it is still to be done.
 
     Raises:
         RunError: Its file is there and cannot be read.
@@ -141,21 +153,24 @@ def finished(out: Path, part: Part) -> PartResult | None:
     if not path.exists():
         return None
     try:
-        return _result(part, read_rows(path), "an earlier run", 0.0)
-    except OSError as error:
-        raise RunError(f"{error}. Remove the file, and the part is done again.") from error
+        rows = pq.read_table(path, schema=SCHEMA, columns=["path", "anomalous", "error"])
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path}: {error}. Remove the file, and the part is done again.") from error
+    return _count(part, rows.to_pylist())
 
 
-def _result(part: Part, rows: list[Row], worker: str, core_seconds: float) -> PartResult:
-    return PartResult(
-        number=part.number,
-        images=len(rows),
-        anomalous=sum(row["anomalous"] is True for row in rows),
-        unreadable=tuple(
-            Unreadable(path=str(row["path"]), error=str(row["error"]))
-            for row in rows
-            if row["error"] is not None
-        ),
-        worker=worker,
-        core_seconds=core_seconds,
-    )
+def _count(part: int, rows: Sequence[Row], worker: str = "", seconds: float = 0.0) -> PartResult:
+    bad = [row for row in rows if row["error"] is not None]
+    errors = tuple(BadFile(Path(str(row["path"])), str(row["error"])) for row in bad)
+    anomalous = sum(row["anomalous"] is True for row in rows)
+    return PartResult(part, len(rows), anomalous, errors, worker, seconds)
+
+
+def _encodable(row: Row) -> Row:
+    """A row whose texts are UTF-8: other bytes of file names become escapes as in JSON."""
+    return {
+        key: value.encode("utf-8", "backslashreplace").decode("utf-8")
+        if isinstance(value, str)
+        else value
+        for key, value in row.items()
+    }

@@ -15,7 +15,6 @@ from omnial.errors import UserError, shown
 
 if TYPE_CHECKING:
     from omnial.batch.archive import Engine
-    from omnial.batch.worker import PartResult
 
 _ARCHIVES = "Archives"
 
@@ -120,17 +119,9 @@ def predict(
 
             with needs_package("pyarrow, which writes Parquet,", "omnial[parquet]"):
                 from omnial.batch.archive import inspect_archive
-            done = 0
-
-            def count(result: "PartResult", images: int) -> None:
-                nonlocal done
-                done += result.images
-                progress("inspecting", done, images)
 
             archive = inspect_archive(
-                model_dir,
-                paths,
-                out,
+                *(model_dir, paths, out),
                 engine=_engine(engine, workers, ray_address),
                 class_name=class_name,
                 tile=tile,
@@ -140,11 +131,10 @@ def predict(
                 reading=read,
                 device=device,
                 threads=threads,
-                on_listing=lambda images: progress("listing", images, images),
-                on_part=count,
+                progress=progress,
             )
         for bad in archive.errors:
-            say(f"not readable  {bad.path}: {bad.reason}")
+            say(f"not readable  {shown(bad.path)}: {bad.reason}")
         counts = (archive.n_images, archive.n_anomalous, archive.n_errors)
         cost = {"core_seconds": round(archive.core_seconds, 3)}
         return _finish(*counts, archive.errors, archive.predictions, as_json, cost)
@@ -172,7 +162,7 @@ def predict(
 
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
     if name == "ray":
-        from omnial.batch.ray_engine import OnRay
+        from omnial.batch.on_ray import OnRay
         from omnial.inference.backends.base import needs_package
 
         with needs_package("Ray, which --engine ray needs,", "omnial[ray]"):

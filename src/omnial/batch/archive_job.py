@@ -1,21 +1,34 @@
-"""What an archive is inspected with: `job.json` in the folder of the results.
+"""The job of an archive: what its rows depend on, and which images there are.
 
-Parts of two different jobs must never stand in one folder, so a run that finds another job's
-file there is refused.
+`job.json` in the folder of the results keeps the parts of two jobs apart. `listing.parquet`,
+written once, has a row group of paths for each part: a worker reads its own part alone, and an
+archive that grows later does not shift the parts of a job that has begun.
 """
 
 import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from omnial._version import __version__
 from omnial.config.settings import AS_TRAINED, Reading
-from omnial.errors import UserError
+from omnial.errors import RunError, UserError
 from omnial.files import file_digest, replacing
+from omnial.inference.collect import each_image, no_images
 from omnial.inference.predictor import JOB_FILE
 from omnial.model_folder.config_file import CONFIG_FILE, read_config
 from omnial.model_folder.export_folder import EXPORT_FILE
+from omnial.progress import Progress, silent
+
+LISTING_FILE: Final = "listing.parquet"
+_PATHS: Final = pa.schema([pa.field("path", pa.binary(), nullable=False)])
+"""Names of files are bytes, and need not be UTF-8."""
 
 
 class Job(BaseModel):
@@ -24,7 +37,7 @@ class Job(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str = __version__
-    """That of omnial."""
+    """Version of omnial."""
     model: str
     """Digest of the model folder, see `model_digest`."""
     base: Path
@@ -43,11 +56,11 @@ class Job(BaseModel):
     pictures: bool
     """Whether maps and overlays are written."""
     reading: Reading = AS_TRAINED
-    """How pictures are read, where that differs from the training."""
+    """How images are read, where that differs from the training."""
 
 
 def model_digest(folder: Path) -> str:
-    """SHA-256 of what a model or export folder says of itself.
+    """SHA-256 of the configuration of a model or export folder.
 
     The weights are not read: `config.json` and `export.json` hold their digests, which are
     compared when the folder is opened.
@@ -87,11 +100,57 @@ def is_begun(out: Path, job: Job) -> bool:
     return True
 
 
-def begin(out: Path, job: Job) -> None:
-    """Make the folder of the results this job's.
+def begin(out: Path, job: Job, paths: Sequence[Path], progress: Progress = silent) -> None:
+    """List the images of a new job, and make the folder of the results this job's.
 
     Raises:
-        OSError: The file cannot be written.
+        UserError: As `each_image`, or there is no image at all; nothing has been written then,
+            unless a folder that cannot be read was met late.
+        OSError: A file cannot be written.
     """
+    parts = _in_parts(each_image(paths), job.part_images)
+    first = next(parts, None)
+    if first is None:
+        raise no_images(paths)
+    with replacing(out / LISTING_FILE) as draft, pq.ParquetWriter(draft, _PATHS) as writer:
+        images, part = 0, first
+        while part:
+            table = pa.table({"path": [os.fsencode(path) for path in part]}, _PATHS)
+            writer.write_table(table, row_group_size=len(part))
+            images += len(part)
+            progress("listing", images, images)
+            part = next(parts, [])
     with replacing(out / JOB_FILE) as draft:
         draft.write_text(job.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _in_parts(found: Iterator[Path], images: int) -> Iterator[list[Path]]:
+    while part := list(islice(found, images)):
+        yield part
+
+
+class Listing:
+    """The images of a job that was begun, part by part.
+
+    Args:
+        out: The folder of the results.
+
+    Raises:
+        RunError: It is damaged.
+    """
+
+    def __init__(self, out: Path) -> None:
+        path = out / LISTING_FILE
+        try:
+            self._file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(
+                f"{path} cannot be read ({error}). Name another folder for the results."
+            ) from error
+        self.images: int = self._file.metadata.num_rows
+        self.parts = range(self._file.num_row_groups)
+
+    def paths(self, part: int) -> list[Path]:
+        """The paths of a part, as the user would write them."""
+        names = self._file.read_row_group(part)["path"].to_pylist()
+        return [Path(os.fsdecode(name)) for name in names]
