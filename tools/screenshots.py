@@ -20,8 +20,7 @@ from playwright.sync_api import Browser, FilePayload, Page, sync_playwright
 from omnial.data.layouts import discover
 from omnial.inference.inspector import Inspector
 from omnial.serving.app import build_app
-from omnial.serving.card import model_name
-from omnial.serving.service import Service
+from omnial.serving.service import Service, model_name
 from omnial.serving.settings import ServiceSettings
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")

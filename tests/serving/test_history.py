@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from omnial.errors import UserError
-from omnial.serving.history import Entry, History, Kept, Search
-from omnial.serving.table import csv_lines
+from omnial.serving.findings import Finding
+from omnial.serving.history import History, Search
+from omnial.serving.history_routes import csv_lines
+from omnial.serving.replies import HistoryItem, InspectionReply, OutlineReply
 from tests.serving.house import BAD, GOOD, RedFinder, Running, model_of, running
 
 DAY = 86400.0
@@ -32,8 +34,10 @@ class Clock:
         return self.now
 
 
-def entry(**changes: Any) -> Entry:
+def entry(picture_jpeg: bytes = b"picture", **changes: Any) -> tuple[Finding, str]:
+    """A finding, and the model that made it."""
     values: dict[str, Any] = {
+        "id": None,
         "name": "1.png",
         "sha256": "ab" * 32,
         "class_name": "moss",
@@ -42,13 +46,11 @@ def entry(**changes: Any) -> Entry:
         "anomalous": True,
         "width": 64,
         "height": 48,
-        "outlines": [{"polygon": [[0.0, 1.0]], "area": 3, "peak": 0.5}],
+        "outlines": [OutlineReply(polygon=[(0.0, 1.0)], area=3, peak=0.5)],
         "suspects": None,
-        "model": "abc",
-        "map_png": b"map",
-        "picture_jpeg": b"picture",
+        "map": None,
     }
-    return Entry(**{**values, **changes})
+    return Finding(InspectionReply(**{**values, **changes}), b"map", picture_jpeg), "abc"
 
 
 def history(path: Path, clock: Clock | None = None, **bounds: float) -> History:
@@ -61,7 +63,7 @@ def names(kept: History, **search: Any) -> list[str | None]:
 
 def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     first = history(tmp_path / "deep" / "h.sqlite")
-    number = first.add(entry())
+    number = first.add(*entry())
     first.review(number, "false_alarm")
     first.close()
     again = history(tmp_path / "deep" / "h.sqlite")
@@ -69,16 +71,17 @@ def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     kept = again.get(number)
     assert kept is not None
     assert (kept.name, kept.class_name, kept.score, kept.anomalous) == ("1.png", "moss", 0.5, True)
-    assert (kept.outlines[0]["area"], kept.suspects) == (3, None)
-    assert (kept.time, kept.review, kept.reviewed) == (1e9, "false_alarm", 1e9)
+    assert (kept.outlines[0].area, kept.suspects) == (3, None)
+    now = "2001-09-09T01:46:40.000Z"
+    assert (kept.time, kept.review, kept.reviewed) == (now, "false_alarm", now)
     assert (again.picture(number), again.score_map(number)) == (b"picture", b"map")
-    assert again.add(entry()) == number + 1
+    assert again.add(*entry()) == number + 1
     again.close()
 
 
 def test_what_was_written_survives_the_process(tmp_path: Path) -> None:
     killed = history(tmp_path / "h.sqlite")
-    killed.add(entry())
+    killed.add(*entry())
     # Nothing is closed: so a killed process leaves the files.
     again = history(tmp_path / "h.sqlite")
 
@@ -90,12 +93,12 @@ def test_what_was_written_survives_the_process(tmp_path: Path) -> None:
 def test_old_inspections_are_forgotten(tmp_path: Path) -> None:
     clock = Clock()
     kept = history(tmp_path / "h.sqlite", clock, days=10)
-    kept.add(entry(name="old"))
+    kept.add(*entry(name="old"))
     clock.now += 9 * DAY
-    kept.add(entry(name="young"))
+    kept.add(*entry(name="young"))
     clock.now += 2 * DAY
     for index in range(64):
-        kept.add(entry(name=str(index)))
+        kept.add(*entry(name=str(index)))
     assert "old" not in names(kept)
     assert "young" in names(kept)
     kept.close()
@@ -110,7 +113,7 @@ def test_the_file_stays_within_its_size(tmp_path: Path) -> None:
     kept = history(path, megabytes=1)
     blob = np.random.default_rng(0).bytes(10_000)
     for index in range(400):
-        kept.add(entry(name=str(index), picture_jpeg=blob))
+        kept.add(*entry(name=str(index), picture_jpeg=blob))
     left = names(kept)
     kept.close()
 
@@ -124,7 +127,7 @@ def test_a_smaller_bound_shrinks_the_file(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
     kept = history(path)
     for _ in range(300):
-        kept.add(entry(picture_jpeg=bytes(10_000)))
+        kept.add(*entry(picture_jpeg=bytes(10_000)))
     kept.close()
     before = path.stat().st_size
     history(path, megabytes=1).close()
@@ -145,7 +148,7 @@ def test_search(tmp_path: Path) -> None:
     for name, product, anomalous, review in rows:
         clock.now += 60
         digest = f"{int(clock.now):064x}"
-        number = kept.add(entry(name=name, class_name=product, anomalous=anomalous, sha256=digest))
+        number = kept.add(*entry(name=name, class_name=product, anomalous=anomalous, sha256=digest))
         kept.review(number, review)  # type: ignore[arg-type]
 
     assert names(kept) == [None, "100%.png", "ab1.png", "a_1.png"]
@@ -166,13 +169,13 @@ def test_search(tmp_path: Path) -> None:
 def test_pages_have_no_gap_and_no_repetition(tmp_path: Path) -> None:
     kept = history(tmp_path / "h.sqlite")
     for index in range(25):
-        kept.add(entry(name=str(index)))
+        kept.add(*entry(name=str(index)))
     seen: list[int] = []
     before = None
     while page := kept.search(Search(), before, 7):
         seen += [found.id for found in page]
         before = page[-1].id
-        kept.add(entry(name="new"))
+        kept.add(*entry(name="new"))
 
     assert seen == list(range(25, 0, -1))
     kept.close()
@@ -180,7 +183,7 @@ def test_pages_have_no_gap_and_no_repetition(tmp_path: Path) -> None:
 
 def test_the_file_is_its_owners(tmp_path: Path) -> None:
     kept = history(tmp_path / "h.sqlite")
-    kept.add(entry())
+    kept.add(*entry())
     modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     kept.close()
 
@@ -299,8 +302,12 @@ def test_numbers_that_are_none(plain: Running, path: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("=+-@\t\r\n\"', a\uff1d;|%"), max_size=8))
 def test_no_cell_is_a_formula(name: str) -> None:
-    async def entries() -> AsyncIterator[Kept]:
-        yield Kept(1, 0.0, name, "ab", name, 1.0, 0.5, True, 9, 9, [], None, "abc", None, None)
+    kept = {"id": 1, "time": "", "name": name, "sha256": "ab", "class": name, "score": 1.0}
+    kept |= {"threshold": 0.5, "anomalous": True, "width": 9, "height": 9, "outlines": []}
+    kept |= {"suspects": None, "review": None, "reviewed": None, "model": "abc"}
+
+    async def entries() -> AsyncIterator[HistoryItem]:
+        yield HistoryItem.model_validate(kept)
 
     async def table() -> str:
         return "".join([line async for line in csv_lines(entries())])

@@ -107,10 +107,9 @@ def serve(
         from pydantic import SecretStr
 
         from omnial.inference.inspector import Inspector
-        from omnial.serving.card import model_name
         from omnial.serving.server import is_loopback, listen, url
         from omnial.serving.server import serve as answer
-        from omnial.serving.service import Service
+        from omnial.serving.service import Service, model_name
         from omnial.serving.settings import ServiceSettings
 
         settings = ServiceSettings(

@@ -1,4 +1,4 @@
-"""One thread that inspects what all requests brought, in batches.
+"""The queue: how many images may be inside, and one thread that inspects them in batches.
 
 Requests that arrive at the same time share a batch: the first image waits a few milliseconds for
 others. A batch never changes a result, it only costs less than its images one by one. Files are
@@ -7,6 +7,7 @@ memory holds the files of the queue but the pixels of one batch.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -24,20 +25,71 @@ from omnial.data.image_file import ImageError
 from omnial.inference.ahead import ahead
 from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector
-from omnial.serving.admission import Admission
 from omnial.serving.findings import Finding, describe
 from omnial.serving.metrics import Metrics
+from omnial.serving.problems import RefusedError
+from omnial.serving.upload import Upload
 
 _NAME = Path("image")
 """Stands for every upload: what a request calls its file never becomes a path."""
 _logger = logging.getLogger(__name__)
+_MEMORY = 0.1
+"""Weight of the latest batch in the average time of an image."""
+
+
+class Admission:
+    """Counts the images that are being received, wait or are in work.
+
+    Args:
+        most: How many there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._inside = 0
+        self._image_seconds = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def inside(self) -> int:
+        """Images that have a place."""
+        return self._inside
+
+    def take(self, count: int = 1) -> None:
+        """Take places.
+
+        Raises:
+            RefusedError: 429, there are not as many left; the answer says when to come again.
+        """
+        with self._lock:
+            if self._inside + count <= self.most:
+                self._inside += count
+                return
+            wait = max(1, math.ceil(self._inside * self._image_seconds))
+        raise RefusedError(
+            429,
+            "busy",
+            f"All {self.most} places are taken; try again in {wait} s.",
+            {"Retry-After": str(wait)},
+        )
+
+    def give(self, count: int = 1) -> None:
+        """Give places back."""
+        with self._lock:
+            self._inside -= count
+
+    def took(self, images: int, since: float) -> None:
+        """Learn how long images take, from when (`time.monotonic`) their batch began."""
+        seconds = (time.monotonic() - since) / max(1, images)
+        with self._lock:
+            self._image_seconds += _MEMORY * (seconds - self._image_seconds)
 
 
 @dataclass(eq=False)
 class Job:
     """An image to be inspected; it holds a place of the admission until it is dealt with."""
 
-    content: bytes
+    upload: Upload
     class_name: str | None
     suspects: bool = False
     future: "Future[Finding]" = field(default_factory=Future)
@@ -50,7 +102,7 @@ class Batcher:
     Args:
         inspector: The model.
         admission: Gets the place of each job back.
-        metrics: Told about every batch.
+        metrics: Where batches are counted.
         gather: Seconds that the first job of a batch waits for others.
         max_megapixels: Larger images are refused before they are decoded.
         pictures: Whether findings need a picture for the history.
@@ -161,10 +213,12 @@ class Batcher:
         for job, finding in ahead(self._pool, self._describe, pairs, self._inspector.workers):
             count += 1
             self._settle(job, finding)
-        self._metrics.batch(count, time.perf_counter() - start)
+        if count:
+            self._metrics.batch_images.observe(count)
+            self._metrics.batch_seconds.observe(time.perf_counter() - start)
 
     def _images(self, jobs: Sequence[Job], decoded: deque[Job]) -> Iterator[NDArray[Any]]:
-        """The images of the jobs whose files can be read; these jobs go into `decoded`."""
+        """Decode the jobs' files; the jobs of those that can be read go into `decoded`."""
         images = ahead(self._pool, self._decode, jobs, self._inspector.workers)
         for job, image in zip(jobs, images, strict=True):
             if isinstance(image, ImageError):
@@ -175,7 +229,7 @@ class Batcher:
 
     def _decode(self, job: Job) -> NDArray[Any] | ImageError:
         try:
-            return read_rgb(_NAME, self._reading, content=job.content)
+            return read_rgb(_NAME, self._reading, content=job.upload.content)
         except ImageError as error:
             return error
 
@@ -187,6 +241,7 @@ class Batcher:
             return job, result
         finding = describe(
             result,
+            job.upload,
             self._inspector.calibration.pixel,
             self._inspector.settings.data,
             suspects=job.suspects,

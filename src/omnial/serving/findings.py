@@ -1,8 +1,9 @@
 """From an inspection, which holds arrays at source size, to what is sent and kept: small."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from omnial.config.settings import DataSettings
 from omnial.data.geometry import place
 from omnial.inference.inspection import Inspection, find_outlines
 from omnial.inference.outlines import Outline
-from omnial.serving.replies import OutlineReply
+from omnial.serving.replies import InspectionReply, OutlineReply
+from omnial.serving.upload import Upload
 
 MAP_EDGE = 320
 """Longest edge of the score map that travels; networks see 256 to 320 pixels."""
@@ -20,18 +22,10 @@ PICTURE_EDGE = 384
 """Longest edge of the picture in the history."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A verdict and its pictures, encoded."""
 
-    class_name: str | None
-    score: float
-    threshold: float
-    anomalous: bool
-    outlines: list[OutlineReply]
-    suspects: list[OutlineReply] | None
-    width: int
-    height: int
+    reply: InspectionReply
     map_png: bytes
     """8-bit grey, 255 is probability 1."""
     picture_jpeg: bytes | None
@@ -40,6 +34,7 @@ class Finding:
 
 def describe(
     inspection: Inspection,
+    upload: Upload,
     level: float,
     settings: DataSettings,
     *,
@@ -50,6 +45,7 @@ def describe(
 
     Args:
         inspection: The verdict with its arrays.
+        upload: The file that was inspected.
         level: Score-map level of outlines.
         settings: The network input.
         suspects: Whether to outline a good image too.
@@ -61,7 +57,10 @@ def describe(
     would_be = outlined
     if suspects and not inspection.anomalous:
         would_be = _replies(_suspects(small, (height, width), level, settings))
-    return Finding(
+    reply = InspectionReply(
+        id=None,
+        name=upload.name,
+        sha256=sha256(upload.content).hexdigest(),
         class_name=inspection.class_name,
         score=inspection.score,
         threshold=inspection.threshold,
@@ -70,9 +69,9 @@ def describe(
         suspects=would_be if suspects else None,
         width=width,
         height=height,
-        map_png=_png(small),
-        picture_jpeg=_jpeg(inspection.image) if picture else None,
+        map=None,
     )
+    return Finding(reply, _png(small), _jpeg(inspection.image) if picture else None)
 
 
 def _small_map(score_map: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,7 +1,4 @@
-"""What every request passes before a handler sees it, and every answer on its way out.
-
-Plain ASGI, so that a refusal costs nothing and bodies are counted while they arrive.
-"""
+"""Guards that every request passes before a route sees it, and every answer on its way out."""
 
 import asyncio
 import hmac
@@ -21,20 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
 
-Guard = Callable[[ASGIApp], ASGIApp]
-
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob:",
-        "media-src blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 _HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
@@ -45,59 +32,72 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_LENGTH = re.compile("[0-9]{1,18}")
-_LINGER_BYTES = 16_000_000
-_LINGER_SECONDS = 3.0
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_LENGTH: Final = re.compile("[0-9]{1,18}")
+_LINGER_BYTES: Final = 16_000_000
+_LINGER_SECONDS: Final = 3.0
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class SecurityHeaders:
-    """Puts the same headers on every answer; what no handler lets be kept is not stored."""
+class Guards:
+    """Middleware around all routes, plain ASGI: a refusal costs nothing.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; see the class."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
-            await send(message)
-
-        await self.app(scope, receive, sending)
-
-
-class OwnPagesOnly:
-    """Refuses what another web site makes a visitor's browser send.
-
-    A browser would send requests of any page to a service on the loopback address. Such a request
-    names a foreign origin, or, after the site has pointed its own name here (DNS rebinding), a
-    foreign host.
+    It refuses what another web site makes a visitor's browser send: such a request names a foreign
+    origin or, after the site has pointed its own name here (DNS rebinding), a foreign host. It ends
+    a request whose body is larger than its route allows while it arrives, puts the same security
+    headers on every answer, and counts and times the answers.
 
     Args:
         app: What is guarded.
         names: Host names in lower case that are ours; IP addresses always are.
+        limit: Bytes that a path may bring.
+        too_large: The refusal beyond it.
+        metrics: Where answers are counted.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        names: Collection[str],
+        limit: Callable[[str], int],
+        too_large: Callable[[], RefusedError],
+        metrics: Metrics,
+    ) -> None:
         self.app = app
-        self._names = frozenset(names)
+        self._names = names
+        self._limit = limit
+        self._too_large = too_large
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; see the class."""
-        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
-            await refusal.response()(scope, receive, send)
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        start, status = time.perf_counter(), 500
 
-    def _refusal(self, scope: Scope) -> RefusedError | None:
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            refusal = self._foreign(scope) or await self._announces_too_much(scope, receive)
+            if refusal is not None:
+                await refusal.response()(scope, receive, sending)
+            else:
+                await self.app(scope, self._counting(scope, receive), sending)
+        finally:
+            # The template, not the path: a request must not make up labels.
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - start)
+
+    def _foreign(self, scope: Scope) -> RefusedError | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(host):
@@ -107,51 +107,27 @@ class OwnPagesOnly:
         origin = headers.get("origin")
         if scope["method"] in _SAFE_METHODS or origin is None:
             return None
-        if _netloc(origin) != host.lower():
-            return RefusedError(403, "foreign_origin", "Another web site's page sent this.")
-        return None
+        with suppress(ValueError):
+            if urlsplit(origin).netloc.lower() == host.lower():
+                return None
+        return RefusedError(403, "foreign_origin", "Another web site's page sent this.")
 
     def _is_ours(self, host: str) -> bool:
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+            return name in self._names or bool(ipaddress.ip_address(name))
         except ValueError:
             return False
-        if name in self._names:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
 
-
-class BodyLimit:
-    """Ends a request whose body is larger than its route allows, while it arrives.
-
-    Args:
-        app: What is guarded.
-        limit: Bytes that a path may bring.
-        refusal: What is answered beyond it.
-    """
-
-    def __init__(
-        self, app: ASGIApp, limit: Callable[[str], int], refusal: Callable[[], RefusedError]
-    ) -> None:
-        self.app = app
-        self._limit = limit
-        self._refusal = refusal
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; see the class."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        limit, seen = self._limit(scope["path"]), 0
+    async def _announces_too_much(self, scope: Scope, receive: Receive) -> RefusedError | None:
         length = Headers(scope=scope).get("content-length", "0")
-        if not _LENGTH.fullmatch(length) or int(length) > limit:
-            await _drain(receive)
-            await self._refusal().response()(scope, receive, send)
-            return
+        if _LENGTH.fullmatch(length) and int(length) <= self._limit(scope["path"]):
+            return None
+        await _drain(receive)
+        return self._too_large()
+
+    def _counting(self, scope: Scope, receive: Receive) -> Receive:
+        limit, seen = self._limit(scope["path"]), 0
 
         async def counting() -> Message:
             nonlocal seen
@@ -161,18 +137,10 @@ class BodyLimit:
                 if seen > limit:
                     if message.get("more_body", False):
                         await _drain(receive)
-                    raise self._refusal()
+                    raise self._too_large()
             return message
 
-        await self.app(scope, counting, send)
-
-
-def _netloc(origin: str) -> str | None:
-    """Host and port of an origin; None if it is no address."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None
+        return counting
 
 
 async def _drain(receive: Receive) -> None:
@@ -189,39 +157,6 @@ async def _drain(receive: Receive) -> None:
                 if message["type"] != "http.request" or not message.get("more_body", False):
                     return
                 seen += len(message.get("body", b""))
-
-
-class Measured:
-    """Counts and times every answer.
-
-    Args:
-        app: What is measured.
-        metrics: Is told.
-    """
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; see the class."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        start, status = time.perf_counter(), 500
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, sending)
-        finally:
-            # The template, not the path: a stranger must not make up labels.
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.request(route, status, time.perf_counter() - start)
 
 
 _bearer = HTTPBearer(auto_error=False, description="The token that the service was started with.")

@@ -1,20 +1,26 @@
-"""The history of inspections: one SQLite file, bounded by age and size.
+"""The history of inspections: one SQLite file, bounded by age and size, and access to it.
 
 The file is in WAL mode, so that a crash of the process loses nothing that was written. A `History`
 belongs to one thread at a time.
 """
 
+import asyncio
 import json
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
 from omnial.errors import UserError
-from omnial.serving.replies import Review
+from omnial.serving.findings import Finding
+from omnial.serving.problems import RefusedError
+from omnial.serving.replies import HistoryItem, Review
 from omnial.serving.settings import MEGABYTE
 
 _APPLICATION = 0x6F6D6E69
@@ -53,45 +59,11 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An inspection to be kept."""
-
-    name: str | None
-    sha256: str
-    class_name: str | None
-    score: float
-    threshold: float
-    anomalous: bool
-    width: int
-    height: int
-    outlines: list[dict[str, Any]]
-    suspects: list[dict[str, Any]] | None
-    model: str
-    map_png: bytes
-    picture_jpeg: bytes | None
-
-
-@dataclass(frozen=True)
-class Kept:
-    """An inspection in the history, without its pictures."""
-
-    id: int
-    time: float
-    """Seconds since 1970, UTC."""
-    name: str | None
-    sha256: str
-    class_name: str | None
-    score: float
-    threshold: float
-    anomalous: bool
-    width: int
-    height: int
-    outlines: list[dict[str, Any]]
-    suspects: list[dict[str, Any]] | None
-    model: str
-    review: Review | None
-    reviewed: float | None
+_SHARED = {"name", "sha256", "score", "threshold", "anomalous", "width", "height"}
+"""Columns that are fields of a reply under the same name."""
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -168,33 +140,35 @@ class History:
         """Put everything into the one file, and close it."""
         self._db.close()
 
-    def add(self, entry: Entry) -> int:
-        """Keep an inspection; returns its number.
+    def add(self, finding: Finding, model: str) -> int:
+        """Keep what a model found; returns its number.
 
         Raises:
             sqlite3.Error: It could not be written.
         """
-        suspects = None if entry.suspects is None else json.dumps(entry.suspects)
+        reply = finding.reply
+        texts = reply.model_dump(mode="json", include={"outlines", "suspects"})
+        row = {
+            "time": self._clock(),
+            "class": reply.class_name,
+            **reply.model_dump(include=_SHARED),
+            "outlines": json.dumps(texts["outlines"]),
+            "suspects": None if reply.suspects is None else json.dumps(texts["suspects"]),
+            "model": model,
+            "map": finding.map_png,
+            "picture": finding.picture_jpeg,
+        }
         with self._db:
             cursor = self._db.execute(
-                "INSERT INTO inspections (time, name, sha256, class, score, threshold, anomalous, "
-                "width, height, outlines, suspects, model, map, picture) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(self._clock(), entry.name, entry.sha256, entry.class_name, entry.score),
-                    *(entry.threshold, int(entry.anomalous), entry.width, entry.height),
-                    *(json.dumps(entry.outlines), suspects, entry.model),
-                    *(entry.map_png, entry.picture_jpeg),
-                ),
+                f"INSERT INTO inspections ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                list(row.values()),
             )
         self._until_purge -= 1
         if self._until_purge <= 0:
             self._purge()
-        if cursor.lastrowid is None:
-            raise AssertionError("an insertion has a row")
-        return cursor.lastrowid
+        return cursor.lastrowid or 0
 
-    def search(self, search: Search, before: int | None, limit: int) -> list[Kept]:
+    def search(self, search: Search, before: int | None, limit: int) -> list[HistoryItem]:
         """The latest inspections that match, those with a smaller number than `before`."""
         where, values = search.where()
         if before is not None:
@@ -203,14 +177,14 @@ class History:
             f"SELECT {_COLUMNS} FROM inspections WHERE {where} ORDER BY id DESC LIMIT ?",
             [*values, limit],
         )
-        return [_kept(row) for row in rows]
+        return [_item(row) for row in rows]
 
-    def get(self, number: int) -> Kept | None:
+    def get(self, number: int) -> HistoryItem | None:
         """One inspection."""
         row = self._db.execute(
             f"SELECT {_COLUMNS} FROM inspections WHERE id = ?", (number,)
         ).fetchone()
-        return None if row is None else _kept(row)
+        return None if row is None else _item(row)
 
     def picture(self, number: int) -> bytes | None:
         """The small picture of an inspection, a JPEG file."""
@@ -220,8 +194,8 @@ class History:
         """The score map of an inspection, a PNG file."""
         return self._blob("map", number)
 
-    def review(self, number: int, review: Review | None) -> Kept | None:
-        """Keep a person's word on a verdict; None takes it back.
+    def review(self, number: int, review: Review | None) -> HistoryItem | None:
+        """Keep a person's review of a verdict; None takes it back.
 
         Returns:
             The inspection, or None where there is no such number.
@@ -313,21 +287,62 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _kept(row: sqlite3.Row) -> Kept:
-    return Kept(
-        id=row["id"],
-        time=row["time"],
-        name=row["name"],
-        sha256=row["sha256"],
-        class_name=row["class"],
-        score=row["score"],
-        threshold=row["threshold"],
-        anomalous=bool(row["anomalous"]),
-        width=row["width"],
-        height=row["height"],
-        outlines=json.loads(row["outlines"]),
-        suspects=None if row["suspects"] is None else json.loads(row["suspects"]),
-        model=row["model"],
-        review=row["review"],
-        reviewed=row["reviewed"],
-    )
+def _item(row: sqlite3.Row) -> HistoryItem:
+    values = {
+        **dict(row),
+        "time": _utc(row["time"]),
+        "outlines": json.loads(row["outlines"]),
+        "suspects": row["suspects"] and json.loads(row["suspects"]),
+        "reviewed": row["reviewed"] and _utc(row["reviewed"]),
+    }
+    return HistoryItem.model_validate(values)
+
+
+def _utc(seconds: float) -> str:
+    """A time as ISO 8601, to the millisecond."""
+    stamp = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return stamp.replace("+00:00", "Z")
+
+
+class Recorder:
+    """A `History` for coroutines: every access to the file in one thread of its own.
+
+    Args:
+        history: The file, which nobody else uses from now on.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
+
+    async def keep(self, finding: Finding, model: str) -> int | None:
+        """Keep an inspection; its number, or None if it cannot be written.
+
+        A full disk must not stop the line: the verdict is given all the same.
+        """
+        try:
+            return await self.call(History.add, finding, model)
+        except RefusedError:
+            return None
+
+    async def call(
+        self, method: Callable[Concatenate[History, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Call a method of the history.
+
+        Raises:
+            RefusedError: 503, the file cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self._thread, lambda: method(self._history, *args, **kwargs)
+            )
+        except sqlite3.Error as error:
+            _logger.error("the history cannot be used: %s", error)
+            raise RefusedError(503, "no_history", "The history cannot be used now.") from error
+
+    async def close(self) -> None:
+        """Finish what was begun, and close the file."""
+        await self.call(History.close)
+        self._thread.shutdown()

@@ -1,24 +1,28 @@
-"""What the routes stand on: from files to replies, through the queue and into the history."""
+"""The service: a model, its queue and its history, from files to replies."""
 
 import asyncio
 import base64
+import hashlib
+from pathlib import Path
+from typing import Final
 
+from omnial._version import __version__
 from omnial.data.image_file import ImageError, TooManyPixelsError
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
-from omnial.serving.admission import Admission
-from omnial.serving.batcher import Batcher, Job
-from omnial.serving.card import model_card
-from omnial.serving.findings import Finding
-from omnial.serving.history import Entry, History
+from omnial.inference.overlay import heat_stops
+from omnial.model_folder.config_file import CONFIG_FILE
+from omnial.serving.batcher import Admission, Batcher, Job
+from omnial.serving.history import History, Recorder
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
-from omnial.serving.recorder import Recorder
-from omnial.serving.replies import InspectionReply
+from omnial.serving.replies import ClassReply, InspectionReply, ModelReply
 from omnial.serving.settings import ServiceSettings
 from omnial.serving.upload import Upload
+from omnial.untrusted import MOST_JSON_BYTES, UntrustedError, read_bytes
 
-_STUCK = 4
+_DIGITS: Final = 12
+_STUCK: Final = 4
 """Time-outs that a batch may take before the service calls itself ill."""
 
 
@@ -27,8 +31,8 @@ class Service:
 
     Args:
         inspector: The model, warmed up.
-        model: Its name, see `omnial.serving.card.model_name`.
-        settings: Limits and the place of the history.
+        model: Its name, see `model_name`.
+        settings: Limits, and where the history is.
 
     Raises:
         UserError: The history cannot be used.
@@ -37,9 +41,13 @@ class Service:
     def __init__(self, inspector: Inspector, model: str, settings: ServiceSettings) -> None:
         self.settings = settings
         self.card = model_card(inspector, model, settings)
-        self.metrics = Metrics()
         self.admission = Admission(settings.queue)
-        self.recorder = _recorder(settings)
+        facts = {"version": self.card.omnial, "model": model, "engine": inspector.backend.name}
+        self.metrics = Metrics(facts, lambda: self.admission.inside, settings.queue)
+        self.recorder: Recorder | None = None
+        if settings.history is not None:
+            days, megabytes = settings.history_days, settings.history_megabytes
+            self.recorder = Recorder(History(settings.history, days=days, megabytes=megabytes))
         self._inspector = inspector
         self._batcher = Batcher(
             inspector,
@@ -49,8 +57,6 @@ class Service:
             max_megapixels=settings.max_megapixels,
             pictures=self.recorder is not None,
         )
-        facts = {"version": self.card.omnial, "model": model, "engine": inspector.backend.name}
-        self.metrics.describe(facts, lambda: self.admission.inside, settings.queue)
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -85,7 +91,7 @@ class Service:
         Raises:
             RefusedError: The image cannot be used, or it took too long.
         """
-        job = Job(upload.content, class_name, suspects)
+        job = Job(upload, class_name, suspects)
         self._batcher.submit(job)
         try:
             async with asyncio.timeout(self.settings.timeout):
@@ -96,65 +102,73 @@ class Service:
             ) from error
         except ImageError as error:
             raise self._unusable(error) from error
-        self.metrics.image(finding.class_name, finding.anomalous)
-        number = await self._keep(upload, finding)
-        return InspectionReply(
-            id=number,
-            name=upload.name,
-            sha256=upload.sha256,
-            class_name=finding.class_name,
-            score=finding.score,
-            threshold=finding.threshold,
-            anomalous=finding.anomalous,
-            outlines=finding.outlines,
-            suspects=finding.suspects,
-            width=finding.width,
-            height=finding.height,
-            map=base64.b64encode(finding.map_png).decode() if with_map else None,
-        )
+        reply = finding.reply
+        verdict = "anomalous" if reply.anomalous else "good"
+        self.metrics.images.labels(reply.class_name or "unknown product", verdict).inc()
+        if self.recorder is not None:
+            reply.id = await self.recorder.keep(finding, self.card.model)
+            if reply.id is None:
+                self.metrics.history_failures.inc()
+        if with_map:
+            reply.map = base64.b64encode(finding.map_png).decode()
+        return reply
 
     def _unusable(self, error: ImageError) -> RefusedError:
         if isinstance(error, TooManyPixelsError):
-            self.metrics.bad_image("too_many_pixels")
+            self.metrics.bad_images.labels("too_many_pixels").inc()
             most = self.card.limits["megapixels"]
             return RefusedError(
                 413, "too_many_pixels", f"An image may have {most:g} megapixels, it has more."
             )
-        self.metrics.bad_image("bad_image")
+        self.metrics.bad_images.labels("bad_image").inc()
         return RefusedError(422, "bad_image", f"The image cannot be used: {error.reason}.")
 
-    async def _keep(self, upload: Upload, finding: Finding) -> int | None:
-        if self.recorder is None:
-            return None
-        suspects = finding.suspects
-        entry = Entry(
-            name=upload.name,
-            sha256=upload.sha256,
-            class_name=finding.class_name,
-            score=finding.score,
-            threshold=finding.threshold,
-            anomalous=finding.anomalous,
-            width=finding.width,
-            height=finding.height,
-            outlines=[outline.model_dump() for outline in finding.outlines],
-            suspects=None if suspects is None else [s.model_dump() for s in suspects],
-            model=self.card.model,
-            map_png=finding.map_png,
-            picture_jpeg=finding.picture_jpeg,
-        )
-        number = await self.recorder.keep(entry)
-        if number is None:
-            self.metrics.unkept()
-        return number
+
+def model_name(folder: Path) -> str:
+    """A short name of a model as it is calibrated: the start of its configuration's digest.
+
+    The configuration holds the digest of the weights and the thresholds, so either changes it.
+
+    Raises:
+        UserError: The folder has no configuration.
+    """
+    try:
+        content = read_bytes(folder / CONFIG_FILE, MOST_JSON_BYTES)
+    except (OSError, UntrustedError) as error:
+        raise UserError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
-def _recorder(settings: ServiceSettings) -> Recorder | None:
-    if settings.history is None:
-        return None
-    return Recorder(
-        History(
-            settings.history,
-            days=settings.history_days,
-            megabytes=settings.history_megabytes,
-        )
+def model_card(inspector: Inspector, name: str, settings: ServiceSettings) -> ModelReply:
+    """Make the model card: what runs here, and what its verdicts rest on."""
+    data, calibration = inspector.settings.data, inspector.calibration
+    return ModelReply(
+        omnial=__version__,
+        model=name,
+        system=inspector.settings.system,
+        size=inspector.settings.size,
+        input={"height": data.height, "width": data.width, "geometry": data.geometry},
+        engine={"name": inspector.backend.name, **inspector.backend.facts()},
+        classes=[
+            ClassReply(
+                name=product,
+                threshold=calibration.threshold_for(product),
+                own_threshold=calibration.per_class[product] is not None,
+                normal_images=calibration.counts[product],
+            )
+            for product in inspector.classes
+        ],
+        unknown_threshold=calibration.threshold_for(None),
+        pixel_level=calibration.pixel,
+        false_alarm_rate=calibration.false_alarm_rate,
+        notes=list(calibration.notes()),
+        training=dict(inspector.training),
+        limits={
+            "megabytes": settings.max_megabytes,
+            "megapixels": settings.max_megapixels,
+            "batch": settings.max_batch,
+            "queue": settings.queue,
+        },
+        history=settings.history is not None,
+        heat=[(score, "#{:02x}{:02x}{:02x}".format(*colour)) for score, colour in heat_stops()],
     )

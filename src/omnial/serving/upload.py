@@ -1,11 +1,9 @@
-"""From the body of a request to image files in memory. Nothing in a request is believed."""
+"""Image files from the body of a request, in memory. Nothing in a request is trusted."""
 
 import asyncio
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import NamedTuple
 
 from fastapi import Request
@@ -19,22 +17,16 @@ _LONGEST_FIELD = 1024
 _FIELDS = 4
 
 
-@dataclass(frozen=True)
-class Upload:
+class Upload(NamedTuple):
     """An image file as it was sent."""
 
     content: bytes
     name: str | None
     """For people to read; never a path."""
 
-    @property
-    def sha256(self) -> str:
-        """Digest of the file."""
-        return sha256(self.content).hexdigest()
-
 
 class Rejected(NamedTuple):
-    """An image file of a form that is not even looked at."""
+    """An image file of a form that is refused unread."""
 
     name: str | None
     why: RefusedError

@@ -5,9 +5,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from omnial.serving.problems import RefusedError
+from omnial.serving.problems import RefusedError, refusals
 from omnial.serving.replies import BadImageReply, BatchReply, InspectionReply, Reply
-from omnial.serving.routes.common import refusals
 from omnial.serving.service import Service
 from omnial.serving.upload import Rejected, Upload, read_many, read_one
 

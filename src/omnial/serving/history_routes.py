@@ -1,24 +1,30 @@
-"""The history: search, pictures, a person's word, a table."""
+"""Routes under `/v1/history`: search, pictures, reviews, a table."""
 
-from dataclasses import asdict
+import csv
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Annotated
+from io import StringIO
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from omnial.serving.history import Kept, Search
-from omnial.serving.recorder import Recorder
+from omnial.serving.history import History, Recorder, Search
+from omnial.serving.problems import RefusedError, Responses, refusals
 from omnial.serving.replies import HistoryItem, HistoryReply, Review, ReviewRequest, Verdict
-from omnial.serving.routes.common import Responses, refusals
-from omnial.serving.table import csv_lines, utc
 
+_HEADINGS = (
+    *("id", "time", "name", "class", "score", "threshold", "verdict", "review", "reviewed"),
+    *("outlines", "largest_area", "width", "height", "model", "sha256"),
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_PAGE = 500
 _LONGEST = 200
 _LARGEST_NUMBER = 2**62
 _BLOB_HEADERS = {"Cache-Control": "private, max-age=86400"}
 _PICTURES: Responses = {200: {"content": {"image/jpeg": {}}}}
 _MAPS: Responses = {200: {"content": {"image/png": {}}}}
-
+_T = TypeVar("_T")
 
 Number = Annotated[int, Path(ge=1, le=_LARGEST_NUMBER)]
 
@@ -53,7 +59,7 @@ Searched = Annotated[Search, Depends(_search)]
 
 
 def history_routes(recorder: Recorder) -> APIRouter:
-    """The routes under `/v1/history`."""
+    """Make the routes."""
     router = APIRouter(prefix="/v1/history", tags=["history"])
 
     @router.get("", responses=refusals(422, 503), summary="Search the history")
@@ -63,12 +69,10 @@ def history_routes(recorder: Recorder) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> HistoryReply:
         """The inspections that match, the latest first; page on with `before`."""
-        found = await recorder.search(searched, before, limit + 1)
+        found = await recorder.call(History.search, searched, before, limit + 1)
         more = len(found) > limit
         found = found[:limit]
-        return HistoryReply(
-            items=[_item(kept) for kept in found], next=found[-1].id if more else None
-        )
+        return HistoryReply(items=found, next=found[-1].id if more else None)
 
     @router.get(
         ".csv",
@@ -79,7 +83,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     async def table(searched: Searched) -> StreamingResponse:
         """All inspections that match, safe to open in a spreadsheet."""
         return StreamingResponse(
-            csv_lines(recorder.all(searched)),
+            csv_lines(_all(recorder, searched)),
             media_type="text/csv",
             headers={"Content-Disposition": 'attachment; filename="inspections.csv"'},
         )
@@ -87,7 +91,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     @router.get("/{number}", responses=refusals(404, 503), summary="One inspection")
     async def one(number: Number) -> HistoryItem:
         """What was found, and what a person said."""
-        return _item(await recorder.get(number))
+        return _found(await recorder.call(History.get, number))
 
     @router.get(
         "/{number}/picture",
@@ -97,7 +101,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     )
     async def picture(number: Number) -> Response:
         """A JPEG of at most 384 pixels an edge."""
-        content = await recorder.picture(number)
+        content = _found(await recorder.call(History.picture, number))
         return Response(content, media_type="image/jpeg", headers=_BLOB_HEADERS)
 
     @router.get(
@@ -108,7 +112,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     )
     async def score_map(number: Number) -> Response:
         """A grey PNG of at most 320 pixels an edge; 255 is probability 1."""
-        content = await recorder.score_map(number)
+        content = _found(await recorder.call(History.score_map, number))
         return Response(content, media_type="image/png", headers=_BLOB_HEADERS)
 
     @router.put(
@@ -118,7 +122,13 @@ def history_routes(recorder: Recorder) -> APIRouter:
     )
     async def review(number: Number, request: ReviewRequest) -> HistoryItem:
         """`right`, `false_alarm` (of an anomalous one), `missed` (of a good one), or null."""
-        return _item(await recorder.review(number, request.review))
+        kept = _found(await recorder.call(History.get, number))
+        verdict = "anomalous" if kept.anomalous else "good"
+        if request.review == ("missed" if kept.anomalous else "false_alarm"):
+            raise RefusedError(
+                409, "unfit", f"{request.review} cannot be said of a verdict of {verdict}."
+            )
+        return _found(await recorder.call(History.review, number, request.review))
 
     return router
 
@@ -129,9 +139,48 @@ def _seconds(when: datetime | None) -> float | None:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-def _item(kept: Kept) -> HistoryItem:
-    times = {
-        "time": utc(kept.time),
-        "reviewed": None if kept.reviewed is None else utc(kept.reviewed),
-    }
-    return HistoryItem.model_validate(asdict(kept) | times)
+def _found(value: _T | None) -> _T:
+    if value is None:
+        raise RefusedError(404, "not_found", "There is no such inspection; it may be too old.")
+    return value
+
+
+async def _all(recorder: Recorder, search: Search) -> AsyncIterator[HistoryItem]:
+    """Every inspection that matches, the latest first, a page in memory at a time."""
+    before: int | None = None
+    while page := await recorder.call(History.search, search, before, _PAGE):
+        for item in page:
+            yield item
+        before = page[-1].id
+
+
+async def csv_lines(items: AsyncIterator[HistoryItem]) -> AsyncIterator[str]:
+    """The lines of a CSV file, the headings first.
+
+    Texts that a request chose get an apostrophe in front where a spreadsheet would take them for
+    a formula (OWASP, "CSV Injection"); every text is quoted.
+    """
+    yield _line(_HEADINGS)
+    async for item in items:
+        yield _line(
+            (
+                *(item.id, item.time, _harmless(item.name), _harmless(item.class_name)),
+                *(f"{item.score:.6f}", f"{item.threshold:.6f}"),
+                *("anomalous" if item.anomalous else "good", item.review or ""),
+                *(item.reviewed or "", len(item.outlines)),
+                max((outline.area for outline in item.outlines), default=0),
+                *(item.width, item.height, item.model, item.sha256),
+            )
+        )
+
+
+def _line(cells: tuple[object, ...]) -> str:
+    text = StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerow(cells)
+    return text.getvalue()
+
+
+def _harmless(text: str | None) -> str:
+    if text is None:
+        return ""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text

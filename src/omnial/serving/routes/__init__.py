@@ -1,1 +1,0 @@
-"""The routes: thin, each a question to the service."""
