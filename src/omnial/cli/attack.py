@@ -19,10 +19,7 @@ from omnial.cli.verb import ExitCode, verb
 def attack(
     model_dir: options.ModelDir,
     data: options.Data,
-    out: Annotated[
-        Path,
-        options.folder("Folder for the set.", "SET_DIR"),
-    ],
+    out: Annotated[Path, options.folder("Folder for the set.", "SET_DIR")],
     samples: Annotated[int, options.number("Samples a class, four of five with a defect.")] = 50,
     steps: Annotated[int, options.number("Steps of the attack.")] = 5,
     alpha: Annotated[

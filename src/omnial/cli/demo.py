@@ -18,10 +18,7 @@ def demo(
     minutes: Annotated[
         float | None, typer.Option(metavar="M", help="Minutes of training. Default: 7.")
     ] = None,
-    out: Annotated[
-        Path,
-        options.folder("Folder for data, model and report."),
-    ] = Path("runs/demo"),
+    out: Annotated[Path, options.folder("Folder for data, model and report.")] = Path("runs/demo"),
     open_browser: Annotated[
         bool,
         typer.Option(

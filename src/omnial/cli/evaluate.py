@@ -21,13 +21,11 @@ def evaluate(
     model_dir: options.AnyModelDir,
     data: options.Data,
     out: Annotated[
-        Path,
-        options.folder("Folder for metrics.json, metrics.csv and index.html.", "REPORT_DIR"),
+        Path, options.folder("Folder for metrics.json, metrics.csv and index.html.", "REPORT_DIR")
     ],
     batch_size: options.BatchSize = 16,
     gallery: Annotated[
-        int,
-        options.number("Most pictures shown of each class.", options.OUTPUT_PANEL, least=0),
+        int, options.number("Most pictures shown of each class.", options.OUTPUT_PANEL, least=0)
     ] = 6,
     skip_bad_files: options.SkipBadFiles = False,
     max_megapixels: options.MaxMegapixels = None,

@@ -39,8 +39,7 @@ def export(
         FormatName, typer.Option("--format", help="Engine that the folder is made for.")
     ],
     out: Annotated[
-        Path,
-        options.folder("Folder to write; an older export there is replaced.", "EXPORT_DIR"),
+        Path, options.folder("Folder to write; an older export there is replaced.", "EXPORT_DIR")
     ],
     precision: Annotated[
         PrecisionName,

@@ -104,6 +104,12 @@ def number(help_: str, panel: str | None = None, *, least: int = 1) -> OptionInf
     return option
 
 
+def amount(help_: str, metavar: str, panel: str | None = None, *, least: float) -> OptionInfo:
+    """Make an option that takes a number with a fraction."""
+    option: OptionInfo = typer.Option(min=least, metavar=metavar, rich_help_panel=panel, help=help_)
+    return option
+
+
 def folder(help_: str, metavar: str = "DIR") -> OptionInfo:
     """Make an option that takes a folder to write to."""
     option: OptionInfo = typer.Option(metavar=metavar, rich_help_panel=OUTPUT_PANEL, help=help_)

@@ -29,10 +29,7 @@ def predict(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")
     ],
-    out: Annotated[
-        Path,
-        options.folder("Folder for predictions, maps/ and overlays/."),
-    ],
+    out: Annotated[Path, options.folder("Folder for predictions, maps/ and overlays/.")],
     class_name: Annotated[
         str | None,
         typer.Option(

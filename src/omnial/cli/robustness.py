@@ -25,8 +25,7 @@ def robustness(
         typer.Argument(metavar="MODEL_DIR", help="Model folders that `omnial train` wrote."),
     ],
     out: Annotated[
-        Path,
-        options.folder("Folder for robustness.json, robustness.csv, pictures and index.html."),
+        Path, options.folder("Folder for robustness.json, robustness.csv, pictures and index.html.")
     ],
     white_box: Annotated[
         bool,
@@ -36,8 +35,7 @@ def robustness(
         ),
     ] = True,
     white_box_samples: Annotated[
-        int,
-        options.number("Samples of each class that are attacked this way."),
+        int, options.number("Samples of each class that are attacked this way.")
     ] = 10,
     white_box_steps: Annotated[
         int, options.number("Steps of these attacks, from either start.")

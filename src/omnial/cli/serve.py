@@ -47,37 +47,24 @@ def serve(
         typer.Option(help="Engine; auto takes the one that the folder was made for."),
     ] = "auto",
     device: options.Device = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads of an exported model's engine.")
-    ] = None,
+    threads: Annotated[int | None, options.number("Threads of an exported model's engine.")] = None,
     batch_size: options.BatchSize = 8,
     gather_ms: Annotated[
         float,
         typer.Option(min=0, max=1000, metavar="MS", help="Wait that long for a batch to fill."),
     ] = 4.0,
-    queue: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", rich_help_panel=_LIMITS, help="Images waiting at most."),
-    ] = 64,
+    queue: Annotated[int, options.number("Images waiting at most.", _LIMITS)] = 64,
     timeout: Annotated[
-        float,
-        typer.Option(
-            min=0.001, metavar="S", rich_help_panel=_LIMITS, help="Seconds for one request."
-        ),
+        float, options.amount("Seconds for one request.", "S", _LIMITS, least=0.001)
     ] = 30.0,
     max_megabytes: Annotated[
-        float,
-        typer.Option(min=0.001, metavar="MB", rich_help_panel=_LIMITS, help="Largest file."),
+        float, options.amount("Largest file.", "MB", _LIMITS, least=0.001)
     ] = 20.0,
     max_megapixels: Annotated[
-        float,
-        typer.Option(min=0.001, metavar="MP", rich_help_panel=_LIMITS, help="Largest image."),
+        float, options.amount("Largest image.", "MP", _LIMITS, least=0.001)
     ] = 50.0,
     significant_bits: options.SignificantBits = None,
-    max_batch: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", rich_help_panel=_LIMITS, help="Images in one request."),
-    ] = 16,
+    max_batch: Annotated[int, options.number("Images in one request.", _LIMITS)] = 16,
     history: Annotated[
         Path,
         typer.Option(
@@ -88,12 +75,10 @@ def serve(
         bool, typer.Option("--no-history", rich_help_panel=_HISTORY, help="Keep nothing.")
     ] = False,
     history_days: Annotated[
-        float,
-        typer.Option(min=0.001, metavar="D", rich_help_panel=_HISTORY, help="Forget after."),
+        float, options.amount("Forget after.", "D", _HISTORY, least=0.001)
     ] = 90.0,
     history_megabytes: Annotated[
-        float,
-        typer.Option(min=1, metavar="MB", rich_help_panel=_HISTORY, help="Forget beyond."),
+        float, options.amount("Forget beyond.", "MB", _HISTORY, least=1)
     ] = 1000.0,
 ) -> ExitCode:
     """Answer over HTTP, and show a page to drop images on.

@@ -16,14 +16,8 @@ from omnial.config.presets import DEFAULT_SIZE
 )
 def synthesize(
     data: options.Data,
-    out: Annotated[
-        Path,
-        options.folder("Folder for the sheets."),
-    ],
-    count: Annotated[
-        int,
-        options.number("Samples to draw.", options.OUTPUT_PANEL),
-    ] = 24,
+    out: Annotated[Path, options.folder("Folder for the sheets.")],
+    count: Annotated[int, options.number("Samples to draw.", options.OUTPUT_PANEL)] = 24,
     system: options.System = None,
     size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
     config: options.Config = None,

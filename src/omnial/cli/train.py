@@ -28,10 +28,7 @@ from omnial.distributed.world import World, read_world
 )
 def train(
     data: options.Data,
-    out: Annotated[
-        Path,
-        options.folder("Model folder to write.", "MODEL_DIR"),
-    ],
+    out: Annotated[Path, options.folder("Model folder to write.", "MODEL_DIR")],
     system: options.System = None,
     size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
     config: options.Config = None,
