@@ -13,7 +13,7 @@ from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
 from tests.bad_input.corpus import CASES
 from tests.bad_input.outcomes import Read, Refused
-from tests.serving.house import RedFinder, model_of
+from tests.serving.running_service import RedFinder, model_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

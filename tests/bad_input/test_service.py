@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.bad_input.corpus import CASES, content_of
 from tests.bad_input.outcomes import Answer, Case, Read
-from tests.serving.house import BAD, GOOD, RedFinder, Running, model_of, running
+from tests.serving.running_service import BAD, GOOD, RedFinder, Running, model_of, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SENT = [case for case in CASES if case.service is not None]

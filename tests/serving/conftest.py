@@ -1,11 +1,11 @@
-"""Services for the tests: what they are made of stands in `house.py`."""
+"""Services for the tests, see `running_service.py`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.serving.house import RedFinder, Running, model_of, running
+from tests.serving.running_service import RedFinder, Running, model_of, running
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from omnial.models.system import Output
-from tests.serving.house import BAD, GOOD, RedFinder, Running, model_of, part, png
+from tests.serving.running_service import BAD, GOOD, RedFinder, Running, model_of, part, png
 
 Serve = Callable[..., Running]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from omnial.serving.app import PAGE_FILES
-from tests.serving.house import GOOD, RedFinder, Running, model_of, running
+from tests.serving.running_service import GOOD, RedFinder, Running, model_of, running
 
 Serve = Callable[..., Running]
 TOKEN = "a-token-of-some-length"

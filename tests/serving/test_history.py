@@ -21,7 +21,7 @@ from omnial.serving.findings import Finding
 from omnial.serving.history import History, Search
 from omnial.serving.history_routes import csv_lines
 from omnial.serving.replies import HistoryItem, InspectionReply, OutlineReply
-from tests.serving.house import BAD, GOOD, RedFinder, Running, model_of, running
+from tests.serving.running_service import BAD, GOOD, RedFinder, Running, model_of, running
 
 DAY = 86400.0
 

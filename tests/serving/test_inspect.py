@@ -13,7 +13,16 @@ from PIL import Image
 
 from omnial.inference.inspector import Inspector
 from omnial.inference.overlay import heat_stops
-from tests.serving.house import BAD, CLASSES, GOOD, RedFinder, Running, model_of, part, png
+from tests.serving.running_service import (
+    BAD,
+    CLASSES,
+    GOOD,
+    RedFinder,
+    Running,
+    model_of,
+    part,
+    png,
+)
 
 
 def inspect(plain: Running, content: bytes, **query: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.serving.house import BAD, GOOD, RedFinder, Running, model_of, part, running
+from tests.serving.running_service import BAD, GOOD, RedFinder, Running, model_of, part, running
 
 Serve = Callable[..., Running]
 

@@ -20,7 +20,7 @@ from omnial.inference.inspector import Inspector
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
 from omnial.serving.settings import ServiceSettings
-from tests.serving.house import BAD, GOOD, RedFinder, model_of
+from tests.serving.running_service import BAD, GOOD, RedFinder, model_of
 
 _HOST = "testserver"
 EXAMPLES = int(os.environ.get("OMNIAL_EXAMPLES", "10"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from omnial.demo.production_line import Pair, render_pair
 from omnial.models.system import Output
-from tests.serving.house import RedFinder, Running, model_of, png, running
+from tests.serving.running_service import RedFinder, Running, model_of, png, running
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -58,14 +58,14 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     history = tmp_path_factory.mktemp("page") / "h.sqlite"
     with running(model_of(TwinFinder(), size=128), history=history) as service:
         yield service
 
 
 @pytest.fixture
-def page(browser: Any, house: Running) -> Iterator[Any]:
+def page(browser: Any, service: Running) -> Iterator[Any]:
     """The page, loaded; at the end nothing may have failed, or have left this machine."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
@@ -74,13 +74,13 @@ def page(browser: Any, house: Running) -> Iterator[Any]:
     opened.on("request", lambda request: asked.append(request.url))
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    opened.goto(house.url)
+    opened.goto(service.url)
     opened.wait_for_selector("html[data-ready]")
     yield opened
     context.close()
     # The browser's own note of a refusal, which one of the tests provokes.
     assert [text for text in wrong if "status of 422" not in text] == []
-    assert all(url.startswith((house.url, f"blob:{house.url}")) for url in asked)
+    assert all(url.startswith((service.url, f"blob:{service.url}")) for url in asked)
 
 
 def drop(page: Any, **files: bytes) -> None:
@@ -118,7 +118,7 @@ def test_a_dropped_defect_is_outlined(page: Any) -> None:
     assert badges == ["Anomalous", "Good"]
 
 
-def test_the_threshold_slider_judges_anew(page: Any, house: Running) -> None:
+def test_the_threshold_slider_decides_again(page: Any, service: Running) -> None:
     drop(page, defect=png(PAIR.image))
     page.wait_for_selector("#verdict.bad")
     slider = page.locator("#threshold")
@@ -133,7 +133,7 @@ def test_the_threshold_slider_judges_anew(page: Any, house: Running) -> None:
     assert page.inner_text("#verdict").startswith("Anomalous")
     assert page.locator("#outlines polygon.line").count() >= 1
     # What is stored was not touched.
-    assert house.http.get("/v1/history").json()["items"][0]["anomalous"] is True
+    assert service.http.get("/v1/history").json()["items"][0]["anomalous"] is True
 
 
 def test_a_good_image_shows_its_suspects_below_another_threshold(page: Any) -> None:
@@ -145,7 +145,7 @@ def test_a_good_image_shows_its_suspects_below_another_threshold(page: Any) -> N
     assert page.locator("#outlines polygon.line").count() >= 1
 
 
-def test_everything_by_keyboard(page: Any, house: Running) -> None:
+def test_everything_by_keyboard(page: Any, service: Running) -> None:
     drop(page, keys=png(PAIR.image))
     page.wait_for_selector("#verdict.bad")
     # From the top: the link past the header, the links in it, and on to the picker.
@@ -175,14 +175,14 @@ def test_everything_by_keyboard(page: Any, house: Running) -> None:
     page.wait_for_selector("#review button[aria-pressed=true]")
     # The word is kept, and the focus stays where it was.
     assert page.evaluate("document.activeElement.textContent") == "Right"
-    assert house.http.get("/v1/history").json()["items"][0]["review"] == "right"
+    assert service.http.get("/v1/history").json()["items"][0]["review"] == "right"
 
 
 def test_the_history_is_searched_reviewed_and_saved(
-    page: Any, house: Running, tmp_path: Path
+    page: Any, service: Running, tmp_path: Path
 ) -> None:
     for name in ("wanted", "other"):
-        house.http.post("/v1/inspect", content=png(PAIR.image), params={"name": f"{name}.png"})
+        service.http.post("/v1/inspect", content=png(PAIR.image), params={"name": f"{name}.png"})
     page.fill("#search [name=text]", "wanted")
     page.press("#search [name=text]", "Enter")
     page.wait_for_selector("#found >> text=1 inspection")
@@ -250,12 +250,12 @@ def test_the_token_is_asked_for_once(browser: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone(browser: Any, house: Running, scheme: str) -> None:
+def test_a_phone(browser: Any, service: Running, scheme: str) -> None:
     context = browser.new_context(
         viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True
     )
     opened = context.new_page()
-    opened.goto(house.url)
+    opened.goto(service.url)
     opened.wait_for_selector("html[data-ready]")
     drop(opened, phone=png(PAIR.image))
     opened.wait_for_selector("#verdict.bad")

@@ -12,7 +12,7 @@ from omnial.serving.app import build_app
 from omnial.serving.service import Service
 from omnial.serving.settings import ServiceSettings
 from tests.bad_input.pictures import PICTURES
-from tests.serving.house import GOOD, RedFinder, model_of
+from tests.serving.running_service import GOOD, RedFinder, model_of
 
 _FORM = "multipart/form-data; boundary=x"
 _HEAD = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'

@@ -33,7 +33,7 @@ def info(
     set_: options.Set = None,
     as_json: options.AsJson = False,
 ) -> ExitCode:
-    """Count parameters, part by part beside the published counts, and operations.
+    """Count parameters, part by part next to the published counts, and operations.
 
     Of a model folder also the classes, the thresholds, how it was trained and what its validation
     images said.

@@ -28,7 +28,7 @@ _APPLICATION = 0x6F6D6E69
 _SCHEMA_VERSION = 1
 _PURGE_EVERY = 64
 _SHARE_KEPT = 0.9
-"""What is left of a history that has grown too large, so that not every image makes room."""
+"""What is left of a history that has grown too large, so that not every image deletes others."""
 _SCHEMA = """
 CREATE TABLE inspections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

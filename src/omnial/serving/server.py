@@ -14,7 +14,7 @@ from omnial.serving.service import Service
 from omnial.serving.settings import ServiceSettings
 
 _SPARE_CONNECTIONS = 256
-"""Connections beside those with a place in the queue: pages, health checks."""
+"""Connections besides those with a place in the queue: pages, health checks."""
 _BACKLOG = 512
 
 

@@ -9,7 +9,7 @@ from omnial.config.settings import PositiveFloat, PositiveInt, Section
 
 MEGABYTE = 1_000_000
 FORM_OVERHEAD = 16_384
-"""Bytes of a request beside its images: boundaries, headers of the parts, the other fields."""
+"""Bytes of a request besides its images: boundaries, headers of the parts, the other fields."""
 
 
 class ServiceSettings(Section):
@@ -20,7 +20,7 @@ class ServiceSettings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
     names: tuple[str, ...] = ()
-    """Host names, beside `localhost`, `host` and any IP address, that a browser may use."""
+    """Host names, besides `localhost`, `host` and any IP address, that a browser may use."""
     token: SecretStr | None = None
     """What requests must carry as a bearer token; None lets everybody in."""
     queue: PositiveInt = 64
