@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from omnial.batch.worker import Assignment, PartResult, Worker, part_file, this_worker
+from omnial.batch.worker import Assignment, PartResult, Worker, part_file
 from omnial.errors import RunError, UserError
 
 ATTEMPTS: Final = 4
@@ -143,7 +143,7 @@ def attempt(file: Path) -> Iterator[None]:
             "command again."
         )
     mark = file.parent / f".{file.name}.{uuid4().hex}.begun"
-    mark.write_text(this_worker(), encoding="utf-8")
+    mark.touch()
     try:
         yield
     finally:

@@ -125,12 +125,8 @@ class Worker:
             # A worker that is believed dead may still write the same file.
             with replacing(part_file(self._out, part), rivals=True) as draft:
                 pq.write_table(table, draft, compression="zstd")
-        return _count(part, rows, this_worker(), time.process_time() - start)
-
-
-def this_worker() -> str:
-    """`HOST:PROCESS`."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        return _count(part, rows, worker, time.process_time() - start)
 
 
 def part_file(out: Path, part: int) -> Path:
