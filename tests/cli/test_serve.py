@@ -180,9 +180,7 @@ def test_no_model(run: Run, tmp_path: Path) -> None:
 def test_without_its_packages_it_says_what_to_install(
     run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import omnial.cli.serve as verb
-
-    monkeypatch.setattr(verb, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "python_multipart", None)
     ended = run("serve", model)
 
     assert ended.code == 2

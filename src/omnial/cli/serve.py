@@ -1,7 +1,6 @@
 """`omnial serve`: inspection over HTTP, with a web page."""
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +12,6 @@ from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError
 
 _LIMITS, _HISTORY = "Limits", "History"
-_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _TOKEN = "OMNIAL_TOKEN"
 _SHORTEST_TOKEN = 16
 _LARGEST_TOKEN_FILE = 4096
@@ -88,14 +86,18 @@ def serve(
     """
     token, read = _token(token_file), options.reading(None, significant_bits)
     with working():
-        _check_packages()
         from pydantic import SecretStr
 
+        from omnial.inference.backends.base import needs_package
         from omnial.inference.inspector import Inspector
-        from omnial.serving.server import is_loopback, listen, url
-        from omnial.serving.server import serve as answer
-        from omnial.serving.service import Service, model_name
-        from omnial.serving.settings import ServiceSettings
+
+        with needs_package("What the service needs", "omnial[serve]"):
+            import python_multipart  # noqa: F401  # used by FastAPI's forms alone
+
+            from omnial.serving.server import is_loopback, listen, url
+            from omnial.serving.server import serve as answer
+            from omnial.serving.service import Service, model_name
+            from omnial.serving.settings import ServiceSettings
 
         settings = ServiceSettings(
             host=host,
@@ -151,12 +153,3 @@ def _checked(text: str, source: str) -> str:
             "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'."
         )
     return token
-
-
-def _check_packages() -> None:
-    absent = [name for name in _PACKAGES if find_spec(name) is None]
-    if absent:
-        raise UserError(
-            f"The service needs packages that are not installed ({', '.join(absent)}): "
-            "pip install 'omnial[serve]'."
-        )
