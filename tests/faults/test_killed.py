@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,11 +230,10 @@ def test_a_demonstration_goes_on_from_an_older_ones_folder(
     monkeypatch.setattr(demo, "train", train)
     monkeypatch.setattr(demo, "generate", lambda *_, **__: None)
     monkeypatch.setattr(demo, "evaluate", lambda *_: mock.Mock())
-    silent: Callable[[str], None] = lambda _: None  # noqa: E731
-    demo.run_demo(tmp_path, quick=True, seed=0, tell=silent)
+    demo.run_demo(tmp_path, quick=True, seed=0)
     first = (tmp_path / "model" / "config.json").read_text()
 
-    assert killed_everywhere(lambda: demo.run_demo(tmp_path, quick=True, seed=1, tell=silent)) > 5
+    assert killed_everywhere(lambda: demo.run_demo(tmp_path, quick=True, seed=1)) > 5
     assert (tmp_path / "model" / "config.json").read_text() != first
     assert no_scratch(tmp_path)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from omnial.cli import options
-from omnial.cli.output import print_metrics, print_result, say, working
+from omnial.cli.output import print_metrics, print_result, working
 from omnial.cli.verb import ExitCode, verb
 
 
@@ -37,7 +37,7 @@ def demo(
     with working():
         from omnial.demo.run_demo import can_show, run_demo, show
 
-        result = run_demo(out, quick=quick, minutes=minutes, tell=say)
+        result = run_demo(out, quick=quick, minutes=minutes)
     print_result(result.to_dict(), as_json, lambda shown: print_metrics(shown["metrics"]))
     if not as_json:
         print(f"\nreport: {result.report}")

@@ -5,10 +5,11 @@ same settings uses a finished model again and resumes a training that was cut sh
 """
 
 import json
+import logging
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from omnial.reporting.run import evaluate
 from omnial.training.fit import train
 from omnial.untrusted import read_json
 
+_logger = logging.getLogger(__name__)
 _STATE_FILE: Final = "demo.json"
 
 
@@ -76,7 +78,6 @@ def run_demo(
     quick: bool = False,
     minutes: float | None = None,
     seed: int = 0,
-    tell: Callable[[str], None] = print,
 ) -> DemoResult:
     """Generate the products, train a model on them, evaluate it and write the report.
 
@@ -85,7 +86,6 @@ def run_demo(
         quick: a small model for 60 steps on few images, to see the way and not the quality.
         minutes: minutes of training, instead of 7 (or of the 60 steps).
         seed: seed of the products and of the training.
-        tell: is called with a line about each part as it begins.
 
     Raises:
         UserError: `data` or `model` in `out` is not of a demonstration; `minutes` is impossible.
@@ -114,11 +114,11 @@ def run_demo(
         raise UserError(f"{model} is not of a demonstration; move it away or give another --out")
 
     with locked(out):
-        tell(f"1/3 products in {data}")
+        _logger.info(f"1/3 products in {data}")
         generate(data, seed=seed, **asdict(plan.products))
-        tell(f"2/3 one model for all products in {model}, {_length(settings)}")
-        _train(out, model, data, settings, recipe, state or {}, tell)
-        tell(f"3/3 evaluation and report in {report}")
+        _logger.info(f"2/3 one model for all products in {model}, {_length(settings)}")
+        _train(out, model, data, settings, recipe, state or {})
+        _logger.info(f"3/3 evaluation and report in {report}")
         result = evaluate(model, [data], report)
     return DemoResult(data, model, report / REPORT_FILE, result.to_metrics())
 
@@ -143,12 +143,11 @@ def _train(
     settings: Settings,
     recipe: Mapping[str, object],
     state: Mapping[str, object],
-    tell: Callable[[str], None],
 ) -> None:
     """Train, resume, or leave a finished model of the same recipe as it is."""
     same = state.get("recipe") == recipe
     if same and state.get("finished") is True and (model / "config.json").is_file():
-        tell("    it is there already")
+        _logger.info("    it is there already")
         return
     resume = same and any((model / "checkpoints").glob("*"))
     if not resume:
