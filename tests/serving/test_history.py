@@ -74,7 +74,7 @@ def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     assert (kept.outlines[0].area, kept.suspects) == (3, None)
     now = "2001-09-09T01:46:40.000Z"
     assert (kept.time, kept.review, kept.reviewed) == (now, "false_alarm", now)
-    assert (again.picture(number), again.score_map(number)) == (b"picture", b"map")
+    assert (again.file(number, "picture"), again.file(number, "map")) == (b"picture", b"map")
     assert again.add(*entry()) == number + 1
     again.close()
 

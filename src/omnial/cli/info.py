@@ -38,41 +38,35 @@ def info(
     Of a model folder also the classes, the thresholds, how it was trained and what its validation
     images said.
     """
-    if model_dir is None:
-        from omnial.config.load import load_settings
-
-        settings = load_settings(
-            system=system,
-            size=size,
-            config_file=config,
-            overrides=set_ or [],
-            default_size=_DEFAULT_SIZE,
-        )
-        trained: dict[str, Any] = {}
-    elif system or size or config or set_:
+    if model_dir is not None and (system or size or config or set_):
         raise UserError("give MODEL_DIR or settings, not both: a trained model has its own")
-    else:
-        settings, trained = _read(model_dir)
-    result = _describe(settings) | trained
-    print_result(result, as_json, _show)
+    trained: dict[str, Any] = {}
+    with working():
+        from omnial.config.load import load_settings
+        from omnial.models.count import describe
+
+        if model_dir is None:
+            settings = load_settings(
+                system=system,
+                size=size,
+                config_file=config,
+                overrides=set_ or [],
+                default_size=_DEFAULT_SIZE,
+            )
+        else:
+            settings, trained = _read(model_dir)
+        shape = {"height": settings.data.height, "width": settings.data.width}
+        counts = describe(settings.model, **shape)
+    names = {"system": settings.system, "size": settings.size, "input": shape}
+    print_result(names | counts | trained, as_json, _show)
     return ExitCode.DONE
 
 
-def _describe(settings: Settings) -> dict[str, Any]:
-    height, width = settings.data.height, settings.data.width
-    with working():
-        from omnial.models.count import describe
-
-        counts = describe(settings.model, height, width)
-    names = {"system": settings.system, "size": settings.size}
-    return names | {"input": {"height": height, "width": width}} | counts
-
-
 def _read(folder: Path) -> tuple[Settings, dict[str, Any]]:
-    with working():
-        from omnial.model_folder.weights_file import load_model
+    """The settings of a trained model, and what else its folder holds."""
+    from omnial.model_folder.weights_file import load_model
 
-        model = load_model(folder, "cpu")
+    model = load_model(folder, "cpu")
     facts = {
         "model": str(folder),
         "classes": list(model.classes),

@@ -48,8 +48,8 @@ def describe(
         upload: The file that was inspected.
         level: Score-map level of outlines.
         settings: The network input.
-        suspects: Whether to outline a good image too.
-        picture: Whether to make the history's picture.
+        suspects: Outline a good image too.
+        picture: Make the history's picture.
     """
     height, width = inspection.image.shape[:2]
     small = _small_map(inspection.score_map)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from omnial.errors import UserError
 from omnial.serving.findings import Finding
@@ -186,20 +186,13 @@ class History:
         ).fetchone()
         return None if row is None else _item(row)
 
-    def picture(self, number: int) -> bytes | None:
-        """The small picture of an inspection, a JPEG file."""
-        return self._blob("picture", number)
-
-    def score_map(self, number: int) -> bytes | None:
-        """The score map of an inspection, a PNG file."""
-        return self._blob("map", number)
+    def file(self, number: int, kind: Literal["picture", "map"]) -> bytes | None:
+        """The small picture of an inspection, a JPEG file, or its score map, a PNG file."""
+        row = self._db.execute(f"SELECT {kind} FROM inspections WHERE id = ?", (number,)).fetchone()
+        return None if row is None else row[0]
 
     def review(self, number: int, review: Review | None) -> HistoryItem | None:
-        """Keep a person's review of a verdict; None takes it back.
-
-        Returns:
-            The inspection, or None where there is no such number.
-        """
+        """Keep a person's review of a verdict, or take it back; None: there is no such number."""
         when = None if review is None else self._clock()
         with self._db:
             self._db.execute(
@@ -207,12 +200,6 @@ class History:
                 (review, when, number),
             )
         return self.get(number)
-
-    def _blob(self, column: str, number: int) -> bytes | None:
-        row = self._db.execute(
-            f"SELECT {column} FROM inspections WHERE id = ?", (number,)
-        ).fetchone()
-        return None if row is None else row[0]
 
     def _purge(self) -> None:
         """Forget what is too old or too much."""

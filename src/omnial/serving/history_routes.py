@@ -101,7 +101,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     )
     async def picture(number: Number) -> Response:
         """A JPEG of at most 384 pixels an edge."""
-        content = _found(await recorder.call(History.picture, number))
+        content = _found(await recorder.call(History.file, number, "picture"))
         return Response(content, media_type="image/jpeg", headers=_BLOB_HEADERS)
 
     @router.get(
@@ -112,7 +112,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     )
     async def score_map(number: Number) -> Response:
         """A grey PNG of at most 320 pixels an edge; 255 is probability 1."""
-        content = _found(await recorder.call(History.score_map, number))
+        content = _found(await recorder.call(History.file, number, "map"))
         return Response(content, media_type="image/png", headers=_BLOB_HEADERS)
 
     @router.put(
