@@ -68,14 +68,16 @@ docs: setup ## write the tables of docs/configuration.md and docs/bad-input.md a
 api: setup ## write the public API down anew in tests/public_api.txt
 	$(BIN)/python -m tools.public_api
 
-licences: setup ## write the dependencies' licences in docs/licences.md anew
-	$(BIN)/python -m tools.licences
+licences: setup ## write the table of docs/licences.md again; fails on one that is not allowed
+	@table=$$($(BIN)/pip-licenses) && text=$$(grep -v '^|' docs/licences.md) \
+	    && printf '%s\n\n%s\n' "$$text" "$$table" > docs/licences.md
 
-sbom: setup ## write dist/omnial.cdx.json, a CycloneDX bill of the packages in use
-	$(BIN)/python -m tools.sbom dist/omnial.cdx.json
+sbom: setup ## write dist/omnial.cdx.json, a CycloneDX bill of the installed packages
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/omnial.cdx.json .venv
 
 audit: setup ## ask whether installed packages have known vulnerabilities
-	@$(BIN)/python -m tools.audit $(ARGS)
+	@$(BIN)/pip-audit --local --skip-editable $(ARGS)
 
 clean: ## remove .venv and everything that tools left behind
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

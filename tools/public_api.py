@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import omnial
-from tools.installed import ROOT
 
-PAGE: Final = ROOT / "tests" / "public_api.txt"
+PAGE: Final = Path(__file__).parents[1] / "tests" / "public_api.txt"
 RETURNED: Final = (
     "omnial.config.settings.Settings",
     "omnial.data.image_file.ImageError",
