@@ -47,14 +47,14 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_result(
-    path: Path, key: str, parse: Callable[[dict[str, Any]], dict[str, Any]]
+    path: Path, key: str, parse: Callable[[dict[str, Any]], dict[str, Any]] = dict
 ) -> dict[str, Any]:
     """Read a result file.
 
     Args:
         path: The file.
         key: The key that it must have.
-        parse: Checks the content and gives what is returned; a ValueError says that it is wrong.
+        parse: Makes the returned content; a ValueError says that the file is wrong.
 
     Raises:
         UserError: It is not a result file, or has another key.

@@ -93,32 +93,31 @@ def chosen_rows(study: str, rows: Sequence[Row], wanted: Sequence[str]) -> list[
     return list(wanted or known)
 
 
-def _figures(image_auroc: float, pixel_auroc: float, pixel_ap: float) -> Published:
-    return dict(zip(COMPARED, (image_auroc, pixel_auroc, pixel_ap), strict=True))
+def _row(name: str, label: str, system: str, *published: float, separate: bool = False) -> Row:
+    """A row with its published figures in the order of `COMPARED`, or with none."""
+    return Row(
+        name,
+        label,
+        system,
+        published=dict(zip(COMPARED, published, strict=False)),
+        separate=separate,
+    )
 
 
-_OMNIAL: Final = _figures(97.2, 98.3, 73.4)
+_OMNIAL: Final = (97.2, 98.3, 73.4)
 
 _STAGES = Study(
     "stages",
     "From the baseline to OmniAL",
     "What does each part of OmniAL add?",
     (
-        Row(
-            "no-panels",
-            "all but panels",
-            "omnial-no-panels",
-            published=_figures(86.6, 93.7, 54.4),
+        _row("no-panels", "all but panels", "omnial-no-panels", 86.6, 93.7, 54.4),
+        _row("baseline", "baseline", "surrogate", 86.7, 86.4, 44.2),
+        _row("panels", "+ panels", "surrogate-panels", 94.1, 95.9, 68.3),
+        _row(
+            "instance-norm", "+ instance norm", "surrogate-panels-instance-norm", 95.8, 97.0, 69.1
         ),
-        Row("baseline", "baseline", "surrogate", published=_figures(86.7, 86.4, 44.2)),
-        Row("panels", "+ panels", "surrogate-panels", published=_figures(94.1, 95.9, 68.3)),
-        Row(
-            "instance-norm",
-            "+ instance norm",
-            "surrogate-panels-instance-norm",
-            published=_figures(95.8, 97.0, 69.1),
-        ),
-        Row("omnial", "+ DCSA and DiffNeck (OmniAL)", "omnial", published=_OMNIAL),
+        _row("omnial", "+ DCSA and DiffNeck (OmniAL)", "omnial", *_OMNIAL),
     ),
     seeds=2,
 )
@@ -127,10 +126,10 @@ _MODULES = Study(
     "The module between the basic blocks",
     "Which module serves best in reconstruction and DiffNeck (the supplement's Table 6)?",
     (
-        Row("resblock", "residual block", "omnial-resblock", published=_figures(93.3, 94.2, 60.0)),
-        Row("bottleneck", "bottleneck", "omnial-bottleneck", published=_figures(95.7, 96.1, 62.5)),
-        Row("ca", "CA", "omnial-ca", published=_figures(96.8, 98.2, 72.7)),
-        Row("dcsa", "DCSA", "omnial", published=_OMNIAL),
+        _row("resblock", "residual block", "omnial-resblock", 93.3, 94.2, 60.0),
+        _row("bottleneck", "bottleneck", "omnial-bottleneck", 95.7, 96.1, 62.5),
+        _row("ca", "CA", "omnial-ca", 96.8, 98.2, 72.7),
+        _row("dcsa", "DCSA", "omnial", *_OMNIAL),
     ),
     seeds=1,
 )
@@ -145,7 +144,7 @@ _BALANCE = Study(
             f"{factor:g}",
             "omnial",
             (f"model.localization.balance={factor}",),
-            _OMNIAL if factor == 0.1 else {},
+            dict(zip(COMPARED, _OMNIAL, strict=True)) if factor == 0.1 else {},
         )
         for factor in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
     ),
@@ -158,16 +157,11 @@ _SYSTEMS = Study(
     "DRAEM, JNLD and OmniAL",
     "How do the systems compare at an equal budget, with and without panels?",
     (
-        Row("draem", "DRAEM", "draem", published=_figures(88.7, 87.1, 49.4)),
-        Row("jnld", "JNLD", "jnld", published=_figures(91.3, 88.6, 46.6)),
-        Row(
-            "draem-panels",
-            "DRAEM + panels",
-            "draem-panels",
-            published=_figures(92.5, 94.5, 57.4),
-        ),
-        Row("jnld-panels", "JNLD + panels", "jnld-panels", published=_figures(92.9, 95.6, 63.1)),
-        Row("omnial", "OmniAL", "omnial", published=_OMNIAL),
+        _row("draem", "DRAEM", "draem", 88.7, 87.1, 49.4),
+        _row("jnld", "JNLD", "jnld", 91.3, 88.6, 46.6),
+        _row("draem-panels", "DRAEM + panels", "draem-panels", 92.5, 94.5, 57.4),
+        _row("jnld-panels", "JNLD + panels", "jnld-panels", 92.9, 95.6, 63.1),
+        _row("omnial", "OmniAL", "omnial", *_OMNIAL),
     ),
     seeds=2,
 )
@@ -177,20 +171,11 @@ _PARADIGMS = Study(
     "What does a unified model give up against separate ones? The separate models share the "
     "images of the unified one: each gets an equal part.",
     (
-        Row("omnial-unified", "OmniAL, unified", "omnial", published=_OMNIAL),
+        _row("omnial-unified", "OmniAL, unified", "omnial", *_OMNIAL),
         Row("omnial-separate", "OmniAL, separate", "omnial", separate=True),
-        Row(
-            "baseline-unified",
-            "baseline, unified",
-            "surrogate",
-            published=_figures(86.7, 86.4, 44.2),
-        ),
-        Row(
-            "baseline-separate",
-            "baseline, separate",
-            "surrogate",
-            published=_figures(98.8, 98.4, 75.0),
-            separate=True,
+        _row("baseline-unified", "baseline, unified", "surrogate", 86.7, 86.4, 44.2),
+        _row(
+            "baseline-separate", "baseline, separate", "surrogate", 98.8, 98.4, 75.0, separate=True
         ),
     ),
     seeds=1,

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.layouts import discover
@@ -22,36 +20,6 @@ from omnial.studies.study_data import StudyData, name_of
 from omnial.studies.study_rows import COMMON, Row
 from omnial.training.fit import train
 from omnial.training.run_identity import folder_of_checkpoints, read_identity, what_is_computed
-
-
-class _Figures(BaseModel):
-    mean: dict[str, float | None]
-    classes: dict[str, dict[str, float | None]]
-
-
-class _Machine(BaseModel):
-    cores: int
-    cpu: str
-    torch: str
-    commit: str
-
-
-class _Data(BaseModel):
-    roots: list[str]
-
-
-class _Result(BaseModel):
-    """The fields of a result file that the study's page is made of."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    size: str
-    images: int
-    separate: str | None
-    precision: str
-    figures: _Figures
-    machine: _Machine
-    data: _Data
 
 
 @dataclass(frozen=True)
@@ -147,9 +115,9 @@ def find_result(trial: Trial, out: Path) -> dict[str, Any] | None:
     """
     own = out / trial.file_name
     if os.path.lexists(own):
-        return read_result(own, trial.key, _checked)
+        return read_result(own, trial.key)
     for path in sorted(out.parent.glob(f"*/*-{trial.key[:10]}.json")):
-        result = read_result(path, trial.key, _checked)
+        result = read_result(path, trial.key)
         result["row"] = trial.row.name
         write_result(own, result)
         return result
@@ -219,8 +187,3 @@ def _evaluate(trial: Trial, folder: Path) -> dict[str, Any]:
         **provenance(),
         "settings": what_is_computed(settings),
     }
-
-
-def _checked(result: dict[str, Any]) -> dict[str, Any]:
-    _Result.model_validate(result)
-    return result
