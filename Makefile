@@ -61,11 +61,11 @@ format: setup ## put the sources into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup ## write the tables of docs/configuration.md and docs/bad-input.md anew
+docs: setup ## write the tables of docs/configuration.md and docs/bad-input.md again
 	$(BIN)/python -m omnial.config.reference docs/configuration.md
 	$(BIN)/python -m tests.bad_input.page docs/bad-input.md
 
-api: setup ## write the public API down anew in tests/public_api.txt
+api: setup ## write the public API to tests/public_api.txt again
 	$(BIN)/python -m tools.public_api
 
 licences: setup ## write the table of docs/licences.md again; fails on one that is not allowed

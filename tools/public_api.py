@@ -2,7 +2,7 @@
 
     python -m tools.public_api
 
-What stands there is a promise to users. A change of it is a change of version.
+The file is a promise to users. A change of it is a change of version.
 """
 
 import ast
@@ -25,7 +25,7 @@ RETURNED: Final = (
     "omnial.models.trained_model.TrainedModel",
     "omnial.training.fit.TrainSummary",
 )
-"""What the public functions return or raise, beside the names of `omnial` itself."""
+"""What the public functions return or raise, besides the names of `omnial` itself."""
 ALIASES: Final = (
     "omnial.inference.inspector.Picture",
     "omnial.inference.inspector.Tile",

@@ -52,7 +52,7 @@ def test_verdicts_are_strict_and_leave_out_what_has_no_threshold() -> None:
         image("dent", 0.9, float("nan")),
     ]
     counted = tables.verdicts(images)
-    assert counted == tables.Verdicts(good=2, false_alarms=1, defective=3, found=2, unjudged=1)
+    assert counted == tables.Verdicts(good=2, false_alarms=1, defective=3, found=2, without=1)
     assert counted.missed == 1
 
 

@@ -6,7 +6,7 @@ they lie, in runs, on all cores or on a GPU. Every figure is then a sum over the
 of a term that needs only the ranks of the pixel's score: they are looked up in bounded pieces, and
 a class's ranks are the sums of its runs' ranks, so that kinds and class share one set of buffers.
 
-Memory: 4 bytes a counted pixel, 4 bytes a ground-truth region, and some 100 MB beside, of which a
+Memory: 4 bytes a counted pixel, 4 bytes a ground-truth region, and some 100 MB more, of which a
 part grows with the size of a single image.
 """
 

@@ -125,7 +125,7 @@ def _verdict_notes(result: EvaluationResult) -> list[str]:
         if foreign:
             notes.append(
                 f"The model has not learned {', '.join(foreign)}, "
-                "so the highest threshold of the products that it knows stands in."
+                "so the highest threshold of the products that it knows is used."
             )
     return notes
 

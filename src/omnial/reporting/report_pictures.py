@@ -26,7 +26,7 @@ PICTURES = (
         "The visibility map that the model rebuilt: "
         "the brighter, the larger a change must be before an eye would notice it.",
     ),
-    ("Score map", "How sure the model is of a defect at each place, black for not at all."),
+    ("Score map", "How sure the model is of a defect at each pixel, black for not at all."),
     ("Marked", "What the model marks: its scores as colour, outlined in cyan above the level."),
     ("Truth", "What a person marked as defective, outlined in green."),
 )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from omnial.errors import shown
 from omnial.evaluation.result import ImageResult
@@ -12,8 +12,7 @@ NOTHING = "\N{EM DASH}"
 """Shown where a class cannot have a figure."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One figure of the tables.
 
     Attributes:
@@ -109,8 +108,7 @@ COLUMNS = (
 """The figures in the order of every table."""
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One number of a table: its column, its text, and its share of a full bar (0..1)."""
 
     column: Column
@@ -118,23 +116,22 @@ class Cell:
     share: float | None
 
 
-@dataclass(frozen=True)
-class Verdicts:
-    """How the verdicts at the calibrated threshold turned out.
+class Verdicts(NamedTuple):
+    """Counts of the verdicts at the calibrated threshold.
 
     Attributes:
         good: Good images that have a verdict.
         false_alarms: Of these, called defective.
         defective: Defective images that have a verdict.
         found: Of these, called defective.
-        unjudged: Images without a verdict, since the detector has no threshold for them.
+        without: Images without a verdict, since the detector has no threshold for them.
     """
 
     good: int
     false_alarms: int
     defective: int
     found: int
-    unjudged: int
+    without: int
 
     @property
     def missed(self) -> int:
@@ -170,17 +167,17 @@ def present_columns(rows: Iterable[Figures]) -> tuple[Column, ...]:
 
 def verdicts(images: Iterable[ImageResult]) -> Verdicts:
     """Count verdicts; an image whose threshold is NaN has none."""
-    good = alarms = defective = found = unjudged = 0
+    good = alarms = defective = found = without = 0
     for image in images:
         if math.isnan(image.threshold):
-            unjudged += 1
+            without += 1
         elif image.record.anomalous:
             defective += 1
             found += image.anomalous_verdict
         else:
             good += 1
             alarms += image.anomalous_verdict
-    return Verdicts(good, alarms, defective, found, unjudged)
+    return Verdicts(good, alarms, defective, found, without)
 
 
 def share(part: int, whole: int) -> str:

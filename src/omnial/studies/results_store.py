@@ -24,11 +24,7 @@ def digest(values: object) -> str:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file of a study; a picture is marked as a result, so that no run trains on it.
-
-    Raises:
-        RunError: It cannot be written.
-    """
+    """Write a file of a study; a picture is marked as a result, so that no run trains on it."""
     with writing("A file of the study", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in SUFFIXES:
@@ -38,11 +34,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result file: JSON values with a `schema` and a `key`.
-
-    Raises:
-        RunError: It cannot be written.
-    """
+    """Write a result file: JSON values with a `schema` and a `key`."""
     write_file(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
 
 

@@ -61,8 +61,7 @@ def run_trials(
         progress: Show each training's progress.
 
     Raises:
-        UserError: Unusable data.
-        RunError: A result or a model cannot be written, or a training was killed.
+        RunError: A training was killed.
     """
     waiting = deque(
         trial
@@ -116,16 +115,12 @@ def train_on_demo(
         work: Folder for data, models and results, none of which need last.
         at_once: Trainings at the same time.
         size: Name of the size.
-        images: Images of the study's runs; the models here get a quarter of them.
+        images: Images of the study's trials; the models here get a quarter of them.
         overrides: Settings of all rows.
         progress: Show each training's progress.
 
     Returns:
         A trial for each row, whose model lies in `model_folder(trial, work)`.
-
-    Raises:
-        UserError: Impossible settings.
-        RunError: A result cannot be written.
     """
     generate(work / DEMO_DATA, seed=0)
     data = StudyData.of([work / DEMO_DATA])

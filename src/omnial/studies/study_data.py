@@ -32,21 +32,13 @@ class StudyData:
 
     @classmethod
     def of(cls, roots: Sequence[Path]) -> "StudyData":
-        """Look into data folders.
-
-        Raises:
-            UserError: Unusable data.
-        """
+        """The classes and images in data folders, with their digests."""
         catalogue = discover(roots, need="test")
         return cls(tuple(roots), catalogue, class_digests(catalogue))
 
 
 def find_roots(given: Sequence[Path]) -> list[Path]:
-    """Find each root here, or else below `$OMNIAL_DATA`.
-
-    Raises:
-        UserError: There is no such folder here or there.
-    """
+    """Find each root here, or else below `$OMNIAL_DATA`."""
     base = os.environ.get(DATA_VARIABLE)
     found = []
     for root in given:
@@ -68,14 +60,7 @@ def name_of(root: Path) -> str:
 
 
 def command_line(study: str, roots: Sequence[Path], options: str, overrides: Sequence[str]) -> str:
-    """The command that repeats a study on any machine.
-
-    Args:
-        study: Name of the study.
-        roots: Its data folders.
-        options: Its own options.
-        overrides: Settings of all rows, as `key=value`.
-    """
+    """The command that repeats a study on any machine: its data, its own options, its settings."""
     parts = [f"omnial study {study}", *(f"--data {name_of(root)}" for root in roots), options]
     return " ".join([*parts, *(f"--set '{text}'" for text in overrides)])
 
@@ -84,9 +69,6 @@ def class_digests(catalogue: Catalogue) -> dict[str, str]:
     """Digest the content of each class: training images, test images, masks, region of interest.
 
     The digest does not depend on where the files lie.
-
-    Raises:
-        UserError: A file cannot be read.
     """
     digests = {}
     for product in catalogue.classes:

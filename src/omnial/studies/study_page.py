@@ -53,7 +53,7 @@ class RowFigures(NamedTuple):
 def order_of(lower: Sequence[float], higher: Sequence[float]) -> str:
     """Whether the seeds say that one row is below another.
 
-    Two rows are told apart where every seed of one is above every seed of the other, and there are
+    Two rows differ where every seed of one is above every seed of the other, and there are
     at least two of each: one seed has no spread.
 
     Returns:

@@ -1,6 +1,6 @@
-"""What a study is, and the studies there are.
+"""The studies: their rows, and the figures that were published for them.
 
-A study trains its rows at an equal budget and lays their figures beside the published ones. The
+A study trains its rows at an equal budget and compares their figures with the published ones. The
 published figures are those of the paper and its supplement, on MVTec AD with the full network and
 budget; they are shown for their order, since no other column of the table can be compared to them.
 """
@@ -37,8 +37,8 @@ class Row:
     """One row of a table.
 
     Attributes:
-        name: Names its files: letters, digits and `-`.
-        label: What the table calls it.
+        name: Name of its files: letters, digits, `-` and `_`.
+        label: Name in the table.
         system: A system by name.
         overrides: Settings as `key=value`, over the system's.
         published: Published figures, where there are any.
@@ -136,7 +136,7 @@ _MODULES = Study(
 _BALANCE = Study(
     "balance",
     "DiffNeck's balance factor",
-    "How much should the separate paths weigh against the unified one (the paper's Fig. 8, whose "
+    "How much should the separate paths count against the unified one (the paper's Fig. 8, whose "
     "best factor is 0.1)?",
     tuple(
         Row(

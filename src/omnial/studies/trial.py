@@ -77,9 +77,6 @@ def plan_trials(
         overrides: Settings of all rows, over the rows' own.
         seed: Seed of every draw.
         classes: The classes that a separate row trains on.
-
-    Raises:
-        UserError: Impossible settings.
     """
     root_of = {product.name: product.root for product in data.catalogue.classes}
     parts: list[tuple[tuple[Path, ...], str | None]] = [(data.roots, None)]
@@ -108,10 +105,6 @@ def find_result(trial: Trial, out: Path) -> dict[str, Any] | None:
     """The result of a trial, from the study's folder or from a sibling's equal trial.
 
     A sibling's is copied, so that the folder is complete by itself.
-
-    Raises:
-        UserError: A file of this name holds something else.
-        RunError: The copy cannot be written.
     """
     own = out / trial.file_name
     if os.path.lexists(own):
@@ -136,10 +129,6 @@ def run_trial(trial: Trial, out: Path, work: Path, *, model: bool, progress: boo
         work: Folder of the models.
         model: The model is needed too: it is trained again where it did not last.
         progress: Show the training's progress.
-
-    Raises:
-        UserError: Unusable data.
-        RunError: A result or a model cannot be written.
     """
     folder = model_folder(trial, work)
     missing = find_result(trial, out) is None
