@@ -1,20 +1,20 @@
-"""Files that may come from anywhere, looked at before they take memory.
+"""Bounded reading of untrusted files: plain files, JSON and safetensors headers.
 
-A folder with a model can be downloaded. What reads one asks here first: is the file a plain file
-of a sensible size, is its JSON bounded, does a safetensors header describe the file that it stands
-in. Nothing here takes more memory than a fixed multiple of a bound that the caller names.
+A folder with a model can be downloaded. Nothing here takes more memory than a fixed multiple of
+a bound that the caller names.
 """
 
 import json
 import math
 import os
 import stat
-import struct
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
+
+from safetensors import SafetensorError, safe_open
 
 from omnial.errors import shown
 
@@ -28,15 +28,9 @@ MOST_DEPTH: Final = 32
 _MOST_VALUES = 2**20  # a value is up to a hundred bytes in memory, in the file only two
 _MOST_DIGITS = 19  # whole numbers of 64 bits
 _MOST_HEADER_BYTES = 2**22
-_MOST_DIMENSIONS = 8
+_MOST_TENSOR_BYTES = 2**34  # several times the largest network that the settings allow
 _MOST_NAME = 255
 _MOST_REASON = 1000
-_BYTES: Final[Mapping[str, int]] = {
-    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("U32", "I32", "F32"), 4),
-    **dict.fromkeys(("U64", "I64", "F64"), 8),
-}
 # On Windows neither exists: there, a link can only be refused before it is opened.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -45,7 +39,7 @@ class UntrustedError(ValueError):
     """A file is not what it should be.
 
     The message says why, as a clause about `it`, and names no path: the caller knows what the
-    file is for and how the user can mend it.
+    file is for and how the user can fix it.
     """
 
 
@@ -127,7 +121,7 @@ def read_json(path: Path, most: int = MOST_JSON_BYTES) -> object:
 def parse_json(content: bytes) -> object:
     """Parse JSON that means the same to every reader.
 
-    Beside what the format asks for: UTF-8 with no lone surrogates, no key twice in an object, no
+    Besides what the format asks for: UTF-8 with no lone surrogates, no key twice in an object, no
     NaN or infinity, whole numbers within 64 bits, nesting of at most `MOST_DEPTH`, and a bounded
     number of values.
 
@@ -155,43 +149,37 @@ def parse_json(content: bytes) -> object:
 
 
 def read_forms(path: Path, most: int) -> dict[str, Form]:
-    """The tensors that a safetensors file describes, without touching one of them.
+    """Types and shapes of a safetensors file's tensors, without reading one of them.
 
-    The header is bounded and strict JSON; every tensor has a known type, a shape whose size is
-    the bytes it claims, and these follow each other without a gap from the header to the end.
+    The library refuses every header that does not describe the file to its last byte; file and
+    header are bounded before it sees them.
 
     Args:
         path: The file.
         most: Most tensors.
 
-    Returns:
-        Type and shape of each, by name.
-
     Raises:
         UntrustedError: It is no such file.
         OSError: It cannot be read.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        room = min(size - 8, _MOST_HEADER_BYTES)
-        if not 2 <= length <= room:
-            raise UntrustedError(
-                f"it is no safetensors file: its header should have 2 to {max(room, 2):,} bytes, "
-                f"and it says {length:,}"
-            )
-        content = file.read(length)
-    if len(content) != length or not content.startswith(b"{"):
-        raise UntrustedError("it is no safetensors file: its header is no JSON object")
-    header = parse_json(content)
-    assert isinstance(header, dict)
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise UntrustedError("its header's metadata is not an object of texts")
-    if len(header) > most:
-        raise UntrustedError(f"it holds {len(header):,} tensors, at most {most:,} are expected")
-    return _forms(header, size - 8 - length)
+    with open_regular(path, _MOST_TENSOR_BYTES) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MOST_HEADER_BYTES:
+        raise UntrustedError(
+            f"it is no safetensors file: its header should have at most {_MOST_HEADER_BYTES:,} "
+            f"bytes, and it says {length:,}"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            if len(names) > most:
+                raise UntrustedError(
+                    f"it holds {len(names):,} tensors, at most {most:,} are expected"
+                )
+            parts = {name: file.get_slice(name) for name in names}
+            return {n: Form(part.get_dtype(), tuple(part.get_shape())) for n, part in parts.items()}
+    except SafetensorError as error:
+        raise UntrustedError(f"it is no safetensors file: {error}") from error
 
 
 def check_forms(found: Mapping[str, Form], expected: Mapping[str, Form]) -> None:
@@ -332,40 +320,3 @@ def _check_text(text: str) -> None:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise UntrustedError("it is not valid JSON: a text is not Unicode") from error
-
-
-def _forms(header: Mapping[str, object], room: int) -> dict[str, Form]:
-    forms: dict[str, Form] = {}
-    places: list[tuple[int, int, str]] = []
-    for name, entry in header.items():
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise UntrustedError(f"its header does not describe the tensor {quoted(name)}")
-        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(dtype, str) or dtype not in _BYTES:
-            raise UntrustedError(f"its tensor {quoted(name)} is of the type {quoted(dtype)}")
-        if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
-            raise UntrustedError(f"its tensor {quoted(name)} has the shape {quoted(shape)}")
-        if not _are_sizes(offsets) or len(offsets) != 2:
-            raise UntrustedError(f"its tensor {quoted(name)} lies at {quoted(offsets)}")
-        begin, end = offsets
-        # Python's whole numbers do not overflow.
-        if end - begin != math.prod(shape) * _BYTES[dtype]:
-            raise UntrustedError(
-                f"its tensor {quoted(name)} of {dtype} {quoted(shape)} claims {end - begin:,} bytes"
-            )
-        forms[name] = Form(dtype, tuple(shape))
-        places.append((begin, end, name))
-    reached = 0
-    for begin, end, name in sorted(places):
-        if begin != reached:
-            raise UntrustedError(
-                f"its tensor {quoted(name)} begins at {begin:,}, the one before ends at {reached:,}"
-            )
-        reached = end
-    if reached != room:
-        raise UntrustedError(f"its tensors claim {reached:,} bytes, the file holds {room:,}")
-    return forms
-
-
-def _are_sizes(values: object) -> bool:
-    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)

@@ -68,7 +68,7 @@ class TestWhatItSees:
         (tmp_path / "a.json").write_text('{"figure": 0.')
         (tmp_path / "a.html").write_text("<html>")
         (tmp_path / "x.pack").write_bytes(b"omnial")
-        found = contents(tmp_path, ["*.json", "*.html"]) | cached(tmp_path, (3, 64, 64))
+        found = contents(tmp_path, ["*.json", "*.html"]) | cached(tmp_path)
         assert len(found) == 3
         assert all(text.startswith("not whole") for text in found.values())
 

@@ -1,18 +1,13 @@
-"""The room itself: what it accepts is what the libraries accept, and less."""
+"""Bounded reading of untrusted files."""
 
 import json
-import math
 import os
 import struct
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from omnial.untrusted import (
     Form,
@@ -116,60 +111,19 @@ def test_what_a_message_shows() -> None:
     assert len(plain("a" * 10**6)) < 1010
 
 
-ARRAYS = st.dictionaries(
-    st.text(st.characters(codec="utf-8"), min_size=1, max_size=5).filter(
-        lambda name: name != "__metadata__"
-    ),
-    st.tuples(
-        st.sampled_from(["<f4", "<f8", "<f2", "u1", "<i8", "?", "<u2"]),
-        st.lists(st.integers(0, 4), max_size=4),
-    ),
-    max_size=5,
-)
-
-
-@settings(deadline=None)
-@given(ARRAYS)
-def test_every_file_of_the_library_is_read(
-    tmp_path_factory: pytest.TempPathFactory, wanted: dict[str, tuple[str, list[int]]]
-) -> None:
-    path = tmp_path_factory.mktemp("any") / "file"
-    save_file({name: np.zeros(shape, dtype) for name, (dtype, shape) in wanted.items()}, path)
-    assert read_forms(path, 5) == forms_of_the_library(path)
-
-
-@settings(deadline=None, max_examples=150)
-@given(st.data())
-def test_what_is_read_is_never_more_than_the_library_reads(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    """One number of a valid header is changed: who accepts it must agree with the library."""
-    entries: dict[str, Any] = {
-        "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
-        "b": {"dtype": "U8", "shape": [8], "data_offsets": [24, 32]},
-        "c": {"dtype": "I64", "shape": [], "data_offsets": [32, 40]},
-    }
-    entry = entries[data.draw(st.sampled_from("abc"))]
-    part = data.draw(st.sampled_from(["shape", "data_offsets", "dtype"]))
-    if part == "dtype":
-        entry[part] = data.draw(st.sampled_from(["F32", "F64", "U8", "I8", "F8_E4M3", "x"]))
+@pytest.mark.parametrize("room", [24, 23, 25])
+def test_forms_of_a_file_that_ends_where_its_header_says(tmp_path: Path, room: int) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
+    content = struct.pack("<Q", len(header)) + header + bytes(room)
+    (tmp_path / "file").write_bytes(content)
+    if room == 24:
+        assert read_forms(tmp_path / "file", 1) == {"a": Form("F32", (2, 3))}
     else:
-        size = st.integers(0, 48) | st.sampled_from([2**31, 2**62, 2**63, 2**64 - 1])
-        entry[part] = data.draw(st.lists(size, max_size=3))
-    room = data.draw(st.sampled_from([40, 40, 39, 41, 0]))
-    header = json.dumps(entries).encode()
-    path = tmp_path_factory.mktemp("any") / "file"
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(room))
-    try:
-        found = read_forms(path, 3)
-    except UntrustedError:
-        return
-    assert found == forms_of_the_library(path)
-    widths = {"F32": 4, "F64": 8, "I64": 8, "U8": 1, "I8": 1}
-    assert sum(math.prod(form.shape) * widths[form.dtype] for form in found.values()) == room
+        with pytest.raises(UntrustedError, match="no safetensors file"):
+            read_forms(tmp_path / "file", 1)
 
 
-def forms_of_the_library(path: Path) -> dict[str, Form]:
-    with safe_open(path, framework="numpy") as file:
-        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        return {n: Form(p.get_dtype(), tuple(p.get_shape())) for n, p in parts.items()}
+def test_a_header_is_bounded_before_it_is_parsed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(struct.pack("<Q", 2**26) + b"{" + bytes(2**26))
+    with pytest.raises(UntrustedError, match="its header should have at most 4,194,304 bytes"):
+        read_forms(tmp_path / "file", 1)

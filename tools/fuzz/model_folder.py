@@ -68,7 +68,6 @@ def seeds() -> list[bytes]:
         "header": _header_of(_MODEL / _WEIGHTS),
         "weights": (_MODEL / _WEIGHTS).read_bytes(),
         "record": (_EXPORTED / _EXPORT).read_bytes(),
-        "onnx": _ONNX,
         "arrays": _header_of(_EXPORTED / "arrays.safetensors"),
         "samples": _header_of(_EXPORTED / "samples.safetensors"),
         "manifest": (_SET / "manifest.json").read_bytes(),
@@ -158,7 +157,6 @@ _READERS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "header": _header,
     "weights": _weights,
     "record": _record,
-    "onnx": lambda content: _exported("model.onnx", content),
     "arrays": lambda content: _exported(
         "arrays.safetensors", _with_header(_EXPORTED / "arrays.safetensors", content)
     ),

@@ -1,53 +1,57 @@
-"""Network inputs kept on disk between runs, so that a file is decoded once in its life.
+"""The cache of decoded images on disk: a file is decoded once, one `.npy` for each.
 
-An entry's key is a digest of the file's content and of everything else that decides its pixels:
-the settings, the version of Pillow, and the code that decodes. Whatever changes gives another
-key, so an entry is never stale; a file's name and date play no part.
-
-Entries lie in packs (`omnial.data.pack`), which appear whole or not at all and are never changed,
-so runs may share the folder without a lock. At worst two runs that start together both decode.
-To make room, the packs that were used longest ago are removed; a run that has one of them open
-keeps it until it ends. Where the cache cannot be used, everything works as without it.
+An entry's name begins with a digest of the file's content and of everything else that decides its
+pixels (settings, Pillow's version, the code that decodes), so that an entry is never stale; it
+goes on with the source's size and a checksum of the pixels, so that a damaged one is decoded
+again. Entries appear whole and never change: runs share the folder without a lock.
 """
 
+import hashlib
+import json
 import logging
 import os
+import re
+import stat
 import threading
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+import time
+import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib import resources
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from omnial.config.settings import DataSettings
-from omnial.data.content_key import Identity, Purpose, identify, state_of, tag_of
 from omnial.data.decode import network_input, read_mask, read_rgb
 from omnial.data.geometry import Placement, place
 from omnial.data.image_file import ImageError
-from omnial.data.pack import (
-    SUFFIX,
-    DamagedPackError,
-    Entry,
-    Pack,
-    packed_size,
-    packs_in,
-    write_pack,
-)
+from omnial.files import PART, replacing
 
-_logger = logging.getLogger(__name__)
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 LOCATION: Final = "OMNIAL_CACHE"
 """Environment variable that names the folder of the cache."""
 
-_DECODERS: Final = 4
-_PACK_BYTES: Final = 2**26
-_PACKS_AT_LEAST: Final = 8
-"""Packs are so small that this many fit: room is made pack by pack."""
-_MOST_MAPPED: Final = 128
-"""Packs that a run keeps open; the systems' limits on open files start at 256."""
+Purpose: TypeAlias = Literal["input", "image", "mask"]
+"""What a file is decoded as: a network input, or an image or a mask that is only checked."""
 
+_DECODERS: Final = 4
+_HEADER_BYTES: Final = 128  # of a `.npy` file
+_ABANDONED_SECONDS: Final = 3600.0
+_NAME: Final = re.compile(r"([0-9a-f]{64})-(\d{1,9})x(\d{1,9})-([0-9a-f]{8})\.npy")
+_SETTINGS: Final = {"height", "width", "geometry", "significant_bits", "max_megapixels"}
+_CODE: Final = ("decode.py", "geometry.py", "image_file.py", "tiff_kinds.py")
+_NO_PIXELS: Final = np.empty(0, np.uint8)
+
+_logger = logging.getLogger(__name__)
 _WITHOUT: Final = (
     "The run goes on without keeping decoded images: %s. Set OMNIAL_CACHE to a folder that can be "
     "written."
@@ -58,18 +62,30 @@ _FULL: Final = (
 )
 
 
-class _Place(NamedTuple):
-    """Where an entry is."""
+class _Decoded(NamedTuple):
+    """Height and width of the source, upright, and the frame, or no pixels if only checked."""
 
-    pack: Pack
-    number: int
+    source_size: tuple[int, int]
+    pixels: NDArray[Any]
+
+
+class _Entry(NamedTuple):
+    """A file of the cache."""
+
+    used: int
+    """When a run used it last, in nanoseconds since 1970."""
+    key: str
+    path: Path
+    bytes: int
+    source_size: tuple[int, int]
+    checksum: int
 
 
 class InputCache:
     """The cache as one run sees it. Safe to use from several threads.
 
     Args:
-        folder: Where the packs lie, made if it is not there; None for a cache that is off, which
+        folder: Where the entries lie, made if it is missing; None for a cache that is off, which
             decodes whenever it is asked.
         settings: Size, geometry and bounds of the inputs, and of the cache.
 
@@ -80,92 +96,56 @@ class InputCache:
     def __init__(self, folder: Path | None, settings: DataSettings) -> None:
         self._folder, self._settings = folder, settings
         self._limit = int(settings.cache_gigabytes * 1e9)
-        self._pack_bytes = min(_PACK_BYTES, self._limit // _PACKS_AT_LEAST)
         self._writes = folder is not None
-        self._lock = threading.RLock()
-        self._identities: dict[Path, Identity] = {}
-        self._entries: dict[bytes, Entry] = {}
-        self._places: dict[bytes, _Place] = {}
-        self._pending: dict[bytes, Entry] = {}
-        self._in_use: dict[Path, int] = {}
-        self._requested: list[Path] = []
-        self._tags: dict[Purpose, bytes] = {}
+        self._lock = threading.Lock()
+        self._digests: dict[Path, tuple[tuple[int, ...], bytes]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._used: dict[str, int] = {}
+        self._mappings = _most_mappings()
         if folder is not None:
-            self._tags = {name: tag_of(settings, name) for name in ("input", "image", "mask")}
+            self._tags = {name: _tag(settings, name) for name in ("input", "image", "mask")}
             folder.mkdir(parents=True, exist_ok=True)
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
-                self._adopt(path)
-
-    def request(self, paths: Iterable[Path]) -> None:
-        """Say which inputs this run will ask for, so that none is removed to make room."""
-        with self._lock:
-            self._requested += paths
+            self._entries = {entry.key: entry for entry in _entries_in(folder)}
+        self._total = sum(entry.bytes for entry in self._entries.values())
 
     def network_input(self, path: Path) -> tuple[NDArray[Any], Placement]:
-        """Do as `omnial.data.decode.network_input`, without decoding where the cache can help.
+        """`omnial.data.decode.network_input`, decoded only where the cache has no entry.
 
-        Returns:
-            The frame (3, height, width), uint8 or float32, perhaps a read-only view of a file,
-            and where the image lies in it.
-
-        Raises:
-            ImageError: The file cannot be used.
+        The frame may be a read-only view of the cache's file.
         """
-        entry = self._get(path, "input", lambda: self._decode(path))
-        return entry.pixels, place(entry.source_size, self._settings)
+
+        def decode() -> _Decoded:
+            pixels, placement = network_input(path, self._settings)
+            return _Decoded((placement.source_height, placement.source_width), pixels)
+
+        source_size, pixels = self._get(path, "input", decode)
+        return pixels, place(source_size, self._settings)
 
     def network_inputs(self, paths: Sequence[Path]) -> list[tuple[NDArray[Any], Placement]]:
-        """Do `network_input` for many files, of which one pack at a time is in memory.
-
-        Raises:
-            ImageError: A file cannot be used.
-        """
-        self.request(paths)
-        inputs: list[tuple[NDArray[Any], Placement]] = []
-        # Without the cache there is nothing to wait for, and a small one must not idle decoders.
-        step = self._pack_bytes // (3 * self._settings.height * self._settings.width)
-        step = max(_DECODERS, step)
-        if not self._writes:
-            step = max(1, len(paths))
+        """`network_input` of many files."""
         with ThreadPoolExecutor(_DECODERS) as pool:
-            for start in range(0, len(paths), step):
-                part = paths[start : start + step]
-                fresh = list(pool.map(self.network_input, part))
-                self.flush()
-                # What was decoded is now in a pack, and its copy in memory can go.
-                inputs += [self._packed(*pair) for pair in zip(part, fresh, strict=True)]
-        return inputs
+            return list(pool.map(self.network_input, paths))
 
     def check_input(self, path: Path) -> tuple[int, int]:
-        """Decode an image in full, unless the cache has it, and keep its network input.
+        """Height and width of an image, decoded in full unless the cache has it, then kept."""
+        if not self._writes:
+            return self.check(path, "image")
+        placement = self.network_input(path)[1]
+        return placement.source_height, placement.source_width
 
-        Returns:
-            The image's height and width in pixels, upright.
-
-        Raises:
-            ImageError: The file cannot be used.
-        """
-        decode = self._decode if self._writes else self._check
-        return self._get(path, "input", lambda: decode(path)).source_size
-
-    def check_image(self, path: Path) -> tuple[int, int]:
-        """Decode an image in full, unless it was found good before; keep that alone.
-
-        Returns:
-            Its height and width in pixels, upright.
+    def check(self, path: Path, purpose: Literal["image", "mask"]) -> tuple[int, int]:
+        """Height and width of a file, decoded in full unless it was found good before.
 
         Raises:
             ImageError: The file cannot be used.
         """
-        return self._get(path, "image", lambda: self._check(path)).source_size
 
-    def check_mask(self, path: Path) -> None:
-        """Decode a mask in full, unless it was found good before; keep that alone.
+        def decode() -> _Decoded:
+            mask = purpose == "mask"
+            height, width = (read_mask(path) if mask else read_rgb(path, self._settings)).shape[:2]
+            return _Decoded((height, width), _NO_PIXELS)
 
-        Raises:
-            ImageError: The file is unreadable.
-        """
-        self._get(path, "mask", lambda: Entry(_size(read_mask(path))))
+        return self._get(path, purpose, decode).source_size
 
     def content(self, path: Path) -> bytes:
         """SHA-256 of a file's content as it is now; no file is read for it a second time.
@@ -173,188 +153,122 @@ class InputCache:
         Raises:
             ImageError: The file cannot be read.
         """
-        identity = self._identify(path)
-        if identity is None:
+        state, digest = _state(path), None
+        if state is not None:
+            known, digest = self._digests.get(path, (None, None))
+            if known != state:
+                digest = content_digest(path)
+        if state is None or digest is None:
             raise ImageError(path, "it cannot be read any more")
-        return identity.content
+        self._digests[path] = (state, digest)
+        return digest
 
-    def flush(self) -> None:
-        """Write what was decoded since the last time."""
-        with self._lock:
-            entries, self._pending = self._pending, {}
-            if self._folder is None or not self._writes or not entries:
-                return
-            try:
-                if not self._make_room(self._folder, packed_size(entries)):
-                    self._stop(_FULL, self._settings.cache_gigabytes)
-                    return
-                # A name of its own: several runs may write at once.
-                path = self._folder / f"{uuid.uuid4().hex}{SUFFIX}"
-                write_pack(path, entries)
-            except OSError as error:
-                self._stop(_WITHOUT, error)
-                return
-            self._adopt(path)
-
-    def _decode(self, path: Path) -> Entry:
-        pixels, placement = network_input(path, self._settings)
-        return Entry((placement.source_height, placement.source_width), pixels)
-
-    def _check(self, path: Path) -> Entry:
-        return Entry(_size(read_rgb(path, self._settings)))
-
-    def _get(self, path: Path, purpose: Purpose, decode: Callable[[], Entry]) -> Entry:
-        """An entry from the cache, or from the file itself."""
-        identity = None if self._folder is None else self._identify(path)
-        if identity is None:
+    def _get(self, path: Path, purpose: Purpose, decode: Callable[[], _Decoded]) -> _Decoded:
+        """An entry of the cache, or what is decoded now."""
+        try:
+            digest = None if self._folder is None else self.content(path)
+        except ImageError:
+            digest = None  # decoding explains better why the file cannot be read
+        if digest is None:
             return decode()
-        key = identity.key(self._tags[purpose])
-        entry = self._find(key, purpose)
+        key = hashlib.sha256(self._tags[purpose] + digest).hexdigest()
+        found = self._load(key)
+        if found is not None:
+            return found
+        decoded = decode()
+        # A file that changed meanwhile may have been decoded in another state than digested.
+        if self._digests[path][0] != _state(path) or not self._save(key, decoded):
+            return decoded
+        return self._load(key) or decoded
+
+    def _load(self, key: str) -> _Decoded | None:
+        """Read and check an entry; None if there is none, or no sound one."""
+        entry = self._entries.get(key)
         if entry is None:
-            entry = decode()
-            # A file that changed meanwhile may have been decoded in another state than digested.
-            if identity.state == state_of(path):
-                self._add(key, entry)
-        return entry
-
-    def _identify(self, path: Path) -> Identity | None:
-        """Digest a file as it is now; None if it cannot be read, which decoding will explain."""
-        known = self._identities.get(path)
-        if known is not None and known.state == state_of(path):
-            return known
-        identity = identify(path)
-        if identity is not None:
-            self._identities[path] = identity
-        return identity
-
-    def _shape_of_input(self, source_size: tuple[int, int]) -> tuple[int, ...]:
-        placement = place(source_size, self._settings)
-        return 3, placement.height, placement.width
-
-    def _find(self, key: bytes, purpose: Purpose) -> Entry | None:
-        with self._lock:
-            known = self._entries.get(key) or self._pending.get(key)
-            found = self._places.get(key)
-            if known is not None or found is None:
-                return known
-            pack = found.pack
-            self._use(pack)
-            mapped = list(self._in_use).index(pack.path) < _MOST_MAPPED
-        try:
-            shape = self._shape_of_input if purpose == "input" else _without_pixels
-            entry = pack.entry(found.number, shape, mapped=mapped)
-        except OSError:
-            # Most likely another run has removed it.
-            self._forget(pack.path)
             return None
-        except DamagedPackError:
-            self._remove(pack.path)
+        with self._lock:
+            mode: Literal["r"] | None = "r" if self._mappings > 0 and entry.bytes > 4096 else None
+            self._mappings -= mode is not None
+            self._used[key] = entry.bytes
+        try:
+            # A plain array: slicing NumPy's class of mapped files is slow.
+            pixels = np.asarray(np.load(entry.path, mmap_mode=mode, allow_pickle=False))
+            if zlib.crc32(np.ascontiguousarray(pixels).data) != entry.checksum:
+                raise ValueError("wrong checksum")
+        except (OSError, ValueError, EOFError) as error:
+            # Damaged, or another run has removed it.
+            _logger.debug("%s is decoded again: %s", entry.path, error)
             with self._lock:
-                for sound in self._entries.keys() & set(pack.keys):
-                    self._add(sound, self._entries[sound])
+                self._forget(entry)
             return None
-        with self._lock:
-            if self._places.get(key) is not found:
-                # Another thread met damage in the pack meanwhile; this part of it is sound.
-                self._add(key, entry)
-            return self._entries.setdefault(key, entry)
+        with suppress(OSError):  # in someone else's folder, its owner's use decides what stays
+            os.utime(entry.path)
+        pixels.flags.writeable = False
+        return _Decoded(entry.source_size, pixels)
 
-    def _packed(
-        self, path: Path, fresh: tuple[NDArray[Any], Placement]
-    ) -> tuple[NDArray[Any], Placement]:
-        """The same input from its pack, if it is in one."""
-        known = None if self._folder is None else self._identities.get(path)
-        entry = None if known is None else self._find(known.key(self._tags["input"]), "input")
-        return fresh if entry is None else (entry.pixels, fresh[1])
-
-    def _add(self, key: bytes, entry: Entry) -> None:
-        with self._lock:
-            if self._writes:
-                self._pending[key] = entry
-                if packed_size(self._pending) >= self._pack_bytes:
-                    self.flush()
-
-    def _adopt(self, path: Path) -> None:
-        """Learn what a pack holds."""
-        try:
-            pack = Pack(path)
-        except DamagedPackError:
-            self._remove(path)
-        except OSError:
-            # As if it were not there.
-            self._forget(path)
-        else:
-            for number, key in enumerate(pack.keys):
-                self._places.setdefault(key, _Place(pack, number))
-
-    def _use(self, pack: Pack) -> None:
-        """Note that this run needs a pack, for itself and for the others."""
-        if pack.path not in self._in_use:
-            self._in_use[pack.path] = pack.size
-            try:
-                os.utime(pack.path)
-            except OSError:
-                # Someone else's folder: its owner's use decides what stays.
-                _logger.debug("%s: the time of its use cannot be noted", pack.path)
-
-    def _forget(self, path: Path) -> None:
-        """Look for nothing in a pack any more."""
-        with self._lock:
-            self._in_use.pop(path, None)
-            self._places = {
-                key: found for key, found in self._places.items() if found.pack.path != path
-            }
-
-    def _remove(self, path: Path) -> None:
-        """Remove a pack from the folder; whoever has it open keeps it."""
-        self._forget(path)
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            # Read-only, or open elsewhere where that forbids it.
-            _logger.debug("%s cannot be removed: %s", path, error)
-
-    def _make_room(self, folder: Path, size: int) -> bool:
-        """Remove packs, longest unused first, until so many bytes fit; False if they cannot."""
-        packs = packs_in(folder)
-        total = sum(pack.size for pack in packs)
-        if total + size > self._limit:
-            self._claim()
-        if sum(self._in_use.values()) + size > self._limit:
+    def _save(self, key: str, decoded: _Decoded) -> bool:
+        """Write an entry; False if it cannot be kept."""
+        if self._folder is None or not self._writes:
             return False
-        for pack in packs:
-            if total + size <= self._limit:
-                break
-            if pack.path not in self._in_use:
-                self._remove(pack.path)
-                total -= pack.size
+        (height, width), pixels = decoded
+        checksum, size = (
+            zlib.crc32(np.ascontiguousarray(pixels).data),
+            pixels.nbytes + _HEADER_BYTES,
+        )
+        path = self._folder / f"{key}-{height}x{width}-{checksum:08x}.npy"
+        try:
+            with self._lock:
+                if not self._make_room(self._folder, size):
+                    self._stop(_FULL, self._settings.cache_gigabytes)
+                    return False
+                self._total += size
+                self._used[key] = size
+            with replacing(path, flush=False, rivals=True) as part, part.open("wb") as file:
+                np.save(file, pixels)
+        except OSError as error:
+            self._stop(_WITHOUT, error)
+            return False
+        self._entries[key] = _Entry(time.time_ns(), key, path, size, (height, width), checksum)
         return True
 
-    def _claim(self) -> None:
-        """Find the packs that the run will need, before others are removed."""
-        requested, self._requested = self._requested, []
-        for path in requested:
-            identity = self._identify(path)
-            key = None if identity is None else identity.key(self._tags["input"])
-            found = None if key is None else self._places.get(key)
-            if found is not None:
-                self._use(found.pack)
+    def _make_room(self, folder: Path, size: int) -> bool:
+        """Remove entries, longest unused first, until so many bytes fit; False if they cannot.
+
+        What this run has used stays.
+        """
+        if self._total + size <= self._limit:
+            return True
+        if sum(self._used.values()) + size > self._limit:
+            return False
+        present = sorted(_entries_in(folder))
+        self._total = sum(entry.bytes for entry in present)
+        for entry in present:
+            # Some more than is needed, so that the folder is not listed for every entry.
+            if self._total + size <= 0.9 * self._limit:
+                break
+            if entry.key not in self._used:
+                self._forget(entry)
+        return self._total + size <= self._limit
+
+    def _forget(self, entry: _Entry) -> None:
+        """Remove an entry; a run that has it open keeps it."""
+        self._entries.pop(entry.key, None)
+        self._used.pop(entry.key, None)
+        with suppress(OSError):
+            entry.path.unlink()
+            self._total -= entry.bytes
 
     def _stop(self, warning: str, cause: object) -> None:
-        """Write no more, and say so, once."""
-        self._writes = False
-        _logger.warning(warning, cause)
+        """Write no more, and say so once."""
+        if self._writes:
+            self._writes = False
+            _logger.warning(warning, cause)
 
 
 def open_cache(settings: DataSettings) -> InputCache:
-    """Open the cache of the user who runs this.
+    """Open the user's cache: `OMNIAL_CACHE`, or `omnial` below `XDG_CACHE_HOME` or `~/.cache`.
 
-    Its folder is named by `OMNIAL_CACHE`; otherwise it is `omnial` below `XDG_CACHE_HOME` or
-    `~/.cache`.
-
-    Returns:
-        The cache; one that is off where the settings say so or, after a warning, where its folder
-        can neither be read nor made.
+    It is off where the settings say so or, after a warning, where its folder cannot be used.
     """
     if settings.cache_gigabytes == 0:
         return InputCache(None, settings)
@@ -366,6 +280,17 @@ def open_cache(settings: DataSettings) -> InputCache:
         return InputCache(None, settings)
 
 
+def content_digest(path: Path) -> bytes | None:
+    """SHA-256 of a regular file's content, 32 bytes; None if it cannot be read."""
+    if _state(path) is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
+
+
 def _location() -> Path:
     named = os.environ.get(LOCATION)
     if named:
@@ -375,10 +300,43 @@ def _location() -> Path:
     return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "omnial"
 
 
-def _without_pixels(source_size: tuple[int, int]) -> tuple[int, ...]:
-    return (0,)
+def _most_mappings() -> int:
+    """Entries that a run maps: half of the files it may open, as each mapping keeps one open."""
+    return 128 if resource is None else resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
 
-def _size(image: NDArray[Any]) -> tuple[int, int]:
-    height, width = image.shape[:2]
-    return height, width
+def _tag(settings: DataSettings, purpose: str) -> bytes:
+    """Digest of what decides the pixels besides a file's content: settings, decoder and code."""
+    decides = settings.model_dump(mode="json", include=_SETTINGS)
+    tag = hashlib.sha256(json.dumps([purpose, PIL.__version__, decides]).encode())
+    for name in _CODE:
+        tag.update((resources.files("omnial.data") / name).read_bytes())
+    return tag.digest()
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file does; None where there is no regular file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _entries_in(folder: Path) -> list[_Entry]:
+    """The entries in a folder; what a killed run left half written is removed."""
+    entries, abandoned = [], time.time() - _ABANDONED_SECONDS
+    with os.scandir(folder) as found:
+        for file in found:
+            name = _NAME.fullmatch(file.name)
+            with suppress(OSError):  # another run was faster
+                if name is not None:
+                    used, size = file.stat().st_mtime_ns, file.stat().st_size
+                    source = (int(name[2]), int(name[3]))
+                    entry = _Entry(used, name[1], Path(file), size, source, int(name[4], 16))
+                    entries.append(entry)
+                elif file.name.endswith(PART) and file.stat().st_mtime < abandoned:
+                    Path(file).unlink()
+    return entries

@@ -52,8 +52,6 @@ def check_files(
         raise UserError(f"the region of interest cannot be used:\n{_lines(bad_regions)}")
 
     records = [r for product in catalogue.classes for r in (*product.train, *product.test)]
-    if cache is not None:
-        cache.request(record.path for record in records if record.split == "train")
     bad: dict[ImageRecord, BadFile] = {}
     executor = ThreadPoolExecutor(workers or min(_MOST_WORKERS, os.cpu_count() or 1))
     try:
@@ -66,8 +64,6 @@ def check_files(
     finally:
         # An interrupt must not wait for thousands of files.
         executor.shutdown(cancel_futures=True)
-    if cache is not None:
-        cache.flush()
     if bad and settings.on_bad_file == "fail":
         raise UserError(
             f"{len(bad)} of {len(records)} images cannot be used; mend or remove these files, or "
@@ -87,7 +83,7 @@ def _check(
         if record.mask is not None:
             check_mask_size(record.mask, image_size(record.mask), size)
             if decode and cache is not None:
-                cache.check_mask(record.mask)
+                cache.check(record.mask, "mask")
             elif decode:
                 read_mask(record.mask)
     except ImageError as error:
@@ -106,7 +102,7 @@ def _check_image(
         return height, width
     if record.split == "train":
         return cache.check_input(record.path)
-    return cache.check_image(record.path)
+    return cache.check(record.path, "image")
 
 
 def _check_region(path: Path, settings: DataSettings) -> BadFile | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from PIL import ExifTags, Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
@@ -18,7 +18,6 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from omnial.data.integrity import check_integrity
 from omnial.data.tiff_kinds import UnsupportedKindError, check_kind
 from omnial.errors import UserError, shown
 
@@ -60,6 +59,14 @@ _NOT_READ = re.compile(
 
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
+
+
+MAX_SCANS: Final = 100
+"""Scans of a JPEG file. Encoders write up to some twenty; each costs a pass over all pixels."""
+
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
+# Within the pixels, FF is followed by 00, or by a restart marker, D0 to D7.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 
 class ImageError(UserError):
@@ -218,7 +225,7 @@ def content_of(path: Path, image: Image.Image) -> bytes | None:
 def upright(image: Image.Image) -> Image.Image:
     """Decode an image; where its EXIF orientation turns it, the result is a turned copy."""
     if isinstance(image, ImageFile):
-        check_integrity(image)
+        _check_integrity(image)
     image.load()
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return image if orientation == 1 else ImageOps.exif_transpose(image)
@@ -245,3 +252,30 @@ def _orientation(image: ImageFile) -> int | None:
         return None
     orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) else None
+
+
+def _check_integrity(image: ImageFile) -> None:
+    """Refuse damage that Pillow passes over, and JPEG files made to keep its decoder busy."""
+    if image.fp is None:
+        return
+    if isinstance(image, PngImageFile):
+        # Pillow compares the check sums of the header's chunks alone.
+        image.fp.seek(0)
+        PngImageFile(image.fp).verify()
+    elif isinstance(image, JpegImageFile):
+        image.fp.seek(0)
+        _refuse_many_scans(image.fp.read())
+
+
+def _refuse_many_scans(content: bytes) -> None:
+    """Count the scans up to the end of the first image: thumbnails lie within segments."""
+    scans = 0
+    found = _MARKER.search(content, 2)
+    while found and found[1][0] != _END_OF_IMAGE:
+        place = found.end()
+        if found[1][0] not in (_START_OF_IMAGE, _TEMPORARY):
+            place += int.from_bytes(content[place : place + 2], "big")
+        scans += found[1][0] == _START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise ValueError(f"more than {MAX_SCANS} scans")
+        found = _MARKER.search(content, place)

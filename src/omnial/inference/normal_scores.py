@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from omnial.data.content_key import identify
+from omnial.data.cache import content_digest
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
 from omnial.data.listing import listed
@@ -70,8 +70,8 @@ def score_normals(
 
 def _is_trained(record: ImageRecord, trained: Container[bytes]) -> bool:
     """Whether the network was trained on this file, or on a copy of it."""
-    found = identify(record.path)
-    return found is not None and short_digest(found.content) in trained
+    digest = content_digest(record.path)
+    return digest is not None and short_digest(digest) in trained
 
 
 def _score(

@@ -26,7 +26,6 @@ from safetensors.numpy import load_file, save_file
 from omnial.calibration.recogniser import Recogniser
 from omnial.files import file_digest
 from omnial.model_folder.config_file import FolderConfig, read_config, refusal, under
-from omnial.model_folder.onnx_file import check_onnx
 from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
 from omnial.untrusted import (
     Form,
@@ -177,11 +176,13 @@ def read_export(folder: Path) -> Export:
     if set(record.files) != set(names):
         # Nothing but these names is ever opened or copied.
         raise refusal(folder, f"{EXPORT_FILE} has digests of other files than {', '.join(names)}")
+    # Engines may follow a link that the network names, also one of another name.
+    for path in folder.iterdir():
+        if path.is_symlink():
+            raise refusal(folder, f"{quoted(path.name)}: it is a symbolic link")
     for name in names:
         try:
             check_regular(folder / name, _LARGEST[name])
-            if name == "model.onnx":
-                check_onnx(folder / name)
         except (OSError, UntrustedError) as error:
             raise refusal(folder, f"{name}: {error}") from error
     found = _forms(folder, config)
