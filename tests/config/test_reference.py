@@ -1,5 +1,6 @@
 """The table of settings: complete, and the same in the documentation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import BaseModel
 
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.reference import entries, settings_table, with_settings_table
-from omnial.config.settings import Settings
+from omnial.config.settings import Reading, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -67,3 +68,11 @@ def test_the_table_is_put_between_the_markers() -> None:
 def test_a_page_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="begin"):
         with_settings_table("no markers")
+
+
+def test_every_setting_says_where_its_default_comes_from() -> None:
+    untagged = [e.path for e in entries() if not re.search(r"\[(P|S|O)[,\]]", e.description)]
+    assert not untagged
+    assert all(
+        re.search(r"\[O\]", field.description or "") for field in Reading.model_fields.values()
+    )

@@ -178,7 +178,7 @@ def test_batches_are_the_same_with_and_without_the_cache(
         stored(paths, regions, settings)
         for settings in (cached.model_copy(update={"cache_gigabytes": 0.0}), cached, cached)
     ]
-    assert list((tmp_path / "cache" / "inputs").glob("*.pack"))
+    assert list((tmp_path / "cache" / "inputs").glob("*.npy"))
     for step in range(5):
         plain, *others = [feed(store).batch(step) for store in stores]
         for other in others:

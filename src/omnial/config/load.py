@@ -194,14 +194,10 @@ def _apply(tree: dict[str, Any], override: _Override) -> SettingPath:
 
 def _validate(tree: dict[str, Any], origins: Mapping[SettingPath, str]) -> Settings:
     try:
-        settings = Settings.model_validate(tree)
+        # As JSON, in which a list may be a tuple but `true` is no number.
+        return Settings.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
         lines = [_explain(detail, origins) for detail in error.errors(include_url=False)]
-    else:
-        mixed = _mixed_booleans(tree, settings.model_dump(), ())
-        lines = [_refusal(path, value, origins) for path, value in mixed]
-    if not lines:
-        return settings
     if len(lines) == 1:
         raise UserError(lines[0])
     raise UserError("\n  ".join([f"{len(lines)} settings are not usable:", *lines]))
@@ -219,32 +215,12 @@ def _explain(detail: ErrorDetails, origins: Mapping[SettingPath, str]) -> str:
             f"{group} takes {', '.join(siblings)}"
         )
     if detail["type"] == "value_error":
-        reason = str(detail["ctx"]["error"])
-        return f"{dotted(path)}{_where(path, origins)}: {reason}"
-    return _refusal(path, detail["input"], origins, missing=detail["type"] == "missing")
-
-
-def _refusal(
-    path: SettingPath, value: object, origins: Mapping[SettingPath, str], *, missing: bool = False
-) -> str:
+        return f"{dotted(path)}{_where(path, origins)}: {detail['ctx']['error']}"
     schema = schema_at(path)
     allowed = "" if schema is None else f"; it takes {describe(schema)}"
-    problem = "is missing" if missing else f"{_show(value)} is not allowed"
+    missing = detail["type"] == "missing"
+    problem = "is missing" if missing else f"{_show(detail['input'])} is not allowed"
     return f"{dotted(path)}{_where(path, origins)}: {problem}{allowed}"
-
-
-def _mixed_booleans(
-    given: object, validated: object, path: SettingPath
-) -> Iterable[tuple[SettingPath, object]]:
-    """Find `true` given for a number, and numbers or text given for true and false."""
-    if isinstance(given, dict) and isinstance(validated, dict):
-        for key, value in given.items():
-            yield from _mixed_booleans(value, validated[key], (*path, key))
-    elif isinstance(given, list) and isinstance(validated, tuple):
-        for place, value in enumerate(given):
-            yield from _mixed_booleans(value, validated[place], (*path, place))
-    elif isinstance(given, bool) != isinstance(validated, bool):
-        yield path, given
 
 
 def _where(path: SettingPath, origins: Mapping[SettingPath, str]) -> str:

@@ -77,7 +77,10 @@ SYSTEMS: Final[Mapping[str, Overrides]] = MappingProxyType(
     {
         "omnial": {},
         "omnial-no-panels": {"synthesis": {"panels": False}},
-        "omnial-batch-norm": {"model": {"reconstruction": {"norm": "batch"}}},
+        # Batch norm keeps an image's colours, so nothing restores them, as in `surrogate`.
+        "omnial-batch-norm": {
+            "model": {"reconstruction": {"norm": "batch", "restore_colour": False}}
+        },
         "omnial-ca": _both_networks(attention="ca"),
         "omnial-no-attention": _both_networks(attention="none"),
         "omnial-resblock": _both_networks(attention="resblock"),

@@ -1,6 +1,6 @@
 """What each setting takes, in words: for error messages and for the documentation's table.
 
-`python -m omnial.config.reference docs/configuration.md` writes the table into a page anew.
+`python -m omnial.config.reference docs/configuration.md` writes the table into a page again.
 """
 
 import json

@@ -7,7 +7,15 @@ Each field's docstring says where its default comes from: [P] stands in the pape
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):  # `True == 1` is enough for a literal
+        raise PydanticCustomError("literal_error", "a number")
+    return value
+
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -48,13 +56,13 @@ class DataSettings(Section):
     rest; `window` keeps it, and the network sees the image through overlapping windows; `auto`
     takes `window` where `squash` would change an image's aspect ratio by more than 1.25. [O]"""
     significant_bits: SignificantBits = 16
-    """Bits that carry the signal in 16-bit files: 1023, 4095, 16383 or 65535 becomes 1.0."""
+    """Bits that carry the signal in 16-bit files: 1023, 4095, 16383 or 65535 becomes 1.0. [O]"""
     max_megapixels: Megapixels = 100.0
-    """Files of more pixels are refused before they are decoded."""
+    """Files of more pixels are refused before they are decoded. [O]"""
     on_bad_file: Literal["fail", "skip"] = "fail"
-    """What to do about unreadable files: stop before training, or leave them out and say so."""
+    """What to do about unreadable files: stop before training, or leave them out and say so. [O]"""
     validation_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
-    """Share of the training images kept for validation and thresholds. [O]"""
+    """Share of the training images held out for validation and thresholds. [O]"""
     validation_at_least: Annotated[int, Field(ge=0)] = 20
     """Validation images a class, as far as a fifth of its training images allows. [O]"""
     cache_gigabytes: Annotated[float, Field(ge=0.0)] = 4.0
@@ -65,9 +73,9 @@ class Reading(Section):
     """How pictures are read for a model that is there, where that differs from its training."""
 
     max_megapixels: Megapixels | None = None
-    """Files of more pixels are refused before they are decoded; None: as the model's settings."""
+    """Files of more pixels are refused before they are decoded; None: as the model's. [O]"""
     significant_bits: SignificantBits | None = None
-    """Bits that carry the signal in 16-bit files; None: as the model's settings."""
+    """Bits that carry the signal in 16-bit files; None: as the model's. [O]"""
 
     def of(self, data: DataSettings) -> DataSettings:
         """The model's data settings, with what is given here in their place."""
@@ -81,9 +89,9 @@ class LevelSettings(Section):
     """One defect level of the synthesis: how strongly and how softly a texture is blended in."""
 
     beta: tuple[Probability, Probability]
-    """Range of the blending weight, drawn uniformly for each sample."""
+    """Range of the blending weight, drawn uniformly for each sample. [O]"""
     blur: Annotated[int, Field(ge=1, le=31)]
-    """Edge of the box blur of the shape in pixels (odd; 1 is none)."""
+    """Edge of the box blur of the shape in pixels (odd; 1 is none). [O]"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -100,7 +108,7 @@ class SynthesisSettings(Section):
     anomalous_share: Probability = 0.8
     """Share of the samples that get an anomaly. [O]"""
     panels: bool = True
-    """Panel guidance [P]: anomalies appear in one part of the image only."""
+    """Panel guidance: anomalies appear in one part of the image only. [P]"""
     panel_span: tuple[Probability, Probability] = (0.5, 0.8)
     """Share of the width or height that a panel spans. [S]"""
     perlin_octaves: tuple[Annotated[int, Field(ge=0, le=6)], Annotated[int, Field(ge=0, le=6)]] = (
@@ -128,12 +136,13 @@ class SynthesisSettings(Section):
     """Limit the texture's saturation to the image's: a defect on a grey part is grey. [O]"""
     texture_change: Literal["zoom", "photometric"] = "zoom"
     """How a texture source is varied: `zoom` crops, flips and recolours it; `photometric` takes
-    three of DRAEM's ten changes."""
+    three of DRAEM's ten changes. [O]"""
     texture_zoom: tuple[PositiveFloat, PositiveFloat] = (0.4, 1.6)
     """Share of the texture source's width that is stretched over the image, drawn on a log scale;
     a small share makes smooth, almost flat textures; for `zoom` alone. [O]"""
     turned_share: Probability = 0.0
-    """Share of the samples whose normal image is turned by up to 90 degrees first; DRAEM: 0.3."""
+    """Share of the samples whose normal image is rotated by up to 90 degrees first; 0.3 in DRAEM.
+    [O]"""
     own_texture_share: Probability = 0.0
     """Share of the samples whose texture is their own image, moved and recoloured. [O]"""
     texture_share: Probability = 0.5
@@ -160,20 +169,20 @@ class ReconstructionSettings(Section):
     )
     """Channels of the encoder's scales. [S]"""
     norm: Norm = "instance"
-    """[P] instance norm, since a batch mixes classes; `batch` is the ablation."""
+    """Instance norm, since a batch mixes classes; `batch` is the ablation. [P]"""
     dilation: Dilation = 1
     """Dilation of each basic block's second convolution; 1 is none. [S]"""
     attention: Attention = "dcsa"
-    """Module between the basic blocks [P]; the others are the rows of the paper's Table 6."""
+    """Module between the basic blocks; the others are the rows of the supplement's Table 6. [P]"""
     upsampling: Upsampling = "transposed"
-    """Into each decoder stage: a transposed 2x2 convolution [S], or as in DRAEM bilinear by two and
-    a convolution unit."""
+    """Into each decoder stage: a transposed 2x2 convolution, or as in DRAEM bilinear by two and a
+    convolution unit. [S]"""
     jnd: bool = True
     """Reconstruct the JND map next to the image, and let the localization see it. [S]"""
     restore_colour: bool = True
     """With plain blocks: give the output the mean and deviation of the input's colours, which
-    instance norm removes. Residual blocks always pass the mean by. A part that is discoloured as a
-    whole is then rebuilt as it is. [O]"""
+    instance norm removes. Residual blocks always pass the mean by. What passes the bottleneck so is
+    not learnt: a part that is discoloured as a whole is rebuilt as it is. [O]"""
 
 
 class LocalizationSettings(Section):
@@ -189,13 +198,13 @@ class LocalizationSettings(Section):
     )
     """Channels of the U-Net's scales. [S]"""
     norm: Norm = "batch"
-    """[S] batch norm."""
+    """Batch norm. [S]"""
     dilation: Dilation = 2
     """Dilation from the third scale on; 1 is none. [S] dilated, [O] by 2."""
     attention: Attention = "dcsa"
     """Module in the four paths of DiffNeck. [P]"""
     diffneck: bool = True
-    """DiffNeck [P], or plain concatenation of input and reconstruction."""
+    """DiffNeck, or plain concatenation of input and reconstruction. [P]"""
     balance: Annotated[float, Field(ge=0.0)] = 0.1
     """Balance factor: unified + balance * separate path. [P]"""
     difference_windows: Annotated[
@@ -215,21 +224,21 @@ class LocalizationSettings(Section):
 class ModelSettings(Section):
     """The network."""
 
-    stem: Literal[1, 2, 4, 8] = 1
+    stem: Annotated[Literal[1, 2, 4, 8], BeforeValidator(_no_truth_value)] = 1
     """Pixel-unshuffle factor ahead of both sub-networks; 1 is the paper's network. [O]"""
     blocks: Blocks = "plain"
     """Blocks of the reconstruction: `plain`, as published, remains a flat image for thousands of
     images; `residual` has the same convolutions, begins as a linear autoencoder and learns from the
     first step on. [O]"""
     initialisation: Literal["uniform", "normal"] = "uniform"
-    """Weights at the start: `uniform` is PyTorch's own [O]; `normal`, as in DRAEM, draws those of
+    """Weights at the start: `uniform` is PyTorch's own; `normal`, as in DRAEM, draws those of
     convolutions from N(0, 0.02) and the scales of batch norms from N(1, 0.02); not those of
-    residual blocks."""
+    residual blocks. [O]"""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     localization: LocalizationSettings = LocalizationSettings()
     image_score: ImageScore = "top_mean"
-    """From score map to score: the mean of the highest 0.2 % of the pixels [O], or as in DRAEM the
-    maximum of the map's mean over windows of 21x21 at 256x256."""
+    """From score map to score: the mean of the highest 0.2 % of the pixels, or as in DRAEM the
+    maximum of the map's mean over windows of 21x21 at 256x256. [O]"""
     second_look: bool = False
     """Inspect every image a second time, moved by half a cell of the stem, and take the mean of the
     two maps: more exact, at twice the time of an inspection. Training looks once, but for the steps
@@ -261,7 +270,7 @@ class ObjectiveSettings(Section):
     """Squared error of the reconstructed JND map. [S]"""
     jnd_ssim: Annotated[float, Field(ge=0.0)] = 1.0
     """1 - SSIM of the reconstructed JND map. [S]"""
-    ssim_stride: Literal[1, 2, 4] = 1
+    ssim_stride: Annotated[Literal[1, 2, 4], BeforeValidator(_no_truth_value)] = 1
     """Take the SSIM of the loss at every n-th row and column; 1 is exact. [O]"""
     focal: Annotated[float, Field(ge=0.0)] = 1.0
     """Focal loss of the localization. [P]"""
@@ -273,17 +282,17 @@ class TrainingSettings(Section):
     """Optimisation, budget and bookkeeping."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Fixes weights, choice of images, synthesis and validation split."""
+    """Fixes weights, choice of images, synthesis and validation split. [O]"""
     batch_size: PositiveInt = 20
     """Images a step over all devices. [S] 20 for MVTec AD, 12 for VisA."""
     learning_rate: PositiveFloat = 1e-4
     """Peak rate of Adam. [S] 1e-4."""
     schedule: Literal["step", "cosine"] = "step"
-    """`step`: times 0.2 at 80 % and 90 % [O, DRAEM]; `cosine`: to zero, for short budgets."""
+    """`step`: times 0.2 at 80 % and 90 % [O, DRAEM]; `cosine`: to zero, for short budgets [O]."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
-    """Steps of linear warm-up; a time budget is measured at their end."""
+    """Steps of linear warm-up; a time budget is measured at their end. [O]"""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    """Weight decay of Adam."""
+    """Weight decay of Adam. [O]"""
     quarter_share: Probability = 0.0
     """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: by
     turns a random crop, and the whole image at half the resolution. [O]"""
@@ -293,30 +302,30 @@ class TrainingSettings(Section):
     adversarial_epsilon: Annotated[float, Field(ge=0.0, le=64.0)] = 4.0
     """Largest change of a value by these steps, in grey levels of 255. [O]"""
     gradient_clip: PositiveFloat = 1.0
-    """Largest gradient norm."""
+    """Largest gradient norm. [O]"""
     average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     """Decay of the weight average, ramped as min(d, (1 + t)/(10 + t)); 0 is none. [O]"""
     minutes: PositiveFloat | None = None
-    """Budget in minutes of training steps."""
+    """Budget in minutes of training steps. [O]"""
     images: PositiveInt | None = None
-    """Budget in images, counting repeats."""
+    """Budget in images, counting repeats. [O]"""
     steps: PositiveInt | None = None
-    """Budget in steps. At most one budget; none of the three means 200,000 images."""
+    """Budget in steps. At most one budget; none of the three means 200,000 images. [O]"""
     checkpoint_minutes: PositiveFloat = 2.0
-    """Time between checkpoints."""
+    """Time between checkpoints. [O]"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto` takes bf16 where the device has it in hardware."""
+    """`auto` takes bf16 where the device has it in hardware. [O]"""
     compile: bool = False
-    """Compile the network first; on a CPU that needs a C++ compiler and minutes of time."""
+    """Compile the network first; on a CPU that needs a C++ compiler and minutes of time. [O]"""
     devices: PositiveInt = 1
     """Processes on each machine that share every batch, each with a GPU if there are any: those
-    that `omnial train` starts, or those that torchrun or srun has started."""
+    that `omnial train` starts, or those that torchrun or srun has started. [O]"""
     num_nodes: PositiveInt = 1
-    """Machines; more than one are started by torchrun or srun."""
+    """Machines; more than one are started by torchrun or srun. [O]"""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """Kind of device; `auto` takes a GPU where there is one."""
+    """Kind of device; `auto` takes a GPU where there is one. [O]"""
     strategy: str = "auto"
-    """Lightning's strategy; `auto` is DDP for several processes."""
+    """Lightning's strategy; `auto` is DDP for several processes. [O]"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -336,12 +345,12 @@ class Settings(Section):
     """Everything that defines a run, validated once at the edge."""
 
     system: Name = "omnial"
-    """Name of what is computed."""
+    """Name of what is computed. [O]"""
     size: Name = "lite"
-    """Name of how wide and how long."""
+    """Name of how wide and how long. [O]"""
     data: DataSettings = DataSettings()
     textures: Path | None = None
-    """Folder of texture images for the synthesis."""
+    """Folder of texture images for the synthesis; the paper uses DTD. [S]"""
     synthesis: SynthesisSettings = SynthesisSettings()
     model: ModelSettings = ModelSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
@@ -350,10 +359,10 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        places = self.data.height * self.data.width // self.model.stem**2
+        pixels = self.data.height * self.data.width // self.model.stem**2
         for network in (self.model.reconstruction, self.model.localization):
-            # Each scale has a quarter of the places of the one before.
-            numbers = max(width * places >> 2 * scale for scale, width in enumerate(network.widths))
+            # Each scale has a quarter of the pixels of the one before.
+            numbers = max(width * pixels >> 2 * scale for scale, width in enumerate(network.widths))
             if numbers > MOST_FEATURES:
                 raise ValueError(
                     f"one feature map of an image would take {numbers / 2**28:.0f} GiB: choose a "

@@ -62,7 +62,7 @@ class SetPlan:
     """How large a set is, and how it is attacked.
 
     Attributes:
-        samples: Samples a class. [P] 50
+        samples: Samples a class. [O] 50
         anomalous_share: Share of them with a defect. [S] 0.8
         seed: Of samples and attacks.
         steps: Steps of the attack. [P] 5
