@@ -145,7 +145,7 @@ ONNX: dict[str, tuple[Damage, str]] = {
     "network-text": (text("model.onnx", b"#!/bin/sh\n"), "model.onnx cannot be loaded"),
     "weights-in-parent": (outside("../secret"), "model.onnx cannot be loaded"),
     "weights-in-root": (outside("/etc/passwd"), "model.onnx cannot be loaded"),
-    "weights-behind-link": (outside("link.bin"), "'link.bin': it is a symbolic link"),
+    "weights-behind-link": (outside("link.bin"), "link.bin: it is a symbolic link"),
     "operator-foreign": (operator("Run", "evil.ops"), "model.onnx cannot be loaded"),
     "output-renamed": (network(rename_output), "model.onnx"),
     "input-of-another-size": (network(shrink_input), "model.onnx"),

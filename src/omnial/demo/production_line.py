@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from omnial.data.records import GOOD
 from omnial.demo.scene import (
     MAX_SIZE,
     MIN_SIZE,
@@ -56,9 +56,19 @@ MARKER = "production_line.json"
 """Written last: a folder with this file is complete."""
 _DRAWING = 1
 """Raised whenever the same parameters would give other pixels."""
+_MOST = 100_000
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
 
 
-_Count = Annotated[int, Field(ge=0, le=100_000)]
+class _Image(NamedTuple):
+    """One image to draw, and the files of it and its mask, relative to the data set."""
+
+    class_name: str
+    split: Split
+    kind: str
+    number: int
+    path: Path
+    mask: Path | None
 
 
 @dataclass(frozen=True)
@@ -75,31 +85,25 @@ class _Parameters:
     test_good: _Count
     per_kind: _Count
 
-    def marker(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+    def images(self) -> Iterator[_Image]:
+        """All images of the data set."""
+        for name in self.classes:
+            kinds: list[tuple[Split, str, int]] = [("train", GOOD, self.train)]
+            kinds.append(("test", GOOD, self.test_good))
+            kinds += [("test", kind, self.per_kind) for kind in PRODUCTS[name].kinds]
+            for split, kind, count in kinds:
+                for index in range(count):
+                    path = Path(name, split, kind, f"{index:03d}.png")
+                    mask = Path(name, "ground_truth", kind, f"{index:03d}_mask.png")
+                    yield _Image(name, split, kind, index, path, None if kind == GOOD else mask)
+
+    def files(self) -> set[Path]:
+        """The files of all images and masks."""
+        both = [file for image in self.images() for file in (image.path, image.mask)]
+        return {file for file in both if file is not None}
 
 
 _READ: Final = TypeAdapter(_Parameters)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One image to draw, and where it and its mask go (relative to the data set)."""
-
-    class_name: str
-    split: Split
-    kind: str
-    index: int
-
-    @property
-    def image(self) -> Path:
-        return Path(self.class_name, self.split, self.kind, f"{self.index:03d}.png")
-
-    @property
-    def mask(self) -> Path | None:
-        if self.kind == "good":
-            return None
-        return Path(self.class_name, "ground_truth", self.kind, f"{self.index:03d}_mask.png")
 
 
 def generate(
@@ -115,7 +119,7 @@ def generate(
     """Write the production line as `CLASS/{train,test,ground_truth}/KIND/000.png`.
 
     Each image is a pure function of (seed, class, split, kind, index) and the size: more images,
-    fewer classes or another number of cores change no image. Everything is written beside `out`
+    fewer classes or another number of cores change no image. Everything is written next to `out`
     and moved there when complete. A complete data set of the same parameters is left as it is;
     one of other parameters, or with files missing, is replaced as long as `out` holds nothing
     but files that this function wrote.
@@ -134,46 +138,6 @@ def generate(
             run that writes there.
         RunError: Writing failed, for example on a full disk; `out` is as it was.
     """
-    parameters = _checked(seed, classes, size, train, test_good, per_kind)
-    out = Path(out).absolute()
-    jobs = list(_jobs(parameters))
-    if out.exists():
-        if not out.is_dir():
-            raise UserError(f"{out} is a file; choose a folder for the production line")
-        if _complete(out, parameters, jobs):
-            if _beside(out).exists():
-                # A run was killed when this was done.
-                with _alone(out):
-                    return
-            return
-        _refuse_foreign(out)
-    with _alone(out) as beside, writing("The production line", out), scratch_in(beside) as scratch:
-        made = scratch / "new"
-        _write(made, parameters, jobs)
-        if out.exists():
-            out.rename(scratch / "old")
-        made.rename(out)
-
-
-def _beside(out: Path) -> Path:
-    """Where a data set is written, so that it appears whole."""
-    return out.with_name(f".{out.name}.partial")
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[Path]:
-    """Keep other runs off a data set; yields the folder beside it, a killed run's being emptied."""
-    beside = _beside(out)
-    with locked(beside):
-        yield beside
-    with suppress(OSError):
-        # It stays where a killed run had made it.
-        beside.rmdir()
-
-
-def _checked(
-    seed: int, classes: Sequence[str] | None, size: int, train: int, test_good: int, per_kind: int
-) -> _Parameters:
     names = tuple(sorted(set(PRODUCTS if classes is None else classes)))
     for name in names:
         if name not in PRODUCTS:
@@ -182,34 +146,46 @@ def _checked(
             )
     if not names:
         raise UserError(f"name at least one class of {', '.join(PRODUCTS)}")
-    if seed < 0:
-        raise UserError(f"seed must be 0 or more, not {seed}")
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise UserError(f"size must be from {MIN_SIZE} to {MAX_SIZE} pixels, not {size}")
-    for key, value, least in (
-        ("train", train, 1),
-        ("test_good", test_good, 0),
-        ("per_kind", per_kind, 0),
+    for key, value, least, most in (
+        ("seed", seed, 0, 2**63 - 1),
+        ("size", size, MIN_SIZE, MAX_SIZE),
+        ("train", train, 1, _MOST),
+        ("test_good", test_good, 0, _MOST),
+        ("per_kind", per_kind, 0, _MOST),
     ):
-        if not least <= value <= 100_000:
-            raise UserError(f"{key} must be from {least} to 100000 images, not {value}")
-    return _Parameters(_DRAWING, seed, names, size, train, test_good, per_kind)
+        if not least <= value <= most:
+            raise UserError(f"{key} must be from {least} to {most}, not {value}")
+    parameters = _Parameters(_DRAWING, seed, names, size, train, test_good, per_kind)
+    out = Path(out).absolute()
+    unfinished = out.with_name(f".{out.name}.partial")
+    if out.exists():
+        if not out.is_dir():
+            raise UserError(f"{out} is a file; choose a folder for the production line")
+        found = _read_marker(out)
+        if found == parameters and all((out / file).is_file() for file in parameters.files()):
+            if unfinished.exists():  # a run was killed when this was done
+                with _alone(unfinished):
+                    return
+            return
+        _refuse_foreign(out, found)
+    with (
+        _alone(unfinished),
+        writing("The production line", out),
+        scratch_in(unfinished) as scratch,
+    ):
+        _write(scratch / "new", parameters)
+        if out.exists():
+            out.rename(scratch / "old")
+        (scratch / "new").rename(out)
 
 
-def _jobs(parameters: _Parameters) -> Iterator[_Job]:
-    for name in parameters.classes:
-        for index in range(parameters.train):
-            yield _Job(name, "train", "good", index)
-        for index in range(parameters.test_good):
-            yield _Job(name, "test", "good", index)
-        for kind in PRODUCTS[name].kinds:
-            for index in range(parameters.per_kind):
-                yield _Job(name, "test", kind, index)
-
-
-def _files(jobs: Sequence[_Job]) -> set[Path]:
-    masks = {job.mask for job in jobs if job.mask is not None}
-    return {job.image for job in jobs} | masks
+@contextmanager
+def _alone(unfinished: Path) -> Iterator[None]:
+    """Keep other runs off a data set; the folder next to it is emptied and goes at the end."""
+    with locked(unfinished):
+        yield
+    with suppress(OSError):
+        unfinished.rmdir()  # it stays where a killed run had made it
 
 
 def _read_marker(out: Path) -> _Parameters | None:
@@ -221,16 +197,10 @@ def _read_marker(out: Path) -> _Parameters | None:
     return found if set(found.classes) <= set(PRODUCTS) else None
 
 
-def _complete(out: Path, parameters: _Parameters, jobs: Sequence[_Job]) -> bool:
-    return _read_marker(out) == parameters and all((out / file).is_file() for file in _files(jobs))
-
-
-def _refuse_foreign(out: Path) -> None:
+def _refuse_foreign(out: Path, found: _Parameters | None) -> None:
     """Raise if `out` holds a file that `generate` did not write."""
     there = {path.relative_to(out) for path in out.rglob("*") if not path.is_dir()}
-    found = _read_marker(out)
-    ours = set() if found is None else _files(list(_jobs(found))) | {Path(MARKER)}
-    foreign = sorted(there - ours)
+    foreign = sorted(there - (set() if found is None else found.files() | {Path(MARKER)}))
     if foreign:
         raise UserError(
             f"{out} holds files that are not the production line's, for example {foreign[0]}; "
@@ -238,32 +208,22 @@ def _refuse_foreign(out: Path) -> None:
         )
 
 
-def _write(folder: Path, parameters: _Parameters, jobs: Sequence[_Job]) -> None:
-    for parent in {(folder / file).parent for file in _files(jobs)}:
+def _write(folder: Path, parameters: _Parameters) -> None:
+    for parent in {(folder / file).parent for file in parameters.files()}:
         parent.mkdir(parents=True, exist_ok=True)
 
-    def draw(job: _Job) -> None:
-        pair = render_pair(
-            job.class_name,
-            job.split,
-            job.kind,
-            job.index,
-            seed=parameters.seed,
-            size=parameters.size,
-        )
-        _save(folder / job.image, pair.image)
-        if job.mask is not None:
-            _save(folder / job.mask, pair.mask.astype(np.uint8) * 255)
+    def draw(image: _Image) -> None:
+        pair = render_pair(*image[:4], seed=parameters.seed, size=parameters.size)
+        Image.fromarray(pair.image).save(folder / image.path, compress_level=3)
+        if image.mask is not None:
+            mask = Image.fromarray(pair.mask.astype(np.uint8) * 255)
+            mask.save(folder / image.mask, compress_level=3)
 
     # Threads suffice: NumPy, SciPy and the PNG encoder work outside the interpreter lock.
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
     try:
-        for _ in pool.map(draw, jobs):
+        for _ in pool.map(draw, parameters.images()):
             pass
     finally:
         pool.shutdown(cancel_futures=True)
-    (folder / MARKER).write_text(parameters.marker(), encoding="utf-8")
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    Image.fromarray(pixels).save(path, compress_level=3)
+    (folder / MARKER).write_text(json.dumps(asdict(parameters), indent=2) + "\n", encoding="utf-8")

@@ -179,7 +179,7 @@ def read_export(folder: Path) -> Export:
     # Engines may follow a link that the network names, also one of another name.
     for path in folder.iterdir():
         if path.is_symlink():
-            raise refusal(folder, f"{quoted(path.name)}: it is a symbolic link")
+            raise refusal(folder, f"{path.name}: it is a symbolic link")
     for name in names:
         try:
             check_regular(folder / name, _LARGEST[name])
