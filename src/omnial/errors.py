@@ -2,10 +2,10 @@
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: the command line ends with exit code 2.
+    """A mistake that the user can fix: the command line ends with exit code 2.
 
     The message names what is wrong, the file or the setting that it is wrong in, and the way
-    to mend it. Nothing has been done, and nothing already on disk is lost.
+    to fix it. Nothing has been done, and nothing already on disk is lost.
     """
 
 

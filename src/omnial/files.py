@@ -162,7 +162,7 @@ def replace_together(
     """Put files in place together, after all of them are written and flushed to disk.
 
     A full disk, or a kill until then, leaves the earlier files as they were. The steps from one
-    file to the next are few and short; a kill between two of them leaves new files beside old
+    file to the next are few and short; a kill between two of them leaves new files among old
     ones. Where readers must not take them for one result, the first name is that of the file with
     the digests of the others.
 
@@ -214,7 +214,7 @@ def writing(what: str, folder: Path, *kinds: type[Exception]) -> Iterator[None]:
     Args:
         what: What is being written, as the beginning of a sentence.
         folder: Where.
-        kinds: What else, beside `OSError`, says that the disk failed.
+        kinds: What else, besides `OSError`, says that the disk failed.
 
     Raises:
         RunError: The block raised one of them.
@@ -227,13 +227,13 @@ def writing(what: str, folder: Path, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def failure(what: str, where: Path, error: Exception) -> str:
-    """What to tell the user about a failed disk: what, which file, why, and the way out."""
+    """Message about a failed disk: what, which file, why, and the way out."""
     number, reason, file = None, str(error), str(where)
     if isinstance(error, OSError):
         number, reason = error.errno, error.strerror or str(error)
         file = str(error.filename or where)
     elif found := _RUST_ERROR.search(reason):
-        # How the libraries that are written in Rust tell it.
+        # How the libraries that are written in Rust report it.
         number = int(found[1])
     remedy = _REMEDIES.get(number or 0)
     return f"{what} to {file}: {reason}." + ("" if remedy is None else f" {remedy}, and repeat.")

@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
 
 
 def _processor() -> tuple[str, set[str]]:
-    """Model name and instruction sets, from where Linux tells them."""
+    """Model name and instruction sets, as Linux reports them."""
     facts = {"model name": platform.processor() or platform.machine(), "flags": "", "Features": ""}
     table = Path("/proc/cpuinfo")
     if table.exists():

@@ -46,7 +46,7 @@ def load_settings(
         system: name from `SYSTEMS`; None takes the file's, else `omnial`.
         size: name from `SIZES`; None takes the file's, else `default_size`.
         config_file: YAML file with settings, nested as `Settings` is.
-        overrides: `a.b=value`, each value read as YAML; list places are numbers, as in
+        overrides: `a.b=value`, each value read as YAML; list positions are numbers, as in
             `synthesis.levels.0.blur=3`.
         default_size: the size where nothing names one.
 
@@ -168,7 +168,7 @@ def _clear_budget(tree: dict[str, Any]) -> None:
 
 
 def _apply(tree: dict[str, Any], override: _Override) -> SettingPath:
-    """Set one value and return its path, with list places as numbers."""
+    """Set one value and return its path, with list positions as numbers."""
     path: list[str | int] = []
     node: Any = tree
     for place, key in enumerate(override.keys):

@@ -66,7 +66,7 @@ def check_files(
         executor.shutdown(cancel_futures=True)
     if bad and settings.on_bad_file == "fail":
         raise UserError(
-            f"{len(bad)} of {len(records)} images cannot be used; mend or remove these files, or "
+            f"{len(bad)} of {len(records)} images cannot be used; fix or remove these files, or "
             "leave them out: --skip-bad-files, in Python data.on_bad_file=skip for `train` and "
             f"skip_bad_files=True for `evaluate`\n{_lines(list(bad.values()))}"
         )

@@ -2,12 +2,12 @@
 
 NumPy and Pillow only. The rules:
 
-- Files are turned upright by their EXIF orientation, masks like images. Of a file with several
+- Files are rotated upright by their EXIF orientation, masks like images. Of a file with several
   pages or frames, the first counts.
 - Grey, palette, 1-bit, CMYK and other 8-bit colours become 8-bit RGB. [O] Transparent pixels
   are blended over black, since the colours under them are arbitrary.
 - 16-bit grey files are divided by the largest value that their `significant_bits` can hold;
-  float files hold 0 to 1. Where a file says that 0 is white, it is turned.
+  float files hold 0 to 1. Where a file says that 0 is white, it is inverted.
 - 16-bit colour files are read to 8 bits a channel (Pillow has no deeper colour mode).
 """
 

@@ -8,7 +8,7 @@
 
 In a plain folder the training images may lie in `class/train`, `class/good` or in `class` itself,
 and all test images directly in `class/test`, where those with a mask (directly in the folder of
-masks) are the defective ones. Masks may also lie beside their test images. Folders have any name
+masks) are the defective ones. Masks may also lie next to their test images. Folders have any name
 that `omnial.data.names` knows: `Train/OK` is `train/good`, `masks` is `ground_truth`.
 """
 
@@ -115,7 +115,7 @@ def _training_images(folder: Path) -> list[Path]:
     if strangers:
         raise UserError(
             f"{base}: it is unclear what the images in these folders are. Training images are "
-            f"defect-free and lie in train/good; defective ones go to test/<kind> beside train:\n"
+            f"defect-free and lie in train/good; defective ones go to test/<kind> next to train:\n"
             f"{listed(strangers)}"
         )
     for place in good:
@@ -179,8 +179,8 @@ def _refuse_hollow(folder: Path) -> None:
 
 def _flat_records(test: Path, root: Path | None, name: str) -> list[ImageRecord]:
     """Test images directly in `test`: defective where they have a mask."""
-    images, beside = split_pairs(image_files(test))
-    masks = find_masks(images, beside, root)
+    images, adjacent = split_pairs(image_files(test))
+    masks = find_masks(images, adjacent, root)
     if images and (not masks or any(image_files(kind) for kind in subfolders(test))):
         raise UserError(
             f"{test}: it is unknown which of the images in it are defective; sort them into "

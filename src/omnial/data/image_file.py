@@ -99,14 +99,14 @@ def open_image(
 
     Yields:
         The image, not decoded yet. Damage met while it is decoded inside the `with` block is
-        turned into an `ImageError` as well.
+        raised as an `ImageError` as well.
 
     Raises:
         ImageError: the file is missing, empty, damaged, too large or of an unknown format.
     """
     with naming_damage(path), _stream(path, content) as stream:
         # Without the file's name Pillow does not map it into memory, which would scramble
-        # uncompressed TIFF files that their orientation turns by 90 degrees.
+        # uncompressed TIFF files that their orientation rotates by 90 degrees.
         image = _reader(path, stream)(stream)
         check_size(path, image, max_megapixels)
         yield image
@@ -217,13 +217,13 @@ def content_of(path: Path, image: Image.Image) -> bytes | None:
         content = image.fp.read()
         image.fp.seek(position)
         return content
-    # Pillow maps uncompressed TIFF files, and scrambles those that are turned by 90 degrees.
+    # Pillow maps uncompressed TIFF files, and scrambles those that are rotated by 90 degrees.
     mapped = getattr(image, "map", None) is not None and image.readonly
     return Path(str(image.filename)).read_bytes() if mapped else None
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Decode an image; where its EXIF orientation turns it, the result is a turned copy."""
+    """Decode an image; where its EXIF orientation rotates it, the result is a rotated copy."""
     if isinstance(image, ImageFile):
         _check_integrity(image)
     image.load()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from omnial.data import visa
 from omnial.data.folders import has_class_folders, read_folders
-from omnial.data.left_out import tell_left_out
+from omnial.data.left_out import warn_of_left_out
 from omnial.data.listing import image_files, listed, subfolders
 from omnial.data.names import is_defective
 from omnial.data.own_pictures import all_own
@@ -23,7 +23,7 @@ Need = Literal["train", "test", "any"]
 
 _EXPECTED = """Expected is a folder with a folder for each product class, or one class's folder:
   MVTec AD       class/train/good, class/test/<kind>, class/ground_truth/<kind>/<name>_mask.png
-  VisA           split_csv/1cls.csv beside the classes, or class/image_anno.csv
+  VisA           split_csv/1cls.csv next to the classes, or class/image_anno.csv
   plain folders  defect-free images in class, class/good or class/train"""
 
 
@@ -53,8 +53,8 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     )
     _refuse_same_names(products)
     _refuse_unwritable_names(products)
-    tell_left_out(roots, [path for product in products for path in product.files])
-    _tell_odd_names(products)
+    warn_of_left_out(roots, [path for product in products for path in product.files])
+    _warn_of_odd_names(products)
     _require_images(products, need)
     return Catalogue(tuple(products))
 
@@ -74,13 +74,13 @@ def _read_root(root: Path) -> list[ProductClass]:
     products = visa.read_root(root, table) if table is not None else []
     named = {product.name for product in products}
     others = [folder for folder in subfolders(root) if folder.name not in named]
-    # Images beside folders of classes are strays; without such folders they are a plain class.
+    # Images next to folders of classes are strays; without such folders they are a plain class.
     if not products and not any(map(_is_class, others)) and image_files(root):
         return [_read_class(root)]
     members = [folder for folder in others if _is_class(folder) or image_files(folder)]
     products += [_read_class(folder) for folder in members]
     if not products:
-        tell_left_out([root], [])
+        warn_of_left_out([root], [])
         raise UserError(f"{root} holds no product classes.\n{_EXPECTED}")
     return products
 
@@ -119,7 +119,7 @@ def _refuse_unwritable_names(products: Sequence[ProductClass]) -> None:
             )
 
 
-def _tell_odd_names(products: Sequence[ProductClass]) -> None:
+def _warn_of_odd_names(products: Sequence[ProductClass]) -> None:
     """Warn of training images whose own names say that they are defective."""
     for product in products:
         odd = [record.path for record in product.train if is_defective(record.path.stem)]

@@ -1,4 +1,4 @@
-"""Telling the user how many pictures were found and not taken, where, and why."""
+"""A warning of pictures that were found and not taken: how many, where, and why."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ def is_picture(path: Path) -> bool:
 
 
 class LeftOut:
-    """What a search left out, to be told at its end."""
+    """Count of what a search left out, to be reported at its end."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -61,7 +61,7 @@ class LeftOut:
         """Note a link to a folder, which was not followed."""
         self._counts[os.fspath(folder), "not followed; name the folder to have it read"] = 0
 
-    def tell(self) -> None:
+    def warn(self) -> None:
         """Log a warning of what was left out, if there is anything."""
         if self._counts:
             lines = [
@@ -75,8 +75,8 @@ def _number(files: int) -> str:
     return "link" if not files else "1 file in" if files == 1 else f"{files} files in"
 
 
-def tell_left_out(roots: Sequence[Path], taken: Iterable[Path]) -> None:
-    """Say how many pictures below data folders were not taken, and why.
+def warn_of_left_out(roots: Sequence[Path], taken: Iterable[Path]) -> None:
+    """Warn of pictures below data folders that were not taken.
 
     Hidden files and folders are no matter of it.
 
@@ -92,7 +92,7 @@ def tell_left_out(roots: Sequence[Path], taken: Iterable[Path]) -> None:
     left = LeftOut()
     for root in roots:
         _compare(root, files, above, left)
-    left.tell()
+    left.warn()
 
 
 def _compare(folder: Path, taken: set[str], above: set[str], left: LeftOut) -> None:

@@ -1,4 +1,4 @@
-"""Which mask belongs to which test image: beside its image, or in a folder of masks."""
+"""The mask of each test image: next to its image, or in a folder of masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,40 +29,40 @@ def mask_folder(root: Path | None, kind: str) -> Path | None:
 
 
 def split_pairs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
-    """Tell images from masks beside them, such as `0.jpg` and `0_label.bmp`.
+    """Separate images from masks next to them, such as `0.jpg` and `0_label.bmp`.
 
     Returns:
         The images, and the mask of each that has one.
     """
     by_stem = {path.stem: path for path in paths}
     masks = {by_stem[stem]: path for path in paths if (stem := image_of_mask(path.stem)) in by_stem}
-    beside = set(masks.values())
-    images = [path for path in paths if path not in beside]
+    used = set(masks.values())
+    images = [path for path in paths if path not in used]
     return images, {image: masks[image] for image in images if image in masks}
 
 
 def find_masks(
-    images: Sequence[Path], beside: dict[Path, Path], folder: Path | None
+    images: Sequence[Path], adjacent: dict[Path, Path], folder: Path | None
 ) -> dict[Path, Path]:
     """Give each image its mask; not every image need have one.
 
     Args:
         images: test images.
-        beside: masks in the same folder, see `split_pairs`.
+        adjacent: masks in the same folder, see `split_pairs`.
         folder: folder of masks, called `<stem>_mask` or the like, or `<stem>`.
 
     Raises:
-        UserError: there are masks in both places, or one without an image.
+        UserError: there are masks in both folders, or one without an image.
     """
     files = [] if folder is None else image_files(folder)
-    if beside and files:
+    if adjacent and files:
         raise UserError(
-            f"there are masks in {folder} and beside the images; keep one of the two:\n"
-            f"{listed(list(beside.values()))}"
+            f"there are masks in {folder} and next to the images; keep one of the two:\n"
+            f"{listed(list(adjacent.values()))}"
         )
     named = {path.stem: path for path in files}
     named |= {stem: path for path in files if (stem := image_of_mask(path.stem)) is not None}
-    masks = beside or {image: named[image.stem] for image in images if image.stem in named}
+    masks = adjacent or {image: named[image.stem] for image in images if image.stem in named}
     used = set(masks.values())
     orphans = [path for path in files if path not in used]
     if orphans:
@@ -96,7 +96,7 @@ def refuse_pairs(images: Sequence[Path]) -> None:
     masks = list(split_pairs(images)[1].values())
     if masks:
         raise UserError(
-            "these look like masks of the images beside them, but training images are "
+            "these look like masks of the images next to them, but training images are "
             "defect-free and have none. Move defective images to test/<kind> with their masks, "
             f"and the other masks away:\n{listed(masks)}"
         )

@@ -49,7 +49,7 @@ class Canvas:
         return len(self.x)
 
     def moved(self, centre: Point, angle: float, scale: float = 1.0) -> "Canvas":
-        """The same pixels in the frame of a part placed at `centre`, turned and scaled.
+        """The same pixels in the frame of a part placed at `centre`, rotated and scaled.
 
         Args:
             centre: Where the part's origin lies in this canvas.
@@ -196,7 +196,7 @@ def value_noise(x: Field, y: Field, rng: Generator) -> Field:
 
 
 def cloud(canvas: Canvas, rng: Generator, frequency: float, octaves: int = 3) -> Field:
-    """Sum of octaves of `value_noise`, each turned against the last, of about unit spread.
+    """Sum of octaves of `value_noise`, each rotated against the last, of about unit spread.
 
     Args:
         canvas: Frame to draw in.
@@ -206,8 +206,8 @@ def cloud(canvas: Canvas, rng: Generator, frequency: float, octaves: int = 3) ->
     """
     total = np.zeros_like(canvas.x)
     for octave in range(octaves):
-        turned = canvas.moved((0.0, 0.0), 0.6 + 1.1 * octave, 1.0 / (frequency * 2.0**octave))
-        total += np.float32(0.5**octave) * value_noise(turned.x, turned.y, rng)
+        rotated = canvas.moved((0.0, 0.0), 0.6 + 1.1 * octave, 1.0 / (frequency * 2.0**octave))
+        total += np.float32(0.5**octave) * value_noise(rotated.x, rotated.y, rng)
     return total
 
 

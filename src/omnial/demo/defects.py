@@ -1,6 +1,6 @@
 """Defects that several products share, drawn into a `Surface`.
 
-Each takes the canvas of the product's frame, so that places and sizes are in product units, and
+Each takes the canvas of the product's frame, so that positions and sizes are in product units, and
 a `Defect`, whose `severity` in [0, 1] goes from barely visible to obvious.
 """
 

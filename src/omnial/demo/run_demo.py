@@ -1,6 +1,6 @@
 """The demonstration: generated products, one model, a report.
 
-`demo.json` beside the parts says what the model was trained from, so that a second run with the
+`demo.json` next to the parts says what the model was trained from, so that a second run with the
 same settings uses a finished model again and resumes a training that was cut short.
 """
 
@@ -151,7 +151,7 @@ def _train(
         return
     resume = same and any((model / "checkpoints").glob("*"))
     if not resume:
-        # The note comes first: without it, a model cut short here would look like a stranger's.
+        # The note comes first: without it, a model cut short here would look like another's.
         with scratch_in(out) as scratch:
             # In one step, so that no kill leaves half a run for the next one to resume.
             if model.exists():

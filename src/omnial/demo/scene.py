@@ -80,7 +80,7 @@ def render_pair(
 
     Product, light and grain depend on (seed, class, split, kind, index); the defect is drawn into
     the same scene from random numbers of its own, so that the twin shows exactly the same part.
-    A defect that would cover less than 0.2 % or more than 7 % of the image is drawn anew.
+    A defect that would cover less than 0.2 % or more than 7 % of the image is drawn again.
 
     Args:
         class_name: One of `PRODUCTS`.

@@ -68,17 +68,17 @@ class Surface:
         )
 
     def paint(self, cover: Field, colour: Colour, gloss: float | None = None) -> None:
-        """Lay a colour over the surface, in places `cover` in [0, 1] of it."""
+        """Lay a colour over the surface, weighted by `cover` in [0, 1]."""
         self.albedo += (linear(colour) - self.albedo) * cover[..., None]
         if gloss is not None:
             self.gloss += (np.float32(gloss) - self.gloss) * cover
 
     def tint(self, cover: Field, colour: Colour) -> None:
-        """Multiply the surface by a colour as a liquid does, in places `cover` of it."""
+        """Multiply the surface by a colour as a liquid does, weighted by `cover`."""
         self.albedo *= 1.0 + (linear(colour) - 1.0) * cover[..., None]
 
     def dim(self, cover: Field, depth: float) -> None:
-        """Take away up to `depth` of the light, in places `cover` of it."""
+        """Take away up to `depth` of the light, weighted by `cover`."""
         self.light *= 1.0 - np.float32(depth) * np.clip(cover, 0.0, 1.0)
 
     def expose(self, cover: Field) -> None:

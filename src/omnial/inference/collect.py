@@ -78,7 +78,7 @@ def each_image(paths: Sequence[Path]) -> Iterator[Path]:
             folders.append(place)
         else:
             files.add(place)
-    left.tell()
+    left.warn()
 
 
 def no_images(paths: Sequence[Path]) -> UserError:

@@ -215,7 +215,7 @@ def _forms(folder: Path, config: FolderConfig) -> dict[str, Form]:
 
 
 def write_arrays(path: Path, recogniser: Recogniser, rois: Mapping[str, NDArray[np.bool_]]) -> None:
-    """Write what `read_export` needs beside the network.
+    """Write what `read_export` needs besides the network.
 
     Raises:
         OSError: The file cannot be written.

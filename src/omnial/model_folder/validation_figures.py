@@ -1,6 +1,6 @@
 """The figures of a trained model's validation images: in `config.json`, and in words.
 
-Normal images that training kept back, and defects that are drawn onto them.
+Normal images that training held out, and defects that are drawn onto them.
 """
 
 import json

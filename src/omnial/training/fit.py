@@ -17,7 +17,7 @@ from omnial.data.checks import check_files
 from omnial.data.dataset import ImageDataset, load_dataset
 from omnial.data.geometry import whole_region
 from omnial.data.layouts import discover
-from omnial.data.left_out import tell_left_out
+from omnial.data.left_out import warn_of_left_out
 from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
@@ -295,7 +295,7 @@ def _textures(settings: Settings, cache: InputCache) -> ImageDataset | None:
     if settings.textures is None:
         return None
     paths = _texture_files(settings)
-    tell_left_out([settings.textures], paths)
+    warn_of_left_out([settings.textures], paths)
     return ImageDataset(paths, [None] * len(paths), settings.data, cache)
 
 

@@ -71,13 +71,13 @@ def _tablet(surface: Surface, tablet: Canvas, colour: Colour, broken: Defect | N
     distance = disc(tablet, (0.0, 0.0), _TABLET)
     if broken is not None:
         rng = broken.rng
-        turned = tablet.moved((0.0, 0.0), rng.uniform(0.0, 2.0 * np.pi))
-        jag = 0.025 * cloud(turned, rng, 8.0, 2)
-        cut = turned.x - (0.09 - broken.between(0.0, 0.09)) + jag
+        rotated = tablet.moved((0.0, 0.0), rng.uniform(0.0, 2.0 * np.pi))
+        jag = 0.025 * cloud(rotated, rng, 8.0, 2)
+        cut = rotated.x - (0.09 - broken.between(0.0, 0.09)) + jag
         crumbs = np.full_like(distance, np.inf)
         for _ in range(int(rng.integers(2, 5))):
             spot = (rng.uniform(0.08, 0.15), rng.uniform(-0.1, 0.1))
-            crumbs = np.minimum(crumbs, blob(turned, rng, spot, rng.uniform(0.014, 0.03), 0.2))
+            crumbs = np.minimum(crumbs, blob(rotated, rng, spot, rng.uniform(0.014, 0.03), 0.2))
         distance = np.minimum(np.maximum(distance, cut), np.maximum(crumbs, distance - 0.03))
     cover = tablet.cover(distance)
     surface.dim(cast_shadow(tablet, cover, 0.028, 0.02) * (1.0 - cover), 0.55)

@@ -38,7 +38,7 @@ def build(canvas: Canvas, rng: np.random.Generator, defect: Defect | None) -> Su
 
 
 def _stones(canvas: Canvas, rng: np.random.Generator, frequency: float) -> Field:
-    """Signed distance, in cells, to convex stones: at most one in each cell of a turned grid."""
+    """Signed distance, in cells, to convex stones: at most one in each cell of a rotated grid."""
     grid = canvas.moved(
         (rng.uniform(-1, 1), rng.uniform(-1, 1)), rng.uniform(0, 1.5), 1 / frequency
     )
