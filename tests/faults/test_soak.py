@@ -67,7 +67,7 @@ class TestWhatItSees:
     def test_half_a_file_is_not_whole(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text('{"figure": 0.')
         (tmp_path / "a.html").write_text("<html>")
-        (tmp_path / "x.pack").write_bytes(b"omnial")
+        (tmp_path / "x.npy").write_bytes(b"omnial")
         found = contents(tmp_path, ["*.json", "*.html"]) | cached(tmp_path)
         assert len(found) == 3
         assert all(text.startswith("not whole") for text in found.values())
