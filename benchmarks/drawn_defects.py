@@ -37,7 +37,7 @@ from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.ranking import auroc, average_precision, count
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.model_folder.weights_file import load_model
-from omnial.models.runner import inspect_batch
+from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel
 from omnial.training.fit import train
 
@@ -98,7 +98,7 @@ def of_model(model: TrainedModel) -> Inspect:
     """Inspect with a trained model."""
 
     def inspect(images: NDArray[np.float32]) -> Found:
-        found = inspect_batch(model, torch.from_numpy(images))
+        found = predict_batch(model.network, images, rule=model.settings.model.image_score)
         return Found(found.scores, found.score_maps, found.reconstruction)
 
     return inspect

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from benchmarks.common import Entries, entries, ratio, report, side_by_side
@@ -25,17 +24,18 @@ from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
 from omnial.demo.production_line import generate
-from omnial.evaluation.evaluate import evaluate_model, write_metrics
-from omnial.evaluation.stream import DECODERS, Sample, load_sample, stack
+from omnial.evaluation.evaluate import evaluate_model
+from omnial.evaluation.result import write_metrics
+from omnial.evaluation.sample import DECODERS, Sample, load_sample, stack
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.reconstruction import psnr, ssim
 from omnial.model_folder.weights_file import load_model
-from omnial.models.runner import Inspection, inspect_batch
+from omnial.models.prediction import Prediction
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
-from omnial.reporting.evaluation_report import write_report
-from omnial.reporting.run import evaluate
+from omnial.reporting.evaluation_report import evaluate, write_report
 from omnial.training.fit import train
 
 _CLASSES = ("gear", "tile")
@@ -70,21 +70,18 @@ def decode(model: TrainedModel, catalogue: Catalogue) -> list[Sample]:
         ]
 
 
-def inspect(model: TrainedModel, samples: list[Sample]) -> list[Inspection]:
+def inspect(model: TrainedModel, samples: list[Sample]) -> list[Prediction]:
     """All samples through the network, a batch at a time."""
-    found = []
-    for start in range(0, len(samples), _BATCH):
-        images, valid = stack(samples[start : start + _BATCH])
-        found.append(inspect_batch(model, torch.from_numpy(images), torch.from_numpy(valid)))
-    return found
+    backend, starts = TorchBackend(model), range(0, len(samples), _BATCH)
+    return [backend.run(*stack(samples[start : start + _BATCH])) for start in starts]
 
 
-def score(samples: list[Sample], inspections: list[Inspection]) -> None:
+def score(samples: list[Sample], predictions: list[Prediction]) -> None:
     """The pixel figures, and those of the reconstruction of good images, as in an evaluation."""
     pixels: dict[str, PixelFigures] = {}
-    for start, inspection in zip(range(0, len(samples), _BATCH), inspections, strict=True):
+    for start, prediction in zip(range(0, len(samples), _BATCH), predictions, strict=True):
         batch = samples[start : start + _BATCH]
-        for sample, score_map in zip(batch, inspection.score_maps, strict=True):
+        for sample, score_map in zip(batch, prediction.score_maps, strict=True):
             name = sample.record.class_name
             if name not in pixels:
                 own = [s.record.kind for s in samples if s.record.class_name == name]
@@ -93,8 +90,8 @@ def score(samples: list[Sample], inspections: list[Inspection]) -> None:
         good = [index for index, sample in enumerate(batch) if not sample.record.anomalous]
         if good:
             inputs, valid = stack([batch[index] for index in good])
-            psnr(inspection.reconstruction[good], inputs, valid)
-            ssim(inspection.reconstruction[good], inputs, valid)
+            psnr(prediction.reconstruction[good], inputs, valid)
+            ssim(prediction.reconstruction[good], inputs, valid)
     for figures in pixels.values():
         figures.finish()
 
@@ -105,7 +102,7 @@ def works(folder: Path) -> tuple[Works, int]:
     inspector = Inspector.of(model)
     catalogue = discover([data], need="test")
     samples = decode(model, catalogue)
-    inspections = inspect(model, samples)
+    predictions = inspect(model, samples)
     result = evaluate_model(model, catalogue)
     paths = [sample.record.path for sample in samples]
 
@@ -119,7 +116,7 @@ def works(folder: Path) -> tuple[Works, int]:
         "check": lambda: check_files(discover([data], need="test"), model.settings.data),
         "decoding": lambda: decode(model, catalogue),
         "network": lambda: inspect(model, samples),
-        "figures": lambda: score(samples, inspections),
+        "figures": lambda: score(samples, predictions),
         "report": write,
     }, len(samples)
 

@@ -20,17 +20,17 @@ import typer
 from torch import Tensor
 
 from benchmarks.common import Entries, entries, ratio, report, side_by_side
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import calibrate
 from omnial.config.load import load_settings
 from omnial.export.build import HINTS, build
 from omnial.export.graph import ExportedNetwork, float_nodes, write_onnx
-from omnial.inference.backends.base import Backend
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.model_folder.export_folder import Hint, Precision
 from omnial.models.channels_last import to_channels_last
+from omnial.models.prediction import Backend
+from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
+from omnial.models.thresholds import calibrate
 from omnial.models.trained_model import TrainedModel
 
 EDGE = 256

@@ -27,9 +27,9 @@ from omnial.config.settings import Settings
 from omnial.export.build import HINTS, build
 from omnial.export.graph import FLOAT_PLACES, float_nodes, write_onnx
 from omnial.export.images import from_data
-from omnial.inference.backends.base import Backend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.model_folder.weights_file import load_model
+from omnial.models.prediction import Backend
 from omnial.models.trained_model import TrainedModel
 from omnial.models.windows import over_windows
 

@@ -60,12 +60,12 @@ class Reconstruction(nn.Module):
         self.bf16 = choose_precision(settings.training)[0] == "bf16"
 
     def forward(self, images: Tensor) -> Output:
-        """Everything but logits and features, which are empty."""
+        """Everything but the logits, which are empty."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             image, jnd = self.network(pack(images, self.stem))
         empty = images.new_zeros(len(images), 2, *images.shape[-2:])
         return Output(
-            unpack(image, self.stem), None if jnd is None else unpack(jnd, self.stem), empty, empty
+            unpack(image, self.stem), None if jnd is None else unpack(jnd, self.stem), empty
         )
 
 

@@ -66,11 +66,11 @@ def untrained(folder: Path, size: str) -> None:
     """Write a model folder with a network that has learnt nothing."""
     import torch
 
-    from omnial.calibration.recogniser import FEATURES, Recogniser
-    from omnial.calibration.thresholds import calibrate
     from omnial.config.load import load_settings
     from omnial.model_folder.weights_file import save_model
+    from omnial.models.recogniser import FEATURES, Recogniser
     from omnial.models.system import build_model
+    from omnial.models.thresholds import calibrate
     from omnial.models.trained_model import TrainedModel
 
     settings = load_settings(size=size)

@@ -117,7 +117,7 @@ def naive_step(settings: Settings, module: TrainingModule) -> Callable[[], None]
 
     def run() -> None:
         sample = module.synthesize(batch)
-        output = Output(*network(sample.anomalous), torch.empty(0))
+        output = Output(*network(sample.anomalous))
         terms = losses(output, sample, settings.objective)
         optimizer.zero_grad()
         torch.autograd.backward(terms.total(settings.objective).mean())

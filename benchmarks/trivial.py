@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from omnial.config.settings import DataSettings
+from omnial.config.settings import DataSettings, Settings
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.errors import UserError
-from omnial.evaluation.detector import Detection, Detector
-from omnial.evaluation.evaluate import evaluate_detector, write_metrics
-from omnial.evaluation.result import FIGURES, EvaluationResult
+from omnial.evaluation.evaluate import evaluate_backend
+from omnial.evaluation.result import FIGURES, EvaluationResult, write_metrics
+from omnial.evaluation.sample import Sample
 from omnial.metrics.means import Figures
-from omnial.models.scoring import image_score
+from omnial.models.prediction import Prediction
+from omnial.models.scoring import image_scores
 
 LEAST_DEVIATION = 0.02
 """Floor of the per-pixel deviation: 5 of 255 grey levels, about the noise of a camera."""
@@ -63,29 +63,41 @@ def learn(records: tuple[ImageRecord, ...], settings: DataSettings) -> Normal:
 class ZScore:
     """|image - mean| / deviation, the largest of the three channels."""
 
+    name = "z_score"
+
     def __init__(self, normal: Mapping[str, Normal]) -> None:
         self._normal = normal
 
-    def detect(
-        self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
-    ) -> Detection:
-        """Score a batch of one class."""
-        mean, deviation = self._normal[class_name]
-        return _detection(np.max(np.abs(images - mean) / deviation, axis=1), valid)
+    def standardize(self, sample: Sample) -> Sample:
+        """The sample with its image in deviations from the mean of its class."""
+        mean, deviation = self._normal[sample.record.class_name]
+        return sample._replace(image=(as_unit(sample.image) - mean) / deviation)
+
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        """Score a batch of standardized images."""
+        return _prediction(np.max(np.abs(images), axis=1), valid)
+
+    def facts(self) -> dict[str, str]:
+        """Nothing worth knowing."""
+        return {}
 
 
 class Gradient:
     """Squared Sobel gradient of the luma, averaged in a Gaussian window."""
 
-    def detect(
-        self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
-    ) -> Detection:
-        """Score a batch; the class is of no concern."""
+    name = "gradient"
+
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        """Score a batch."""
         luma = np.einsum("bchw,c->bhw", images, _LUMA)
         energy = ndimage.sobel(luma, axis=1) ** 2 + ndimage.sobel(luma, axis=2) ** 2
-        return _detection(
+        return _prediction(
             ndimage.gaussian_filter(energy, (0, GRADIENT_SIGMA, GRADIENT_SIGMA)), valid
         )
+
+    def facts(self) -> dict[str, str]:
+        """Nothing worth knowing."""
+        return {}
 
 
 def main(
@@ -96,24 +108,28 @@ def main(
     height: Annotated[int, typer.Option(help="Rows of the images that are compared.")] = 256,
     width: Annotated[int, typer.Option(help="Columns of the images that are compared.")] = 256,
 ) -> None:
-    settings = DataSettings(height=height, width=width, geometry="squash")
+    settings = Settings(data=DataSettings(height=height, width=width, geometry="squash"))
     try:
         catalogue = discover(data, need="train")
     except UserError as error:
         raise typer.BadParameter(str(error)) from error
     console = Console(width=140)
-    for name, detector in detectors(catalogue, settings).items():
-        result = evaluate_detector(
-            detector, catalogue, settings, description={"detector": name, "trivial": True}
+    for detector in detectors(catalogue, settings.data):
+        result = evaluate_backend(
+            detector,
+            catalogue,
+            settings,
+            description={"detector": detector.name, "trivial": True},
+            transform=detector.standardize if isinstance(detector, ZScore) else None,
         )
-        write_metrics(result, out / name)
-        console.print(table(name, result))
+        write_metrics(result, out / detector.name)
+        console.print(table(detector.name, result))
 
 
-def detectors(catalogue: Catalogue, settings: DataSettings) -> dict[str, Detector]:
-    """Both detectors by name, the first one fitted to the training images."""
+def detectors(catalogue: Catalogue, settings: DataSettings) -> tuple[ZScore, Gradient]:
+    """Both detectors, the first one fitted to the training images."""
     normal = {product.name: learn(product.train, settings) for product in catalogue.classes}
-    return {"z_score": ZScore(normal), "gradient": Gradient()}
+    return ZScore(normal), Gradient()
 
 
 def table(name: str, result: EvaluationResult) -> Table:
@@ -136,10 +152,10 @@ def table(name: str, result: EvaluationResult) -> Table:
     return rows
 
 
-def _detection(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> Detection:
+def _prediction(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
     maps = np.where(valid, maps, np.float32(0)).astype(np.float32)
-    scores = image_score(torch.from_numpy(maps), torch.from_numpy(valid))
-    return Detection(maps, scores.numpy().astype(np.float64))
+    scores = image_scores(maps, valid, "top_mean")
+    return Prediction(maps, scores, features=np.empty((len(maps), 0), np.float32))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from omnial.calibration.recogniser import FEATURES, Recogniser
-from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
     LocalizationSettings,
@@ -15,10 +13,30 @@ from omnial.config.settings import (
     ReconstructionSettings,
     Settings,
 )
+from omnial.models.appearance import appearance
+from omnial.models.recogniser import FEATURES, Recogniser
 from omnial.models.system import build_model
+from omnial.models.thresholds import calibrate
 from omnial.models.trained_model import TrainedModel
 
 HEIGHT, WIDTH = 32, 64
+
+
+def green_or_blue(classes: Sequence[str]) -> Recogniser:
+    """Tells two products apart by their colour alone: the first is green, the second blue."""
+    colours = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.9, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.9]])
+    images = colours[:, :, None, None].expand(-1, -1, 64, 64)
+    scale = np.full(FEATURES, 1e6, np.float32)
+    scale[1:10] = np.sqrt(9 / FEATURES)  # brightness and colour
+    return Recogniser(
+        names=tuple(classes),
+        examples=appearance(images).numpy(),
+        counts=np.array([2, 2]),
+        scale=scale,
+        radius=np.full(2, 0.3, np.float32),
+        least=np.full(2, -100.0, np.float32),
+        nothing=np.empty((0, FEATURES), np.float32),
+    )
 
 
 def untrained(

@@ -9,7 +9,6 @@ reconstruction, score map and outline.
 from pathlib import Path
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,7 +18,7 @@ from omnial.data.layouts import discover
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import heat, overlay
 from omnial.model_folder.weights_file import load_model
-from omnial.models.runner import inspect_batch
+from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel
 
 _EDGE, _GAP = 150, 4
@@ -29,10 +28,10 @@ def column(model: TrainedModel, path: Path) -> list[NDArray[np.uint8]]:
     """Input, reconstruction, score map and outline of one image, each (H, W, 3) uint8."""
     pixels, _ = network_input(path, model.settings.data)
     unit = as_unit(pixels)
-    inspection = inspect_batch(model, torch.from_numpy(unit)[None])
+    prediction = predict_batch(model.network, unit[None])
     image = np.round(255 * unit.transpose(1, 2, 0)).astype(np.uint8)
-    restored = np.round(255 * inspection.reconstruction[0].transpose(1, 2, 0)).astype(np.uint8)
-    scores = inspection.score_maps[0]
+    restored = np.round(255 * prediction.reconstruction[0].transpose(1, 2, 0)).astype(np.uint8)
+    scores = prediction.score_maps[0]
     polygons = [found.polygon for found in outlines(scores, model.calibration.pixel)]
     return [image, restored, heat(scores), overlay(image, scores, polygons)]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omnial.inference.inspector import Inspector
     from omnial.inference.predictor import predict
     from omnial.model_folder.weights_file import load_model
-    from omnial.reporting.run import evaluate
+    from omnial.reporting.evaluation_report import evaluate
     from omnial.training.fit import train
 
 __all__ = [
@@ -35,7 +35,7 @@ _HOMES = {
     "Inspector": "omnial.inference.inspector",
     "RunError": "omnial.errors",
     "UserError": "omnial.errors",
-    "evaluate": "omnial.reporting.run",
+    "evaluate": "omnial.reporting.evaluation_report",
     "load_model": "omnial.model_folder.weights_file",
     "load_settings": "omnial.config.load",
     "predict": "omnial.inference.predictor",

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from omnial.calibration.thresholds import calibrate
 from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
 from omnial.model_folder.weights_file import save_model
+from omnial.models.thresholds import calibrate
 from tests.small_model import untrained
 
 pytest.importorskip("pyarrow", reason="Parquet needs it: pip install 'omnial[parquet]'")

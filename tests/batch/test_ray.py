@@ -16,7 +16,7 @@ from omnial.batch.archive import inspect_archive
 from omnial.batch.on_ray import ATTEMPTS, OnRay
 from omnial.cli import app
 from omnial.errors import RunError, UserError
-from omnial.inference.collect import collect
+from omnial.inference.inputs import list_inputs
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, each_row
 
@@ -103,7 +103,7 @@ def test_death_of_a_worker_loses_nothing_and_doubles_nothing(
     assert lives.read_text() == "x"
     summary = inspect_archive(model, paths, out, engine=OnRay(workers=2), **arguments)
     assert lives.read_text() == ""
-    expected = list(each_row(Inspector(model, batch_size=4), collect(paths)))
+    expected = list(each_row(Inspector(model, batch_size=4), list_inputs(paths)))
     assert parquet(out) == expected
     assert (summary.n_parts, summary.n_images, summary.n_errors) == (7, len(expected), 2)
     assert len(list((out / "predictions").iterdir())) == 7

@@ -6,7 +6,7 @@ from scipy import stats
 
 from omnial.calibration.drift import SIGNIFICANCE, compare
 from omnial.calibration.intervals import false_alarm_interval, images_needed, share_interval
-from omnial.calibration.thresholds import Calibration, calibrate, rank, threshold
+from omnial.models.thresholds import Calibration, calibrate, rank, threshold
 
 
 @given(st.integers(1, 300), st.data())

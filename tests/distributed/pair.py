@@ -18,7 +18,7 @@ import small
 from omnial.distributed import collectives
 from omnial.distributed.world import read_world
 from omnial.errors import UserError
-from omnial.reporting.run import evaluate
+from omnial.reporting.evaluation_report import evaluate
 from omnial.training.batch_norm import SharedBatchNorm, share_batch_norm
 
 data, model, out = map(Path, sys.argv[1:])

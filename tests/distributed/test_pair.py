@@ -20,8 +20,8 @@ from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.distributed.collectives import threads_of
 from omnial.distributed.launcher import start_here
 from omnial.distributed.world import World
-from omnial.reporting import run
-from omnial.reporting.run import evaluate
+from omnial.evaluation import evaluate as module
+from omnial.reporting.evaluation_report import evaluate
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 
@@ -223,11 +223,9 @@ def test_the_engine_of_an_export_keeps_to_its_share(
     def inspector(folder: Path, threads: int | None, **_: object) -> None:
         raise OpenedError(threads)
 
-    monkeypatch.setattr(run, "is_export", lambda folder: True)
-    monkeypatch.setattr(run, "Inspector", inspector)
-    monkeypatch.setattr(run.collectives, "together", lambda: together)
-    monkeypatch.setattr(run.collectives, "everyone", lambda work: work())
-    monkeypatch.setattr(run.collectives, "first_holds", lambda held: held())
+    monkeypatch.setattr(module, "Inspector", inspector)
+    monkeypatch.setattr(module.collectives, "together", lambda: together)
+    monkeypatch.setattr(module.collectives, "everyone", lambda work: work())
     with pytest.raises(OpenedError) as caught:
-        run.evaluate(tmp_path, [tmp_path], tmp_path / "out")
+        module.evaluate_folder(tmp_path, [tmp_path])
     assert caught.value.args == (torch.get_num_threads() if together else None,)

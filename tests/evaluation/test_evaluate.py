@@ -12,20 +12,20 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.layouts import discover
 from omnial.data.records import BadFile, Catalogue
 from omnial.errors import RunError, UserError
-from omnial.evaluation.detector import Detection
-from omnial.evaluation.evaluate import evaluate_detector, evaluate_model, write_metrics
-from omnial.evaluation.result import FIGURES, EvaluationResult
+from omnial.evaluation.evaluate import evaluate_backend, evaluate_model
+from omnial.evaluation.result import FIGURES, EvaluationResult, write_metrics
+from omnial.models.prediction import Prediction
+from omnial.models.recogniser import Recogniser
 from omnial.models.system import Output
+from omnial.models.thresholds import Calibration
 from omnial.models.trained_model import TrainedModel
 
 SIZE = 32
-SETTINGS = DataSettings(height=SIZE, width=SIZE)
+SETTINGS = Settings(data=DataSettings(height=SIZE, width=SIZE))
 CALIBRATION = Calibration(
     per_class={"bolt": 0.4, "nut": None},
     pooled=0.6,
@@ -70,23 +70,18 @@ class Brightness:
     """Scores a pixel by its red value; rebuilds the image a little too dark."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, int]] = []
+        self.seen: list[int] = []
 
-    def detect(
-        self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
-    ) -> Detection:
-        self.seen.append((class_name, len(images)))
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        self.seen.append(len(images))
         maps = np.where(valid, images[:, 0], np.float32(0))
-        return Detection(
-            maps, maps.mean(axis=(1, 2)).astype(np.float64), images - 0.1, 0.5 * images[:, 1]
-        )
+        scores = maps.mean(axis=(1, 2)).astype(np.float64)
+        return Prediction(maps, scores, maps[:, 0], images - 0.1, 0.5 * images[:, 1])
 
 
 class Plain(Brightness):
-    def detect(
-        self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
-    ) -> Detection:
-        return super().detect(images, valid, class_name)._replace(reconstruction=None, jnd=None)
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        return super().run(images, valid)._replace(reconstruction=None, jnd=None)
 
 
 def pixels_of(path: Path) -> NDArray[np.float32]:
@@ -94,7 +89,7 @@ def pixels_of(path: Path) -> NDArray[np.float32]:
 
 
 def evaluate(catalogue: Catalogue, **options: object) -> EvaluationResult:
-    return evaluate_detector(Brightness(), catalogue, SETTINGS, **options)  # type: ignore[arg-type]
+    return evaluate_backend(Brightness(), catalogue, SETTINGS, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
@@ -203,14 +198,14 @@ class RedNetwork(nn.Module):
     def forward(self, images: Tensor) -> Output:
         red = images[:, :1] * self.scale
         logits = torch.cat([torch.zeros_like(red), red], dim=1)
-        return Output(images * 0.9, red * 0.5, logits, images.mean(dim=(2, 3)))
+        return Output(images * 0.9, red * 0.5, logits)
 
 
 def test_a_trained_model_is_evaluated_with_its_own_settings(catalogue: Catalogue) -> None:
     roi = np.zeros((SIZE, SIZE), bool)
     roi[:, :16] = True
     model = TrainedModel(
-        settings=Settings(data=SETTINGS),
+        settings=SETTINGS,
         classes=("bolt", "nut"),
         network=RedNetwork(),
         calibration=CALIBRATION,
@@ -257,8 +252,8 @@ def test_the_region_of_interest_limits_pixels_and_padding_does_not_count(
         ]
     )
     assert by_file.figures["pixel_auroc"] == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
-    wide = DataSettings(height=SIZE, width=2 * SIZE, geometry="pad")
-    padded = evaluate_detector(Brightness(), catalogue, wide).classes[0].figures
+    wide = Settings(data=DataSettings(height=SIZE, width=2 * SIZE, geometry="pad"))
+    padded = evaluate_backend(Brightness(), catalogue, wide).classes[0].figures
     whole = evaluate(catalogue).classes[0].figures
     for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "psnr"):
         assert padded[name] == pytest.approx(whole[name], abs=1e-6)
@@ -301,24 +296,24 @@ def test_no_image_is_twice_in_the_gallery(catalogue: Catalogue, most: int) -> No
     assert sum(item.record.class_name == "bolt" for item in gallery) == min(most, 9)
 
 
-def test_a_detector_that_does_not_reconstruct(catalogue: Catalogue) -> None:
-    result = evaluate_detector(Plain(), catalogue, SETTINGS, gallery_per_class=6)
+def test_a_network_that_does_not_reconstruct(catalogue: Catalogue) -> None:
+    result = evaluate_backend(Plain(), catalogue, SETTINGS, gallery_per_class=6)
     assert result.mean["psnr"] is None
     assert result.gallery == ()
 
 
-def test_the_detector_gets_full_batches_of_one_class_and_progress_is_told(
+def test_batches_are_full_and_of_one_class_and_progress_is_reported(
     catalogue: Catalogue,
 ) -> None:
-    detector, progress = Brightness(), []
-    evaluate_detector(
-        detector,
+    backend, progress = Brightness(), []
+    evaluate_backend(
+        backend,
         catalogue,
         SETTINGS,
         batch_size=4,
-        on_progress=lambda done, total: progress.append((done, total)),
+        progress=lambda _, done, total: progress.append((done, total)),
     )
-    assert detector.seen == [("bolt", 4), ("bolt", 4), ("bolt", 1), ("nut", 4)]
+    assert backend.seen == [4, 4, 1, 4]
     assert progress == [(4, 13), (8, 13), (9, 13), (13, 13)]
 
 
@@ -376,16 +371,14 @@ def test_a_file_that_vanished_is_named(catalogue: Catalogue) -> None:
 
 def test_scores_that_are_not_finite_name_the_image(catalogue: Catalogue) -> None:
     class Broken(Brightness):
-        def detect(
-            self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
-        ) -> Detection:
-            found = super().detect(images, valid, class_name)
-            if class_name == "nut":
+        def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+            found = super().run(images, valid)
+            if self.seen == [9, 4]:  # the second class
                 found.score_maps[2, 3, 3] = np.nan
             return found
 
     with pytest.raises(RunError, match=r"nut.*2\.png"):
-        evaluate_detector(Broken(), catalogue, SETTINGS)
+        evaluate_backend(Broken(), catalogue, SETTINGS)
 
 
 def test_without_test_images_there_is_nothing_to_evaluate(catalogue: Catalogue) -> None:

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
     LocalizationSettings,
@@ -25,8 +23,10 @@ from omnial.export.graph import write_onnx
 from omnial.export.run import export
 from omnial.model_folder.export_folder import Format
 from omnial.model_folder.weights_file import load_model, save_model
-from omnial.models.runner import inspect_batch
+from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
+from omnial.models.thresholds import calibrate
+from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel
 
 CLASSES = ("bolt", "tile")
@@ -101,7 +101,7 @@ def small_model() -> TrainedModel:
     )
     images = np.stack([draw(name, seed) for name in CLASSES for seed in range(8)])
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    features = inspect_batch(model, batch).features
+    features = predict_batch(model.network, batch).features
     model.recogniser = Recogniser.fit(features, np.repeat([0, 1], 8), CLASSES)
     return model
 

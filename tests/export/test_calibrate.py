@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omnial.calibration import calibrate as module
+from omnial.calibration.calibrate import calibrate_folder
+from omnial.calibration.drift import check_drift
 from omnial.errors import RunError, UserError
-from omnial.inference import calibrate as module
-from omnial.inference.calibrate import calibrate_folder
-from omnial.inference.drift import check_drift
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.config_file import read_config
 from omnial.model_folder.weights_file import load_model

@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from omnial.calibration.thresholds import Calibration
 from omnial.errors import UserError
 from omnial.export import run as export_run
 from omnial.export.build import halve_weights
@@ -19,14 +18,14 @@ from omnial.export.gate import TOLERANCES, Trial, judge
 from omnial.export.images import from_data, made_up, spread
 from omnial.export.run import export
 from omnial.files import file_digest
-from omnial.inference.backends.base import Scored
-from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.inspector import Inspector
-from omnial.inference.samples import differences, verify
+from omnial.inference.verify import differences, verify
 from omnial.metrics.ranking import average_precision, count
 from omnial.model_folder.export_folder import Format, read_export
+from omnial.models.prediction import Prediction
+from omnial.models.thresholds import Calibration
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
-from omnial.untrusted import JSON
 
 
 class Off(TorchBackend):
@@ -36,12 +35,12 @@ class Off(TorchBackend):
         super().__init__(model)
         self.error = (np.float32(maps), scores)
 
-    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         found = super().run(images, valid)
         maps, scores = found.score_maps + self.error[0], found.scores + self.error[1]
         return found._replace(score_maps=maps, scores=scores)
 
-    def facts(self) -> dict[str, JSON]:
+    def facts(self) -> dict[str, str]:
         return {"device": "off"}
 
 
@@ -155,7 +154,7 @@ def test_reduced_precision_may_change_one_verdict_in_fifty(
 
         left = changed
 
-        def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
+        def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
             found = super().run(images, valid)
             wrong = np.arange(len(images)) < self.left
             self.left -= int(wrong.sum())

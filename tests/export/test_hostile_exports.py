@@ -21,7 +21,7 @@ from omnial.cli import app
 from omnial.errors import RunError, UserError
 from omnial.files import file_digest
 from omnial.inference.inspector import Inspector
-from omnial.inference.samples import verify
+from omnial.inference.verify import verify
 from omnial.model_folder.export_folder import Format
 
 Damage = Callable[[Path], None]

@@ -14,17 +14,14 @@ from numpy.typing import NDArray
 from omnial.config.settings import ImageScore
 from omnial.errors import UserError
 from omnial.export.graph import float_nodes, write_onnx
-from omnial.inference.backends.base import Scored, restrict
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
-from omnial.inference.backends.pytorch import TorchBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format
 from omnial.models.channels_last import InstanceNorm
-from omnial.models.host_scoring import image_scores
-from omnial.models.runner import inspect_batch
-from omnial.models.scoring import image_score
+from omnial.models.scoring import image_score, image_scores, restrict
 from omnial.models.system import build_model
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 
 CLASSES = ("bolt", "tile")
@@ -183,10 +180,10 @@ def test_the_score_in_numpy_is_that_of_the_network(size: tuple[int, int], rule: 
 
 def test_restricting_later_equals_restricting_at_once(model: TrainedModel) -> None:
     images, valid = batch(3)
-    at_once = inspect_batch(model, torch.from_numpy(images), torch.from_numpy(valid))
+    at_once = TorchBackend(model).run(images, valid)
     whole = TorchBackend(model).run(images, np.ones_like(valid))
     later = restrict(whole, valid, model.settings.model.image_score)
     np.testing.assert_array_equal(later.score_maps, at_once.score_maps)
     np.testing.assert_allclose(later.scores, at_once.scores, atol=1e-5)
     with pytest.raises(ValueError, match="valid"):
-        restrict(Scored(*whole), valid[:, 1:], "top_mean")
+        restrict(whole, valid[:, 1:], "top_mean")

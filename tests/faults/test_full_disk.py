@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
+from omnial.calibration.calibrate import calibrate_folder
 from omnial.cli.verb import ExitCode, settle
 from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import RunError, UserError
-from omnial.inference.calibrate import calibrate_folder
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
 from omnial.model_folder.weights_file import load_model, save_model
-from omnial.reporting import run as reporting_run
-from omnial.reporting.run import evaluate
+from omnial.reporting import evaluation_report as report_module
+from omnial.reporting.evaluation_report import evaluate
 from omnial.robustness.making import SetPlan, make_set
 from omnial.studies.results_store import write_file
 from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
@@ -118,7 +118,7 @@ def test_a_report(
 ) -> None:
     result = evaluate(model, [data], tmp_path)
     before = files(tmp_path)
-    with mock.patch.object(reporting_run, "_evaluate", return_value=result):
+    with mock.patch.object(report_module, "evaluate_folder", return_value=result):
         for ending in ("metrics.json.part", "metrics.csv.part", "index.html.part"):
             with full_disk(ending):
                 refused(lambda: evaluate(model, [data], tmp_path), ending, capsys)

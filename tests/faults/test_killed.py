@@ -11,19 +11,19 @@ from unittest import mock
 import pytest
 import torch
 
+from omnial.calibration.calibrate import calibrate_folder
 from omnial.config.settings import Settings
 from omnial.demo import run_demo as demo
 from omnial.demo.production_line import CLASS_NAMES, MARKER, generate
 from omnial.errors import UserError
 from omnial.export import run as export_run
 from omnial.files import SCRATCH
-from omnial.inference.calibrate import calibrate_folder
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
 from omnial.model_folder.export_folder import EXPORT_FILE
 from omnial.model_folder.weights_file import load_model, save_model
-from omnial.reporting import run as reporting_run
-from omnial.reporting.run import evaluate
+from omnial.reporting import evaluation_report as report_module
+from omnial.reporting.evaluation_report import evaluate
 from omnial.robustness import making
 from omnial.robustness.making import SetPlan, make_set
 from omnial.studies import trial as study_trial
@@ -98,7 +98,7 @@ def test_a_report_is_whole_and_its_files_of_one_evaluation(
         (folder / "index.html").write_text(f"{result.mean}</html>")
 
     with mock.patch.multiple(
-        reporting_run, _evaluate=mock.Mock(return_value=changed), write_report=page
+        report_module, evaluate_folder=mock.Mock(return_value=changed), write_report=page
     ):
         killed = killed_everywhere(lambda: evaluate(model, [data], out), after)
     # Only between the three steps of putting it in place are there old files beside new ones.
@@ -170,7 +170,7 @@ def test_a_calibrated_copy_is_whole_or_refused(model: Path, data: Path, tmp_path
         calibrate_folder(model, [data], device="cpu", out=out)
 
     inspector = Inspector(model, device="cpu")
-    with mock.patch("omnial.inference.calibrate.Inspector", return_value=inspector):
+    with mock.patch("omnial.calibration.calibrate.Inspector", return_value=inspector):
         assert killed_everywhere(work, after) > 4
     assert load_model(out, "cpu").calibration == calibration
     assert no_scratch(out)

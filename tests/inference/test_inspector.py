@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
 from omnial.models.system import Output
+from omnial.models.thresholds import Calibration
 from omnial.models.trained_model import TrainedModel
+from tests.small_model import green_or_blue
 
 SIZE = 64
 
 
 class RedFinder(nn.Module):
-    """Red is anomalous; mean green and blue tell the products apart."""
+    """Red is anomalous."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +36,10 @@ class RedFinder(nn.Module):
     def forward(self, images: Tensor) -> Output:
         self.batches.append(len(images))
         logit = self.gain * (images[:, :1] - 0.5)
-        features = images.mean(dim=(2, 3))[:, 1:]
-        return Output(images, images[:, :1], torch.cat([-logit, logit], 1), features)
+        return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
 
 
 def red_model(tile: int | None = None) -> TrainedModel:
-    features = np.array([[1.0, 0.0], [0.9, 0.0], [0.0, 1.0], [0.0, 0.9]])
     classes = ("moss", "sea")
     region = np.ones((SIZE, SIZE), bool)
     region[:, :16] = False
@@ -58,7 +56,7 @@ def red_model(tile: int | None = None) -> TrainedModel:
             scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
             tile=tile,
         ),
-        recogniser=Recogniser.fit(features, np.array([0, 0, 1, 1]), classes),
+        recogniser=green_or_blue(classes),
         rois={"sea": region},
         training={},
     )

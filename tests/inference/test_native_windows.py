@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from omnial.calibration.calibrate import calibrate_folder
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.cache import InputCache
@@ -19,16 +20,15 @@ from omnial.data.dataset import load_dataset
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.evaluation.evaluate import evaluate_model
-from omnial.evaluation.stream import in_windows, load_sample
+from omnial.evaluation.sample import in_windows, load_sample
 from omnial.export.gate import Trial, judge
 from omnial.export.images import from_data
 from omnial.export.run import export
-from omnial.inference.calibrate import calibrate_folder
 from omnial.inference.inspector import Inspector
-from omnial.inference.samples import verify
+from omnial.inference.verify import verify
 from omnial.model_folder.weights_file import load_model
-from omnial.models.host_scoring import image_scores
-from omnial.models.runner import inspect_images
+from omnial.models.scoring import image_scores
+from omnial.models.torch_backend import predict_batch
 from omnial.robustness.samples import draw_clean
 from omnial.robustness.score_attack import attack_scores
 from omnial.robustness.white_box import WhiteBoxPlan
@@ -179,7 +179,7 @@ def naive(model_dir: Path, path: Path) -> tuple[NDArray[np.float64], NDArray[np.
     ramp = np.minimum(np.minimum(np.arange(32) + 0.5, 31.5 - np.arange(32)) / 8, 1)
     for left in (0, 22, 45):
         window = torch.from_numpy(as_unit(frame[None, :, :, left : left + 32].copy()))
-        maps = inspect_images(model.network, window).score_maps[0]
+        maps = predict_batch(model.network, window).score_maps[0]
         top[:, left : left + 32] += np.outer(ramp, ramp) * maps
         weight[:, left : left + 32] += np.outer(ramp, ramp)
     whole = np.where(valid, top / weight, 0).astype(np.float32)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from omnial.config.settings import DataSettings
 from omnial.data.cover import OVERLAP, Grid
-from omnial.inference.backends.base import Scored
-from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
+from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
+from omnial.models.prediction import Prediction
 
 SETTINGS = DataSettings(height=32, width=64)
 
@@ -22,10 +22,10 @@ class Red:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def __call__(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
+    def __call__(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         self.batches.append(len(images))
         maps = np.where(valid, images[:, 0], np.float32(0))
-        return Scored(maps, maps.max(axis=(1, 2)).astype(np.float64), maps[:, 0])
+        return Prediction(maps, maps.max(axis=(1, 2)).astype(np.float64), maps[:, 0])
 
 
 @settings(deadline=None)
@@ -50,7 +50,7 @@ def test_tiles_cover_the_axis_and_overlap(length: int, tile: int) -> None:
 def test_a_pointwise_score_is_the_same_in_tiles(size: tuple[int, int]) -> None:
     """Tiles of the network's own size are not resized, so that nothing may change at all."""
     image = np.random.default_rng(0).random((*size, 3), np.float32)
-    score, score_map = inspect_tiles(Red(), image, SETTINGS, 32, batch_size=3)
+    score, score_map = predict_tiles(Red(), image, SETTINGS, 32, batch_size=3)
     np.testing.assert_allclose(score_map, image[..., 0], atol=1e-6)
     assert score == pytest.approx(float(image[..., 0].max()))
 
@@ -58,7 +58,7 @@ def test_a_pointwise_score_is_the_same_in_tiles(size: tuple[int, int]) -> None:
 def test_memory_holds_one_batch_of_tiles() -> None:
     run = Red()
     image = np.zeros((300, 500, 3), np.uint8)
-    inspect_tiles(run, image, SETTINGS, 32, batch_size=4)
+    predict_tiles(run, image, SETTINGS, 32, batch_size=4)
     rows, columns = (
         Grid.over(n, m) for n, m in zip((300, 500), tile_size(32, SETTINGS), strict=True)
     )
@@ -71,13 +71,13 @@ def test_nothing_is_scored_outside_the_region() -> None:
     region = np.zeros((32, 64), np.bool_)
     region[:, 32:] = True
     run = Red()
-    score, score_map = inspect_tiles(run, image, SETTINGS, 32, batch_size=2, region=region)
+    score, score_map = predict_tiles(run, image, SETTINGS, 32, batch_size=2, region=region)
     assert (score_map[:, :80] == 0).all()
     assert (score_map[:, 112:] > 0.7).all()
     assert score == pytest.approx(200 / 255, abs=1e-3)
     nowhere = np.zeros((32, 64), np.bool_)
     empty = Red()
-    assert inspect_tiles(empty, image, SETTINGS, 32, batch_size=2, region=nowhere)[0] == 0.0
+    assert predict_tiles(empty, image, SETTINGS, 32, batch_size=2, region=nowhere)[0] == 0.0
     assert empty.batches == []
 
 
@@ -86,7 +86,7 @@ def test_larger_tiles_are_reduced() -> None:
     assert tile_size(50, DataSettings(height=64, width=32)) == (100, 50)
     ramp = np.linspace(0, 1, 140, dtype=np.float32)
     image = np.broadcast_to(ramp[np.newaxis, :, np.newaxis], (80, 140, 3))
-    _, score_map = inspect_tiles(Red(), image, SETTINGS, 64, batch_size=2)
+    _, score_map = predict_tiles(Red(), image, SETTINGS, 64, batch_size=2)
     assert score_map.shape == image.shape[:2]
     # Half a network pixel at the borders of tiles, where resizing repeats the last one.
     np.testing.assert_allclose(score_map, image[..., 0], atol=1.1 / 140)

@@ -13,8 +13,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from omnial.calibration.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
-from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
     LocalizationSettings,
@@ -24,8 +22,10 @@ from omnial.config.settings import (
 )
 from omnial.errors import RunError, UserError
 from omnial.model_folder.weights_file import choose_device, load_model, save_model
-from omnial.models.runner import inspect_batch
+from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.models.system import build_model
+from omnial.models.thresholds import calibrate
+from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel
 
 CLASSES = ("bolt", "cable: links, größer", "tile.roi")
@@ -112,8 +112,8 @@ def test_round_trip(folder: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     images = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(5))
     np.testing.assert_allclose(
-        inspect_batch(loaded, images).score_maps,
-        inspect_batch(saved, images).score_maps,
+        predict_batch(loaded.network, images).score_maps,
+        predict_batch(saved.network, images).score_maps,
         atol=1e-5,
     )
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from omnial.calibration.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.demo.production_line import CLASS_NAMES, render_pair
 from omnial.models.appearance import appearance
 from omnial.models.noise import noise
+from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 
 SIZE = 96
 TRAIN, TEST = 20, 6

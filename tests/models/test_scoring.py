@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from omnial.config.settings import ImageScore
-from omnial.models.score_size import highest_count, window_size
-from omnial.models.scoring import image_score, score_map
+from omnial.models.scoring import highest_count, image_score, score_map, window_size
 
 RULES: tuple[ImageScore, ...] = ("top_mean", "window_maximum")
 

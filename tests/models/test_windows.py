@@ -1,6 +1,6 @@
 """Frames larger than the network, with a network that says exactly what it sees."""
 
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,19 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnial.config.settings import ImageScore, Settings
-from omnial.models.runner import inspect_frames, inspect_images
+from omnial.models.prediction import Prediction
 from omnial.models.scoring import image_score
 from omnial.models.system import Output
+from omnial.models.torch_backend import predict_batch
 from omnial.models.windows import over_windows
 
 EDGE = 32
-
-
-class Found(NamedTuple):
-    score_maps: NDArray[np.float32]
-    scores: NDArray[np.float64]
-    features: NDArray[np.float32]
-    reconstruction: NDArray[np.float32] | None = None
 
 
 class Red:
@@ -30,10 +24,10 @@ class Red:
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
-    def __call__(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Found:
+    def __call__(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         self.seen.append(images.shape)
         maps = np.where(valid, images[:, 0], np.float32(0))
-        return Found(maps, maps.max(axis=(1, 2)), images.mean(axis=(2, 3)), images[:, ::-1])
+        return Prediction(maps, maps.max(axis=(1, 2)), images.mean(axis=(2, 3)), images[:, ::-1])
 
 
 def settings(rule: ImageScore = "top_mean") -> Settings:
@@ -62,9 +56,9 @@ def test_maps_are_whole_and_the_score_is_that_of_the_whole_map(rule: ImageScore)
 
 def test_a_frame_of_the_networks_size_is_no_concern() -> None:
     images, valid = np.zeros((3, 3, EDGE, EDGE), np.float32), np.ones((3, EDGE, EDGE), bool)
-    kept: list[Found] = []
+    kept: list[Prediction] = []
 
-    def run(part: NDArray[np.float32], inside: NDArray[np.bool_]) -> Found:
+    def run(part: NDArray[np.float32], inside: NDArray[np.bool_]) -> Prediction:
         assert part is images
         assert inside is valid
         kept.append(Red()(part, inside))
@@ -80,15 +74,16 @@ class Brightness(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         logit = self.gain * (images[:, :1] - 0.5)
-        return Output(images, images[:, :1], torch.cat([-logit, logit], 1), images.mean((2, 3)))
+        return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
 
 
 def test_a_pointwise_network_sees_the_same_in_windows_as_at_once() -> None:
     images, network = torch.rand(2, 3, 90, EDGE), Brightness()
     valid = torch.rand(2, 90, EDGE) > 0.2
-    for inside in (None, valid):
-        found = inspect_frames(network, settings(), images, inside)
-        whole = inspect_images(network, images, inside)
+    for inside in (torch.ones_like(valid), valid):
+        run = partial(predict_batch, network)
+        found = over_windows(run, images.numpy(), inside.numpy(), settings())
+        whole = predict_batch(network, images, inside)
         np.testing.assert_allclose(found.score_maps, whole.score_maps, atol=1e-6)
         np.testing.assert_allclose(found.scores, whole.scores, atol=1e-6)
         np.testing.assert_array_equal(found.reconstruction, whole.reconstruction)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from omnial.data.records import ImageRecord
-from omnial.evaluation.stream import Sample
+from omnial.evaluation.sample import Sample
 from omnial.metrics.reconstruction import psnr
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 

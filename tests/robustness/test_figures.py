@@ -14,7 +14,7 @@ from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.settings import ImageScore
 from omnial.demo.production_line import CLASS_NAMES
-from omnial.evaluation.detector import Detection
+from omnial.models.prediction import Prediction
 from omnial.models.scoring import image_score, score_map
 from omnial.robustness import objectives
 from omnial.robustness.adversarial_set import AdversarialSet
@@ -32,11 +32,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 class Red:
     """Scores a pixel by its red value and rebuilds the image as it is."""
 
-    def detect(
-        self, images: NDArray[np.float32], valid: NDArray[np.bool_], class_name: str
-    ) -> Detection:
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         maps = images[:, 0].copy()
-        return Detection(maps, maps.mean(axis=(1, 2)).astype(np.float64), images)
+        return Prediction(maps, maps.mean(axis=(1, 2)).astype(np.float64), maps[:, 0], images)
 
 
 def test_figures_beside_scikit(made: Path) -> None:

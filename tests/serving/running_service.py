@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.inference.inspector import Inspector
 from omnial.models.system import Output
+from omnial.models.thresholds import Calibration
 from omnial.models.trained_model import TrainedModel
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
 from omnial.serving.settings import ServiceSettings
+from tests.small_model import green_or_blue
 
 SIZE = 64
 CLASSES = ("moss", "sea")
 
 
 class RedFinder(nn.Module):
-    """Red is anomalous; mean green and blue tell the products apart."""
+    """Red is anomalous."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,12 +43,10 @@ class RedFinder(nn.Module):
         self.gate.wait(30)
         self.batches.append(len(images))
         logit = self.gain * (images[:, :1] - 0.5)
-        features = images.mean(dim=(2, 3))[:, 1:]
-        return Output(images, images[:, :1], torch.cat([-logit, logit], 1), features)
+        return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
 
 
 def model_of(network: nn.Module, size: int = SIZE, threshold: float = 0.2) -> TrainedModel:
-    features = np.array([[1.0, 0.0], [0.9, 0.0], [0.0, 1.0], [0.0, 0.9]])
     return TrainedModel(
         settings=Settings.model_validate({"data": {"height": size, "width": size}}),
         classes=CLASSES,
@@ -61,7 +59,7 @@ def model_of(network: nn.Module, size: int = SIZE, threshold: float = 0.2) -> Tr
             counts={"moss": 20, "sea": 2},
             scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
         ),
-        recogniser=Recogniser.fit(features, np.array([0, 0, 1, 1]), CLASSES),
+        recogniser=green_or_blue(CLASSES),
         rois={},
         training={"steps": 3},
     )

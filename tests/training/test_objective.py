@@ -97,7 +97,7 @@ def test_terms_are_per_sample_and_weighted() -> None:
     image, jnd = torch.rand(2, 3, 32, 32, generator=generator), torch.rand(2, 1, 32, 32)
     mask = (torch.rand(2, 1, 32, 32) > 0.8).float()
     batch = SynthesizedBatch(image, image, mask, jnd, mask, mask)
-    output = Output(image + 0.1, jnd - 0.2, torch.zeros(2, 2, 32, 32), torch.zeros(2, 1))
+    output = Output(image + 0.1, jnd - 0.2, torch.zeros(2, 2, 32, 32))
     terms = losses(output, batch, ObjectiveSettings())
     torch.testing.assert_close(terms.image_mse, torch.full((2,), 0.01))
     torch.testing.assert_close(terms.jnd_mse, torch.full((2,), 0.04))
@@ -119,7 +119,7 @@ def test_defective_pixels_weigh_as_asked_in_all_terms_of_the_reconstruction() ->
     mask = (torch.rand(2, 1, 32, 32) > 0.9).float()
     batch = SynthesizedBatch(normal, normal, mask, jnd, mask, mask.to(torch.uint8))
     image, visibility, logits = (torch.rand(2, channels, 32, 32) for channels in (3, 1, 2))
-    output = Output(image, visibility, logits, features=mask)
+    output = Output(image, visibility, logits)
     even = losses(output, batch, ObjectiveSettings())
     found = losses(output, batch, ObjectiveSettings(defect_weight=5.0))
     weight = 1.0 + 4.0 * mask

@@ -13,7 +13,6 @@ from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset
 from omnial.metrics.reconstruction import erased, running_figures
 from omnial.model_folder.validation_figures import NAMES
-from omnial.models.appearance import appearance
 from omnial.models.system import Output
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
@@ -71,7 +70,6 @@ class Knowing(nn.Module):
             reconstruction=normal + self.kept * (images - normal) + self.noise,
             jnd=None,
             logits=torch.stack((-margin, margin), 1),
-            features=appearance(images),
         )
 
 

@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from omnial.calibration.recogniser import FEATURES, Recogniser
-from omnial.calibration.thresholds import calibrate
 from omnial.config.settings import (
     DataSettings,
     LocalizationSettings,
@@ -28,12 +26,14 @@ from omnial.config.settings import (
     Settings,
 )
 from omnial.errors import UserError
-from omnial.inference.backends.base import Scored
-from omnial.inference.samples import Samples, read_samples, write_samples
+from omnial.inference.verify import Samples, read_samples, write_samples
 from omnial.model_folder.config_file import read_config
 from omnial.model_folder.export_folder import read_export, write_arrays
 from omnial.model_folder.weights_file import load_model, save_model
+from omnial.models.prediction import Prediction
+from omnial.models.recogniser import FEATURES, Recogniser
 from omnial.models.system import build_model
+from omnial.models.thresholds import calibrate
 from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.levels import LEVELS
@@ -229,9 +229,9 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
     write_arrays(folder / "arrays.safetensors", model.recogniser, model.rois)
     maps = np.zeros((1, EDGE, EDGE), np.float32)
     images = np.zeros((1, 3, EDGE, EDGE), np.uint8)
-    scored = Scored(maps, np.zeros(1), np.zeros((1, FEATURES), np.float32))
+    reference = Prediction(maps, np.zeros(1), np.zeros((1, FEATURES), np.float32))
     write_samples(
-        folder / "samples.safetensors", Samples(images, np.ones_like(maps, np.bool_), scored)
+        folder / "samples.safetensors", Samples(images, np.ones_like(maps, np.bool_), reference)
     )
     differences = {"images": 1, "map_largest": 0.0, "map_mean": 0.0, "score_largest": 0.0}
     shares = ("map_mean", "score_largest", "pixel_ap_loss", "verdicts_changed")

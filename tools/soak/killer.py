@@ -56,8 +56,8 @@ class Ended:
 def preload() -> None:
     """Import what the verbs import, so that forks need not."""
     for name in (
-        *("cli", "training.fit", "reporting.run", "robustness.making", "export.run"),
-        *("studies.run_study", "inference.inspector", "inference.predictor"),
+        *("cli", "training.fit", "reporting.evaluation_report", "robustness.making"),
+        *("export.run", "studies.run_study", "inference.inspector", "inference.predictor"),
     ):
         importlib.import_module(f"omnial.{name}")
     for name in ("onnx", "onnxscript", "onnxruntime", "torch.onnx", "torch.export"):

@@ -20,7 +20,7 @@ from omnial._version import __version__
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.errors import RunError, UserError
 from omnial.files import file_digest, replacing
-from omnial.inference.collect import each_image, no_images
+from omnial.inference.inputs import each_image, no_images
 from omnial.inference.predictor import JOB_FILE
 from omnial.model_folder.config_file import CONFIG_FILE, read_config
 from omnial.model_folder.export_folder import EXPORT_FILE

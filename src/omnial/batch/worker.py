@@ -16,7 +16,7 @@ from omnial.batch.archive_job import Job, Listing, model_digest
 from omnial.data.records import BadFile
 from omnial.errors import RunError
 from omnial.files import replacing, writing
-from omnial.inference.collect import name_results
+from omnial.inference.inputs import name_results
 from omnial.inference.inspector import Inspector, hold_process
 from omnial.inference.pictures import Pictures
 from omnial.inference.predictor import Row, each_row

@@ -1,13 +1,22 @@
-"""Whether recent normal images still score like those that the thresholds were set from."""
+"""`omnial drift`: do recent normal images still score like those that thresholds were set from?"""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ks_2samp
 
+from omnial.calibration.calibrate import score_normals
 from omnial.calibration.intervals import Interval, share_interval
-from omnial.calibration.thresholds import is_anomalous
+from omnial.config.settings import AS_TRAINED, Reading
+from omnial.data.records import BadFile
+from omnial.errors import UserError
+from omnial.inference.inspector import Inspector
+from omnial.model_folder.config_file import read_config
+from omnial.models.thresholds import is_anomalous
+from omnial.progress import Progress, silent
 
 SIGNIFICANCE = 0.01
 """Probability of calling a drift where there is none, over all classes together. [O]"""
@@ -85,3 +94,84 @@ def _sample(scores: ArrayLike) -> NDArray[np.float64]:
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError("a sample of scores must be one-dimensional, finite and not empty")
     return values
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """Result of a drift check."""
+
+    classes: Mapping[str, Drift]
+    false_alarm_rate: float
+    not_compared: tuple[str, ...]
+    """Classes of which the folder keeps no scores."""
+    trained: Mapping[str, int]
+    """Images of each class that were left out: the network was trained on them."""
+    bad_files: tuple[BadFile, ...]
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any class did."""
+        return any(drift.drifted for drift in self.classes.values())
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON values."""
+        classes = {n: {**asdict(d), "drifted": d.drifted} for n, d in self.classes.items()}
+        return {
+            "drifted": self.drifted,
+            "false_alarm_rate": self.false_alarm_rate,
+            "significance": SIGNIFICANCE,
+            "classes": classes,
+            "not_compared": list(self.not_compared),
+            "trained": dict(self.trained),
+            "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
+        }
+
+
+def check_drift(
+    folder: Path,
+    roots: Sequence[Path],
+    *,
+    class_name: str | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    reading: Reading = AS_TRAINED,
+    progress: Progress = silent,
+) -> DriftReport:
+    """Compare recent normal images with the calibration's, inspected in the same way.
+
+    Args:
+        folder: A model folder or an export folder.
+        roots: Data folders of recent normal images, see `score_normals`.
+        class_name: The product on all images; None takes the folders' names.
+        device: See `Inspector`.
+        batch_size: See `Inspector`.
+        reading: See `Inspector`.
+        progress: Called after every image.
+
+    Raises:
+        UserError: The folder or data is bad, the folder keeps no scores of these classes, or no
+            image is left.
+    """
+    inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
+    calibration, trained = inspector.calibration, read_config(folder).trained_files
+    found = score_normals(inspector, roots, trained, class_name=class_name, progress=progress)
+    compared = {n: recent for n, recent in found.scores.items() if recent and calibration.scores[n]}
+    if not compared:
+        raise UserError(
+            f"Nothing to compare: {folder} keeps no scores of {', '.join(found.scores)}, or no "
+            "recent image could be read. Calibrate with images of these classes first."
+        )
+    rate = calibration.false_alarm_rate
+    return DriftReport(
+        classes={
+            name: compare(
+                *(calibration.scores[name], recent, calibration.threshold_for(name), rate),
+                tests=len(compared),
+            )
+            for name, recent in compared.items()
+        },
+        false_alarm_rate=rate,
+        not_compared=tuple(sorted(set(found.scores) - set(compared))),
+        trained=found.trained,
+        bad_files=found.bad_files,
+    )

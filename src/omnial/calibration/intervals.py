@@ -10,7 +10,7 @@ from typing import NamedTuple
 from scipy.special import betaincinv
 from scipy.stats import binomtest
 
-from omnial.calibration.thresholds import rank
+from omnial.models.thresholds import rank
 
 CONFIDENCE = 0.95
 """Probability that an interval covers the true rate. [O]"""

@@ -1,7 +1,6 @@
 """`omnial calibrate`: thresholds from normal images, and how sure they are."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +58,7 @@ def calibrate(
     if out is not None:
         options.check_out(out)
     with working() as progress:
-        from omnial.inference.calibrate import calibrate_folder
+        from omnial.calibration.calibrate import calibrate_folder
 
         report = calibrate_folder(
             model_dir,
@@ -71,7 +70,7 @@ def calibrate(
             device=device,
             batch_size=batch_size,
             reading=options.reading(max_megapixels, significant_bits),
-            on_progress=partial(progress, "scoring"),
+            progress=progress,
         )
     print_result(report.to_dict(), as_json, _show)
     say_trained(report.trained)

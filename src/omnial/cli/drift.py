@@ -1,7 +1,6 @@
 """`omnial drift`: do normal images still score as they did?"""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from omnial.cli import options
@@ -32,7 +31,7 @@ def drift(
     The exit code is 1 if the scores of a class have drifted, or if a file could not be read.
     """
     with working() as progress:
-        from omnial.inference.drift import check_drift
+        from omnial.calibration.drift import check_drift
 
         report = check_drift(
             model_dir,
@@ -41,7 +40,7 @@ def drift(
             device=device,
             batch_size=batch_size,
             reading=options.reading(max_megapixels, significant_bits),
-            on_progress=partial(progress, "scoring"),
+            progress=progress,
         )
     print_result(report.to_dict(), as_json, _show)
     say_trained(report.trained)

@@ -1,6 +1,5 @@
 """`omnial evaluate`: a model's figures on test images, and a report to look at."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +39,7 @@ def evaluate(
         return start_again(devices)
     with working() as progress:
         from omnial.reporting.evaluation_report import REPORT_FILE
-        from omnial.reporting.run import evaluate as run
+        from omnial.reporting.evaluation_report import evaluate as run
 
         result = run(
             model_dir,
@@ -51,8 +50,7 @@ def evaluate(
             skip_bad_files=skip_bad_files,
             reading=options.reading(max_megapixels, significant_bits),
             device=device,
-            on_checked=partial(progress, "checking files"),
-            on_evaluated=partial(progress, "evaluating"),
+            progress=progress,
         )
     if read_world().rank:
         return ExitCode.DONE

@@ -24,7 +24,7 @@ def verify(
     Needs no PyTorch and no images. The exit code is 1 if the results differ by too much.
     """
     with working():
-        from omnial.inference.samples import verify as run
+        from omnial.inference.verify import verify as run
 
         found = run(export_dir, device=device)
     result = {

@@ -20,8 +20,7 @@ from omnial.config.settings import Settings
 from omnial.demo.production_line import generate
 from omnial.errors import UserError
 from omnial.files import locked, replacing, scratch_in, writing
-from omnial.reporting.evaluation_report import REPORT_FILE
-from omnial.reporting.run import evaluate
+from omnial.reporting.evaluation_report import REPORT_FILE, evaluate
 from omnial.training.fit import train
 from omnial.untrusted import read_json
 

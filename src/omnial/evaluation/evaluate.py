@@ -1,12 +1,10 @@
-"""Evaluate a detector on a data set, one class after the other, in bounded memory.
+"""Evaluate a model on a data set, one class after the other, in bounded memory.
 
-Images stream through the detector in batches; of each image only its score stays, and of each
+Images stream through the network in batches; of each image only its score stays, and of each
 class only its pixel scores until the class is done. The few images of the gallery go through the
-detector a second time, once it is known which they are.
+network a second time, once it is known which they are.
 """
 
-import csv
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,20 +12,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnial.calibration.thresholds import Calibration
-from omnial.config.settings import DataSettings, Settings
+from omnial.config.settings import AS_TRAINED, DataSettings, Reading, Settings
+from omnial.data.checks import check_files
+from omnial.data.layouts import discover
 from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.distributed import collectives
+from omnial.distributed.world import World
 from omnial.errors import RunError, UserError
-from omnial.evaluation.detector import Detection, Detector, ModelDetector
 from omnial.evaluation.gallery import choose, gallery_item
-from omnial.evaluation.measured import (
+from omnial.evaluation.gather import (
     Measured,
     counted_pixels,
     in_order,
@@ -43,24 +41,91 @@ from omnial.evaluation.result import (
     ImageResult,
     no_figures,
 )
-from omnial.evaluation.stream import Sample, load_sample, same_size, stack, stream
-from omnial.files import replacing, writing
+from omnial.evaluation.sample import Sample, load_sample, same_size, sample_batches, stack
+from omnial.inference.inspector import Inspector
 from omnial.metrics import ranking
 from omnial.metrics.means import mean_figures
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
+from omnial.models.prediction import Backend, Prediction
+from omnial.models.thresholds import Calibration
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
-from omnial.untrusted import JSON
-
-METRICS_FILE: Final = "metrics.json"
-TABLE_FILE: Final = "metrics.csv"
-
-Progress = Callable[[int, int], None]
-"""Told after every batch: images done, images in all."""
+from omnial.models.windows import over_windows
+from omnial.progress import Progress, silent
 
 Transform = Callable[[Sample], Sample]
-"""Changes a decoded image with its mask before the detector sees it; called from several threads.
+"""Changes a decoded image with its mask before the network sees it; called from several threads.
 It must be a function of the sample alone."""
+
+
+def evaluate_folder(
+    model: Path,
+    roots: Sequence[Path],
+    *,
+    batch_size: int = 16,
+    gallery_per_class: int = 6,
+    skip_bad_files: bool = False,
+    device: str = "auto",
+    reading: Reading = AS_TRAINED,
+    progress: Progress = silent,
+) -> EvaluationResult:
+    """Evaluate a model folder or an export folder on test images, after checking all files.
+
+    Connected processes share the images; see `evaluate_backend`.
+
+    Args:
+        model: A model folder or an export folder; an export that does not reconstruct has
+            neither PSNR and SSIM nor a gallery.
+        roots: Data folders, see `omnial.data.layouts.discover`.
+        batch_size: Images that go through the network at once.
+        gallery_per_class: Most gallery images of each class.
+        skip_bad_files: Leave unreadable files out, and list them, instead of stopping.
+        device: See `Inspector`.
+        reading: How pictures are read, where that differs from the training.
+        progress: Called after every file that is checked, and after every batch.
+
+    Raises:
+        UserError: The model folder or the data is bad.
+        RunError: The model's scores are not finite.
+    """
+    # Next to other processes, an engine keeps to this one's share of the cores.
+    threads = torch.get_num_threads() if collectives.together() else None
+    inspector = collectives.everyone(
+        lambda: Inspector(model, device=device, threads=threads, reading=reading)
+    )
+    strict = {"on_bad_file": "skip" if skip_bad_files else "fail"}
+    settings = inspector.settings.data.model_copy(update=strict)
+    catalogue = collectives.first(
+        lambda: check_files(
+            discover(roots, need="test"), settings, progress=partial(progress, "checking files")
+        )
+    )
+    return _evaluate_inspector(
+        inspector, catalogue, batch_size, gallery_per_class, progress, transform=None
+    )
+
+
+def device_of_process(name: str, world: World) -> str:
+    """The device of this process: each has its own GPU, where there are any.
+
+    Raises:
+        UserError: The processes cannot share the named device, or there are too few GPUs.
+    """
+    if world.size == 1 or name == "cpu":
+        return name
+    if name != "auto":
+        raise UserError(
+            f"--device {name}: {world.size} processes cannot share it; give auto or cpu"
+        )
+    if not torch.cuda.is_available():
+        return "cpu"
+    if torch.cuda.device_count() < world.local_size:
+        raise UserError(
+            f"this machine has {torch.cuda.device_count()} GPUs for {world.local_size} processes: "
+            "start one for each GPU, or give --device cpu"
+        )
+    return f"cuda:{world.local_rank}"
 
 
 def evaluate_model(
@@ -69,69 +134,63 @@ def evaluate_model(
     *,
     batch_size: int = 16,
     gallery_per_class: int = 6,
-    on_progress: Progress | None = None,
+    progress: Progress = silent,
     transform: Transform | None = None,
 ) -> EvaluationResult:
-    """Evaluate a trained model on the test images of a data set.
+    """Evaluate a trained model in memory on the test images of a data set.
 
     Thresholds come from the model's calibration. A class that the model was not trained on takes
     the largest. Where the model has a region of interest for a class, what lies outside it does
-    not count, in addition to the data set's own region.
-
-    Args:
-        model: The model; it also says how files become network input.
-        catalogue: The data set.
-        batch_size: Images that go through the network at once.
-        gallery_per_class: Most gallery images of each class.
-        on_progress: Told after every batch.
-        transform: Changes every image first, such as a corruption; None changes nothing.
-
-    Returns:
-        The figures of design section 6, every image's score, and the gallery.
-
-    Raises:
-        UserError: There is no test image, or a file cannot be used.
-        RunError: The model's scores are not finite.
+    not count, in addition to the data set's own region. Arguments and errors are those of
+    `evaluate_backend`.
     """
-    device = next(model.network.parameters()).device
-    return evaluate_detector(
-        ModelDetector(model),
+    inspector = Inspector.of(model)
+    return _evaluate_inspector(
+        inspector, catalogue, batch_size, gallery_per_class, progress, transform
+    )
+
+
+def _evaluate_inspector(
+    inspector: Inspector,
+    catalogue: Catalogue,
+    batch_size: int,
+    gallery_per_class: int,
+    progress: Progress,
+    transform: Transform | None,
+) -> EvaluationResult:
+    backend, settings, calibration = inspector.backend, inspector.settings, inspector.calibration
+    description: dict[str, object] = {
+        "system": settings.system,
+        "size": settings.size,
+        "classes": list(inspector.classes),
+        "calibration": calibration.summary(),
+        "notes": list(calibration.notes()),
+        "training": dict(inspector.training),
+    }
+    device = None
+    if isinstance(backend, TorchBackend):
+        device = None if backend.device.type == "cpu" else backend.device
+    else:
+        description["engine"] = backend.facts()
+    return evaluate_backend(
+        backend,
         catalogue,
-        model.settings.data,
+        settings,
         batch_size=batch_size,
         gallery_per_class=gallery_per_class,
-        calibration=model.calibration,
-        rois=model.rois,
-        description=describe_model(
-            model.settings, model.classes, model.calibration, model.training
-        ),
-        device=None if device.type == "cpu" else device,
-        on_progress=on_progress,
+        calibration=calibration,
+        rois=inspector.rois,
+        description=description,
+        device=device,
+        progress=progress,
         transform=transform,
     )
 
 
-def describe_model(
-    settings: Settings,
-    classes: Sequence[str],
-    calibration: Calibration,
-    training: Mapping[str, JSON],
-) -> dict[str, object]:
-    """What `metrics.json` says about a trained model, whatever engine runs it."""
-    return {
-        "system": settings.system,
-        "size": settings.size,
-        "classes": list(classes),
-        "calibration": calibration.summary(),
-        "notes": list(calibration.notes()),
-        "training": dict(training),
-    }
-
-
-def evaluate_detector(
-    detector: Detector,
+def evaluate_backend(
+    backend: Backend,
     catalogue: Catalogue,
-    settings: DataSettings,
+    settings: Settings,
     *,
     batch_size: int = 16,
     gallery_per_class: int = 0,
@@ -139,38 +198,38 @@ def evaluate_detector(
     rois: Mapping[str, NDArray[np.bool_]] | None = None,
     description: Mapping[str, object] | None = None,
     device: torch.device | None = None,
-    on_progress: Progress | None = None,
+    progress: Progress = silent,
     transform: Transform | None = None,
 ) -> EvaluationResult:
-    """Evaluate any detector on the test images of a data set.
+    """Evaluate a network on any engine on the test images of a data set.
 
     Processes that are connected (`omnial.distributed`) share the images. All must call this, and
     all get the figures of a single process; the gallery is the first one's alone.
 
     Args:
-        detector: What is evaluated.
+        backend: The engine with the network.
         catalogue: The data set.
-        settings: How files become network input.
-        batch_size: Images that the detector gets at once.
-        gallery_per_class: Most gallery images of each class; a detector that does not
+        settings: How files become network input, and the rule from score map to score.
+        batch_size: Images that go through the network at once.
+        gallery_per_class: Most gallery images of each class; a network that does not
             reconstruct has no gallery.
-        calibration: The thresholds; None where the detector has none.
+        calibration: The thresholds; None where there are none.
         rois: Regions of interest (height, width) bool of the network input, of some classes,
             beside the data set's own.
-        description: JSON values about the detector, kept in the result.
+        description: JSON values about the model, kept in the result.
         device: A GPU that helps with the figures; None leaves them to the host.
-        on_progress: Told after every batch.
+        progress: Called after every batch.
         transform: Changes every image first; None changes nothing. PSNR and SSIM then compare
             with the changed image.
 
     Returns:
         The figures. PSNR and SSIM are those of the good test images, and None for single kinds
-        and for a detector that does not reconstruct. Pixel figures leave out defective images
+        and for a network that does not reconstruct. Pixel figures leave out defective images
         without a mask, and are None for classes and kinds that have no mask at all.
 
     Raises:
         UserError: There is no test image, or a file cannot be used.
-        RunError: The detector's scores are not finite.
+        RunError: The scores are not finite.
     """
     started = time.perf_counter()
     total = sum(len(product.test) for product in catalogue.classes)
@@ -185,10 +244,9 @@ def evaluate_detector(
     def advance(images: int) -> None:
         nonlocal done
         done += images
-        if on_progress is not None:
-            on_progress(done, total)
+        progress("evaluating", done, total)
 
-    run = _Run(detector, settings, batch_size, calibration, rois or {}, device, advance, transform)
+    run = _Run(backend, settings, batch_size, calibration, rois or {}, device, advance, transform)
     classes: list[ClassResult] = []
     gallery: list[GalleryItem] = []
     for product in catalogue.classes:
@@ -203,7 +261,7 @@ def evaluate_detector(
             classes=tuple(classes),
             mean=mean,
             mean_over=mean_over,
-            data=_describe(catalogue, settings),
+            data=_describe(catalogue, settings.data),
             model=dict(description or {}),
             bad_files=catalogue.bad_files,
             pixel_threshold=float("nan") if calibration is None else calibration.pixel,
@@ -213,40 +271,12 @@ def evaluate_detector(
     return replace(collectives.first(result), gallery=tuple(gallery))
 
 
-def write_metrics(result: EvaluationResult, out: Path) -> None:
-    """Write `metrics.json` and `metrics.csv` into a folder, each whole or not at all.
-
-    The table has a row for each class (kind `all`), one for each of its kinds, and a last one
-    for the mean over classes. A figure that does not exist is an empty cell.
-
-    Raises:
-        RunError: The folder cannot be written.
-    """
-    with writing("The figures", out):
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(out / METRICS_FILE) as part:
-            text = json.dumps(result.to_metrics(), indent=2, allow_nan=False, ensure_ascii=False)
-            # A file's name may hold bytes that are no text: a backslash escape is JSON for them.
-            part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-        with (
-            replacing(out / TABLE_FILE) as part,
-            part.open("w", encoding="utf-8", newline="") as file,
-        ):
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("class", "kind", *FIGURES))
-            for row in result.classes:
-                table.writerow((row.name, "all", *(row.figures[name] for name in FIGURES)))
-                for kind, figures in row.kinds.items():
-                    table.writerow((row.name, kind, *(figures[name] for name in FIGURES)))
-            table.writerow(("mean", "all", *(result.mean[name] for name in FIGURES)))
-
-
 @dataclass(frozen=True)
 class _Run:
-    """One evaluation: the detector and everything that stays the same from class to class."""
+    """One evaluation: the engine and everything that stays the same from class to class."""
 
-    detector: Detector
-    settings: DataSettings
+    backend: Backend
+    settings: Settings
     batch_size: int
     calibration: Calibration | None
     rois: Mapping[str, NDArray[np.bool_]]
@@ -257,7 +287,7 @@ class _Run:
     def evaluate_class(self, product: ProductClass) -> ClassResult | None:
         """The figures of one class; None in a process that only helped."""
         limit = self.threshold(product.name)
-        counted = counted_pixels(product.test, self.settings)
+        counted = counted_pixels(product.test, self.settings.data)
         pixels = PixelFigures(counted, self.device)
         images: list[ImageResult] = []
         ratios: list[float] = []
@@ -288,7 +318,7 @@ class _Run:
 
         def own() -> Iterator[Measured]:
             records = share(product.test, self.batch_size)
-            for parts in self.detections(product, records):
+            for parts in self.predictions(product, records):
                 yield joined([measure(*part, pixels, self.device) for part in parts])
 
         return in_order(len(product.test), self.batch_size, own)
@@ -296,12 +326,12 @@ class _Run:
     def gallery(
         self, product: ProductClass, images: Sequence[ImageResult], most: int
     ) -> Iterator[GalleryItem]:
-        """The most telling images of a class, seen by the detector once more."""
+        """The most telling images of a class, predicted once more."""
         chosen = choose(images, most)
         records = [result.record for result, _ in chosen]
         picked = iter(chosen)
-        for samples, detection in chain.from_iterable(self.detections(product, records)):
-            if detection.reconstruction is None:
+        for samples, prediction in chain.from_iterable(self.predictions(product, records)):
+            if prediction.reconstruction is None:
                 return
             for index, sample in enumerate(samples):
                 result, role = next(picked)
@@ -309,19 +339,19 @@ class _Run:
                     result,
                     role,
                     sample,
-                    reconstruction=detection.reconstruction[index],
-                    jnd=None if detection.jnd is None else detection.jnd[index],
-                    score_map=detection.score_maps[index],
+                    reconstruction=prediction.reconstruction[index],
+                    jnd=None if prediction.jnd is None else prediction.jnd[index],
+                    score_map=prediction.score_maps[index],
                 )
 
-    def detections(
+    def predictions(
         self, product: ProductClass, records: Sequence[ImageRecord]
-    ) -> Iterator[list[tuple[list[Sample], Detection]]]:
-        """Batches of images, parted by size, with what the detector makes of them."""
+    ) -> Iterator[list[tuple[list[Sample], Prediction]]]:
+        """Batches of images, parted by size, with their predictions."""
         load = partial(
             load_sample,
             product=product,
-            settings=self.settings,
+            settings=self.settings.data,
             roi=self.rois.get(product.name),
         )
         change = self.transform
@@ -330,17 +360,17 @@ class _Run:
             sample = load(record)
             return sample if change is None else change(sample)
 
-        for samples in stream(records, changed, self.batch_size):
-            yield [(part, self.detect(part, product.name)) for part in same_size(samples)]
+        for samples in sample_batches(records, changed, self.batch_size):
+            yield [(part, self.predict(part)) for part in same_size(samples)]
 
-    def detect(self, samples: Sequence[Sample], class_name: str) -> Detection:
-        """What the detector makes of samples of one size."""
-        detection = self.detector.detect(*stack(samples), class_name)
-        _check_finite(samples, detection)
-        return detection
+    def predict(self, samples: Sequence[Sample]) -> Prediction:
+        """The prediction for samples of one size."""
+        prediction = over_windows(self.backend.run, *stack(samples), self.settings)
+        _check_finite(samples, prediction)
+        return prediction
 
     def threshold(self, class_name: str) -> float:
-        """The calibrated threshold of a class; NaN where the detector has none."""
+        """The calibrated threshold of a class; NaN where there is none."""
         if self.calibration is None:
             return float("nan")
         return self.calibration.threshold_for_any(class_name)
@@ -363,8 +393,8 @@ def _image_figures(
     }
 
 
-def _check_finite(samples: Sequence[Sample], detection: Detection) -> None:
-    finite = np.isfinite(detection.score_maps).all(axis=(1, 2)) & np.isfinite(detection.scores)
+def _check_finite(samples: Sequence[Sample], prediction: Prediction) -> None:
+    finite = np.isfinite(prediction.score_maps).all(axis=(1, 2)) & np.isfinite(prediction.scores)
     if not finite.all():
         path = samples[int(np.argmin(finite))].record.path
         raise RunError(f"The scores of {path} are not finite numbers: the model is of no use.")

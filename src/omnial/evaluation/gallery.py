@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from omnial.data.decode import as_unit
 from omnial.evaluation.result import GalleryItem, ImageResult, Role
-from omnial.evaluation.stream import Sample
+from omnial.evaluation.sample import Sample
 
 
 def choose(images: Sequence[ImageResult], most: int) -> list[tuple[ImageResult, Role]]:

@@ -1,20 +1,27 @@
-"""What an evaluation found: the figures of every class, every image's verdict, and a gallery.
+"""Result of an evaluation: the figures of every class, every image's decision, and a gallery.
 
 Everything that is written about an evaluation (metrics.json, metrics.csv, the HTML report) is
 made from an `EvaluationResult` and nothing else.
 """
 
+import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.calibration.thresholds import is_anomalous
 from omnial.data.records import BadFile, ImageRecord
+from omnial.files import replacing, writing
 from omnial.metrics.means import Figures
 from omnial.metrics.ranking import Curve
+from omnial.models.thresholds import is_anomalous
+
+METRICS_FILE: Final = "metrics.json"
+TABLE_FILE: Final = "metrics.csv"
 
 Role = Literal["missed", "false alarm", "hit"]
 
@@ -40,7 +47,7 @@ class ImageResult:
     Attributes:
         record: The image.
         score: The image score.
-        threshold: The calibrated threshold, NaN where the detector has none.
+        threshold: The calibrated threshold, NaN where there is none.
     """
 
     record: ImageRecord
@@ -82,7 +89,7 @@ class GalleryItem:
         role: Why it is shown: a defective image with a low score (`missed`), a good image with
             a high score (`false alarm`) or a defective image with a high score (`hit`).
         score: The image score.
-        threshold: The calibrated threshold, NaN where the detector has none.
+        threshold: The calibrated threshold, NaN where there is none.
         image: (H, W, 3) uint8, the network input.
         reconstruction: (H, W, 3) uint8.
         jnd: (H, W) float32, the reconstructed JND target in 0..1; None where the
@@ -104,7 +111,7 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The outcome of evaluating one detector on one data set.
+    """Result of evaluating one model on one data set.
 
     Attributes:
         classes: The classes, in the catalogue's order.
@@ -114,8 +121,8 @@ class EvaluationResult:
         model: What was evaluated, JSON values only.
         gallery: Images to look at, grouped by class, then by role.
         bad_files: Files that were left out.
-        pixel_threshold: Level of the score map at which outlines are drawn; NaN where the
-            detector has none.
+        pixel_threshold: Level of the score map at which outlines are drawn; NaN where
+            there is none.
         seconds: Wall-clock time of the evaluation.
     """
 
@@ -149,3 +156,31 @@ class EvaluationResult:
 def no_figures() -> dict[str, float | None]:
     """A value for each of `FIGURES`: None."""
     return dict.fromkeys(FIGURES)
+
+
+def write_metrics(result: EvaluationResult, out: Path) -> None:
+    """Write `metrics.json` and `metrics.csv` into a folder, each whole or not at all.
+
+    The table has a row for each class (kind `all`), one for each of its kinds, and a last one
+    for the mean over classes. A figure that does not exist is an empty cell.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    with writing("The figures", out):
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(out / METRICS_FILE) as part:
+            text = json.dumps(result.to_metrics(), indent=2, allow_nan=False, ensure_ascii=False)
+            # A file's name may hold bytes that are no text: a backslash escape is JSON for them.
+            part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        with (
+            replacing(out / TABLE_FILE) as part,
+            part.open("w", encoding="utf-8", newline="") as file,
+        ):
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(("class", "kind", *FIGURES))
+            for row in result.classes:
+                table.writerow((row.name, "all", *(row.figures[name] for name in FIGURES)))
+                for kind, figures in row.kinds.items():
+                    table.writerow((row.name, kind, *(figures[name] for name in FIGURES)))
+            table.writerow(("mean", "all", *(result.mean[name] for name in FIGURES)))

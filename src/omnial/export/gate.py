@@ -7,13 +7,13 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.calibration.thresholds import Calibration, is_anomalous
 from omnial.config.settings import Settings
-from omnial.evaluation.stream import Sample, same_size, stack
-from omnial.inference.backends.base import Backend
-from omnial.inference.samples import beyond, differences
+from omnial.evaluation.sample import Sample, same_size, stack
+from omnial.inference.verify import beyond, differences
 from omnial.metrics.ranking import average_precision, count
 from omnial.model_folder.export_folder import Differences, Gate, Precision, Tolerance
+from omnial.models.prediction import Backend
+from omnial.models.thresholds import Calibration, is_anomalous
 from omnial.models.windows import over_windows
 
 _EXACT = Tolerance(
@@ -126,9 +126,9 @@ def _run(
     scores = []
     for start in range(0, len(samples), _BATCH):
         for part in same_size(samples[start : start + _BATCH]):
-            scored = over_windows(engine.run, *stack(part), settings)
-            maps += list(scored.score_maps)
-            scores.append(scored.scores)
+            prediction = over_windows(engine.run, *stack(part), settings)
+            maps += list(prediction.score_maps)
+            scores.append(prediction.scores)
     return tuple(maps), np.concatenate(scores)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from omnial.config.settings import ImageScore
+from omnial.models.appearance import appearance
 from omnial.models.attention import (
     BottleneckBlock,
     ChannelAttention,
@@ -63,7 +64,7 @@ class ExportedNetwork(nn.Module):
         """
         output = self.network(images)
         maps = torch.where(valid, score_map(output.logits), 0.0)
-        found = (maps, image_score(maps, valid, self.rule), output.features)
+        found = (maps, image_score(maps, valid, self.rule), appearance(images))
         return (*found, output.reconstruction.clamp(0.0, 1.0)) if self.reconstruction else found
 
 

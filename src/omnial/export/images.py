@@ -12,8 +12,8 @@ from omnial.data.decode import as_unit
 from omnial.data.layouts import discover
 from omnial.data.records import GOOD, ImageRecord, ProductClass
 from omnial.data.split import split_validation
-from omnial.evaluation.stream import Sample, in_windows, load_sample
-from omnial.inference.samples import make_inputs
+from omnial.evaluation.sample import Sample, in_windows, load_sample
+from omnial.inference.verify import make_inputs
 from omnial.models.trained_model import TrainedModel
 
 _T = TypeVar("_T")

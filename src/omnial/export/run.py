@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.decode import as_unit
 from omnial.errors import UserError
-from omnial.evaluation.stream import Sample, in_windows
+from omnial.evaluation.sample import Sample, in_windows
 from omnial.export.build import HINTS, build, check_precision
 from omnial.export.gate import Trial, allowed_elsewhere, judge
 from omnial.export.graph import float_nodes, write_onnx
@@ -31,11 +31,10 @@ from omnial.files import (
     unused,
     writing,
 )
-from omnial.inference.backends.base import Backend, needs_package
+from omnial.inference.backends.base import needs_package
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
-from omnial.inference.backends.pytorch import TorchBackend
-from omnial.inference.samples import COUNT, Samples, make_inputs, run_samples, write_samples
+from omnial.inference.verify import COUNT, Samples, make_inputs, run_samples, write_samples
 from omnial.model_folder.config_file import CONFIG_FILE
 from omnial.model_folder.export_folder import (
     ARRAYS_FILE,
@@ -51,6 +50,8 @@ from omnial.model_folder.export_folder import (
     write_arrays,
 )
 from omnial.model_folder.weights_file import load_model
+from omnial.models.prediction import Backend
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 
 Choice: TypeAlias = Precision | Literal["auto"]

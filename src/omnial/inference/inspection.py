@@ -25,7 +25,7 @@ class Inspection:
     """In [0, 1]."""
     threshold: float
     anomalous: bool
-    """Whether the score lies above the threshold, see `calibration.thresholds.is_anomalous`."""
+    """Whether the score lies above the threshold, see `models.thresholds.is_anomalous`."""
     score_map: NDArray[np.float32]
     """(H, W) of the source image, in [0, 1]."""
     outlines: tuple[Outline, ...]

@@ -1,14 +1,12 @@
-"""`Inspector`: the one way from an image to a verdict, whatever engine runs the network.
+"""`Inspector`: the one way from an image to a decision, whatever engine runs the network.
 
 Imports no PyTorch, unless a model folder is opened.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -16,19 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import Calibration, is_anomalous
 from omnial.config.settings import AS_TRAINED, Reading, Settings
 from omnial.data.decode import as_unit, network_input, network_roi, read_rgb
 from omnial.data.geometry import Placement, place, region_on, to_source
 from omnial.data.image_file import ImageError
-from omnial.errors import UserError
+from omnial.data.prefetch import prefetch
+from omnial.errors import RunError, UserError
 from omnial.files import StrPath, as_path
-from omnial.inference.ahead import ahead, readable
-from omnial.inference.backends.base import Backend, Scored, checked, restrict
 from omnial.inference.inspection import Inspection, find_outlines
 from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
-from omnial.inference.tiling import fits_one_tile, inspect_tiles, tile_size
+from omnial.inference.outlines import Outline
+from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
+from omnial.models.prediction import Backend, Prediction
+from omnial.models.recogniser import Recogniser
+from omnial.models.scoring import restrict
+from omnial.models.thresholds import Calibration, is_anomalous
 from omnial.models.windows import over_windows
 
 if TYPE_CHECKING:
@@ -45,15 +45,19 @@ _BATCH_PIXELS = 50_000_000
 
 @dataclass(frozen=True)
 class _Loaded:
+    """A decoded picture."""
+
     path: Path | None
     image: NDArray[Any]
+    """(H, W, 3), the source image."""
     network: NDArray[Any]
+    """(3, h, w), its frame."""
     placement: Placement
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A verdict at the map's own resolution, before maps and outlines are made of it."""
+class Decision:
+    """The decision about one image, at the score map's own resolution, without outlines."""
 
     loaded: _Loaded
     class_name: str | None
@@ -62,7 +66,7 @@ class Judged:
     score_map: NDArray[np.float32]
     placement: Placement
     """Where the source image lies in the map."""
-    cell: float
+    cell: float = 1.0
     """Map pixels that one network pixel covers."""
 
 
@@ -210,33 +214,51 @@ class Inspector:
     ) -> Iterator[Inspection | ImageError]:
         """Like `inspect` of an iterable, but a file that cannot be used gives its error in turn."""
         self.check_class(class_name)
-        with ThreadPoolExecutor(self.workers) as pool:
-            for part in readable(sources, self.batch_size):
-                judged = self.judge(part, class_name, tile=tile, pool=pool)
-                yield from ahead(pool, self._finish, judged, self.workers)
+        for part in _readable(sources, self.batch_size):
+            yield from prefetch(self.finish, self.decide(part, class_name, tile=tile), self.workers)
 
-    def judge(
-        self,
-        sources: Iterable[Picture],
-        class_name: str | None,
-        *,
-        pool: ThreadPoolExecutor,
-        tile: Tile = "auto",
-    ) -> Iterator[Judged | ImageError]:
-        """Scores and verdicts in order, without maps at source size and without outlines."""
+    def decide(
+        self, sources: Iterable[Picture], class_name: str | None = None, *, tile: Tile = "auto"
+    ) -> Iterator[Decision | ImageError]:
+        """Score images and compare with the thresholds, in order; `finish` makes maps of it.
+
+        Sources are read a few images ahead.
+        """
         edge = self.calibration.tile if tile == "auto" else tile
         if edge is not None and edge < 1:
             raise ValueError("a tile has at least one pixel")
-        loaded = ahead(pool, self._load, map(self._own, sources), 2 * self.workers)
+        loaded = prefetch(self._load, map(self._own, sources), self.workers, 2 * self.workers)
         for batch in _batches(loaded, self.batch_size):
             good = [item for item in batch if isinstance(item, _Loaded)]
-            done = (
-                judged
-                for _, part in groupby(good, lambda item: item.network.shape)
-                for judged in self._judge_batch(list(part), class_name, edge)
+            frames = groupby(good, lambda item: item.network.shape)
+            decided = (
+                one for _, part in frames for one in self._decide(list(part), class_name, edge)
             )
             for item in batch:
-                yield next(done) if isinstance(item, _Loaded) else item
+                yield next(decided) if isinstance(item, _Loaded) else item
+
+    def finish(self, decision: Decision | ImageError) -> Inspection | ImageError:
+        """The inspection of a decision: its score map at source size, and its outlines."""
+        if isinstance(decision, ImageError):
+            return decision
+        image, score_map, placement = decision.loaded.image, decision.score_map, decision.placement
+        if image.dtype != np.uint8:
+            image = np.rint(image * np.float32(255)).astype(np.uint8)
+        anomalous = is_anomalous(decision.score, decision.threshold)
+        outlines: tuple[Outline, ...] = ()
+        if anomalous:
+            level = self.calibration.pixel
+            outlines = find_outlines(score_map, level, placement, cell=decision.cell)
+        return Inspection(
+            path=decision.loaded.path,
+            class_name=decision.class_name,
+            score=decision.score,
+            threshold=decision.threshold,
+            anomalous=anomalous,
+            score_map=np.clip(to_source(score_map, placement), 0.0, 1.0),
+            outlines=outlines,
+            image=image,
+        )
 
     def check_class(self, class_name: str | None) -> None:
         """Refuse a class that the model does not know.
@@ -269,59 +291,62 @@ class Inspector:
             return ImageError(error.path, error.reason)
         return _Loaded(path, image, network, placement)
 
-    def _judge_batch(
+    def _decide(
         self, loaded: Sequence[_Loaded], class_name: str | None, tile: int | None
-    ) -> list[Judged]:
-        scored, names = self._run(loaded, class_name)
-        results = []
-        for index, (item, name) in enumerate(zip(loaded, names, strict=True)):
-            score, score_map = float(scored.scores[index]), scored.score_maps[index]
-            placement, cell = item.placement, 1.0
-            if tile is not None and not fits_one_tile(
-                item.image.shape[:2], tile, self.settings.data
-            ):
-                score, score_map, placement, cell = self._in_tiles(item, name, tile)
+    ) -> Iterator[Decision]:
+        """The decisions about images whose frames are of one size."""
+        prediction, names = self._predict(loaded, class_name)
+        scores, maps = prediction.scores.tolist(), prediction.score_maps
+        for item, name, score, score_map in zip(loaded, names, scores, maps, strict=True):
             threshold = self.calibration.threshold_for(name)
-            results.append(Judged(item, name, score, threshold, score_map, placement, cell))
-        return results
+            if tile is None or fits_one_tile(item.image.shape[:2], tile, self.settings.data):
+                yield Decision(item, name, score, threshold, score_map, item.placement)
+            else:
+                yield self._decide_in_tiles(item, name, threshold, tile)
 
-    def _run(
+    def _predict(
         self, loaded: Sequence[_Loaded], class_name: str | None
-    ) -> tuple[Scored, list[str | None]]:
-        """Whole images, of one frame size, through the network, and the product on each."""
+    ) -> tuple[Prediction, list[str | None]]:
+        """The network's result for whole images, and the product on each."""
         images = np.stack([as_unit(item.network) for item in loaded])
         content = np.stack([network_roi(None, item.placement) for item in loaded])
         names: list[str | None] = [class_name] * len(loaded)
         valid = self._within_rois(loaded, content, names)
-        scored = checked(over_windows(self.backend.run, images, valid, self.settings))
+        prediction = over_windows(self._run, images, valid, self.settings)
         if class_name is None:
-            names = self.recogniser.recognise(scored.features)
+            names = self.recogniser.recognise(prediction.features)
             if any(name in self.rois for name in names):
                 rule = self.settings.model.image_score
-                scored = restrict(scored, self._within_rois(loaded, content, names), rule)
-        return scored, names
+                prediction = restrict(prediction, self._within_rois(loaded, content, names), rule)
+        return prediction, names
 
-    def _in_tiles(
-        self, item: _Loaded, name: str | None, tile: int
-    ) -> tuple[float, NDArray[np.float32], Placement, float]:
+    def _run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        prediction = self.backend.run(images, valid)
+        # NaN is above no threshold, and would pass as good.
+        if not (np.isfinite(prediction.score_maps).all() and np.isfinite(prediction.scores).all()):
+            raise RunError(
+                "The network gives scores that are not finite: the model was damaged, or was never "
+                "trained to an end. Train or export it again."
+            )
+        return prediction
+
+    def _decide_in_tiles(
+        self, item: _Loaded, name: str | None, threshold: float, tile: int
+    ) -> Decision:
         settings, size = self.settings.data, item.image.shape[:2]
         region = None if name is None else self.rois.get(name)
         if region is not None:
             region = region_on(region, item.placement)[item.placement.box]
-        score, score_map = inspect_tiles(
-            lambda images, valid: checked(self.backend.run(images, valid)),
-            item.image,
-            settings,
-            tile,
-            batch_size=self.batch_size,
-            region=region,
+        score, score_map = predict_tiles(
+            self._run, item.image, settings, tile, batch_size=self.batch_size, region=region
         )
         height, width = tile_size(tile, settings)
-        cell = height * width / (settings.height * settings.width)
-        same = settings.model_copy(
-            update={"height": size[0], "width": size[1], "geometry": "squash"}
+        same = {"height": size[0], "width": size[1], "geometry": "squash"}
+        return Decision(
+            *(item, name, score, threshold, score_map),
+            placement=place(size, settings.model_copy(update=same)),
+            cell=height * width / (settings.height * settings.width),
         )
-        return score, score_map, place(size, same), cell
 
     def _within_rois(
         self,
@@ -336,25 +361,6 @@ class Inspector:
             if region is not None:
                 inside &= region_on(region, item.placement)
         return valid
-
-    def _finish(self, judged: Judged | ImageError) -> Inspection | ImageError:
-        if isinstance(judged, ImageError):
-            return judged
-        image, placement = judged.loaded.image, judged.placement
-        if image.dtype != np.uint8:
-            image = np.rint(image * np.float32(255)).astype(np.uint8)
-        anomalous = is_anomalous(judged.score, judged.threshold)
-        find = partial(find_outlines, judged.score_map, self.calibration.pixel, placement)
-        return Inspection(
-            path=judged.loaded.path,
-            class_name=judged.class_name,
-            score=judged.score,
-            threshold=judged.threshold,
-            anomalous=anomalous,
-            score_map=np.clip(to_source(judged.score_map, placement), 0.0, 1.0),
-            outlines=find(cell=judged.cell) if anomalous else (),
-            image=image,
-        )
 
 
 def hold_process(inspector: Inspector, threads: int | None) -> None:
@@ -380,6 +386,16 @@ def check_class(class_name: str | None, classes: Sequence[str]) -> None:
             f"The model does not know the class {class_name!r}. "
             f"Its classes are {', '.join(classes)}."
         )
+
+
+def _readable(sources: Iterable[Picture], size: int) -> Iterator[Iterable[Picture]]:
+    """What may be read before results are given: all of a sequence, `size` pictures of a stream."""
+    if isinstance(sources, Sequence):
+        yield sources
+        return
+    rest = iter(sources)
+    for first in rest:
+        yield chain([first], islice(rest, size - 1))
 
 
 def _batches(

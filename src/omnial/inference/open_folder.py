@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import UserError
-from omnial.inference.backends.base import Backend, Ports, needs_package
+from omnial.inference.backends.base import Ports, needs_package
 from omnial.inference.backends.onnx import OnnxBackend
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.model_folder.config_file import refusal
 from omnial.model_folder.export_folder import Export, is_export, read_export
+from omnial.models.prediction import Backend
+from omnial.models.recogniser import Recogniser
+from omnial.models.thresholds import Calibration
 from omnial.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def open_model(model: "TrainedModel") -> Opened:
     Raises:
         TypeError: It is none.
     """
-    from omnial.inference.backends.pytorch import TorchBackend
+    from omnial.models.torch_backend import TorchBackend
     from omnial.models.trained_model import TrainedModel
 
     if not isinstance(model, TrainedModel):

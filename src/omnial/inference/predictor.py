@@ -1,8 +1,8 @@
-"""Inspect images: a verdict, a score map, an overlay and a row of `predictions.jsonl` each.
+"""Inspect images: a decision, a score map, an overlay and a row of `predictions.jsonl` each.
 
 Rows go to `predictions.jsonl.part`, each as soon as its image is done, and the file gets its
 name when all are: after an interruption the finished rows are in the `.part` file, their maps
-and overlays beside it, and a `predictions.jsonl` is always complete. Where an earlier run's is,
+and overlays next to it, and a `predictions.jsonl` is always complete. Where an earlier run's is,
 everything is written aside and put in its place at the end. Maps and overlays of an earlier run
 whose images have none in this one are removed: a folder holds the results of one run.
 """
@@ -10,15 +10,14 @@ whose images have none in this one are removed: a folder holds the results of on
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from omnial.data.image_file import ImageError
+from omnial.data.prefetch import prefetch
 from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import (
@@ -32,10 +31,8 @@ from omnial.files import (
     scratch_in,
     writing,
 )
-from omnial.inference.ahead import ahead
-from omnial.inference.collect import Source, collect
-from omnial.inference.inspection import Inspection
-from omnial.inference.inspector import Inspector, Tile
+from omnial.inference.inputs import Source, list_inputs
+from omnial.inference.inspector import Decision, Inspector, Tile
 from omnial.inference.pictures import Pictures
 from omnial.untrusted import JSON
 
@@ -47,7 +44,7 @@ Row = dict[str, JSON]
 
 @dataclass
 class PredictSummary:
-    """What came of a prediction."""
+    """Summary of a prediction."""
 
     n_images: int = 0
     """Files taken up, the unreadable ones among them."""
@@ -99,7 +96,7 @@ def predict(
         raise TypeError(f"inspector is an omnial.Inspector, not {type(inspector).__name__}")
     out = as_path(out, "out")
     inspector.check_class(class_name)
-    sources = collect(as_paths(paths, "paths"))
+    sources = list_inputs(as_paths(paths, "paths"))
 
     def write(folder: Path) -> PredictSummary:
         rows = each_row(
@@ -157,14 +154,17 @@ def _write(
     out: Path,
     on_image: Callable[[Row], None] | None,
 ) -> PredictSummary:
-    """Write what was found, row by row."""
+    """Write rows one by one, and count them."""
     summary = PredictSummary()
     part = out / (PREDICTIONS_FILE + PART)
     with part.open("w", encoding="utf-8") as file:
         for source, row in zip(sources, rows, strict=True):
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
-            _count(summary, source, row)
+            summary.n_images += 1
+            summary.n_anomalous += row["anomalous"] is True
+            if row["error"] is not None:
+                summary.errors.append(BadFile(source.path, str(row["error"])))
             if on_image is not None:
                 on_image(row)
         os.fsync(file.fileno())
@@ -195,48 +195,34 @@ def each_row(
         UserError: The model does not know the class.
         OSError: A picture cannot be written.
     """
-    found = inspector.each([base / source.path for source in sources], class_name, tile=tile)
-    write = partial(_row, pictures=pictures, class_name=class_name)
-    pool = ThreadPoolExecutor(inspector.workers)
-    try:
-        yield from ahead(pool, write, zip(sources, found, strict=True), inspector.workers)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    inspector.check_class(class_name)
 
+    def finish(item: tuple[Source, Decision | ImageError]) -> Row:
+        source, decision = item
+        inspection = inspector.finish(decision)
+        if isinstance(inspection, ImageError):
+            return _error_row(source.path, inspection.reason, class_name)
+        return {
+            "path": str(source.path),
+            "class": inspection.class_name,
+            "score": inspection.score,
+            "threshold": inspection.threshold,
+            "anomalous": inspection.anomalous,
+            "outlines": [
+                {
+                    "polygon": np.round(outline.polygon, 2).tolist(),
+                    "area": outline.area,
+                    "peak": round(outline.peak, 4),
+                }
+                for outline in inspection.outlines
+            ],
+            "map": None if pictures is None else pictures.write(source.name, inspection),
+            "error": None,
+        }
 
-def _row(
-    item: tuple[Source, Inspection | ImageError],
-    pictures: Pictures | None,
-    class_name: str | None,
-) -> Row:
-    """Write an image's pictures, and make its row."""
-    source, inspection = item
-    if isinstance(inspection, ImageError):
-        return _error_row(source.path, inspection.reason, class_name)
-    return {
-        "path": str(source.path),
-        **verdict(inspection),
-        "map": None if pictures is None else pictures.write(source.name, inspection),
-        "error": None,
-    }
-
-
-def verdict(inspection: Inspection) -> Row:
-    """What was found as JSON values, without path and map."""
-    return {
-        "class": inspection.class_name,
-        "score": inspection.score,
-        "threshold": inspection.threshold,
-        "anomalous": inspection.anomalous,
-        "outlines": [
-            {
-                "polygon": np.round(outline.polygon, 2).tolist(),
-                "area": outline.area,
-                "peak": round(outline.peak, 4),
-            }
-            for outline in inspection.outlines
-        ],
-    }
+    paths = [base / source.path for source in sources]
+    decisions = inspector.decide(paths, class_name, tile=tile)
+    yield from prefetch(finish, zip(sources, decisions, strict=True), inspector.workers)
 
 
 def _error_row(path: Path, reason: str, class_name: str | None) -> Row:
@@ -250,10 +236,3 @@ def _error_row(path: Path, reason: str, class_name: str | None) -> Row:
         "map": None,
         "error": reason,
     }
-
-
-def _count(summary: PredictSummary, source: Source, row: Row) -> None:
-    summary.n_images += 1
-    summary.n_anomalous += row["anomalous"] is True
-    if row["error"] is not None:
-        summary.errors.append(BadFile(source.path, str(row["error"])))

@@ -1,6 +1,6 @@
-"""Images much larger than the network input, inspected in overlapping tiles.
+"""Images much larger than the network input, predicted in overlapping tiles.
 
-Beside the source image and its score map (four bytes a pixel), memory holds one batch of tiles,
+Besides the source image and its score map (four bytes a pixel), memory holds one batch of tiles,
 whatever the size of the image.
 """
 
@@ -16,9 +16,9 @@ from omnial.config.settings import DataSettings
 from omnial.data.cover import Blend, Cover, Part
 from omnial.data.decode import as_unit, network_input
 from omnial.data.geometry import Placement, mask_to_network, to_source
-from omnial.inference.backends.base import Scored
+from omnial.models.prediction import Prediction
 
-Run = Callable[[NDArray[np.float32], NDArray[np.bool_]], Scored]
+Run = Callable[[NDArray[np.float32], NDArray[np.bool_]], Prediction]
 
 
 def tile_size(tile: int, settings: DataSettings) -> tuple[int, int]:
@@ -37,7 +37,7 @@ def fits_one_tile(size: tuple[int, int], tile: int, settings: DataSettings) -> b
     return all(side <= edge for side, edge in zip(size, tile_size(tile, settings), strict=True))
 
 
-def inspect_tiles(
+def predict_tiles(
     run: Run,
     image: NDArray[Any],
     settings: DataSettings,
@@ -46,15 +46,15 @@ def inspect_tiles(
     batch_size: int,
     region: NDArray[np.bool_] | None = None,
 ) -> tuple[float, NDArray[np.float32]]:
-    """Inspect an image tile by tile.
+    """Predict an image tile by tile.
 
     Every tile goes the way of an image of its own, and is never seen in windows, since it has the
     network input's proportions. Where tiles overlap, their maps are blended. A tile that
     reaches over an image's border, because the image is shorter than a tile in that direction, is
-    filled by repeating the border, which is not scored.
+    filled by repeating the border, which is not prediction.
 
     Args:
-        run: Inspects a batch, see `Backend.run`.
+        run: Predicts a batch, see `Backend.run`.
         image: (H, W, 3) uint8, or float32 in [0, 1].
         settings: The network input.
         tile: Source pixels of a tile's shorter side.
@@ -72,9 +72,9 @@ def inspect_tiles(
     tiles = (piece for piece in cut if piece.valid.any())
     while batch := list(islice(tiles, batch_size)):
         pixels = np.stack([piece.pixels for piece in batch])
-        scored = run(pixels, np.stack([piece.valid for piece in batch]))
-        best = max(best, float(scored.scores.max()))
-        for piece, score_map in zip(batch, scored.score_maps, strict=True):
+        prediction = run(pixels, np.stack([piece.valid for piece in batch]))
+        best = max(best, float(prediction.scores.max()))
+        for piece, score_map in zip(batch, prediction.score_maps, strict=True):
             whole = to_source(score_map, piece.placement)
             blend.add(piece.part, whole[: cover.rows.shown, : cover.columns.shown])
     return best, blend.result()

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
 from omnial.errors import UserError
+from omnial.models.thresholds import Calibration
 from omnial.untrusted import JSON, UntrustedError, is_plain_name, plain, quoted, read_json
 
 SCHEMA_VERSION = 3

@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from omnial.calibration.recogniser import Recogniser
 from omnial.files import file_digest
 from omnial.model_folder.config_file import FolderConfig, read_config, refusal, under
 from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
+from omnial.models.recogniser import Recogniser
 from omnial.untrusted import (
     Form,
     UntrustedError,

@@ -6,8 +6,8 @@ Known from the settings alone, without PyTorch, so that a file can be compared w
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from omnial.calibration.recogniser import FEATURES, MOST_EXAMPLES
 from omnial.config.settings import Settings
+from omnial.models.recogniser import FEATURES, MOST_EXAMPLES
 from omnial.untrusted import Form
 
 RECOGNISER: Final = "recogniser."

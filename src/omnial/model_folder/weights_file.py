@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from omnial.calibration.recogniser import Recogniser
 from omnial.config.settings import AS_TRAINED, Reading, Settings
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path, file_digest, replacing, writing
@@ -30,6 +29,7 @@ from omnial.model_folder.config_file import (
 )
 from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
 from omnial.models.channels_last import to_channels_last
+from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
 from omnial.models.trained_model import TrainedModel
 from omnial.untrusted import (

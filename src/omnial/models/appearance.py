@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omnial.calibration.recogniser import GROUPS, LEVELS
+from omnial.models.recogniser import GROUPS, LEVELS
 from omnial.synthesis.jnd import luma
 
 _CELLS = 8

@@ -2,12 +2,10 @@
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import ModelSettings
-from omnial.models.appearance import appearance
 from omnial.models.channels_last import pack, unpack
 from omnial.models.diffneck import DiffNeck, PlainNeck
 from omnial.models.localization import LocalizationNetwork
@@ -26,9 +24,6 @@ class Output(NamedTuple):
     network does not reconstruct it."""
     logits: Tensor
     """(B, 2, H, W): normal, anomalous."""
-    features: Tensor
-    """(B, F) float32, the appearance of the image, by which products are recognised; (B, 0) in
-    training, where nobody asks."""
 
 
 class InspectionNetwork(nn.Module):
@@ -71,13 +66,10 @@ class InspectionNetwork(nn.Module):
                 cell are padded by repeating the border, and the results cropped.
 
         Returns:
-            Image, JND map, logits and features.
+            Image, JND map and logits.
         """
         output = self._look(images)
-        if self.training:
-            return output
-        output = output._replace(features=appearance(images))
-        if not self.second_look:
+        if self.training or not self.second_look:
             return output
         by = self.stem // 2
         moved = F.pad(images, (by, 0, by, 0), mode="replicate")[..., :-by, :-by]
@@ -99,7 +91,6 @@ class InspectionNetwork(nn.Module):
             unpack(restored, self.stem)[..., :height, :width],
             None if jnd is None else unpack(jnd, self.stem)[..., :height, :width],
             unpack(logits, self.stem)[..., :height, :width],
-            images.new_empty((images.shape[0], 0), dtype=torch.float32),
         )
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from omnial.calibration.recogniser import Recogniser
-from omnial.calibration.thresholds import Calibration
 from omnial.config.settings import Settings
+from omnial.models.recogniser import Recogniser
+from omnial.models.thresholds import Calibration
 from omnial.untrusted import JSON
 
 

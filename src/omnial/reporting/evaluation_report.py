@@ -5,19 +5,40 @@ and its content policy forbids the browser to load anything else.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.calibration.thresholds import is_anomalous
+from omnial.config.settings import AS_TRAINED, Reading
+from omnial.distributed import collectives
+from omnial.distributed.world import read_world
 from omnial.errors import UserError, shown
-from omnial.evaluation.result import ClassResult, EvaluationResult, GalleryItem
-from omnial.files import replacing, writing
+from omnial.evaluation.evaluate import device_of_process, evaluate_folder
+from omnial.evaluation.result import (
+    METRICS_FILE,
+    TABLE_FILE,
+    ClassResult,
+    EvaluationResult,
+    GalleryItem,
+    write_metrics,
+)
+from omnial.files import (
+    StrPath,
+    as_path,
+    as_paths,
+    locked,
+    replace_together,
+    replacing,
+    scratch_in,
+    writing,
+)
 from omnial.inference.overlay import heat_stops
 from omnial.model_folder.validation_figures import ValidationFigures, in_words
+from omnial.models.thresholds import is_anomalous
+from omnial.progress import Progress, silent
 from omnial.reporting import tables
 from omnial.reporting.charts import CURVE_KINDS, curve_chart, line_style, score_histogram
 from omnial.reporting.render import render
@@ -42,6 +63,72 @@ _GROUPS = (
         "The defective images with the highest scores: these are found most surely.",
     ),
 )
+
+
+def evaluate(
+    model: StrPath,
+    roots: StrPath | Iterable[StrPath],
+    out: StrPath,
+    *,
+    batch_size: int = 16,
+    gallery_per_class: int = 6,
+    skip_bad_files: bool = False,
+    device: str = "auto",
+    reading: Reading = AS_TRAINED,
+    progress: Progress = silent,
+) -> EvaluationResult:
+    """Evaluate a model on test images, and write metrics.json, metrics.csv and index.html.
+
+    The three are put in place together: on a full disk, an earlier report stays as it was.
+
+    Args:
+        model: A model folder or an export folder; an export that does not reconstruct has
+            neither PSNR and SSIM nor a gallery.
+        roots: A data folder or several, see `omnial.data.layouts.discover`.
+        out: Folder for the results.
+        batch_size: Images a batch.
+        gallery_per_class: Most pictures shown of each class.
+        skip_bad_files: Leave unreadable files out, and list them, instead of stopping.
+        device: A PyTorch device name, or `auto`. Where a launcher started several processes,
+            which then share the images, it is `auto`, a GPU for each, or `cpu`.
+        reading: How pictures are read, where that differs from the training.
+        progress: Called with `checking files` and `evaluating`, the images done, and their number.
+
+    Returns:
+        The result; its `bad_files` names what was left out.
+
+    Raises:
+        UserError: The model folder or the data is bad, or `out` cannot be written to or is in use.
+        RunError: The results cannot be written.
+        TypeError: An argument is of another kind.
+    """
+    model, out = as_path(model, "model"), as_path(out, "out")
+    roots = as_paths(roots, "roots")
+    world = read_world()
+    device = device_of_process(device, world)
+    with (
+        collectives.joined(world, gpu=device.startswith("cuda")),
+        collectives.first_holds(lambda: locked(out)),
+    ):
+        result = evaluate_folder(
+            model,
+            roots,
+            batch_size=batch_size,
+            gallery_per_class=gallery_per_class,
+            skip_bad_files=skip_bad_files,
+            device=device,
+            reading=reading,
+            progress=progress,
+        )
+        collectives.first(lambda: _write(result, out))
+    return result
+
+
+def _write(result: EvaluationResult, out: Path) -> None:
+    with writing("The report", out), scratch_in(out) as scratch:
+        write_metrics(result, scratch)
+        write_report(result, scratch)
+        replace_together(scratch, out, (METRICS_FILE, TABLE_FILE, REPORT_FILE))
 
 
 def write_report(result: EvaluationResult, out_dir: Path) -> Path:

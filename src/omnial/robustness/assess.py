@@ -16,10 +16,10 @@ from omnial.data.checks import check_files
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
 from omnial.errors import UserError
-from omnial.evaluation.detector import ModelDetector
 from omnial.files import file_digest, replacing, writing
 from omnial.model_folder.config_file import WEIGHTS_FILE
 from omnial.model_folder.weights_file import load_model
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.assessment import Assessment, ModelAssessment, Shot
@@ -260,12 +260,10 @@ def _shot(data: AdversarialSet, class_name: str, models: Mapping[str, TrainedMod
     restored: dict[str, NDArray[np.float32] | None] = {}
     maps: dict[str, dict[str, NDArray[np.float32]]] = {}
     for name, model in models.items():
-        detector = ModelDetector(model)
-        found = {
-            level: detector.detect(images[level], batch.clean.valid, class_name) for level in levels
-        }
+        backend = TorchBackend(model)
+        found = {level: backend.run(images[level], batch.clean.valid) for level in levels}
         rebuilt = found[targeted].reconstruction
         restored[name] = None if rebuilt is None else rebuilt[0]
-        maps[name] = {level: detection.score_maps[0] for level, detection in found.items()}
+        maps[name] = {level: prediction.score_maps[0] for level, prediction in found.items()}
     pixels = {name: values[0] for name, values in images.items()}
     return Shot(class_name, batch.clean.mask[0], pixels, restored, maps)

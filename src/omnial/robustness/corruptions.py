@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from omnial.data.decode import as_unit
-from omnial.evaluation.stream import Sample
+from omnial.evaluation.sample import Sample
 from omnial.synthesis.random import SampleRandom
 
 SEVERITIES: Final = (1, 2, 3, 4, 5)

@@ -1,4 +1,4 @@
-"""The figures of one class at one level: a detector's output against what it should be.
+"""The figures of one class at one level: a model's output against what it should be.
 
 PSNR and SSIM compare the reconstruction with the defect-free original I of every sample, with
 and without defect, as the adversarial tables do; never with the attacked sample.
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import RunError
-from omnial.evaluation.detector import Detection, Detector
 from omnial.metrics import ranking
 from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.reconstruction import psnr, ssim
+from omnial.models.prediction import Backend, Prediction
 from omnial.robustness.grid import from_grid
 from omnial.robustness.samples import Clean
 
@@ -49,7 +49,7 @@ class LevelFigures:
 
 
 class FigureCollector:
-    """Collects what a detector makes of the samples of one class, batch by batch.
+    """Collects the predictions for the samples of one class, batch by batch.
 
     Args:
         samples: Number of samples in all.
@@ -63,28 +63,28 @@ class FigureCollector:
         self._psnr: list[float] = []
         self._ssim: list[float] = []
 
-    def add(self, clean: Clean, detection: Detection) -> None:
+    def add(self, clean: Clean, prediction: Prediction) -> None:
         """Add a batch.
 
         Args:
             clean: The samples before the attack.
-            detection: What the detector made of them after it.
+            prediction: Of the samples after it.
 
         Raises:
             RunError: A score is not finite.
         """
-        if not (np.isfinite(detection.score_maps).all() and np.isfinite(detection.scores).all()):
+        if not (np.isfinite(prediction.score_maps).all() and np.isfinite(prediction.scores).all()):
             raise RunError("The scores are not finite numbers: the model is of no use.")
         # One kind: every sample's normal pixels count, as in the paper's tables.
         for row in range(len(clean)):
-            maps, mask, valid = detection.score_maps[row], clean.mask[row], clean.valid[row]
+            maps, mask, valid = prediction.score_maps[row], clean.mask[row], clean.valid[row]
             self._pixels.add("sample", maps, mask if mask.any() else None, valid)
-        self._scores += detection.scores.tolist()
+        self._scores += prediction.scores.tolist()
         self._anomalous += [bool(mask.any()) for mask in clean.mask]
-        if detection.reconstruction is not None:
+        if prediction.reconstruction is not None:
             normal = from_grid(clean.normal)
-            self._psnr += psnr(detection.reconstruction, normal, clean.valid).tolist()
-            self._ssim += ssim(detection.reconstruction, normal, clean.valid).tolist()
+            self._psnr += psnr(prediction.reconstruction, normal, clean.valid).tolist()
+            self._ssim += ssim(prediction.reconstruction, normal, clean.valid).tolist()
 
     def finish(self) -> dict[str, float | None]:
         """The figures; None where the samples cannot have one. Call this once."""
@@ -100,7 +100,7 @@ class FigureCollector:
 
 
 def class_figures(
-    detector: Detector,
+    backend: Backend,
     batches: Iterable[tuple[Clean, Mapping[str, NDArray[np.float32]]]],
     levels: Sequence[str],
     samples: int,
@@ -108,7 +108,7 @@ def class_figures(
     """The figures of one class at several levels.
 
     Args:
-        detector: What is evaluated.
+        backend: The engine with the evaluated network.
         batches: Samples with their images (n, 3, H, W) at each level.
         levels: The levels.
         samples: Number of samples in all batches.
@@ -121,6 +121,5 @@ def class_figures(
         for level in levels:
             if level not in collectors:
                 collectors[level] = FigureCollector(samples, clean.mask[0].size)
-            detection = detector.detect(images[level], clean.valid, clean.class_name)
-            collectors[level].add(clean, detection)
+            collectors[level].add(clean, backend.run(images[level], clean.valid))
     return {level: collector.finish() for level, collector in collectors.items()}

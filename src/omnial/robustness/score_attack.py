@@ -10,12 +10,12 @@ import torch
 
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import undisturbed
-from omnial.calibration.thresholds import is_anomalous
 from omnial.data.records import Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
-from omnial.evaluation.stream import Sample, in_windows, load_sample, stack, stream
+from omnial.evaluation.sample import Sample, in_windows, load_sample, sample_batches, stack
 from omnial.metrics import ranking
-from omnial.models.runner import inspect_images
+from omnial.models.thresholds import is_anomalous
+from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel
 from omnial.robustness.checks import Check, Trace, check_traces, joined, traced
 from omnial.robustness.few_images import few_test_images
@@ -127,7 +127,7 @@ def _batches(model: TrainedModel, product: ProductClass, size: int) -> Iterator[
         valid = [int(one.valid.sum()) for one in windows]
         return windows[np.argmax(defect if any(defect) else valid)]
 
-    return stream(product.test, load, size)
+    return sample_batches(product.test, load, size)
 
 
 def _attack(
@@ -152,7 +152,7 @@ def _attack(
     rule = model.settings.model.image_score
 
     def note(level: str, images: torch.Tensor) -> None:
-        scores = inspect_images(model.network, images, inside, rule).scores
+        scores = predict_batch(model.network, images, inside, rule).scores
         scored[level] += [
             _Scored(class_name, anomalous, float(score), limit)
             for anomalous, score in zip(bad, scores, strict=True)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import UserError
-from omnial.evaluation.detector import Detector, ModelDetector
+from omnial.models.prediction import Backend
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.figures import LevelFigures, class_figures
@@ -31,19 +32,19 @@ def evaluate_on_set(
     Returns:
         The figures of level `0` (unattacked) and of each level of the set.
     """
-    return figures_on_set(ModelDetector(model), data, batch_size, advance)
+    return figures_on_set(TorchBackend(model), data, batch_size, advance)
 
 
 def figures_on_set(
-    detector: Detector, data: AdversarialSet, batch_size: int, advance: Progress | None = None
+    backend: Backend, data: AdversarialSet, batch_size: int, advance: Progress | None = None
 ) -> dict[str, LevelFigures]:
-    """The same for any detector."""
+    """The same on any engine."""
     levels = (UNATTACKED, *(level.name for level in data.levels))
     rows: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in levels}
     for class_name in data.classes:
         batches = _batches(data, class_name, levels, batch_size, advance)
         count = len(data.entries(class_name))
-        for name, figures in class_figures(detector, batches, levels, count).items():
+        for name, figures in class_figures(backend, batches, levels, count).items():
             rows[name][class_name] = figures
     return {name: LevelFigures.over(classes) for name, classes in rows.items()}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
-from omnial.evaluation.detector import ModelDetector
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.attacking import attack_levels
@@ -74,14 +74,14 @@ def attack_white_box(
     Returns:
         The figures and the checks, the attack without bounds among them.
     """
-    detector, names = ModelDetector(model), (UNATTACKED, *(level.name for level in UNTARGETED))
+    backend, names = TorchBackend(model), (UNATTACKED, *(level.name for level in UNTARGETED))
     traces: dict[str, list[Trace]] = {level.name: [] for level in UNTARGETED}
     rows: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in names}
     unbounded: list[float] = []
     for class_name in data.classes:
         count = len(data.entries(class_name, plan.samples))
         batches = _attacked(model, data, class_name, plan, traces, advance)
-        for name, figures in class_figures(detector, batches, names, count).items():
+        for name, figures in class_figures(backend, batches, names, count).items():
             rows[name][class_name] = figures
         value = _unbounded(model, data, class_name, plan)
         if value is not None:
@@ -136,5 +136,5 @@ def _unbounded(
                 result = attack(objective, images, Ball(1.0), plan.unbounded, random)
             yield clean, {"unbounded": result.images.cpu().numpy()}
 
-    figures = class_figures(ModelDetector(model), batches(), ("unbounded",), count)
+    figures = class_figures(TorchBackend(model), batches(), ("unbounded",), count)
     return figures["unbounded"]["pixel_auroc"]

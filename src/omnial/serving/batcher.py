@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from omnial.data.decode import read_rgb
 from omnial.data.image_file import ImageError
-from omnial.inference.ahead import ahead
-from omnial.inference.inspection import Inspection
-from omnial.inference.inspector import Inspector
+from omnial.data.prefetch import prefetch
+from omnial.inference.inspector import Decision, Inspector
 from omnial.serving.findings import Finding, describe
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
@@ -126,7 +125,6 @@ class Batcher:
         self._reading = own.model_copy(update={"max_megapixels": max_megapixels})
         self._pictures = pictures
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
-        self._pool = ThreadPoolExecutor(inspector.workers, thread_name_prefix="pictures")
         self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)
         self._busy_since: float | None = None
 
@@ -142,7 +140,6 @@ class Batcher:
         """Finish what is in the queue, and end."""
         self._queue.put(None)
         self._thread.join()
-        self._pool.shutdown()
 
     def alive(self, longest: float) -> bool:
         """Whether the thread runs and has not been at one batch for longer than that, in s."""
@@ -207,10 +204,10 @@ class Batcher:
 
     def _inspect(self, jobs: Sequence[Job]) -> None:
         start, decoded = time.perf_counter(), deque[Job]()
-        found = self._inspector.each(self._images(jobs, decoded), jobs[0].class_name)
-        pairs = ((decoded.popleft(), result) for result in found)
+        decisions = self._inspector.decide(self._images(jobs, decoded), jobs[0].class_name)
+        pairs = ((decoded.popleft(), decision) for decision in decisions)
         count = 0
-        for job, finding in ahead(self._pool, self._describe, pairs, self._inspector.workers):
+        for job, finding in prefetch(self._describe, pairs, self._inspector.workers):
             count += 1
             self._settle(job, finding)
         if count:
@@ -219,7 +216,7 @@ class Batcher:
 
     def _images(self, jobs: Sequence[Job], decoded: deque[Job]) -> Iterator[NDArray[Any]]:
         """Decode the jobs' files; the jobs of those that can be read go into `decoded`."""
-        images = ahead(self._pool, self._decode, jobs, self._inspector.workers)
+        images = prefetch(self._decode, jobs, self._inspector.workers)
         for job, image in zip(jobs, images, strict=True):
             if isinstance(image, ImageError):
                 self._settle(job, image)
@@ -234,13 +231,14 @@ class Batcher:
             return error
 
     def _describe(
-        self, pair: tuple[Job, Inspection | ImageError]
+        self, pair: tuple[Job, Decision | ImageError]
     ) -> tuple[Job, Finding | ImageError]:
-        job, result = pair
-        if isinstance(result, ImageError):
-            return job, result
+        job, decision = pair
+        inspection = self._inspector.finish(decision)
+        if isinstance(inspection, ImageError):
+            return job, inspection
         finding = describe(
-            result,
+            inspection,
             job.upload,
             self._inspector.calibration.pixel,
             self._inspector.settings.data,

@@ -7,16 +7,16 @@ from itertools import zip_longest
 from typing import Any, Final
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from omnial.data.decode import as_unit
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.evaluation.gallery import picture
-from omnial.evaluation.stream import load_sample
-from omnial.models.runner import inspect_batch
+from omnial.evaluation.sample import load_sample
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
+from omnial.models.windows import over_windows
 from omnial.reporting.charts import png
 from omnial.reporting.picture_grid import picture_grid
 from omnial.reporting.report_pictures import grey_picture
@@ -108,7 +108,9 @@ def gallery(
         mask = np.zeros(sample.valid.shape) if sample.mask is None else sample.mask
         cells = [picture(image), grey_picture(mask.astype(np.float32))]
         for _, model in models:
-            found = inspect_batch(model, torch.from_numpy(image)[None])
+            run, everywhere = TorchBackend(model).run, np.ones((1, *sample.valid.shape), bool)
+            found = over_windows(run, image[None], everywhere, model.settings)
+            assert found.reconstruction is not None
             cells += [picture(found.reconstruction[0]), grey_picture(found.score_maps[0])]
         lines.append((f"{record.class_name}, {record.kind}", cells))
     return np.asarray(picture_grid(headings, lines))

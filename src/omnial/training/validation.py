@@ -1,6 +1,7 @@
 """After training: thresholds, product recognition and figures, from validation images alone."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from omnial.calibration.recogniser import MOST_EXAMPLES, Recogniser
-from omnial.calibration.thresholds import Calibration, calibrate
 from omnial.config.settings import Settings
 from omnial.data.cover import Cover, size_of
 from omnial.data.dataset import ImageDataset, to_unit
@@ -20,7 +19,11 @@ from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance
 from omnial.models.noise import noise
-from omnial.models.runner import inspect_frames
+from omnial.models.prediction import Prediction
+from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
+from omnial.models.thresholds import Calibration, calibrate
+from omnial.models.torch_backend import predict_batch
+from omnial.models.windows import over_windows
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 
@@ -146,7 +149,8 @@ def _inspect_normal(network: nn.Module, settings: Settings, store: ImageDataset)
     parts = []
     for part in store.batches(range(len(store)), _BATCH):
         images, region = to_unit(store.images(part)), store.regions(part)[:, 0]
-        found = inspect_frames(network, settings, images, region)
+        found = _predict(network, settings, images, region)
+        assert found.reconstruction is not None
         ratios = psnr(found.reconstruction, images, region)
         parts.append((found.scores, found.features, ratios))
     scores, features, ratios = map(np.concatenate, zip(*parts, strict=True))
@@ -172,15 +176,22 @@ def _inspect_defects(
             textures = F.interpolate(before, images.shape[-2:], mode="bilinear")
         random = SampleRandom(settings.training.seed, _VALIDATION_STEP, torch.tensor(part))
         sample = synthesize(images, textures, recipe, random, region)
-        inspection = inspect_frames(network, settings, sample.anomalous, region[:, 0])
-        scores.append(inspection.scores)
+        prediction = _predict(network, settings, sample.anomalous, region[:, 0])
+        scores.append(prediction.scores)
         for row, inside in enumerate(region[:, 0].numpy()):
-            maps.append(inspection.score_maps[row][inside])
+            maps.append(prediction.score_maps[row][inside])
             masks.append(sample.mask[row, 0].numpy()[inside] > 0)
-        restored = torch.from_numpy(inspection.reconstruction)
+        assert prediction.reconstruction is not None
+        restored = torch.from_numpy(prediction.reconstruction)
         distances.append(defect_distances(restored, sample.anomalous, sample.normal, sample.mask))
     left, drawn = (torch.cat(sums).double().numpy() for sums in zip(*distances, strict=True))
     return _Drawn(labels[chosen], np.concatenate(scores), maps, masks, left, drawn)
+
+
+def _predict(network: nn.Module, settings: Settings, images: Tensor, region: Tensor) -> Prediction:
+    """The prediction for a batch of frames of one size, larger ones in windows."""
+    run = partial(predict_batch, network, rule=settings.model.image_score)
+    return over_windows(run, images.numpy(), region.numpy(), settings)
 
 
 def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:

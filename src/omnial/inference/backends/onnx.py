@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import UserError
-from omnial.inference.backends.base import Ports, Scored, needs_package
-from omnial.untrusted import JSON
+from omnial.inference.backends.base import Ports, needs_package
+from omnial.models.prediction import Prediction
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -54,19 +54,19 @@ class OnnxBackend:
             for port in ports
         }
 
-    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
-        """Inspect a batch; see `Backend.run`."""
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        """Predict a batch; see `Backend.run`."""
         values = self._session.run(self._outputs, {"images": images, "valid": valid})
-        return as_scored(dict(zip(self._outputs, values, strict=True)))
+        return as_prediction(dict(zip(self._outputs, values, strict=True)))
 
-    def facts(self) -> dict[str, JSON]:
+    def facts(self) -> dict[str, str]:
         """Version and device."""
         return {"onnxruntime": self._version, "device": self._session.get_providers()[0]}
 
 
-def as_scored(outputs: dict[str, NDArray[Any]]) -> Scored:
-    """The exported network's outputs by name."""
-    return Scored(
+def as_prediction(outputs: dict[str, NDArray[Any]]) -> Prediction:
+    """The prediction of an exported network, from its outputs by name."""
+    return Prediction(
         score_maps=outputs["score_map"],
         scores=outputs["score"].astype(np.float64),
         features=outputs["features"],

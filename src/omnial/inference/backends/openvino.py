@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import UserError
-from omnial.inference.backends.base import PORTS, Ports, Scored, needs_package
-from omnial.inference.backends.onnx import as_scored
-from omnial.untrusted import JSON
+from omnial.inference.backends.base import PORTS, Ports, needs_package
+from omnial.inference.backends.onnx import as_prediction
+from omnial.models.prediction import Prediction
 
 
 class OpenVinoBackend:
@@ -64,8 +64,8 @@ class OpenVinoBackend:
             for port in ports
         }
 
-    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Scored:
-        """Inspect a batch; see `Backend.run`."""
+    def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        """Predict a batch; see `Backend.run`."""
         try:
             request = self._idle.get_nowait()
         except Empty:
@@ -74,9 +74,9 @@ class OpenVinoBackend:
         # The request writes its next results where these lie.
         outputs = {_name(port): np.array(found[port]) for port in self._compiled.outputs}
         self._idle.put(request)
-        return as_scored(outputs)
+        return as_prediction(outputs)
 
-    def facts(self) -> dict[str, JSON]:
+    def facts(self) -> dict[str, str]:
         """Version, device and the precision in use."""
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         return {"openvino": self._version, "device": self._device, "precision": precision}

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnial.calibration.drift import compare
-from omnial.calibration.thresholds import Calibration, calibrate, is_anomalous, threshold
 from omnial.data.records import ImageRecord
 from omnial.errors import UserError
 from omnial.evaluation.result import ImageResult
+from omnial.models.thresholds import Calibration, calibrate, is_anomalous, threshold
 
 SCORES = st.lists(st.floats(0, 1), max_size=60)
 
@@ -46,13 +46,20 @@ def test_share_of_false_alarms_is_kept_on_new_images() -> None:
     assert np.mean(alarms) == pytest.approx(0.1, abs=0.02)
 
 
-@given(st.floats(0, 1), st.floats(-5e-5, 5e-5))
+@given(st.floats(0, 0.9998), st.floats(-5e-5, 5e-5))
 def test_a_score_equal_to_the_threshold_but_for_float_noise_is_good(
     limit: float, noise: float
 ) -> None:
     assert not is_anomalous(limit + noise, limit)
     assert not is_anomalous(float(np.float32(limit)), limit)
     assert is_anomalous(limit + 2e-4, limit)
+
+
+def test_a_threshold_just_below_the_highest_score_can_be_exceeded() -> None:
+    for limit in (0.9999, 0.99999, 1.0 - 1e-7):
+        assert is_anomalous(1.0, limit)
+        assert not is_anomalous(limit, limit)
+    assert not is_anomalous(1.0, 1.0)
 
 
 def test_every_count_of_verdicts_makes_the_same_comparison() -> None:

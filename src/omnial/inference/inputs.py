@@ -22,8 +22,8 @@ class Source(NamedTuple):
     """Stem of its result files, different for every source."""
 
 
-def collect(paths: Sequence[Path]) -> list[Source]:
-    """Gather images from files and folders, as `each_image` lists them, and name their results.
+def list_inputs(paths: Sequence[Path]) -> list[Source]:
+    """List images of files and folders, as `each_image` finds them, and name their results.
 
     Args:
         paths: Files and folders.

@@ -1,13 +1,14 @@
-"""`omnial calibrate`: thresholds of a folder set anew from normal images, with what they are worth.
+"""`omnial calibrate`: thresholds of a folder set again from normal images, and how sure they are.
 
 The network stays as it is: only `config.json` changes, so that an export folder takes the same
 thresholds as a model folder, set with its own arithmetic.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from omnial.calibration.intervals import (
     CONFIDENCE,
@@ -16,16 +17,20 @@ from omnial.calibration.intervals import (
     images_needed,
     share_interval,
 )
-from omnial.calibration.thresholds import Calibration, calibrate, is_anomalous, rank
 from omnial.config.settings import AS_TRAINED, Reading
-from omnial.data.records import BadFile
+from omnial.data.cache import content_digest
+from omnial.data.image_file import ImageError
+from omnial.data.layouts import discover
+from omnial.data.listing import listed
+from omnial.data.records import BadFile, ImageRecord
 from omnial.errors import UserError
 from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
-from omnial.inference.inspector import Inspector
-from omnial.inference.normal_scores import NormalScores, score_normals
-from omnial.model_folder.config_file import CONFIG_FILE, WEIGHTS_FILE, read_config
+from omnial.inference.inspector import Inspector, Tile
+from omnial.model_folder.config_file import CONFIG_FILE, WEIGHTS_FILE, read_config, short_digest
 from omnial.model_folder.export_folder import EXPORT_FILE, is_export, read_export
-from omnial.untrusted import JSON, UntrustedError, parse_json
+from omnial.models.thresholds import Calibration, calibrate, is_anomalous, rank
+from omnial.progress import Progress, silent
+from omnial.untrusted import UntrustedError, parse_json
 
 TOO_UNSURE = 2.0
 """An upper end of the interval above this multiple of the chosen rate is worth a warning. [O]"""
@@ -45,20 +50,10 @@ class Row:
     interval: Interval | None
     """Of the true false-alarm rate; None without images."""
 
-    def to_dict(self) -> dict[str, JSON]:
-        """JSON values."""
-        return {
-            "images": self.images,
-            "threshold": self.threshold,
-            "before": self.before,
-            "own": self.own,
-            "interval": None if self.interval is None else list(self.interval),
-        }
-
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What came of a calibration."""
+    """Result of a calibration."""
 
     folder: Path
     calibration: Calibration
@@ -80,8 +75,8 @@ class CalibrationReport:
             "false_alarm_rate": self.calibration.false_alarm_rate,
             "confidence": CONFIDENCE,
             "tile": self.calibration.tile,
-            "classes": {name: row.to_dict() for name, row in self.classes.items()},
-            "overall": self.overall.to_dict(),
+            "classes": {name: asdict(row) for name, row in self.classes.items()},
+            "overall": asdict(self.overall),
             "used": dict(self.used),
             "trained": dict(self.trained),
             "kept": list(self.kept),
@@ -101,7 +96,7 @@ def calibrate_folder(
     device: str = "auto",
     batch_size: int = 8,
     reading: Reading = AS_TRAINED,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> CalibrationReport:
     """Set a folder's thresholds from normal images.
 
@@ -121,7 +116,7 @@ def calibrate_folder(
         device: See `Inspector`.
         batch_size: See `Inspector`.
         reading: See `Inspector`.
-        on_progress: Told the number of images done and of all.
+        progress: Called after every image.
 
     Raises:
         UserError: The folder or data is bad, or in use, or `out` is not empty; or the network was
@@ -135,7 +130,7 @@ def calibrate_folder(
     before = inspector.calibration
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
     found = score_normals(
-        *(inspector, roots, trained), class_name=class_name, tile=tile, on_progress=on_progress
+        inspector, roots, trained, class_name=class_name, tile=tile, progress=progress
     )
     earlier = before.scores if before.tile == tile else {}
     scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
@@ -143,6 +138,84 @@ def calibrate_folder(
     target = folder if out is None else out
     _write(folder, target, calibration)
     return _report(target, before, calibration, found, earlier)
+
+
+class NormalScores(NamedTuple):
+    """Scores of normal images, which thresholds and drift checks rest on."""
+
+    scores: dict[str, list[float]]
+    """Image scores of each class in the data."""
+    trained: dict[str, int]
+    """Images of each class that were left out: the network was trained on them."""
+    bad_files: tuple[BadFile, ...]
+    """Files that could not be read, which were left out."""
+
+
+def score_normals(
+    inspector: Inspector,
+    roots: Sequence[Path],
+    trained: Container[bytes],
+    *,
+    class_name: str | None = None,
+    tile: Tile = "auto",
+    progress: Progress = silent,
+) -> NormalScores:
+    """Score the normal training images of data folders, class by class.
+
+    An image that the network was trained on scores lower than a new one, and is of no use here:
+    it is left out, wherever it lies and whatever it is called.
+
+    Args:
+        inspector: The model.
+        roots: Data folders, see `omnial.data.layouts.discover`. Test images are not touched.
+        trained: Digests of the files that the network was trained on, see `short_digest`.
+        class_name: The product on all images; None takes the folders' names.
+        tile: See `Inspector.inspect`.
+        progress: Called after every image.
+
+    Raises:
+        UserError: There are no such images, none can be used, the network was trained on all of
+            them, or the model does not know a class.
+    """
+    inspector.check_class(class_name)
+    chosen: dict[str, list[Path]] = {}
+    left_out: dict[str, int] = {}
+    for product in discover(roots, need="train").classes:
+        name = class_name or product.name
+        if name not in inspector.classes:
+            raise UserError(
+                f"{product.root}: the model does not know the class {name!r}. Its classes are "
+                f"{', '.join(inspector.classes)}; name one of them with --class."
+            )
+        new = [record.path for record in product.train if not _is_trained(record, trained)]
+        chosen.setdefault(name, []).extend(new)
+        left_out[name] = left_out.get(name, 0) + len(product.train) - len(new)
+    total, done = sum(map(len, chosen.values())), 0
+    if total == 0:
+        raise UserError(
+            "No image is left: the network was trained on all of these. Name a folder of other "
+            "normal images."
+        )
+    scores: dict[str, list[float]] = {name: [] for name in chosen}
+    bad_files: list[BadFile] = []
+    for name, paths in chosen.items():
+        for decision in inspector.decide(paths, name, tile=tile):
+            if isinstance(decision, ImageError):
+                bad_files.append(BadFile(decision.path, decision.reason))
+            else:
+                scores[name].append(decision.score)
+            done += 1
+            progress("scoring", done, total)
+    if not any(scores.values()):
+        reasons = listed([f"{bad.path}: {bad.reason}" for bad in bad_files])
+        raise UserError(f"none of the images can be used:\n{reasons}")
+    return NormalScores(scores, left_out, tuple(bad_files))
+
+
+def _is_trained(record: ImageRecord, trained: Container[bytes]) -> bool:
+    """Whether the network was trained on this file, or on a copy of it."""
+    digest = content_digest(record.path)
+    return digest is not None and short_digest(digest) in trained
 
 
 def _report(
@@ -171,7 +244,7 @@ def _report(
         trained=found.trained,
         kept=tuple(name for name in rows if not found.scores.get(name) and earlier.get(name)),
         warnings=(*calibration.notes(), *_unsure(rows, calibration.false_alarm_rate)),
-        bad_files=tuple(found.bad_files),
+        bad_files=found.bad_files,
     )
 
 
@@ -184,7 +257,7 @@ def _row(name: str, before: Calibration, calibration: Calibration) -> Row:
     if k is not None:
         interval = false_alarm_interval(count, k)
     elif count:
-        # The common threshold owes little to this class: its images are a sample beside it.
+        # The common threshold owes little to this class: its images are an independent sample.
         interval = share_interval(sum(is_anomalous(value, limit) for value in values), count)
     return Row(count, limit, before.threshold_for(name), own, interval)
 

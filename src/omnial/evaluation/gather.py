@@ -1,4 +1,4 @@
-"""What stays of a batch once the detector has seen it, brought together from all processes.
+"""What stays of a batch once it is predicted, brought together from all processes.
 
 Batches are those of a single process. Process r of w takes every w-th one, from the r-th on: each
 image is seen once, in the company that it has anyway, and no image is added to even out the parts.
@@ -17,9 +17,9 @@ from omnial.data.geometry import place
 from omnial.data.image_file import image_size
 from omnial.data.records import ImageRecord
 from omnial.distributed import collectives
-from omnial.evaluation.detector import Detection
-from omnial.evaluation.stream import Sample, stack
+from omnial.evaluation.sample import Sample, stack
 from omnial.metrics.reconstruction import psnr, ssim
+from omnial.models.prediction import Prediction
 
 
 class PixelTruth(NamedTuple):
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
     pixels: list[PixelTruth]
     """Of the images that count pixel by pixel."""
     psnr: list[float]
-    """Of the good images, where the detector reconstructs."""
+    """Of the good images, where the network reconstructs."""
     ssim: list[float]
 
 
@@ -53,30 +53,30 @@ def has_pixel_truth(record: ImageRecord) -> bool:
 
 
 def measure(
-    samples: Sequence[Sample], detection: Detection, pixels: bool, device: torch.device | None
+    samples: Sequence[Sample], prediction: Prediction, pixels: bool, device: torch.device | None
 ) -> Measured:
     """Keep of a batch what the figures are made of.
 
     Args:
         samples: The images, of one size.
-        detection: What the detector makes of them.
+        prediction: Of these images.
         pixels: Whether the class has figures of its pixels.
         device: A GPU that computes PSNR and SSIM; None is the host.
     """
     ratios: list[float] = []
     similarities: list[float] = []
     good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
-    if detection.reconstruction is not None and good:
+    if prediction.reconstruction is not None and good:
         inputs, valid = stack([samples[i] for i in good])
-        restored = torch.as_tensor(detection.reconstruction[good], device=device)
+        restored = torch.as_tensor(prediction.reconstruction[good], device=device)
         ratios.extend(map(float, psnr(restored, inputs, valid)))
         similarities.extend(map(float, ssim(restored, inputs, valid)))
     return Measured(
         [sample.record for sample in samples],
-        [float(score) for score in detection.scores],
+        [float(score) for score in prediction.scores],
         [
             PixelTruth(sample.record.kind, score_map, sample.mask, sample.valid)
-            for sample, score_map in zip(samples, detection.score_maps, strict=True)
+            for sample, score_map in zip(samples, prediction.score_maps, strict=True)
             if pixels and has_pixel_truth(sample.record)
         ],
         ratios,

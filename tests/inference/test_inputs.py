@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from omnial.data.own_pictures import mark_own
 from omnial.errors import UserError
-from omnial.inference.collect import _result_name, collect, each_image
+from omnial.inference.inputs import _result_name, each_image, list_inputs
 
 
 def touch(root: Path, *names: str) -> None:
@@ -21,29 +21,29 @@ def touch(root: Path, *names: str) -> None:
 def test_folders_are_searched_in_sorted_order_for_images_alone(tmp_path: Path) -> None:
     touch(tmp_path, "b/2.png", "b/1.JPG", "a/x/3.tiff", "a/notes.txt", "z.webp")
     touch(tmp_path, ".hidden/4.png", "b/._1.JPG", "b/.5.png")
-    found = [source.path.relative_to(tmp_path).as_posix() for source in collect([tmp_path])]
+    found = [source.path.relative_to(tmp_path).as_posix() for source in list_inputs([tmp_path])]
     assert found == ["a/x/3.tiff", "b/1.JPG", "b/2.png", "z.webp"]
 
 
 def test_order_of_the_arguments_is_kept_and_nothing_comes_twice(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.png", "b/2.png", "b/3.png")
     paths = [tmp_path / "b/3.png", tmp_path / "a", tmp_path / "b", tmp_path / "a/../a/1.png"]
-    found = [source.path for source in collect(paths)]
+    found = [source.path for source in list_inputs(paths)]
     assert found == [tmp_path / "b/3.png", tmp_path / "a/1.png", tmp_path / "b/2.png"]
 
 
 def test_named_file_is_taken_whatever_its_ending(tmp_path: Path) -> None:
     touch(tmp_path, "scan.raw", "scan")
-    assert len(collect([tmp_path / "scan.raw", tmp_path / "scan"])) == 2
+    assert len(list_inputs([tmp_path / "scan.raw", tmp_path / "scan"])) == 2
 
 
 def test_equal_stems_get_different_names_that_do_not_change(tmp_path: Path) -> None:
     touch(tmp_path, "a/000.png", "b/000.png", "b/000.jpg", "b/000_mask.png")
-    names = {source.path: source.name for source in collect([tmp_path])}
+    names = {source.path: source.name for source in list_inputs([tmp_path])}
     assert len(set(names.values())) == 4
     assert all(name.startswith("000") and "/" not in name for name in names.values())
     touch(tmp_path, "0/000.png", "b/00.png")
-    again = {source.path: source.name for source in collect([tmp_path])}
+    again = {source.path: source.name for source in list_inputs([tmp_path])}
     assert names.items() <= again.items()
 
 
@@ -59,21 +59,21 @@ def test_results_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     for folder in ("maps", "overlays"):
         mark_own(tmp_path / folder)
     mark_own(tmp_path, ["samples_001.png"])
-    found = collect([tmp_path])
+    found = list_inputs([tmp_path])
     names = [source.path.relative_to(tmp_path).as_posix() for source in found]
     assert names == ["1.png", "more/maps/2.png"]
     for folder in ("maps", "overlays", "."):
         assert f"1 file in {tmp_path / folder}: results that omnial wrote" in caplog.text
     with pytest.raises(UserError, match="No images"):
-        collect([tmp_path / "maps"])
+        list_inputs([tmp_path / "maps"])
     named = [tmp_path / "maps/1.png", tmp_path / "overlays/7/1.jpg", tmp_path / "samples_001.png"]
-    assert [source.path for source in collect([tmp_path, *named])][2:] == named
+    assert [source.path for source in list_inputs([tmp_path, *named])][2:] == named
 
 
 def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, "a/1.png", "a/2.jp2", "a/3.JP2", "a/notes.txt", "b/4.png", "a/5.jfif")
     (tmp_path / "a/link").symlink_to(tmp_path / "b")
-    assert [source.path.name for source in collect([tmp_path / "a"])] == ["1.png", "5.jfif"]
+    assert [source.path.name for source in list_inputs([tmp_path / "a"])] == ["1.png", "5.jfif"]
     (record,) = caplog.records
     assert record.getMessage().splitlines() == [
         "left out:",
@@ -81,15 +81,15 @@ def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         f"  link {tmp_path}/a/link: not followed; name the folder to have it read",
     ]
     caplog.clear()
-    assert len(collect([tmp_path / "b"])) == 1
+    assert len(list_inputs([tmp_path / "b"])) == 1
     assert caplog.text == ""
 
 
 def test_missing_paths_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.png"):
-        collect([tmp_path, tmp_path / "nothing.png"])
+        list_inputs([tmp_path, tmp_path / "nothing.png"])
     with pytest.raises(UserError, match=r"No images in .*\.png"):
-        collect([tmp_path])
+        list_inputs([tmp_path])
 
 
 NAMES = st.sampled_from(["a", "a.png", "b", "b.PNG", ".h", "a-b", "c.txt", "Z.jpg"])

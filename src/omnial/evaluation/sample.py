@@ -1,8 +1,6 @@
-"""Decoded test images, ready a few ahead of the detector."""
+"""Decoded test images with their masks, and batches of them."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
@@ -13,6 +11,7 @@ from omnial.config.settings import DataSettings
 from omnial.data.cover import Cover, size_of
 from omnial.data.decode import as_unit, network_input, network_mask, network_roi
 from omnial.data.geometry import region_on
+from omnial.data.prefetch import prefetch
 from omnial.data.records import ImageRecord, ProductClass
 from omnial.errors import UserError
 
@@ -49,7 +48,7 @@ def load_sample(
         product: Its class, which may have a region of interest.
         settings: How files become network input.
         roi: (height, width) bool of the network input, a further region of interest that the
-            detector brings along.
+            model brings along.
 
     Raises:
         ImageError: A file cannot be decoded.
@@ -69,7 +68,7 @@ def load_sample(
     return Sample(record, image, valid, mask)
 
 
-def stream(
+def sample_batches(
     records: Sequence[ImageRecord], load: Callable[[ImageRecord], Sample], batch_size: int
 ) -> Iterator[list[Sample]]:
     """Batches of decoded images in the given order, at most two batches ahead of the caller.
@@ -82,18 +81,9 @@ def stream(
     Raises:
         ImageError: A file cannot be decoded; raised where its batch is due.
     """
-    remaining = iter(records)
-    pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
-    try:
-        ahead: deque[Future[Sample]] = deque(
-            pool.submit(load, record) for record in islice(remaining, 2 * batch_size)
-        )
-        while ahead:
-            batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
-            ahead.extend(pool.submit(load, record) for record in islice(remaining, batch_size))
-            yield batch
-    finally:
-        pool.shutdown(cancel_futures=True)
+    samples = prefetch(load, records, DECODERS, 2 * batch_size)
+    while batch := list(islice(samples, batch_size)):
+        yield batch
 
 
 def in_windows(sample: Sample, settings: DataSettings) -> list[Sample]:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from omnial.calibration.recogniser import Recogniser
+from omnial.models.recogniser import Recogniser
 
 NAMES = ("bolt", "cable", "tile")
 

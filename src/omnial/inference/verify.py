@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from omnial.config.settings import DataSettings
-from omnial.inference.backends.base import Backend, Scored
 from omnial.inference.open_folder import BackendName, open_engine
 from omnial.model_folder.config_file import refusal
 from omnial.model_folder.export_folder import (
@@ -21,7 +20,8 @@ from omnial.model_folder.export_folder import (
     Tolerance,
     read_export,
 )
-from omnial.untrusted import JSON, Form, UntrustedError, check_forms, read_forms
+from omnial.models.prediction import Backend, Prediction
+from omnial.untrusted import Form, UntrustedError, check_forms, read_forms
 
 COUNT = 4
 MOST = 64
@@ -37,7 +37,7 @@ class Samples:
     """(N, 3, H, W)."""
     valid: NDArray[np.bool_]
     """(N, H, W)."""
-    reference: Scored
+    reference: Prediction
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Verification:
     differences: Differences
     tolerance: Tolerance
     reasons: tuple[str, ...]
-    facts: dict[str, JSON]
+    facts: dict[str, str]
     """Engine, device and precision on this machine."""
 
 
@@ -120,7 +120,7 @@ def read_samples(export: Export) -> Samples:
         arrays = load_file(path)
     except (OSError, SafetensorError, UntrustedError) as error:
         raise refusal(export.folder, f"{SAMPLES_FILE}: {error}") from error
-    reference = Scored(arrays["score_map"], arrays["score"], arrays["features"])
+    reference = Prediction(arrays["score_map"], arrays["score"], arrays["features"])
     if not (np.isfinite(reference.score_maps).all() and np.isfinite(reference.scores).all()):
         raise refusal(export.folder, f"{SAMPLES_FILE}: it holds NaN or infinity")
     return Samples(arrays["images"], arrays["valid"], reference)

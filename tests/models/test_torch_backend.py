@@ -1,15 +1,12 @@
-from typing import cast
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from omnial.config.settings import Settings
-from omnial.models.runner import inspect_batch, inspect_images
+from omnial.models.appearance import appearance
 from omnial.models.scoring import image_score, score_map
 from omnial.models.system import Output
-from omnial.models.trained_model import TrainedModel
+from omnial.models.torch_backend import predict_batch
 
 
 class Brightness(nn.Module):
@@ -25,9 +22,7 @@ class Brightness(nn.Module):
         assert images.dtype == torch.float32
         assert images.is_contiguous()
         logit = self.gain * (images[:, :1] - 0.5)
-        return Output(
-            images * 3 - 1, images[:, 1:2], torch.cat([-logit, logit], 1), images.mean((2, 3))
-        )
+        return Output(images * 3 - 1, images[:, 1:2], torch.cat([-logit, logit], 1))
 
 
 @pytest.fixture
@@ -36,7 +31,7 @@ def images() -> Tensor:
 
 
 def test_everything_that_the_network_says_comes_back(images: Tensor) -> None:
-    result = inspect_images(Brightness().train(), images)
+    result = predict_batch(Brightness().train(), images)
     logit = 4 * (images[:, 0].double() - 0.5)
     np.testing.assert_allclose(result.score_maps, torch.sigmoid(2 * logit), atol=1e-6)
     np.testing.assert_allclose(
@@ -44,31 +39,30 @@ def test_everything_that_the_network_says_comes_back(images: Tensor) -> None:
     )
     np.testing.assert_allclose(result.reconstruction, (images * 3 - 1).clamp(0, 1), atol=1e-6)
     np.testing.assert_array_equal(result.jnd, images[:, 1])
-    np.testing.assert_allclose(result.features, images.mean((2, 3)), atol=1e-6)
+    np.testing.assert_allclose(result.features, appearance(images), atol=1e-6)
     assert result.score_maps.shape == result.jnd.shape == (3, 40, 56)
-    assert [a.dtype.name for a in result] == ["float32", "float64", "float32", "float32", "float32"]
+    assert [a.dtype.name for a in result] == ["float32", "float64"] + 3 * ["float32"]
 
 
 def test_nothing_is_scored_outside_the_valid_region(images: Tensor) -> None:
     images[:, 0, :, 30:] = 1.0
     valid = torch.ones(3, 40, 56, dtype=torch.bool)
     valid[:, :, 30:] = False
-    result = inspect_images(Brightness(), images, valid)
+    result = predict_batch(Brightness(), images, valid)
     assert (result.score_maps[:, :, 30:] == 0).all()
-    whole = inspect_images(Brightness(), images)
+    whole = predict_batch(Brightness(), images)
     np.testing.assert_array_equal(result.score_maps[:, :, :30], whole.score_maps[:, :, :30])
     assert (result.scores < whole.scores).all()
 
 
 def test_double_precision_images_are_taken(images: Tensor) -> None:
-    model = cast(TrainedModel, type("Model", (), {"network": Brightness(), "settings": Settings()}))
-    single, double = inspect_batch(model, images), inspect_batch(model, images.double())
+    single, double = (predict_batch(Brightness(), batch) for batch in (images, images.double()))
     np.testing.assert_array_equal(single.score_maps, double.score_maps)
     assert score_map(torch.zeros(1, 2, 4, 4)).shape == (1, 4, 4)
 
 
 def test_wrong_shapes_are_refused(images: Tensor) -> None:
     with pytest.raises(ValueError, match="images"):
-        inspect_images(Brightness(), images[:, :1])
+        predict_batch(Brightness(), images[:, :1])
     with pytest.raises(ValueError, match="valid"):
-        inspect_images(Brightness(), images, torch.ones(3, 40, 40, dtype=torch.bool))
+        predict_batch(Brightness(), images, torch.ones(3, 40, 40, dtype=torch.bool))

@@ -1,4 +1,4 @@
-"""Thresholds from the scores of normal validation images: the one place that knows a verdict.
+"""Thresholds from the scores of normal validation images: the one place that decides.
 
 The threshold is the split-conformal quantile: with n exchangeable normal scores, a new normal
 image lies above the ceil((n + 1) q)-th smallest with probability at most 1 - q (Vovk et al.,
@@ -52,11 +52,12 @@ def threshold(scores: ArrayLike, q: float) -> float | None:
 
 
 def is_anomalous(score: float, limit: float) -> bool:
-    """The verdict: anomalous if and only if the score lies more than `SLACK` above the threshold.
+    """The decision: anomalous if and only if the score lies more than `SLACK` above the threshold.
 
-    Every verdict and every count of them comes from here.
+    Near 1, the highest score that there is, half of the way to it is enough. Every decision and
+    every count of them comes from here.
     """
-    return score > limit + SLACK
+    return score > min(limit + SLACK, (limit + 1.0) / 2.0)
 
 
 @dataclass(frozen=True)
