@@ -97,9 +97,9 @@ def defect_distances(
 
 
 def erased(left: Number, drawn: Number) -> Number:
-    """How much of the defects a reconstruction takes away, from sums of `defect_distances`.
+    """Share of the defects that a reconstruction removes, from sums of `defect_distances`.
 
-    1 is all of it; 0 leaves as much as a copy of the input does; below 0 lies further off still.
+    1 is all of it; 0 leaves as much as a copy of the input does; below 0 is worse still.
 
     Args:
         left: Squared distance of the reconstructions, summed over all images.
@@ -111,13 +111,9 @@ def erased(left: Number, drawn: Number) -> Number:
 def running_figures(
     reconstruction: Tensor, anomalous: Tensor, normal: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a training batch itself says, without the host waiting for the device.
+    """Figures of a training batch, without the host waiting for the device.
 
-    Args:
-        reconstruction: As in `defect_distances`, with the other three.
-        anomalous: As there.
-        normal: As there.
-        mask: As there.
+    Takes what `defect_distances` takes.
 
     Returns:
         Three numbers on the device: PSNR outside of the mask, mean over the images, in dB; the

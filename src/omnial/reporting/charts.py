@@ -8,8 +8,7 @@ names the lines.
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -33,16 +32,8 @@ _BINS = 24
 _DPI = 110
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart for a page.
-
-    Attributes:
-        uri: A `data:` address of the image.
-        words: Description, for those who cannot see it.
-        width: Pixels.
-        height: Pixels.
-    """
+class Chart(NamedTuple):
+    """A chart for a page: `data:` address, description for those who cannot see it, pixels."""
 
     uri: str
     words: str
@@ -50,16 +41,14 @@ class Chart:
     height: int
 
 
-@dataclass(frozen=True)
-class LineStyle:
+class LineStyle(NamedTuple):
     """Colour and dashes of the line at one position of a legend; dashes as SVG writes them."""
 
     colour: str
     dashes: str
 
 
-@dataclass(frozen=True)
-class CurveKind:
+class CurveKind(NamedTuple):
     """One chart of curves: its key in `ClassResult.curves`, its words, and its kind."""
 
     key: str

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +33,12 @@ PICTURES = (
 """Caption and one plain sentence for each picture of a row."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a row: its caption, its description, its content.
+class Picture(NamedTuple):
+    """One picture of a row.
 
     Attributes:
-        caption: What it is.
-        words: What it shows, for those who cannot see it.
+        caption: Its name.
+        words: Description, for those who cannot see it.
         uri: A `data:` address; None where there is no such picture.
         width: Pixels.
         height: Pixels.
