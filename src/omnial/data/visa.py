@@ -9,14 +9,15 @@ class's folder. Where no split is given, the first 90 % of the normal images by 
 training [O], as in VisA's 1-class split; everything else is for testing.
 """
 
+import csv
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 # What a table names may be no possible file name; the methods of Path raise for some of these.
 from os.path import isdir, isfile
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from omnial.data.csv_table import CsvTable, Row, read_csv
 from omnial.data.listing import find_roi, listed
 from omnial.data.names import is_good, is_unclear_kind
 from omnial.data.records import GOOD, ImageRecord, ProductClass
@@ -29,8 +30,31 @@ _LONGEST_LABEL = 200
 """Labels become parts of file names."""
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Row(NamedTuple):
+    """One line of a table."""
+
+    table: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def get(self, column: str) -> str:
+        """The stripped cell of a column; empty where the table has no such column."""
+        return self.cells.get(column, "")
+
+    def error(self, message: str) -> UserError:
+        """An error that names the file and the line."""
+        return UserError(f"{self.table}, line {self.line}: {message}")
+
+
+class Table(NamedTuple):
+    """A CSV file, its columns in lower case, and its rows."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[_Row, ...]
+
+
+class _Entry(NamedTuple):
     """A row, checked."""
 
     image: Path
@@ -40,26 +64,26 @@ class _Entry:
     mask: Path | None
 
 
-def root_table(root: Path) -> CsvTable | None:
+def root_table(root: Path) -> Table | None:
     """The table of a whole VisA root; None where the folder is none.
 
     Raises:
         UserError: the table is no table, or lacks columns.
     """
     if (root / _SPLIT_FILE).is_file():
-        table = read_csv(root / _SPLIT_FILE)
+        table = _read_csv(root / _SPLIT_FILE)
         _require_columns(table, "object", "split", "image", "label")
         return table
     if not (root / _ANNOTATIONS).is_file():
         return None
-    table = read_csv(root / _ANNOTATIONS)
+    table = _read_csv(root / _ANNOTATIONS)
     names = _names(table)
     # One class's own table may name its object as well.
     is_root = len(names) > 1 or any(isdir(root / name) for name in names)
     return table if is_root else None
 
 
-def read_root(root: Path, table: CsvTable) -> list[ProductClass]:
+def read_root(root: Path, table: Table) -> list[ProductClass]:
     """Read the classes of a root's table.
 
     A class of the 1-class split file without a folder is left out, so that a part of VisA can
@@ -88,22 +112,22 @@ def read_class(folder: Path) -> ProductClass:
     table = _table_above(folder)
     if table is not None:
         return _read_member(folder.parent, table, folder.name)
-    own = read_csv(folder / _ANNOTATIONS)
+    own = _read_csv(folder / _ANNOTATIONS)
     return _product(own, own.rows, folder.name, folder, bases=(folder.parent, folder))
 
 
-def _table_above(folder: Path) -> CsvTable | None:
+def _table_above(folder: Path) -> Table | None:
     table = root_table(folder.parent)
     return table if table is not None and folder.name in _names(table) else None
 
 
-def _read_member(root: Path, table: CsvTable, name: str) -> ProductClass:
+def _read_member(root: Path, table: Table, name: str) -> ProductClass:
     rows = tuple(row for row in table.rows if row.get("object") == name)
     folder = root / name if isdir(root / name) else root
     return _product(table, rows, name, folder, bases=(root,))
 
 
-def _require_columns(table: CsvTable, *wanted: str) -> None:
+def _require_columns(table: Table, *wanted: str) -> None:
     missing = [column for column in wanted if column not in table.columns]
     if missing:
         raise UserError(
@@ -112,7 +136,7 @@ def _require_columns(table: CsvTable, *wanted: str) -> None:
         )
 
 
-def _names(table: CsvTable) -> list[str]:
+def _names(table: Table) -> list[str]:
     """Names of the classes in a table, sorted; none without a column for them."""
     if "object" not in table.columns:
         return []
@@ -124,7 +148,7 @@ def _names(table: CsvTable) -> list[str]:
 
 
 def _product(
-    table: CsvTable, rows: tuple[Row, ...], name: str, folder: Path, bases: tuple[Path, ...]
+    table: Table, rows: tuple[_Row, ...], name: str, folder: Path, bases: tuple[Path, ...]
 ) -> ProductClass:
     _require_columns(table, "image", "label")
     entries = [_entry(row, bases) for row in rows]
@@ -161,7 +185,7 @@ def _chosen_for_training(entries: list[_Entry]) -> set[Path]:
     return {entry.image for entry in entries if entry.split == "train"}.union(chosen)
 
 
-def _entry(row: Row, bases: tuple[Path, ...]) -> _Entry:
+def _entry(row: _Row, bases: tuple[Path, ...]) -> _Entry:
     split, label, mask = row.get("split").lower(), row.get("label"), row.get("mask")
     if not row.get("image") or not label:
         raise row.error("the cells image and label must be filled")
@@ -192,10 +216,36 @@ def _kind(label: str) -> str:
     return "+".join(parts).replace("/", "-")
 
 
-def _located(row: Row, text: str, bases: tuple[Path, ...]) -> Path:
+def _located(row: _Row, text: str, bases: tuple[Path, ...]) -> Path:
     """Find a file that a table names, below one of the folders that its paths start from."""
     relative = PurePosixPath(text.replace("\\", "/"))
     if relative.is_absolute() or ".." in relative.parts:
         raise row.error(f"{text} must be a path below the data set's root")
     candidates = [base / relative for base in bases]
     return next((path for path in candidates if isfile(path)), candidates[0])
+
+
+def _read_csv(path: Path) -> Table:
+    """Read a comma-separated UTF-8 file; empty lines and space around cells are dropped."""
+    lines: list[tuple[int, list[str]]] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    lines.append((reader.line_num, [cell.strip() for cell in cells]))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV file in UTF-8 ({error})") from error
+    if not lines:
+        raise UserError(f"{path} is empty; it needs a header and a line for each image")
+    columns = tuple(cell.lower() for cell in lines[0][1])
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise UserError(f"{path} names the columns {', '.join(twice)} more than once")
+    rows = []
+    for line, cells in lines[1:]:
+        row = _Row(path, line, dict(zip(columns, cells, strict=False)))
+        if len(cells) != len(columns):
+            raise row.error(f"{len(cells)} cells where the header has {len(columns)}")
+        rows.append(row)
+    return Table(path, columns, tuple(rows))

@@ -1,6 +1,6 @@
 """The studies: their rows, and the figures that were published for them.
 
-A study trains its rows at an equal budget and lays their figures beside the published ones. The
+A study trains its rows at an equal budget and compares their figures with the published ones. The
 published figures are for MVTec AD with the full network and budget, from the supplement [P] or
 second-hand [S] (DRAEM, JNLD, the stages, the balance factor); they are shown for their order,
 since no other column of the table can be compared to them.
