@@ -110,15 +110,7 @@ _OURS = {
 
 SIZES: Final[Mapping[str, Overrides]] = MappingProxyType(
     {
-        "paper": {
-            "data": {"height": 256, "width": 256},
-            "model": {
-                "stem": 1,
-                "reconstruction": {"widths": [128, 256, 512, 1024, 1024]},
-                "localization": {"widths": [64, 128, 256, 512, 512, 512]},
-            },
-            "training": {"batch_size": 20, "learning_rate": 1e-4, "schedule": "step"},
-        },
+        "paper": {},  # the defaults of `Settings`
         "base": _over(
             _OURS,
             {

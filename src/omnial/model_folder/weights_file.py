@@ -36,7 +36,6 @@ from omnial.untrusted import (
     Form,
     UntrustedError,
     check_forms,
-    check_regular,
     quoted,
     read_forms,
 )
@@ -114,7 +113,6 @@ def load_model(
     """
     folder = as_path(folder, "folder")
     target = choose_device(device)
-    _check_files(folder)
     config = read_config(folder)
     settings, classes = config.settings, config.classes
     network = _skeleton(folder, settings)
@@ -156,16 +154,6 @@ def choose_device(name: str) -> torch.device:
     if device.type == "meta":
         raise UserError("Device 'meta' holds no numbers. Try 'cpu'.")
     return device
-
-
-def _check_files(folder: Path) -> None:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        try:
-            check_regular(folder / name)
-        except OSError as error:
-            raise refusal(folder, f"it has no file {name}") from error
-        except UntrustedError as error:
-            raise refusal(folder, f"{name}: {error}") from error
 
 
 def _check_parts(model: TrainedModel) -> None:
@@ -218,6 +206,8 @@ def _read_tensors(
                 _check_values(name, tensors[name])
     except UntrustedError as error:
         raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
+    except FileNotFoundError as error:
+        raise refusal(folder, f"it has no file {WEIGHTS_FILE}") from error
     except (OSError, SafetensorError) as error:
         raise refusal(folder, f"{WEIGHTS_FILE} cannot be read: {error}") from error
     return tensors
