@@ -128,8 +128,8 @@ class InputCache:
 
     def check_input(self, path: Path) -> tuple[int, int]:
         """Height and width of an image, decoded in full unless the cache has it, then kept."""
-        if not self._writes:
-            return self.check(path, "image")
+        if not self._writes:  # nothing is kept any more, so no network input is made
+            return self._get(path, "input", lambda: self._checked(path, "image")).source_size
         placement = self.network_input(path)[1]
         return placement.source_height, placement.source_width
 
@@ -139,13 +139,7 @@ class InputCache:
         Raises:
             ImageError: The file cannot be used.
         """
-
-        def decode() -> _Decoded:
-            mask = purpose == "mask"
-            height, width = (read_mask(path) if mask else read_rgb(path, self._settings)).shape[:2]
-            return _Decoded((height, width), _NO_PIXELS)
-
-        return self._get(path, purpose, decode).source_size
+        return self._get(path, purpose, lambda: self._checked(path, purpose)).source_size
 
     def content(self, path: Path) -> bytes:
         """SHA-256 of a file's content as it is now; no file is read for it a second time.
@@ -162,6 +156,11 @@ class InputCache:
             raise ImageError(path, "it cannot be read any more")
         self._digests[path] = (state, digest)
         return digest
+
+    def _checked(self, path: Path, purpose: Literal["image", "mask"]) -> _Decoded:
+        decoded = read_mask(path) if purpose == "mask" else read_rgb(path, self._settings)
+        height, width = decoded.shape[:2]
+        return _Decoded((height, width), _NO_PIXELS)
 
     def _get(self, path: Path, purpose: Purpose, decode: Callable[[], _Decoded]) -> _Decoded:
         """An entry of the cache, or what is decoded now."""
