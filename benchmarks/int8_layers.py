@@ -25,7 +25,7 @@ from benchmarks.common import side_by_side
 from benchmarks.drawn_defects import DETECTION, Found, Inspect, judge, of_model, split_images
 from omnial.config.settings import Settings
 from omnial.export.build import HINTS, build
-from omnial.export.graph import FLOAT_PLACES, float_nodes, write_onnx
+from omnial.export.graph import FLOAT_LAYERS, float_nodes, write_onnx
 from omnial.export.images import from_data
 from omnial.inference.backends.openvino import OpenVinoBackend
 from omnial.model_folder.weights_file import load_model
@@ -47,7 +47,7 @@ CHOICES: Final[Mapping[str, re.Pattern[str]]] = {
     "all but localization": re.compile(
         _HEADS + r"|reconstruction\..*|neck\..*|localization\.encoder\.0\.0"
     ),
-    "as exported": FLOAT_PLACES,
+    "as exported": FLOAT_LAYERS,
 }
 """What stays in float beside attention and everything that is no convolution."""
 
@@ -104,10 +104,10 @@ def _engines(
     engines: dict[str, Backend] = {"bf16": OpenVinoBackend(path, "cpu", threads, "bf16")}
     counts = {"bf16": 0}
     everything = set(float_nodes(source, model.network, re.compile(".*")))
-    for index, (label, places) in enumerate(CHOICES.items()):
+    for index, (label, layers) in enumerate(CHOICES.items()):
         target = folder / str(index)
         target.mkdir()
-        in_float = float_nodes(source, model.network, places)
+        in_float = float_nodes(source, model.network, layers)
         path = build(source, "openvino", "int8", target, images=shown, in_float=in_float)
         engines[label] = OpenVinoBackend(path, "cpu", threads, HINTS["int8"])
         counts[label] = len(everything - set(in_float))

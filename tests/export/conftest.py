@@ -18,9 +18,9 @@ from omnial.config.settings import (
     ReconstructionSettings,
     Settings,
 )
-from omnial.export import run as export_run
+from omnial.export import export_model as export_module
+from omnial.export.export_model import export_model
 from omnial.export.graph import write_onnx
-from omnial.export.run import export
 from omnial.model_folder.export_folder import Format
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.recogniser import Recogniser
@@ -147,7 +147,7 @@ def _one_graph_for_all(graphs: dict[bool, Path]) -> Iterator[None]:
             write_onnx(model, path, reconstruction=reconstruction)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_run, "write_onnx", copy)
+        patch.setattr(export_module, "write_onnx", copy)
         yield
 
 
@@ -169,8 +169,8 @@ def exports(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[F
     root = tmp_path_factory.mktemp("exports")
     folders: dict[Format, Path] = {"onnx": root / "onnx", "openvino": root / "openvino"}
     for name, folder in folders.items():
-        summary = export(
+        summary = export_model(
             model_dir, folder, format_=name, precision="fp32", reconstruction=name == "onnx"
         )
-        assert summary.record.gate.passed
+        assert summary.gate.passed
     return folders

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from omnial.errors import UserError
-from omnial.export import run as export_run
+from omnial.export import export_model as export_module
 from omnial.export.build import halve_weights
-from omnial.export.gate import TOLERANCES, Trial, judge
+from omnial.export.export_model import export_model
+from omnial.export.gate import TOLERANCES, Reference, compare
 from omnial.export.images import from_data, made_up, spread
-from omnial.export.run import export
 from omnial.files import file_digest
 from omnial.inference.inspector import Inspector
 from omnial.inference.verify import differences, verify
@@ -45,9 +45,9 @@ class Off(TorchBackend):
 
 
 @pytest.fixture(scope="module")
-def trial(model: TrainedModel, data: Path) -> Trial:
-    return Trial.of(
-        "data", from_data([data], model, 100).trial, TorchBackend(model), model.settings
+def trial(model: TrainedModel, data: Path) -> Reference:
+    return Reference.of(
+        "data", from_data([data], model, 100).compared, TorchBackend(model), model.settings
     )
 
 
@@ -65,21 +65,21 @@ def test_differences_of_two_results_in_closed_form() -> None:
     [(2e-3, 0.0, "largest difference of a map"), (0.0, -2e-3, "score"), (2e-4, 0.0, "mean")],
 )
 def test_float32_is_held_to_a_thousandth(
-    model: TrainedModel, trial: Trial, maps: float, scores: float, reason: str
+    model: TrainedModel, trial: Reference, maps: float, scores: float, reason: str
 ) -> None:
-    exact = judge(TorchBackend(model), trial, "fp32", model.calibration)
+    exact = compare(TorchBackend(model), trial, "fp32", model.calibration)
     assert exact.passed
     assert exact.differences.map_largest == 0.0
-    off = judge(Off(model, maps, scores), trial, "fp32", model.calibration)
+    off = compare(Off(model, maps, scores), trial, "fp32", model.calibration)
     assert not off.passed
     assert any(reason in text for text in off.reasons)
-    assert judge(Off(model, maps, scores), trial, "int8", model.calibration).passed
+    assert compare(Off(model, maps, scores), trial, "int8", model.calibration).passed
 
 
 def test_pixel_ap_is_the_mean_over_classes_of_all_their_pixels(
-    model: TrainedModel, trial: Trial
+    model: TrainedModel, trial: Reference
 ) -> None:
-    gate = judge(TorchBackend(model), trial, "fp32", model.calibration)
+    gate = compare(TorchBackend(model), trial, "fp32", model.calibration)
     expected = []
     for name in model.classes:
         values, labels = [], []
@@ -94,30 +94,32 @@ def test_pixel_ap_is_the_mean_over_classes_of_all_their_pixels(
     assert gate.pixel_ap == gate.pixel_ap_reference == pytest.approx(np.mean(expected))
 
 
-def test_a_loss_of_pixel_ap_is_refused(model: TrainedModel, trial: Trial) -> None:
+def test_a_loss_of_pixel_ap_is_refused(model: TrainedModel, trial: Reference) -> None:
     masks = np.stack([s.valid & False if s.mask is None else s.mask for s in trial.samples]).astype(
         np.float32
     )
     maps = np.where(masks > 0, np.stack(trial.maps) + 1e-6, 0).astype(np.float32)
     perfect = replace(trial, maps=tuple(maps))
-    gate = judge(TorchBackend(model), perfect, "int8", model.calibration)
+    gate = compare(TorchBackend(model), perfect, "int8", model.calibration)
     assert gate.pixel_ap_reference == 1.0
     assert any("pixel AP" in text for text in gate.reasons)
 
 
-def test_changed_verdicts_are_counted(model: TrainedModel, trial: Trial) -> None:
+def test_changed_verdicts_are_counted(model: TrainedModel, trial: Reference) -> None:
     every = Off(model, 0.0, 2.0)
     before = [
         score > model.calibration.threshold_for(sample.record.class_name)
         for sample, score in zip(trial.samples, trial.scores, strict=True)
     ]
-    gate = judge(every, trial, "int8", model.calibration)
+    gate = compare(every, trial, "int8", model.calibration)
     assert gate.verdicts_changed == pytest.approx(1 - np.mean(before))
 
 
-def at_the_threshold(trial: Trial, count: int, above: float = 0.0) -> tuple[Trial, Calibration]:
+def at_the_threshold(
+    trial: Reference, count: int, above: float = 0.0
+) -> tuple[Reference, Calibration]:
     """Copies of a picture, and a threshold that lies that far above its score."""
-    same = Trial(
+    same = Reference(
         trial.source,
         trial.samples[:1] * count,
         trial.settings,
@@ -131,23 +133,25 @@ def at_the_threshold(trial: Trial, count: int, above: float = 0.0) -> tuple[Tria
 
 @pytest.mark.parametrize("noise", [-5e-5, 5e-5])
 def test_float_noise_at_the_threshold_changes_no_verdict(
-    model: TrainedModel, trial: Trial, noise: float
+    model: TrainedModel, trial: Reference, noise: float
 ) -> None:
     copies, calibration = at_the_threshold(trial, 20)
-    gate = judge(Off(model, 0.0, noise), copies, "fp32", calibration)
+    gate = compare(Off(model, 0.0, noise), copies, "fp32", calibration)
     assert (gate.verdicts_changed, gate.passed) == (0.0, True)
 
 
-def test_changed_verdicts_fail_although_scores_are_close(model: TrainedModel, trial: Trial) -> None:
+def test_changed_verdicts_fail_although_scores_are_close(
+    model: TrainedModel, trial: Reference
+) -> None:
     copies, calibration = at_the_threshold(trial, 20, above=2e-4)
-    gate = judge(Off(model, 0.0, 5e-4), copies, "fp32", calibration)
+    gate = compare(Off(model, 0.0, 5e-4), copies, "fp32", calibration)
     assert (gate.verdicts_changed, gate.passed) == (1.0, False)
     assert gate.reasons == ("20 of 20 verdicts changed, allowed 0 %",)
 
 
 @pytest.mark.parametrize(("changed", "passed"), [(1, True), (2, False)])
 def test_reduced_precision_may_change_one_verdict_in_fifty(
-    model: TrainedModel, trial: Trial, changed: int, passed: bool
+    model: TrainedModel, trial: Reference, changed: int, passed: bool
 ) -> None:
     class OffAtFirst(TorchBackend):
         """PyTorch that errs on the first images."""
@@ -162,7 +166,7 @@ def test_reduced_precision_may_change_one_verdict_in_fifty(
 
     copies, calibration = at_the_threshold(trial, 50, above=0.01)
     for precision, good in (("fp16", passed), ("fp32", False)):
-        gate = judge(OffAtFirst(model), copies, precision, calibration)  # type: ignore[arg-type]
+        gate = compare(OffAtFirst(model), copies, precision, calibration)  # type: ignore[arg-type]
         assert gate.verdicts_changed == changed / 50
         assert gate.passed is good
 
@@ -171,12 +175,12 @@ def test_images_are_taken_evenly_and_from_every_class(model: TrainedModel, data:
     assert spread(range(10), 4) == [0, 2, 5, 7]
     assert spread(range(3), 4) == [0, 1, 2]
     found = from_data([data], model, 4)
-    kinds = [(s.record.class_name, s.record.kind) for s in found.trial]
+    kinds = [(s.record.class_name, s.record.kind) for s in found.compared]
     assert sorted(kinds) == [
         *(("bolt", "good"), ("bolt", "hole"), ("tile", "good"), ("tile", "hole"))
     ]
     region = model.rois["tile"]
-    assert all((s.valid == region).all() for s in found.trial if s.record.class_name == "tile")
+    assert all((s.valid == region).all() for s in found.compared if s.record.class_name == "tile")
     assert len(found.calibration) == 16
     assert found.calibration[0].dtype == np.float32
     assert len(made_up(model.settings.data)) == 4
@@ -190,9 +194,9 @@ def test_an_export_that_fails_the_gate_says_so_wherever_it_is_opened(
 ) -> None:
     strict = TOLERANCES["fp32"].model_copy(update={"map_largest": 0.0, "map_mean": 0.0})
     monkeypatch.setitem(TOLERANCES, "fp32", strict)
-    summary = export(model_dir, tmp_path / "out", format_="openvino", precision="fp32")
-    assert not summary.record.gate.passed
-    assert summary.record.gate.reasons
+    summary = export_model(model_dir, tmp_path / "out", format_="openvino", precision="fp32")
+    assert not summary.gate.passed
+    assert summary.gate.reasons
     assert not verify(tmp_path / "out").passed
     Inspector(tmp_path / "out")
     assert "accuracy gate" in caplog.text
@@ -265,10 +269,13 @@ def test_int8_passes_or_fails_by_its_figures_and_auto_takes_what_passed(
     model_dir: Path, data: Path, tmp_path: Path
 ) -> None:
     seen: list[str] = []
-    summary = export(
-        model_dir, tmp_path / "out", format_="openvino", data=[data], on_step=seen.append
+    record = export_model(
+        model_dir,
+        tmp_path / "out",
+        format_="openvino",
+        data=[data],
+        progress=lambda what, *_: seen.append(what),
     )
-    record = summary.record
     tried = [candidate.precision for candidate in record.candidates]
     assert tried[0] == "fp32"
     assert "int8" in tried
@@ -282,7 +289,7 @@ def test_int8_passes_or_fails_by_its_figures_and_auto_takes_what_passed(
 
 
 def test_auto_without_data_tries_no_int8(model_dir: Path, tmp_path: Path) -> None:
-    record = export(model_dir, tmp_path / "out", format_="onnx").record
+    record = export_model(model_dir, tmp_path / "out", format_="onnx")
     assert (record.precision, record.gate.images, record.candidates) == ("fp32", "synthetic", ())
 
 
@@ -291,10 +298,9 @@ def test_int8_is_really_quantized(
     model: TrainedModel, model_dir: Path, data: Path, tmp_path: Path, name: Format
 ) -> None:
     out = tmp_path / "out"
-    summary = export(
+    record = export_model(
         model_dir, out, format_=name, precision="int8", data=[data], with_pictures=True
     )
-    record = summary.record
     assert (record.precision, record.hint) == ("int8", "bf16")
     assert record.gate.differences.map_largest > 0
     text = (out / ("model.onnx" if name == "onnx" else "model.xml")).read_bytes()
@@ -306,8 +312,8 @@ def test_int8_is_really_quantized(
 def test_half_weights_are_half_the_size_and_nearly_the_same(
     model: TrainedModel, model_dir: Path, exports: dict[Format, Path], tmp_path: Path
 ) -> None:
-    summary = export(model_dir, tmp_path / "out", format_="onnx", precision="fp16")
-    assert summary.record.gate.passed
+    summary = export_model(model_dir, tmp_path / "out", format_="onnx", precision="fp16")
+    assert summary.gate.passed
     before = onnx.load(exports["onnx"] / "model.onnx")
     sizes = [
         sum(len(w.raw_data) for w in n.graph.initializer) for n in (before, halve_weights(before))
@@ -320,14 +326,14 @@ def test_mistakes_are_refused_before_anything_is_written(
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(UserError, match="bf16"):
-        export(model_dir, out, format_="onnx", precision="bf16")
+        export_model(model_dir, out, format_="onnx", precision="bf16")
     with pytest.raises(UserError, match="--data"):
-        export(model_dir, out, format_="onnx", precision="int8")
+        export_model(model_dir, out, format_="onnx", precision="int8")
     with pytest.raises(UserError, match="--data"):
-        export(model_dir, out, format_="onnx", precision="fp32", with_pictures=True)
+        export_model(model_dir, out, format_="onnx", precision="fp32", with_pictures=True)
     assert not out.exists()
     with pytest.raises(UserError, match="not empty"):
-        export(model_dir, model_dir, format_="onnx", precision="fp32")
+        export_model(model_dir, model_dir, format_="onnx", precision="fp32")
 
 
 def test_a_failed_export_leaves_the_old_one(
@@ -338,8 +344,8 @@ def test_a_failed_export_leaves_the_old_one(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_run, "write_samples", full)
+    monkeypatch.setattr(export_module, "write_samples", full)
     with pytest.raises(Exception, match="No space left"):
-        export(model_dir, folder, format_="onnx", precision="fp32")
+        export_model(model_dir, folder, format_="onnx", precision="fp32")
     assert verify(folder).passed
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]

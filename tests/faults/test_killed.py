@@ -16,7 +16,7 @@ from omnial.config.settings import Settings
 from omnial.demo import run_demo as demo
 from omnial.demo.production_line import CLASS_NAMES, MARKER, generate
 from omnial.errors import UserError
-from omnial.export import run as export_run
+from omnial.export import export_model as export_module
 from omnial.files import SCRATCH
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
@@ -200,7 +200,7 @@ class TestExport:
         def work() -> None:
             shutil.rmtree(tmp_path / "new", ignore_errors=True)
             record = self.folder(tmp_path / "new", "new", names)
-            export_run.put_in_place(tmp_path / "new", out, record)
+            export_module.put_in_place(tmp_path / "new", out, record)
 
         def after() -> None:
             states.append({name: text.split()[0] for name, text in files(out).items()})

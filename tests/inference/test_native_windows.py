@@ -21,9 +21,9 @@ from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.sample import in_windows, load_sample
-from omnial.export.gate import Trial, judge
+from omnial.export.export_model import export_model
+from omnial.export.gate import Reference, compare
 from omnial.export.images import from_data
-from omnial.export.run import export
 from omnial.inference.inspector import Inspector
 from omnial.inference.verify import verify
 from omnial.model_folder.weights_file import load_model
@@ -217,7 +217,7 @@ def test_exports_see_the_same_windows(
     pytest.importorskip("onnxscript")
     pytest.importorskip(format_)
     out = tmp_path / "export"
-    made = export(
+    made = export_model(
         trained,
         out,
         format_=format_,
@@ -225,7 +225,7 @@ def test_exports_see_the_same_windows(
         data=[data],
         with_pictures=True,  # type: ignore[arg-type]
     )
-    assert made.record.gate.passed, made.record.gate.reasons
+    assert made.gate.passed, made.gate.reasons
     assert verify(out).passed
     paths = sorted(data.glob("*/test/*/*.png"))
     for first, second in zip(
@@ -244,8 +244,8 @@ def test_an_export_is_judged_on_whole_images_and_calibrated_on_windows(
     assert {image.shape for image in images.calibration} == {(3, 32, 32)}
     assert {sample.image.shape for sample in images.trial} == {(3, 32, 77), (3, 32, 32)}
     engine = Inspector.of(model).backend
-    trial = Trial.of("data", images.trial, engine, model.settings)
-    gate = judge(engine, trial, "fp32", model.calibration)
+    trial = Reference.of("data", images.compared, engine, model.settings)
+    gate = compare(engine, trial, "fp32", model.calibration)
     assert gate.passed
     assert gate.differences.images == len(images.trial)
     assert gate.pixel_ap == gate.pixel_ap_reference

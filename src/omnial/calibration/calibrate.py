@@ -199,11 +199,11 @@ def score_normals(
     scores: dict[str, list[float]] = {name: [] for name in chosen}
     bad_files: list[BadFile] = []
     for name, paths in chosen.items():
-        for decision in inspector.decide(paths, name, tile=tile):
-            if isinstance(decision, ImageError):
-                bad_files.append(BadFile(decision.path, decision.reason))
+        for verdict in inspector.decide(paths, name, tile=tile):
+            if isinstance(verdict, ImageError):
+                bad_files.append(BadFile(verdict.path, verdict.reason))
             else:
-                scores[name].append(decision.score)
+                scores[name].append(verdict.score)
             done += 1
             progress("scoring", done, total)
     if not any(scores.values()):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from omnial.cli import options
-from omnial.cli.output import exit_code, print_facts, print_result, print_table, say, working
+from omnial.cli.output import exit_code, print_facts, print_result, print_table, working
 from omnial.cli.verb import ExitCode, verb
 
 
@@ -49,10 +49,10 @@ def export(
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Data set to calibrate INT8 on and to judge the export on. Repeatable.",
+            help="Data set to calibrate INT8 on and to compare the export on. Repeatable.",
         ),
     ] = None,
-    compared_images: Annotated[int, options.number("Most images of it to judge on.")] = 100,
+    compared_images: Annotated[int, options.number("Most images of it to compare on.")] = 100,
     reconstruction: Annotated[
         bool, typer.Option("--reconstruction", help="Also give the reconstructed image.")
     ] = False,
@@ -68,15 +68,15 @@ def export(
     significant_bits: options.SignificantBits = None,
     as_json: options.AsJson = False,
 ) -> ExitCode:
-    """Export a model for inspection without PyTorch, and judge the export against PyTorch.
+    """Export a model for inspection without PyTorch, and compare the export with PyTorch.
 
     The exit code is 1 if the export is not as accurate as it must be; it is written all the same.
     """
     options.check_out(out)
-    with working():
-        from omnial.export.run import export as run
+    with working() as progress:
+        from omnial.export.export_model import export_model
 
-        summary = run(
+        record = export_model(
             model_dir,
             out,
             format_=format_.value,
@@ -86,10 +86,11 @@ def export(
             reconstruction=reconstruction,
             with_pictures=with_pictures,
             reading=options.reading(max_megapixels, significant_bits),
-            on_step=say,
+            progress=progress,
         )
-    print_result(summary.to_dict(), as_json, _show)
-    return exit_code((), failed=not summary.record.gate.passed)
+    result = {"folder": str(out), **record.model_dump(mode="json")}
+    print_result(result, as_json, _show)
+    return exit_code((), failed=not record.gate.passed)
 
 
 def _show(result: Mapping[str, Any]) -> None:
@@ -106,7 +107,7 @@ def _show(result: Mapping[str, Any]) -> None:
     facts: list[tuple[str, object]] = [
         ("export", result["folder"]),
         ("precision", f"{result['precision']}, computed in {result['executed']}"),
-        ("judged on", f"{found['images']} {images}"),
+        ("compared on", f"{found['images']} {images}"),
         ("largest map difference", f"{found['map_largest']:.2g}"),
         ("mean map difference", f"{found['map_mean']:.2g}"),
         ("largest score difference", f"{found['score_largest']:.2g}"),

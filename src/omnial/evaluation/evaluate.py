@@ -19,20 +19,14 @@ from numpy.typing import NDArray
 
 from omnial.config.settings import AS_TRAINED, DataSettings, Reading, Settings
 from omnial.data.checks import check_files
+from omnial.data.decode import as_unit
 from omnial.data.layouts import discover
 from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.distributed import collectives
 from omnial.distributed.world import World
 from omnial.errors import RunError, UserError
-from omnial.evaluation.gallery import choose, gallery_item
-from omnial.evaluation.gather import (
-    Measured,
-    counted_pixels,
-    in_order,
-    joined,
-    measure,
-    share,
-)
+from omnial.evaluation.gallery import choose, picture
+from omnial.evaluation.gather import Measured, counted_pixels, gathered, measure, share
 from omnial.evaluation.result import (
     FIGURES,
     ClassResult,
@@ -215,7 +209,7 @@ def evaluate_backend(
             reconstruct has no gallery.
         calibration: The thresholds; None where there are none.
         rois: Regions of interest (height, width) bool of the network input, of some classes,
-            beside the data set's own.
+            in addition to the data set's own.
         description: JSON values about the model, kept in the result.
         device: A GPU that helps with the figures; None leaves them to the host.
         progress: Called after every batch.
@@ -286,94 +280,89 @@ class _Run:
 
     def evaluate_class(self, product: ProductClass) -> ClassResult | None:
         """The figures of one class; None in a process that only helped."""
-        limit = self.threshold(product.name)
-        counted = counted_pixels(product.test, self.settings.data)
+        calibration, counted = self.calibration, counted_pixels(product.test, self.settings.data)
+        limit = calibration.threshold_for_any(product.name) if calibration else float("nan")
         pixels = PixelFigures(counted, self.device)
         images: list[ImageResult] = []
-        ratios: list[float] = []
-        similarities: list[float] = []
-        for batch in self.batches(product, bool(counted)):
-            for record, score in zip(batch.records, batch.scores, strict=True):
-                images.append(ImageResult(record, score, limit))
-            ratios.extend(batch.psnr)
-            similarities.extend(batch.ssim)
-            for truth in batch.pixels:
-                pixels.add(truth.kind, truth.score_map, truth.mask, truth.valid)
-            self.advance(len(batch.records))
+        good: list[Measured] = []
+        batches = partial(self.batches, product, bool(counted))
+        for batch in gathered(len(product.test), self.batch_size, batches):
+            for one in batch:
+                images.append(ImageResult(one.record, one.score, limit))
+                if one.score_map is not None:
+                    pixels.add(one.record.kind, one.score_map, one.mask, one.valid)
+                if one.psnr is not None:
+                    good.append(one)
+            self.advance(len(batch))
         if collectives.rank():
             return None
         summary = pixels.finish()
         image_figures, curves = _image_figures(images)
         figures = no_figures() | image_figures | summary.figures
-        figures["psnr"] = float(np.mean(ratios)) if ratios else None
-        figures["ssim"] = float(np.mean(similarities)) if similarities else None
+        if good:
+            figures["psnr"] = float(np.mean([one.psnr for one in good]))
+            figures["ssim"] = float(np.mean([one.ssim for one in good]))
         kinds = {}
         for kind in dict.fromkeys(i.record.kind for i in images if i.record.anomalous):
             part = [i for i in images if i.record.kind in (GOOD, kind)]
             kinds[kind] = no_figures() | _image_figures(part)[0] | summary.kinds.get(kind, {})
         return ClassResult(product.name, figures, kinds, tuple(images), curves | summary.curves)
 
-    def batches(self, product: ProductClass, pixels: bool) -> Iterator[Measured]:
-        """All batches of a class, measured by all processes in turns."""
-
-        def own() -> Iterator[Measured]:
-            records = share(product.test, self.batch_size)
-            for parts in self.predictions(product, records):
-                yield joined([measure(*part, pixels, self.device) for part in parts])
-
-        return in_order(len(product.test), self.batch_size, own)
+    def batches(self, product: ProductClass, pixels: bool) -> Iterator[list[Measured]]:
+        """This process's batches of a class."""
+        for parts in self.predictions(product, share(product.test, self.batch_size)):
+            yield [one for part in parts for one in measure(*part, pixels, self.device)]
 
     def gallery(
         self, product: ProductClass, images: Sequence[ImageResult], most: int
     ) -> Iterator[GalleryItem]:
-        """The most telling images of a class, predicted once more."""
+        """The images of a class that are worth looking at, predicted a second time."""
         chosen = choose(images, most)
-        records = [result.record for result, _ in chosen]
         picked = iter(chosen)
-        for samples, prediction in chain.from_iterable(self.predictions(product, records)):
+        batches = self.predictions(product, [result.record for result, _ in chosen])
+        for samples, prediction in chain.from_iterable(batches):
             if prediction.reconstruction is None:
                 return
             for index, sample in enumerate(samples):
                 result, role = next(picked)
-                yield gallery_item(
-                    result,
-                    role,
-                    sample,
-                    reconstruction=prediction.reconstruction[index],
-                    jnd=None if prediction.jnd is None else prediction.jnd[index],
-                    score_map=prediction.score_maps[index],
+                # Copies, so that no batch is kept alive.
+                yield GalleryItem(
+                    record=result.record,
+                    role=role,
+                    score=result.score,
+                    threshold=result.threshold,
+                    image=picture(as_unit(sample.image)),
+                    reconstruction=picture(prediction.reconstruction[index]),
+                    jnd=None if prediction.jnd is None else prediction.jnd[index].copy(),
+                    score_map=prediction.score_maps[index].copy(),
+                    mask=sample.mask,
                 )
 
     def predictions(
         self, product: ProductClass, records: Sequence[ImageRecord]
     ) -> Iterator[list[tuple[list[Sample], Prediction]]]:
         """Batches of images, parted by size, with their predictions."""
-        load = partial(
-            load_sample,
-            product=product,
-            settings=self.settings.data,
-            roi=self.rois.get(product.name),
-        )
-        change = self.transform
+        settings, roi = self.settings.data, self.rois.get(product.name)
 
-        def changed(record: ImageRecord) -> Sample:
-            sample = load(record)
-            return sample if change is None else change(sample)
+        def load(record: ImageRecord) -> Sample:
+            sample = load_sample(record, product, settings, roi)
+            return sample if self.transform is None else self.transform(sample)
 
-        for samples in sample_batches(records, changed, self.batch_size):
+        for samples in sample_batches(records, load, self.batch_size):
             yield [(part, self.predict(part)) for part in same_size(samples)]
 
     def predict(self, samples: Sequence[Sample]) -> Prediction:
-        """The prediction for samples of one size."""
-        prediction = over_windows(self.backend.run, *stack(samples), self.settings)
-        _check_finite(samples, prediction)
-        return prediction
+        """The prediction for samples of one size.
 
-    def threshold(self, class_name: str) -> float:
-        """The calibrated threshold of a class; NaN where there is none."""
-        if self.calibration is None:
-            return float("nan")
-        return self.calibration.threshold_for_any(class_name)
+        Raises:
+            RunError: A score is not finite.
+        """
+        found = over_windows(self.backend.run, *stack(samples), self.settings)
+        finite = np.isfinite(found.score_maps).all(axis=(1, 2)) & np.isfinite(found.scores)
+        if not finite.all():
+            path = samples[int(np.argmin(finite))].record.path
+            raise RunError(f"The scores of {path} are not finite numbers: the model is of no use.")
+        return found
 
 
 def _image_figures(
@@ -391,13 +380,6 @@ def _image_figures(
         "image_roc": ranking.roc_curve(counts),
         "image_pr": ranking.pr_curve(counts),
     }
-
-
-def _check_finite(samples: Sequence[Sample], prediction: Prediction) -> None:
-    finite = np.isfinite(prediction.score_maps).all(axis=(1, 2)) & np.isfinite(prediction.scores)
-    if not finite.all():
-        path = samples[int(np.argmin(finite))].record.path
-        raise RunError(f"The scores of {path} are not finite numbers: the model is of no use.")
 
 
 def _describe(catalogue: Catalogue, settings: DataSettings) -> dict[str, object]:

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.data.decode import as_unit
-from omnial.evaluation.result import GalleryItem, ImageResult, Role
-from omnial.evaluation.sample import Sample
+from omnial.evaluation.result import ImageResult, Role
 
 
 def choose(images: Sequence[ImageResult], most: int) -> list[tuple[ImageResult, Role]]:
@@ -15,7 +13,7 @@ def choose(images: Sequence[ImageResult], most: int) -> list[tuple[ImageResult, 
 
     A third each: defective images of the lowest scores, good images of the highest scores, and
     defective images of the highest scores that are not among the first. Where a third cannot be
-    filled, its places stay empty. Equal scores keep the order of the images.
+    filled, it stays shorter. Equal scores keep the order of the images.
 
     Args:
         images: The test images of a class.
@@ -34,41 +32,6 @@ def choose(images: Sequence[ImageResult], most: int) -> list[tuple[ImageResult, 
         ("hit", hits[: most // 3]),
     )
     return [(image, role) for role, group in groups for image in group]
-
-
-def gallery_item(
-    result: ImageResult,
-    role: Role,
-    sample: Sample,
-    *,
-    reconstruction: NDArray[np.float32],
-    jnd: NDArray[np.float32] | None,
-    score_map: NDArray[np.float32],
-) -> GalleryItem:
-    """Put together what is shown of one image.
-
-    Args:
-        result: The image's score.
-        role: Why it is shown.
-        sample: The decoded image.
-        reconstruction: (3, H, W) float32, clipped to [0, 1] here.
-        jnd: (H, W) float32, or None.
-        score_map: (H, W) float32.
-
-    Returns:
-        The item; it owns its arrays, so that no batch is kept alive.
-    """
-    return GalleryItem(
-        record=result.record,
-        role=role,
-        score=result.score,
-        threshold=result.threshold,
-        image=picture(as_unit(sample.image)),
-        reconstruction=picture(reconstruction),
-        jnd=None if jnd is None else jnd.copy(),
-        score_map=score_map.copy(),
-        mask=sample.mask,
-    )
 
 
 def picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:

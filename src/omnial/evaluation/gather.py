@@ -1,4 +1,4 @@
-"""What stays of a batch once it is predicted, brought together from all processes.
+"""The part of each image in the figures, gathered from all processes.
 
 Batches are those of a single process. Process r of w takes every w-th one, from the r-th on: each
 image is seen once, in the company that it has anyway, and no image is added to even out the parts.
@@ -22,66 +22,25 @@ from omnial.metrics.reconstruction import psnr, ssim
 from omnial.models.prediction import Prediction
 
 
-class PixelTruth(NamedTuple):
-    """One image's pixel scores beside the truth."""
+class Measured(NamedTuple):
+    """What the figures need of one image."""
 
-    kind: str
-    score_map: NDArray[np.float32]
-    """(H, W)."""
+    record: ImageRecord
+    score: float
+    score_map: NDArray[np.float32] | None
+    """(H, W); None where the image does not count pixel by pixel."""
     mask: NDArray[np.bool_] | None
     """(H, W), the defects; None where there are none."""
     valid: NDArray[np.bool_]
     """(H, W), the pixels that count."""
-
-
-class Measured(NamedTuple):
-    """One batch."""
-
-    records: list[ImageRecord]
-    scores: list[float]
-    """The image scores, in the order of the records."""
-    pixels: list[PixelTruth]
-    """Of the images that count pixel by pixel."""
-    psnr: list[float]
-    """Of the good images, where the network reconstructs."""
-    ssim: list[float]
+    psnr: float | None = None
+    """Of a good image, where the network reconstructs."""
+    ssim: float | None = None
 
 
 def has_pixel_truth(record: ImageRecord) -> bool:
     """Whether an image counts pixel by pixel: a defective one needs a mask."""
     return record.mask is not None or not record.anomalous
-
-
-def measure(
-    samples: Sequence[Sample], prediction: Prediction, pixels: bool, device: torch.device | None
-) -> Measured:
-    """Keep of a batch what the figures are made of.
-
-    Args:
-        samples: The images, of one size.
-        prediction: Of these images.
-        pixels: Whether the class has figures of its pixels.
-        device: A GPU that computes PSNR and SSIM; None is the host.
-    """
-    ratios: list[float] = []
-    similarities: list[float] = []
-    good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
-    if prediction.reconstruction is not None and good:
-        inputs, valid = stack([samples[i] for i in good])
-        restored = torch.as_tensor(prediction.reconstruction[good], device=device)
-        ratios.extend(map(float, psnr(restored, inputs, valid)))
-        similarities.extend(map(float, ssim(restored, inputs, valid)))
-    return Measured(
-        [sample.record for sample in samples],
-        [float(score) for score in prediction.scores],
-        [
-            PixelTruth(sample.record.kind, score_map, sample.mask, sample.valid)
-            for sample, score_map in zip(samples, prediction.score_maps, strict=True)
-            if pixels and has_pixel_truth(sample.record)
-        ],
-        ratios,
-        similarities,
-    )
 
 
 def counted_pixels(records: Sequence[ImageRecord], settings: DataSettings) -> dict[str, int]:
@@ -98,15 +57,30 @@ def counted_pixels(records: Sequence[ImageRecord], settings: DataSettings) -> di
     return dict(counts)
 
 
-def joined(parts: Sequence[Measured]) -> Measured:
-    """Put the parts of a batch together, in order."""
-    return Measured(
-        [record for part in parts for record in part.records],
-        [score for part in parts for score in part.scores],
-        [pixels for part in parts for pixels in part.pixels],
-        [value for part in parts for value in part.psnr],
-        [value for part in parts for value in part.ssim],
-    )
+def measure(
+    samples: Sequence[Sample], prediction: Prediction, pixels: bool, device: torch.device | None
+) -> list[Measured]:
+    """Measure images of one size by their prediction.
+
+    Args:
+        samples: The images.
+        prediction: Of these images.
+        pixels: Whether the class has figures of its pixels.
+        device: A GPU that computes PSNR and SSIM; None is the host.
+    """
+    scores = zip(samples, prediction.scores.tolist(), prediction.score_maps, strict=True)
+    measured = []
+    for sample, score, score_map in scores:
+        counted = score_map if pixels and has_pixel_truth(sample.record) else None
+        measured.append(Measured(sample.record, score, counted, sample.mask, sample.valid))
+    good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
+    if prediction.reconstruction is not None and good:
+        inputs, valid = stack([samples[i] for i in good])
+        restored = torch.as_tensor(prediction.reconstruction[good], device=device)
+        ratios, similarities = psnr(restored, inputs, valid), ssim(restored, inputs, valid)
+        for i, ratio, similarity in zip(good, ratios.tolist(), similarities.tolist(), strict=True):
+            measured[i] = measured[i]._replace(psnr=ratio, ssim=similarity)
+    return measured
 
 
 def share(records: Sequence[ImageRecord], batch_size: int) -> list[ImageRecord]:
@@ -115,9 +89,9 @@ def share(records: Sequence[ImageRecord], batch_size: int) -> list[ImageRecord]:
     return [record for start in starts for record in records[start : start + batch_size]]
 
 
-def in_order(
-    images: int, batch_size: int, measured: Callable[[], Iterator[Measured]]
-) -> Iterator[Measured]:
+def gathered(
+    images: int, batch_size: int, measured: Callable[[], Iterator[list[Measured]]]
+) -> Iterator[list[Measured]]:
     """Every batch of all processes, in the order of a single one.
 
     Args:
@@ -134,7 +108,7 @@ def in_order(
     own = measured()
     batches = -(-images // batch_size)
     for _ in range(-(-batches // collectives.size())):
-        # In the last round, a process may have nothing left.
+        # In the last round, a process may have no batch left.
         for batch in collectives.gather(lambda: next(own, None)):
             if batch is not None:
                 yield batch

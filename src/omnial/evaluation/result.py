@@ -1,4 +1,4 @@
-"""Result of an evaluation: the figures of every class, every image's decision, and a gallery.
+"""Result of an evaluation: the figures of every class, every image's verdict, and a gallery.
 
 Everything that is written about an evaluation (metrics.json, metrics.csv, the HTML report) is
 made from an `EvaluationResult` and nothing else.
@@ -42,7 +42,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One test image's score beside the threshold of its class.
+    """One test image's score, with the threshold of its class.
 
     Attributes:
         record: The image.

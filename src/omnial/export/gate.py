@@ -38,8 +38,8 @@ _BATCH = 8
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Images that an export is judged on, with PyTorch's results."""
+class Reference:
+    """Images that an export is compared on, with PyTorch's results."""
 
     source: Literal["synthetic", "data"]
     samples: tuple[Sample, ...]
@@ -54,36 +54,40 @@ class Trial:
         cls,
         source: Literal["synthetic", "data"],
         samples: Sequence[Sample],
-        reference: Backend,
+        pytorch: Backend,
         settings: Settings,
-    ) -> "Trial":
-        """Let the reference inspect the images, with the settings of the network."""
-        return cls(source, tuple(samples), settings, *_run(reference, samples, settings))
+    ) -> "Reference":
+        """Let PyTorch inspect the images, with the settings of the network."""
+        return cls(source, tuple(samples), settings, *_run(pytorch, samples, settings))
 
 
-def judge(engine: Backend, trial: Trial, precision: Precision, calibration: Calibration) -> Gate:
-    """Compare an engine with the reference.
+def compare(
+    engine: Backend, reference: Reference, precision: Precision, calibration: Calibration
+) -> Gate:
+    """Compare an exported network with PyTorch.
 
     Args:
         engine: The exported network.
-        trial: Images and reference.
+        reference: Images and PyTorch's results.
         precision: Decides what is tolerated.
         calibration: The thresholds, by which verdicts are compared.
     """
-    tolerance = TOLERANCES[precision]
-    maps, scores = _run(engine, trial.samples, trial.settings)
-    found = differences(trial.maps, trial.scores, maps, scores)
-    before, after = _pixel_ap(trial.samples, trial.maps), _pixel_ap(trial.samples, maps)
+    tolerance, samples = TOLERANCES[precision], reference.samples
+    maps, scores = _run(engine, samples, reference.settings)
+    found = differences(reference.maps, reference.scores, maps, scores)
+    before, after = _pixel_ap(samples, reference.maps), _pixel_ap(samples, maps)
     reasons = list(beyond(found, tolerance))
     if before is not None and after is not None and before - after > tolerance.pixel_ap_loss:
         reasons.append(
             f"pixel AP {100 * after:.1f} instead of {100 * before:.1f}, allowed loss "
             f"{100 * tolerance.pixel_ap_loss:.1f} points"
         )
-    limits = [_threshold(sample, calibration) for sample in trial.samples]
+    limits = [calibration.threshold_for_any(sample.record.class_name) for sample in samples]
     changed = [
-        is_anomalous(float(first), limit) != is_anomalous(float(second), limit)
-        for first, second, limit in zip(trial.scores, scores, limits, strict=True)
+        is_anomalous(first, limit) != is_anomalous(second, limit)
+        for first, second, limit in zip(
+            reference.scores.tolist(), scores.tolist(), limits, strict=True
+        )
     ]
     share = float(np.mean(changed))
     if share > tolerance.verdicts_changed:
@@ -93,7 +97,7 @@ def judge(engine: Backend, trial: Trial, precision: Precision, calibration: Cali
         )
     return Gate(
         passed=not reasons,
-        images=trial.source,
+        images=reference.source,
         differences=found,
         verdicts_changed=share,
         pixel_ap_reference=before,
@@ -106,7 +110,7 @@ def judge(engine: Backend, trial: Trial, precision: Precision, calibration: Cali
 def allowed_elsewhere(precision: Precision, measured: Differences) -> Tolerance:
     """What `omnial verify` allows on the stored samples: the gate, or a bit more than measured.
 
-    Pictures of nothing can lie further apart than real ones; float32 has no such excuse.
+    Made-up pictures can lie further apart than real ones; float32 has no such excuse.
     """
     tolerance = TOLERANCES[precision]
     if precision == "fp32":
@@ -141,18 +145,11 @@ def _pixel_ap(samples: Sequence[Sample], maps: Sequence[NDArray[np.float32]]) ->
     found = []
     for members in classes.values():
         values = np.concatenate([maps[index][samples[index].valid] for index in members])
-        labels = np.concatenate([_labels(samples[index]) for index in members])
+        masks = [(samples[index].mask, samples[index].valid) for index in members]
+        labels = np.concatenate(
+            [np.zeros(valid.sum(), bool) if mask is None else mask[valid] for mask, valid in masks]
+        )
         counts = count(np.nan_to_num(values), labels)
         if counts is not None:
             found.append(average_precision(counts))
     return float(np.mean(found)) if found else None
-
-
-def _labels(sample: Sample) -> NDArray[np.bool_]:
-    mask = np.zeros_like(sample.valid) if sample.mask is None else sample.mask
-    labels: NDArray[np.bool_] = mask[sample.valid]
-    return labels
-
-
-def _threshold(sample: Sample, calibration: Calibration) -> float:
-    return calibration.threshold_for_any(sample.record.class_name)

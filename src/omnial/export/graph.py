@@ -26,9 +26,9 @@ from omnial.models.scoring import image_score, score_map
 from omnial.models.trained_model import TrainedModel
 
 _FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
-"""Modules that stay in float when the rest is quantized: small, and they weigh everything."""
-FLOAT_PLACES: Final = re.compile(r"reconstruction\..*|neck\..*|localization\.(encoder\.0\..*|head)")
-"""Places that stay in float as well, by measurement (`benchmarks/int8_layers.py`): what makes the
+"""Modules that stay in float when the rest is quantized: small, and they gate everything."""
+FLOAT_LAYERS: Final = re.compile(r"reconstruction\..*|neck\..*|localization\.(encoder\.0\..*|head)")
+"""Layers that stay in float as well, by measurement (`benchmarks/int8_layers.py`): what makes the
 reconstructed image, what compares it with the input, and the localization's first scale. Eight
 bits hide a difference of a few grey levels."""
 _QUANTIZED = ("Conv", "ConvTranspose")
@@ -106,22 +106,22 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
 
 
 def float_nodes(
-    path: Path, network: nn.Module, places: re.Pattern[str] = FLOAT_PLACES
+    path: Path, network: nn.Module, layers: re.Pattern[str] = FLOAT_LAYERS
 ) -> list[str]:
     """Nodes of a written graph that stay in float when the rest is quantized.
 
-    Only convolutions are quantized, and of these not the ones in attention and in `places`.
+    Only convolutions are quantized, and of these not the ones in attention and in `layers`.
 
     Args:
         path: From `write_onnx`.
         network: The network that was written.
-        places: Modules, by their whole names, whose convolutions stay in float.
+        layers: Modules, by their whole names, whose convolutions stay in float.
     """
     modules = dict(network.named_modules())
     kept = {
         f"network.{name}"
         for name, module in modules.items()
-        if isinstance(module, _FLOAT_MODULES) or places.fullmatch(name)
+        if isinstance(module, _FLOAT_MODULES) or layers.fullmatch(name)
     }
     names = []
     for node in onnx.load(path).graph.node:

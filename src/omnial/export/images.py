@@ -1,4 +1,4 @@
-"""Images that an export is calibrated on and judged by."""
+"""Images that an export is calibrated on and compared with PyTorch on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ CALIBRATION_IMAGES = 128
 
 
 class ExportImages(NamedTuple):
-    """What a data set gives to an export."""
+    """Images of a data set for an export."""
 
     calibration: tuple[NDArray[np.float32], ...]
     """(3, height, width) float32 network inputs of normal images: of one that is seen in windows,
     one of them, in turn."""
-    trial: tuple[Sample, ...]
+    compared: tuple[Sample, ...]
     """Images to compare on, test images where there are some."""
 
 
@@ -49,21 +49,22 @@ def from_data(
     settings, data = model.settings, reading.of(model.settings.data)
     products = discover(roots, need="any").classes
     calibration: list[NDArray[np.float32]] = []
-    trial: list[Sample] = []
+    compared: list[Sample] = []
     for product in products:
-        learnt, kept = split_validation(product.train, settings.data, settings.training.seed)
+        roi = model.rois.get(product.name)
+        learnt, held_out = split_validation(product.train, settings.data, settings.training.seed)
         share = max(1, CALIBRATION_IMAGES // len(products))
-        for number, record in enumerate(spread(learnt or kept, share)):
-            sample = _load(record, product, data, model)
+        for number, record in enumerate(spread(learnt or held_out, share)):
+            sample = load_sample(record, product, data, roi)
             windows = in_windows(sample, data)
             calibration.append(as_unit(windows[number % len(windows)].image))
-        for record in _to_compare(product, kept or learnt, max(2, most // len(products))):
-            trial.append(_load(record, product, data, model))
-    return ExportImages(tuple(calibration), tuple(trial))
+        for record in _to_compare(product, held_out or learnt, max(2, most // len(products))):
+            compared.append(load_sample(record, product, data, roi))
+    return ExportImages(tuple(calibration), tuple(compared))
 
 
 def made_up(settings: DataSettings) -> tuple[Sample, ...]:
-    """The pictures of nothing that every export folder carries."""
+    """The made-up pictures that every export folder holds."""
     images, valid = make_inputs(settings)
     record = ImageRecord(Path("sample"), "", "test", GOOD)
     return tuple(
@@ -91,9 +92,3 @@ def _to_compare(
         *spread(good, max(half, most - len(bad))),
         *spread(bad, max(half, most - len(good))),
     ]
-
-
-def _load(
-    record: ImageRecord, product: ProductClass, settings: DataSettings, model: TrainedModel
-) -> Sample:
-    return load_sample(record, product, settings, model.rois.get(product.name))

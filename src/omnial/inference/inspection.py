@@ -1,4 +1,4 @@
-"""What an inspection of one image found, and the outlines that belong to it."""
+"""The inspection of one image: verdict, score map and outlines."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`Inspector`: the one way from an image to a decision, whatever engine runs the network.
+"""`Inspector`: the one way from an image to a verdict, whatever engine runs the network.
 
 Imports no PyTorch, unless a model folder is opened.
 """
@@ -56,8 +56,8 @@ class _Loaded:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The decision about one image, at the score map's own resolution, without outlines."""
+class Verdict:
+    """The verdict about one image, at the score map's own resolution, without outlines."""
 
     loaded: _Loaded
     class_name: str | None
@@ -219,7 +219,7 @@ class Inspector:
 
     def decide(
         self, sources: Iterable[Picture], class_name: str | None = None, *, tile: Tile = "auto"
-    ) -> Iterator[Decision | ImageError]:
+    ) -> Iterator[Verdict | ImageError]:
         """Score images and compare with the thresholds, in order; `finish` makes maps of it.
 
         Sources are read a few images ahead.
@@ -237,23 +237,23 @@ class Inspector:
             for item in batch:
                 yield next(decided) if isinstance(item, _Loaded) else item
 
-    def finish(self, decision: Decision | ImageError) -> Inspection | ImageError:
-        """The inspection of a decision: its score map at source size, and its outlines."""
-        if isinstance(decision, ImageError):
-            return decision
-        image, score_map, placement = decision.loaded.image, decision.score_map, decision.placement
+    def finish(self, verdict: Verdict | ImageError) -> Inspection | ImageError:
+        """The inspection of a verdict: its score map at source size, and its outlines."""
+        if isinstance(verdict, ImageError):
+            return verdict
+        image, score_map, placement = verdict.loaded.image, verdict.score_map, verdict.placement
         if image.dtype != np.uint8:
             image = np.rint(image * np.float32(255)).astype(np.uint8)
-        anomalous = is_anomalous(decision.score, decision.threshold)
+        anomalous = is_anomalous(verdict.score, verdict.threshold)
         outlines: tuple[Outline, ...] = ()
         if anomalous:
             level = self.calibration.pixel
-            outlines = find_outlines(score_map, level, placement, cell=decision.cell)
+            outlines = find_outlines(score_map, level, placement, cell=verdict.cell)
         return Inspection(
-            path=decision.loaded.path,
-            class_name=decision.class_name,
-            score=decision.score,
-            threshold=decision.threshold,
+            path=verdict.loaded.path,
+            class_name=verdict.class_name,
+            score=verdict.score,
+            threshold=verdict.threshold,
             anomalous=anomalous,
             score_map=np.clip(to_source(score_map, placement), 0.0, 1.0),
             outlines=outlines,
@@ -293,14 +293,14 @@ class Inspector:
 
     def _decide(
         self, loaded: Sequence[_Loaded], class_name: str | None, tile: int | None
-    ) -> Iterator[Decision]:
-        """The decisions about images whose frames are of one size."""
+    ) -> Iterator[Verdict]:
+        """The verdicts about images whose frames are of one size."""
         prediction, names = self._predict(loaded, class_name)
         scores, maps = prediction.scores.tolist(), prediction.score_maps
         for item, name, score, score_map in zip(loaded, names, scores, maps, strict=True):
             threshold = self.calibration.threshold_for(name)
             if tile is None or fits_one_tile(item.image.shape[:2], tile, self.settings.data):
-                yield Decision(item, name, score, threshold, score_map, item.placement)
+                yield Verdict(item, name, score, threshold, score_map, item.placement)
             else:
                 yield self._decide_in_tiles(item, name, threshold, tile)
 
@@ -332,7 +332,7 @@ class Inspector:
 
     def _decide_in_tiles(
         self, item: _Loaded, name: str | None, threshold: float, tile: int
-    ) -> Decision:
+    ) -> Verdict:
         settings, size = self.settings.data, item.image.shape[:2]
         region = None if name is None else self.rois.get(name)
         if region is not None:
@@ -342,7 +342,7 @@ class Inspector:
         )
         height, width = tile_size(tile, settings)
         same = {"height": size[0], "width": size[1], "geometry": "squash"}
-        return Decision(
+        return Verdict(
             *(item, name, score, threshold, score_map),
             placement=place(size, settings.model_copy(update=same)),
             cell=height * width / (settings.height * settings.width),

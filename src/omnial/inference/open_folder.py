@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Opened:
-    """An engine with a network, and everything that stands beside the network."""
+    """An engine with a network, and everything else that inspection needs."""
 
     backend: Backend
     settings: Settings

@@ -50,7 +50,7 @@ def heat(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def heat_stops(count: int = 17) -> list[tuple[float, Colour]]:
-    """Evenly spaced places of the colour map, for a legend.
+    """Evenly spaced stops of the colour map, for a legend.
 
     Args:
         count: How many, at least 2.

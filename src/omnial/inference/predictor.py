@@ -1,4 +1,4 @@
-"""Inspect images: a decision, a score map, an overlay and a row of `predictions.jsonl` each.
+"""Inspect images: a verdict, a score map, an overlay and a row of `predictions.jsonl` each.
 
 Rows go to `predictions.jsonl.part`, each as soon as its image is done, and the file gets its
 name when all are: after an interruption the finished rows are in the `.part` file, their maps
@@ -32,7 +32,7 @@ from omnial.files import (
     writing,
 )
 from omnial.inference.inputs import Source, list_inputs
-from omnial.inference.inspector import Decision, Inspector, Tile
+from omnial.inference.inspector import Inspector, Tile, Verdict
 from omnial.inference.pictures import Pictures
 from omnial.untrusted import JSON
 
@@ -197,9 +197,9 @@ def each_row(
     """
     inspector.check_class(class_name)
 
-    def finish(item: tuple[Source, Decision | ImageError]) -> Row:
-        source, decision = item
-        inspection = inspector.finish(decision)
+    def finish(item: tuple[Source, Verdict | ImageError]) -> Row:
+        source, verdict = item
+        inspection = inspector.finish(verdict)
         if isinstance(inspection, ImageError):
             return _error_row(source.path, inspection.reason, class_name)
         return {
@@ -221,8 +221,8 @@ def each_row(
         }
 
     paths = [base / source.path for source in sources]
-    decisions = inspector.decide(paths, class_name, tile=tile)
-    yield from prefetch(finish, zip(sources, decisions, strict=True), inspector.workers)
+    verdicts = inspector.decide(paths, class_name, tile=tile)
+    yield from prefetch(finish, zip(sources, verdicts, strict=True), inspector.workers)
 
 
 def _error_row(path: Path, reason: str, class_name: str | None) -> Row:

@@ -31,7 +31,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Samples:
-    """A few network inputs and what PyTorch made of them in float32."""
+    """A few network inputs and PyTorch's results for them in float32."""
 
     images: NDArray[np.uint8]
     """(N, 3, H, W)."""
@@ -42,7 +42,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `omnial verify` found."""
+    """Result of `omnial verify`."""
 
     passed: bool
     differences: Differences
@@ -53,7 +53,7 @@ class Verification:
 
 
 def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Pictures of nothing: smooth colours with grain, and bright and dark patches on them.
+    """Made-up pictures: smooth colours with grain, and bright and dark patches on them.
 
     Returns:
         (N, 3, H, W) uint8 images, the same for every call, and (N, H, W) valid pixels, of which
@@ -127,7 +127,7 @@ def read_samples(export: Export) -> Samples:
 
 
 def run_samples(engine: Backend, samples: Samples) -> Differences:
-    """What an engine makes of the samples, against their reference; one image at a time."""
+    """Differences of an engine from the reference on the samples, one image at a time."""
     images = samples.images.astype(np.float32) / np.float32(255)
     parts = [
         engine.run(images[index : index + 1], samples.valid[index : index + 1])
@@ -158,7 +158,7 @@ def differences(
 
 
 def beyond(found: Differences, tolerance: Tolerance) -> tuple[str, ...]:
-    """What lies beyond a tolerance, in words; empty where nothing does."""
+    """The differences that lie beyond a tolerance, in words."""
     pairs = (
         ("largest difference of a map", found.map_largest, tolerance.map_largest),
         ("mean difference of the maps", found.map_mean, tolerance.map_mean),

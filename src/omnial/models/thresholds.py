@@ -52,9 +52,9 @@ def threshold(scores: ArrayLike, q: float) -> float | None:
 
 
 def is_anomalous(score: float, limit: float) -> bool:
-    """The decision: anomalous if and only if the score lies more than `SLACK` above the threshold.
+    """The verdict: anomalous if and only if the score lies more than `SLACK` above the threshold.
 
-    Near 1, the highest score that there is, half of the way to it is enough. Every decision and
+    Near 1, the highest score that there is, half of the way to it is enough. Every verdict and
     every count of them comes from here.
     """
     return score > min(limit + SLACK, (limit + 1.0) / 2.0)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from omnial.data.decode import read_rgb
 from omnial.data.image_file import ImageError
 from omnial.data.prefetch import prefetch
-from omnial.inference.inspector import Decision, Inspector
+from omnial.inference.inspector import Inspector, Verdict
 from omnial.serving.findings import Finding, describe
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
@@ -204,8 +204,8 @@ class Batcher:
 
     def _inspect(self, jobs: Sequence[Job]) -> None:
         start, decoded = time.perf_counter(), deque[Job]()
-        decisions = self._inspector.decide(self._images(jobs, decoded), jobs[0].class_name)
-        pairs = ((decoded.popleft(), decision) for decision in decisions)
+        verdicts = self._inspector.decide(self._images(jobs, decoded), jobs[0].class_name)
+        pairs = ((decoded.popleft(), verdict) for verdict in verdicts)
         count = 0
         for job, finding in prefetch(self._describe, pairs, self._inspector.workers):
             count += 1
@@ -230,11 +230,9 @@ class Batcher:
         except ImageError as error:
             return error
 
-    def _describe(
-        self, pair: tuple[Job, Decision | ImageError]
-    ) -> tuple[Job, Finding | ImageError]:
-        job, decision = pair
-        inspection = self._inspector.finish(decision)
+    def _describe(self, pair: tuple[Job, Verdict | ImageError]) -> tuple[Job, Finding | ImageError]:
+        job, verdict = pair
+        inspection = self._inspector.finish(verdict)
         if isinstance(inspection, ImageError):
             return job, inspection
         finding = describe(

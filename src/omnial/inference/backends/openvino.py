@@ -19,7 +19,7 @@ class OpenVinoBackend:
     Args:
         path: The exported network, `.xml` or `.onnx`.
         device: `cpu`, or `gpu` or `gpu:N` for Intel's; `auto` is the CPU.
-        threads: Threads of one call; None is OpenVINO's choice. Processes beside each other, each
+        threads: Threads of one call; None is OpenVINO's choice. Processes at the same time, each
             with a share of the cores, do not get in each other's way.
         hint: Precision of what is not quantized: `f32`, `bf16` or `f16`. Always passed on, since
             OpenVINO's own default is bf16 where the processor has it. What the device cannot do

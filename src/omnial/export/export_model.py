@@ -1,11 +1,11 @@
-"""`omnial export`: a model folder in, an export folder out, judged before it is called good."""
+"""`omnial export`: a model folder in, an export folder out, compared with PyTorch."""
 
 import json
 import logging
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,7 @@ from omnial.data.decode import as_unit
 from omnial.errors import UserError
 from omnial.evaluation.sample import Sample, in_windows
 from omnial.export.build import HINTS, build, check_precision
-from omnial.export.gate import Trial, allowed_elsewhere, judge
+from omnial.export.gate import Reference, allowed_elsewhere, compare
 from omnial.export.graph import float_nodes, write_onnx
 from omnial.export.images import ExportImages, from_data, made_up, spread
 from omnial.files import (
@@ -53,11 +53,12 @@ from omnial.model_folder.weights_file import load_model
 from omnial.models.prediction import Backend
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
+from omnial.progress import Progress, silent
 
 Choice: TypeAlias = Precision | Literal["auto"]
 
 COMPARED_IMAGES = 100
-"""Images of a data set that an export is judged on, by default. [O]"""
+"""Images of a data set that an export is compared on, by default. [O]"""
 
 _ROUNDS = 9
 _PACKAGES = ("omnial", "torch", "onnx", "onnxruntime", "openvino", "nncf")
@@ -65,26 +66,16 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ExportSummary:
-    """What came of an export."""
-
-    folder: Path
-    record: ExportRecord
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON values."""
-        return {"folder": str(self.folder), **self.record.model_dump(mode="json")}
-
-
-@dataclass(frozen=True)
 class _Built:
+    """A network in one precision, compared with PyTorch."""
+
     precision: Precision
     path: Path
     engine: Backend
     gate: Gate
 
 
-def export(
+def export_model(
     model_dir: Path,
     out: Path,
     *,
@@ -95,8 +86,8 @@ def export(
     reconstruction: bool = False,
     with_pictures: bool = False,
     reading: Reading = AS_TRAINED,
-    on_step: Callable[[str], None] | None = None,
-) -> ExportSummary:
+    progress: Progress = silent,
+) -> ExportRecord:
     """Export a trained model.
 
     Args:
@@ -104,16 +95,16 @@ def export(
         out: The export folder; one that is there is replaced.
         format_: `onnx` for ONNX Runtime, `openvino` for OpenVINO.
         precision: `fp32`, `fp16`, `bf16`, `int8`, or `auto`: all that this machine gains from
-            are built, measured and judged, and the fastest that passes the gate is taken.
-        data: Data folders: normal images to calibrate INT8 on, and images to judge the export
-            on, with pixel AP where there are defects with masks. Without, the export is judged
-            on made-up pictures, and there is no INT8.
-        compared_images: Most images to judge on.
+            are built, timed and compared, and the fastest that passes the gate is taken.
+        data: Data folders: normal images to calibrate INT8 on, and images to compare the export
+            with PyTorch on, with pixel AP where there are defects with masks. Without, it is
+            compared on made-up pictures, and there is no INT8.
+        compared_images: Most images to compare on.
         reconstruction: The exported network gives the reconstructed image as well.
         with_pictures: Keep a few images of the data in the folder for `omnial verify`, instead
             of made-up ones.
         reading: How the data is read, where that differs from the training.
-        on_step: Told in words what is being done.
+        progress: Called with what is being done.
 
     Returns:
         The folder's record. Its `gate.passed` says whether the export is good; one that is not
@@ -124,37 +115,6 @@ def export(
             lacks images, a package is missing, or `out` holds something else or is in use.
         RunError: The folder cannot be written.
     """
-    step = on_step or (lambda _: None)
-    _check(format_, precision, data, out, with_pictures)
-    model = load_model(model_dir, "cpu")
-    step("reading images")
-    images = from_data(data, model, compared_images, reading) if data else ExportImages((), ())
-    reference = TorchBackend(model)
-    step("inspecting with PyTorch")
-    made = made_up(model.settings.data)
-    trial = Trial.of(
-        *("data" if data else "synthetic", images.trial or made, reference, model.settings)
-    )
-    with locked(out), writing("The export", out, SafetensorError), scratch_in(out) as work:
-        step("writing the graph")
-        source = work / "source.onnx"
-        write_onnx(model, source, reconstruction=reconstruction)
-        built = []
-        for wanted in _wanted(format_, precision, bool(data)):
-            step(f"building and judging {wanted}")
-            built.append(_build(source, format_, wanted, work, model, images, trial))
-        first, *_ = in_windows(trial.samples[0], model.settings.data)
-        times = _times(built, first) if len(built) > 1 else {}
-        chosen = _choose(built, times)
-        samples = _samples(model, reference, images.trial if with_pictures else ())
-        record = _write(work, chosen, format_, model_dir, model, samples, built, times)
-        put_in_place(work / chosen.precision, out, record)
-    return ExportSummary(out, record)
-
-
-def _check(
-    format_: Format, precision: Choice, data: Sequence[Path], out: Path, with_pictures: bool
-) -> None:
     with needs_package("ONNX", "omnial[export]"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -165,6 +125,32 @@ def _check(
         raise UserError(f"{what}: name a data set with --data.")
     if not (unused(out, EXPORT_FILE) or is_export(out)):
         raise UserError(f"{out} is not empty and is no export folder. Choose another --out.")
+    model = load_model(model_dir, "cpu")
+    progress("inspecting with PyTorch", 0, 1)
+    images = from_data(data, model, compared_images, reading) if data else ExportImages((), ())
+    pytorch = TorchBackend(model)
+    compared = images.compared or made_up(model.settings.data)
+    reference = Reference.of("data" if data else "synthetic", compared, pytorch, model.settings)
+    progress("inspecting with PyTorch", 1, 1)
+    with locked(out), writing("The export", out, SafetensorError), scratch_in(out) as work:
+        progress("writing the graph", 0, 1)
+        source = work / "source.onnx"
+        write_onnx(model, source, reconstruction=reconstruction)
+        progress("writing the graph", 1, 1)
+        built = []
+        for wanted in _wanted(format_, precision, bool(data)):
+            progress(f"building and comparing {wanted}", 0, 1)
+            built.append(_build(source, format_, wanted, work, model, images, reference))
+            progress(f"building and comparing {wanted}", 1, 1)
+        first, *_ = in_windows(compared[0], model.settings.data)
+        times = _times(built, first) if len(built) > 1 else {}
+        # The fastest that passed; where none did, the first, which is the most exact.
+        passed = [item for item in built if item.gate.passed] or built[:1]
+        chosen = min(passed, key=lambda item: times.get(item.precision, 0.0))
+        samples = _samples(model, pytorch, images.compared if with_pictures else ())
+        record = _write(chosen, format_, model_dir, model, samples, built, times)
+        put_in_place(work / chosen.precision, out, record)
+    return record
 
 
 def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precision]:
@@ -191,7 +177,7 @@ def _build(
     work: Path,
     model: TrainedModel,
     images: ExportImages,
-    trial: Trial,
+    reference: Reference,
 ) -> _Built:
     folder = work / precision
     folder.mkdir()
@@ -202,7 +188,7 @@ def _build(
         if format_ == "onnx"
         else OpenVinoBackend(path, "cpu", hint=HINTS[precision])
     )
-    return _Built(precision, path, engine, judge(engine, trial, precision, model.calibration))
+    return _Built(precision, path, engine, compare(engine, reference, precision, model.calibration))
 
 
 def _times(built: Sequence[_Built], sample: Sample) -> dict[Precision, float]:
@@ -216,12 +202,6 @@ def _times(built: Sequence[_Built], sample: Sample) -> dict[Precision, float]:
             if round_ > 0:
                 times[item.precision].append(1000.0 * (time.perf_counter() - start))
     return {name: statistics.median(taken) for name, taken in times.items()}
-
-
-def _choose(built: Sequence[_Built], times: Mapping[Precision, float]) -> _Built:
-    """The fastest that passed; where none did, the first, which is the most exact."""
-    passed = [item for item in built if item.gate.passed]
-    return min(passed, key=lambda item: times.get(item.precision, 0.0)) if passed else built[0]
 
 
 def _samples(model: TrainedModel, reference: Backend, pictures: Sequence[Sample]) -> Samples:
@@ -238,7 +218,6 @@ def _samples(model: TrainedModel, reference: Backend, pictures: Sequence[Sample]
 
 
 def _write(
-    work: Path,
     chosen: _Built,
     format_: Format,
     model_dir: Path,
