@@ -32,7 +32,7 @@ from benchmarks.training_step import Step
 from omnial.config.load import load_settings
 from omnial.data.dataset import ImageDataset
 from omnial.data.layouts import discover
-from omnial.training.feed import BalancedDraw, Feed
+from omnial.training.sampler import BalancedOrder, BatchSampler
 
 _EDGE = 128
 
@@ -79,7 +79,7 @@ def feed(images: int, classes: int, batch: int = 16) -> Callable[[], object]:
     """One batch from the middle of a run, choice and stacking alone."""
     labels = [index % classes for index in range(images)]
     store = cast(ImageDataset, _Blank(images))
-    source = Feed(store, labels, None, 0.0, batch, seed=0)
+    source = BatchSampler(store, labels, None, 0.0, batch, seed=0)
     steps = itertools.count(1000)
     return lambda: source.batch(next(steps))
 
@@ -87,7 +87,7 @@ def feed(images: int, classes: int, batch: int = 16) -> Callable[[], object]:
 def start_of_feed(images: int, classes: int) -> Callable[[], object]:
     """Sorting the images of a run by class."""
     labels = [index % classes for index in range(images)]
-    return lambda: BalancedDraw(labels, seed=0)
+    return lambda: BalancedOrder(labels, seed=0)
 
 
 def discovery(folder: Path, images: int, classes: int) -> Callable[[], object]:

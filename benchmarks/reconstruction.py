@@ -30,9 +30,9 @@ from omnial.models.system import Output, build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.crops import halved, random_crops
-from omnial.training.feed import Feed
+from omnial.training.devices import choose_precision
 from omnial.training.objective import losses
-from omnial.training.precision import choose_precision
+from omnial.training.sampler import BatchSampler
 from omnial.training.schedule import learning_rate
 
 _PER_CLASS = 10
@@ -98,7 +98,7 @@ def train(
     records = [record for product in catalogue.classes for record in product.train]
     learn, kept = split_validation(records, settings.data, settings.training.seed)
     names = list(catalogue.names)
-    feed = Feed(
+    sampler = BatchSampler(
         load_dataset(learn, catalogue, settings.data, cache),
         [names.index(record.class_name) for record in learn],
         None,
@@ -125,9 +125,9 @@ def train(
     )
     curves, begin = [], time.monotonic()
     for step in range(steps):
-        batch = feed.batch(step)
-        random = SampleRandom(settings.training.seed, step, batch["places"])
-        sources = (to_unit(batch["images"]), to_unit(batch["textures"]), batch["region"])
+        batch = sampler.batch(step)
+        random = SampleRandom(settings.training.seed, step, batch.positions)
+        sources = (to_unit(batch.images), to_unit(batch.textures), batch.region)
         images, textures, region = (
             random_crops(sources, random) if step % 2 else map(halved, sources)
         )

@@ -15,10 +15,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
+from unittest import mock
 
 import torch
 import typer
+from lightning.fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -29,10 +31,12 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.memory import keep_freed_memory
 from omnial.models.system import Output
-from omnial.training.feed import FeedBatch
-from omnial.training.module import TrainingModule
+from omnial.synthesis.random import SampleRandom
+from omnial.training import loop
+from omnial.training.devices import choose_precision
+from omnial.training.loop import TrainState, draw_sample, training_step
 from omnial.training.objective import losses
-from omnial.training.precision import choose_precision
+from omnial.training.sampler import Batch
 
 PLAN: dict[str, tuple[int | None, int]] = {"lite": (None, 8), "tiny": (None, 12), "base": (4, 2)}
 """Batch size (None is the size's own) and rounds of each size that `make bench` measures."""
@@ -41,82 +45,79 @@ _MAIN_SIZE = "lite"
 STAGES = ("synthesis", "forward", "loss", "backward", "optimiser", "average")
 
 
-def feed_batch(settings: Settings, step: int = 0) -> FeedBatch:
-    """A batch as the feed gives it: smooth random images of 8 bits."""
+def example_batch(settings: Settings) -> Batch:
+    """A batch as the sampler gives it: smooth random images of 8 bits."""
     data, batch = settings.data, settings.training.batch_size
-    generator = torch.Generator().manual_seed(step)
+    generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(2 * batch, 3, 8, 8, generator=generator)
     smooth = nn.functional.interpolate(coarse, (data.height, data.width), mode="bicubic")
     images = (255 * smooth.clamp(0, 1)).to(torch.uint8)
-    return {
-        "step": step,
-        "places": torch.arange(batch),
-        "images": images[:batch],
-        "textures": images[batch:],
-        "region": torch.ones(batch, 1, data.height, data.width, dtype=torch.bool),
-    }
+    region = torch.ones(batch, 1, data.height, data.width, dtype=torch.bool)
+    return Batch(torch.arange(batch), images[:batch], images[batch:], region)
 
 
 class Step:
     """Our training step, with a clock between its stages."""
 
     def __init__(self, settings: Settings) -> None:
-        precision, _ = choose_precision(settings.training)
-        self.bf16 = precision == "bf16"
-        self.module = TrainingModule(settings)
-        self.module.train()
-        self.optimizer = cast(torch.optim.Optimizer, self.module.configure_optimizers())
-        self.batch = feed_batch(settings)
-        self.clip = settings.training.gradient_clip
-        self.steps = 0
+        self.settings, self.batch = settings, example_batch(settings)
+        self.precision, _ = choose_precision(settings.training)
+        self.fabric = Fabric(accelerator="cpu", devices=1)
+        self.state = TrainState.start(settings, self.fabric)
         self.times: dict[str, list[float]] = defaultdict(list)
-        # There is no trainer here that Lightning could log to.
-        for name in ("log", "log_dict"):
-            setattr(self.module, name, lambda *_, **__: None)
-        # The clock wraps what the module calls, so that its own training step is what is timed.
-        self.module.synthesize = self._timed("synthesis", self.module.synthesize)  # type: ignore[method-assign]
-        self.module.network.forward = self._timed("forward", self.module.network.forward)
+        self._ended = 0.0
 
     def _timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
-            start = time.perf_counter()
-            result = work(*arguments)
-            self.times[stage].append(time.perf_counter() - start)
+        """The same function, which books the time since the stage before it to its own."""
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            result = work(*arguments, **options)
+            now = time.perf_counter()
+            self.times[stage].append(now - self._ended)
+            self._ended = now
             return result
 
         return timed
 
     def __call__(self) -> None:
         """One step."""
-        self._timed("loss", self._loss_and_what_it_needs)()
-        inner = self.times["synthesis"][-1] + self.times["forward"][-1]
-        self.times["loss"][-1] -= inner
-        self._timed("backward", self.loss.backward)()
-        self._timed("optimiser", self._optimise)()
-        self._timed("average", self.module.average.update)(self.module.network, self.steps)
-        self.steps += 1
+        state = self.state
+        with (
+            mock.patch.object(loop, "draw_sample", self._timed("synthesis", loop.draw_sample)),
+            mock.patch.object(state, "model", self._timed("forward", state.model)),
+            mock.patch.object(self.fabric, "backward", self._backward(self.fabric.backward)),
+            mock.patch.object(
+                state.optimizer, "step", self._timed("optimiser", state.optimizer.step)
+            ),
+            mock.patch.object(
+                state.average, "update", self._timed("average", state.average.update)
+            ),
+        ):
+            self._ended = time.perf_counter()
+            training_step(state, self.batch, self.settings, self.fabric, precision=self.precision)
 
-    def _loss_and_what_it_needs(self) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            self.loss = self.module.training_step(self.batch, 0)
+    def _backward(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        timed = self._timed("backward", work)
 
-    def _optimise(self) -> None:
-        nn.utils.clip_grad_norm_(self.module.network.parameters(), self.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        def backward(*arguments: Any) -> None:
+            self._timed("loss", lambda: None)()
+            timed(*arguments)
+
+        return backward
 
 
-def naive_step(settings: Settings, module: TrainingModule) -> Callable[[], None]:
+def naive_step(settings: Settings, weights: nn.Module) -> Callable[[], None]:
     """The naive version: the same weights at the start, the same synthesis and losses."""
     network = NaiveNetwork(settings.model)
-    network.load_state_dict(module.network.state_dict())
+    network.load_state_dict(weights.state_dict())
     averaging = get_ema_multi_avg_fn(settings.training.average_decay)  # type: ignore[no-untyped-call]
     average = AveragedModel(network, multi_avg_fn=averaging)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.training.learning_rate)
-    batch = feed_batch(settings)
+    batch = example_batch(settings)
 
     def run() -> None:
-        sample = module.synthesize(batch)
+        random = SampleRandom(settings.training.seed, 0, batch.positions)
+        sample = draw_sample(batch, settings, random, 0, None)
         output = Output(*network(sample.anomalous))
         terms = losses(output, sample, settings.objective)
         optimizer.zero_grad()
@@ -138,12 +139,11 @@ def measure_size(size: str, batch: int | None, rounds: int, command: str) -> Ent
         overrides.append(f"training.batch_size={batch}")
     settings = load_settings(size=size, overrides=overrides)
     step = Step(settings)
-    dtype = torch.bfloat16 if step.bf16 else torch.float32
+    dtype = torch.bfloat16 if step.precision == "bf16" else torch.float32
     images = torch.rand(settings.training.batch_size, 3, settings.data.height, settings.data.width)
     calls = bare_convolutions.collect(NaiveNetwork(settings.model), images)
     bare = bare_convolutions.prepare(calls, dtype)
-    # The naive step synthesises by a module of its own, whose time is not booked to ours.
-    naive = naive_step(settings, TrainingModule(settings))
+    naive = naive_step(settings, step.state.network)
     times = side_by_side({"ours": step, "naive": naive, "bare": bare}, rounds)
     peak = bare_convolutions.matrix_peak(dtype)
 
@@ -167,7 +167,7 @@ def measure_size(size: str, batch: int | None, rounds: int, command: str) -> Ent
         "bare_convolutions_share_of_matrix_peak": (speed / peak, "share"),
         "bare_convolutions_speed": (speed / 1e12, "TFLOP/s"),
         "matrix_product_speed": (peak / 1e12, "TFLOP/s"),
-        "training_step_speed": (per_second, f"images/s in {'bf16' if step.bf16 else 'fp32'}"),
+        "training_step_speed": (per_second, f"images/s in {step.precision}"),
     }
     return entries(command, {name + suffix: figure for name, figure in figures.items()})
 

@@ -152,22 +152,19 @@ def _train(
     data: str, model: str, overrides: list[str], kill_at: int | None, before: str | None
 ) -> None:
     """What the process of one run does."""
-    from typing import Any
-
     from omnial.config.load import load_settings
     from omnial.training.fit import train
-    from omnial.training.module import TrainingModule
+    from omnial.training.sampler import Batch, BatchSampler
 
     settings = load_settings(size="tiny", overrides=overrides)
-    if kill_at is not None:
-        step = TrainingModule.training_step
+    batch = BatchSampler.batch
 
-        def dying(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
-            if batch["step"] == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(self, batch, batch_idx)
+    def dying(self: BatchSampler, step: int) -> Batch:
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batch(self, step)
 
-        TrainingModule.training_step = dying  # type: ignore[method-assign]
+    BatchSampler.batch = dying  # type: ignore[method-assign]
     for folder in (before, model):
         if folder is not None:
             train(settings, [Path(data)], Path(folder), resume=True, progress=False)

@@ -2,26 +2,26 @@ import torch
 
 from benchmarks.training_step import STAGES, Step, naive_step
 from omnial.config.load import load_settings
-from omnial.training.module import TrainingModule
+from omnial.models.system import build_model
 
 
 def test_every_stage_of_a_step_is_timed_once_and_the_weights_move() -> None:
     overrides = ["data.height=64", "data.width=64", "training.batch_size=2"]
     step = Step(load_settings(size="tiny", overrides=overrides))
-    before = [weight.detach().clone() for weight in step.module.network.parameters()]
+    before = [weight.detach().clone() for weight in step.state.network.parameters()]
     step()
     step()
     assert {stage: len(times) for stage, times in step.times.items()} == dict.fromkeys(STAGES, 2)
     assert all(min(times) >= 0 for times in step.times.values())
-    moved = zip(before, step.module.network.parameters(), strict=True)
+    moved = zip(before, step.state.network.parameters(), strict=True)
     assert any(not torch.equal(old, new) for old, new in moved)
 
 
-def test_the_naive_step_leaves_the_module_that_synthesises_for_it_alone() -> None:
+def test_the_naive_step_leaves_the_network_that_it_starts_from_alone() -> None:
     overrides = ["data.height=64", "data.width=64", "training.batch_size=2"]
     settings = load_settings(size="tiny", overrides=overrides)
-    module = TrainingModule(settings)
-    before = [weight.detach().clone() for weight in module.network.parameters()]
-    naive_step(settings, module)()
-    for old, new in zip(before, module.network.parameters(), strict=True):
+    network = build_model(settings.model)
+    before = [weight.detach().clone() for weight in network.parameters()]
+    naive_step(settings, network)()
+    for old, new in zip(before, network.parameters(), strict=True):
         assert torch.equal(old, new)

@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import small
 
 from omnial.distributed import collectives
-from omnial.distributed.world import read_world
+from omnial.distributed.launch import launched, read_processes
 from omnial.errors import UserError
 from omnial.reporting.evaluation_report import evaluate
-from omnial.training.batch_norm import SharedBatchNorm, share_batch_norm
 
 data, model, out = map(Path, sys.argv[1:])
-world = read_world()
+world = read_processes()
 opened: list[str] = []
 
 
@@ -51,41 +49,23 @@ def message(work: Any) -> str:
     return "no error"
 
 
-def gradients(share: bool) -> dict[str, Any]:
-    loss = small.Loss()
-    network = loss.module.network
-    if share:
-        share_batch_norm(network, on_gpu=False)
-        assert any(isinstance(layer, SharedBatchNorm) for layer in network.modules())
-    else:
-        small.freeze_batch_norm(network)
-    # By a name of its own: what exchanges the gradients must live until they are there.
-    parallel = DistributedDataParallel(loss)
-    parallel(feed.batch(0)).backward()
-    found = {"gradients": small.gradients(network)}
-    return found | {"buffers": dict(network.named_buffers())}
-
-
 found: dict[str, Any] = {}
-with collectives.joined(world, gpu=False):
+with launched(gpu=False) as fabric:
     found |= {
         "rank": collectives.rank(),
         "size": collectives.size(),
         "first": collectives.first(lambda: f"from {world.rank}"),
-        "collected": collectives.gather(lambda: world.rank * 10),
+        "gathered": collectives.gather(lambda: world.rank * 10),
         "from_first": collectives.from_first(0.1 + world.rank),
         "any": [collectives.any_of(world.rank == 1), collectives.any_of(False)],
         "mean": collectives.mean(torch.tensor([1.0 + world.rank])).tolist(),
         "first_refuses": message(lambda: collectives.first(refused)),
         "one_fails": message(lambda: collectives.everyone(failing)),
     }
-    feed = small.feed(data, world.rank, world.size)
-    for name, share in (("frozen", False), ("shared", True)):
-        saved = gradients(share)
-        if world.rank == 0:
-            torch.save(saved, out / f"{name}.pt")
-    layer = small.through_batch_norm(lambda n: share_batch_norm(n, False), world.rank, world.size)
-    torch.save(layer._asdict(), out / f"layer_{world.rank}.pt")
+    batch = small.sampler(data, world.rank, world.size).batch(0)
+    gradients = small.gradients(batch, fabric, frozen=True)
+    if world.rank == 0:
+        torch.save(gradients, out / "gradients.pt")
     sys.addaudithook(note_writing)
     found["losses"] = small.run(data, out / "pair")
     # A run of two that one goes on with, and a run of one that two go on with.

@@ -18,10 +18,9 @@ import small
 
 from omnial.cli import main
 from omnial.demo.production_line import CLASS_NAMES, generate
-from omnial.distributed import launcher
+from omnial.distributed import launch
 from omnial.training.fit import train
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 _LINUX = Path("/proc/self/task").exists()
 
 
@@ -69,7 +68,7 @@ def ended(data: Path, out: Path, number: signal.Signals, *more: str) -> tuple[in
 
 def steps_saved(out: Path) -> int:
     path = out / "checkpoints" / "last.ckpt"
-    return int(torch.load(path, weights_only=True)["global_step"])
+    return int(torch.load(path, weights_only=True)["step"])
 
 
 @pytest.mark.skipif(not _LINUX, reason="finds processes through /proc")
@@ -102,7 +101,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append([str(count), *command])
         return 1
 
-    monkeypatch.setattr(launcher, "start_here", start_here)
+    monkeypatch.setattr(launch, "start_here", start_here)
     return commands
 
 

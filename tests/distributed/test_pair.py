@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -17,15 +18,11 @@ import small
 
 from omnial.data.dataset import to_unit
 from omnial.demo.production_line import CLASS_NAMES, generate
-from omnial.distributed.collectives import threads_of
-from omnial.distributed.launcher import start_here
-from omnial.distributed.world import World
+from omnial.distributed.launch import share_of_threads, start_here
 from omnial.evaluation import evaluate as module
 from omnial.reporting.evaluation_report import evaluate
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
-
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 
 class Pair(NamedTuple):
@@ -64,7 +61,7 @@ def test_every_process_knows_its_place_and_hears_the_first(pair: Pair) -> None:
         assert found["from_first"] == 0.1
         assert found["any"] == [True, False]
         assert found["mean"] == [1.5]
-    assert [found["collected"] for found in pair.ranks] == [[0, 10], []]
+    assert [found["gathered"] for found in pair.ranks] == [[0, 10], []]
 
 
 def test_an_error_of_one_is_raised_in_all(pair: Pair) -> None:
@@ -79,75 +76,40 @@ def test_an_error_of_one_is_raised_in_all(pair: Pair) -> None:
 def test_the_samples_of_all_ranks_are_those_of_one(pair: Pair, world: int) -> None:
     """Images, textures and synthesized defects, bit for bit."""
     recipe = small.settings().synthesis
-    whole = small.feed(pair.data)
-    parts = [small.feed(pair.data, rank, world) for rank in range(world)]
+    whole = small.sampler(pair.data)
+    parts = [small.sampler(pair.data, rank, world) for rank in range(world)]
     for step in (0, 1, 7):
         expected = whole.batch(step)
-        random = SampleRandom(0, step, expected["places"])
-        images, textures = to_unit(expected["images"]), to_unit(expected["textures"])
-        sample = synthesize(images, textures, recipe, random, expected["region"])
+        random = SampleRandom(0, step, expected.positions)
+        images, textures = to_unit(expected.images), to_unit(expected.textures)
+        sample = synthesize(images, textures, recipe, random, expected.region)
         seen = []
         for part in parts:
             batch = part.batch(step)
-            places = batch["places"]
+            positions = batch.positions
             own = synthesize(
-                to_unit(batch["images"]),
-                to_unit(batch["textures"]),
+                to_unit(batch.images),
+                to_unit(batch.textures),
                 recipe,
-                SampleRandom(0, step, places),
-                batch["region"],
+                SampleRandom(0, step, positions),
+                batch.region,
             )
-            assert torch.equal(batch["images"], expected["images"][places])
+            assert torch.equal(batch.images, expected.images[positions])
             for one, other in zip(own, sample, strict=True):
-                assert torch.equal(one, other[places])
-            seen += places.tolist()
+                assert torch.equal(one, other[positions])
+            seen += positions.tolist()
         assert sorted(seen) == list(range(small.BATCH))
 
 
-def test_batch_norm_over_both_is_that_of_one(pair: Pair) -> None:
-    expected = small.through_batch_norm(lambda network: None, 0, 1)
-    layers = [torch.load(pair.out / f"layer_{rank}.pt", weights_only=True) for rank in (0, 1)]
-    for name in ("weight", "bias"):
-        whole = layers[0][name] + layers[1][name]
-        torch.testing.assert_close(whole, getattr(expected, name), rtol=1e-4, atol=1e-5)
-    for rank, layer in enumerate(layers):
-        for name in ("output", "inputs"):
-            own = getattr(expected, name)[rank::2]
-            torch.testing.assert_close(layer[name], own, rtol=1e-4, atol=1e-5)
-        for name in ("mean", "variance"):
-            torch.testing.assert_close(layer[name], getattr(expected, name))
-
-
-@pytest.mark.parametrize(("name", "rounding"), [("frozen", 1e-4), ("shared", 0.05)])
-def test_gradients_are_those_of_one(pair: Pair, name: str, rounding: float) -> None:
-    """With batch norm frozen, and with batch norm over the samples of both.
-
-    On the coarsest scale a channel has four values here, of which batch norm amplifies rounding:
-    the same batch in another order changes a gradient by up to 3 % of the largest.
-    """
-    loss = small.Loss()
-    network = loss.module.network
-    if name == "frozen":
-        small.freeze_batch_norm(network)
-    loss(small.feed(pair.data).batch(0)).backward()
-    saved = torch.load(pair.out / f"{name}.pt", weights_only=True)
-    expected = small.gradients(network)
-    assert saved["gradients"].keys() == expected.keys()
-    assert difference(saved["gradients"], expected) < rounding
-    for buffer, value in network.named_buffers():
-        torch.testing.assert_close(saved["buffers"][buffer], value, rtol=1e-4, atol=1e-6)
-
-
-def test_batch_norm_of_each_process_alone_would_give_other_gradients(pair: Pair) -> None:
-    """What the test above can see."""
-    halves = []
-    for rank in (0, 1):
-        loss = small.Loss()
-        loss(small.feed(pair.data, rank, 2).batch(0)).backward()
-        halves.append(small.gradients(loss.module.network))
-    mean = {name: (halves[0][name] + halves[1][name]) / 2.0 for name in halves[0]}
-    saved = torch.load(pair.out / "shared.pt", weights_only=True)
-    assert difference(mean, saved["gradients"]) > 0.2
+def test_gradients_are_those_of_one(pair: Pair) -> None:
+    """With batch norm frozen: its statistics are each process's own on processors."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    expected = small.gradients(small.sampler(pair.data).batch(0), fabric, frozen=True)
+    saved = torch.load(pair.out / "gradients.pt", weights_only=True)
+    assert saved.keys() == expected.keys()
+    assert difference(saved, expected) < 1e-4
+    half = small.gradients(small.sampler(pair.data, 0, 2).batch(0), fabric, frozen=True)
+    assert difference(half, expected) > 0.05  # what the test can see
 
 
 def difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
@@ -156,13 +118,14 @@ def difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in second) / largest
 
 
-def test_the_losses_of_a_run_are_those_of_one(pair: Pair) -> None:
+def test_the_losses_of_a_run_are_nearly_those_of_one(pair: Pair) -> None:
+    """But for batch norm, which sees two samples in each process, not four."""
     steps = [step for step, _ in pair.losses]
     assert steps == list(range(small.STEPS))
     for found in pair.ranks:
         assert [step for step, _ in found["losses"]] == steps
         for (_, loss), (_, expected) in zip(found["losses"], pair.losses, strict=True):
-            assert math.isclose(loss, expected, rel_tol=2e-3)
+            assert math.isclose(loss, expected, rel_tol=0.1)
     assert pair.ranks[0]["losses"] == pair.ranks[1]["losses"]
 
 
@@ -175,7 +138,7 @@ def test_a_run_goes_on_with_another_number_of_processes(pair: Pair) -> None:
     for losses in resumed.values():
         assert [step for step, _ in losses] == [step for step, _ in left]
         for (_, loss), (_, expected) in zip(losses, left, strict=True):
-            assert math.isclose(loss, expected, rel_tol=2e-3)
+            assert math.isclose(loss, expected, rel_tol=0.1)
 
 
 def test_evaluation_is_that_of_one_to_the_last_byte(pair: Pair) -> None:
@@ -203,14 +166,11 @@ def test_the_first_alone_writes(pair: Pair) -> None:
     assert pair.ranks[1]["written"] == []
 
 
-def test_threads_are_shared_out() -> None:
-    four = World("torchrun", 0, 4, 0, 4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("OMP_NUM_THREADS", raising=False)
-        patch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-        assert [threads_of(four, cores) for cores in (64, 8, 2)] == [16, 2, 1]
-        patch.setenv("OMP_NUM_THREADS", "3")
-        assert threads_of(four, 3) == 3
+def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [share_of_threads(cores, 4) for cores in (64, 8, 2)] == [16, 2, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert share_of_threads(3, 4) == 3
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -22,7 +22,7 @@ from omnial.reporting import evaluation_report as report_module
 from omnial.reporting.evaluation_report import evaluate
 from omnial.robustness.making import SetPlan, make_set
 from omnial.studies.results_store import write_file
-from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
+from omnial.training.checkpoint import read_checkpoint, write_checkpoint
 from omnial.training.fit import train
 from omnial.training.run_identity import folder_of_checkpoints
 from tests.faults.breaking import files, full_disk, no_space
@@ -57,7 +57,7 @@ class TestTraining:
         with full_disk("last.ckpt.part", after=1):
             refused(lambda: train(settings, [data], out, progress=False), "last.ckpt.part", capsys)
         checkpoint = folder_of_checkpoints(out) / "last.ckpt"
-        assert read_checkpoint(checkpoint)["global_step"] == 1
+        assert read_checkpoint(checkpoint)["step"] == 1
         assert not (out / "model.safetensors").exists()
 
         train(settings, [data], out, resume=True, progress=False)
@@ -66,8 +66,8 @@ class TestTraining:
         assert (out / name).read_bytes() == (model / name).read_bytes()
 
     def test_the_disk_fills_up_in_the_middle_of_a_checkpoint(self, tmp_path: Path) -> None:
-        path, plugin = tmp_path / "last.ckpt", CheckpointFile()
-        plugin.save_checkpoint({"global_step": 1}, path)
+        path = tmp_path / "last.ckpt"
+        write_checkpoint(path, {"step": 1})
 
         class Small(io.FileIO):
             def write(self, content: Any, /) -> int:
@@ -75,13 +75,13 @@ class TestTraining:
                     raise no_space(str(self.name))
                 return super().write(content)
 
-        state = {"global_step": 2, "weights": torch.zeros(1000)}
+        state = {"step": 2, "weights": torch.zeros(1000)}
         with (
             mock.patch.object(Path, "open", lambda self, _: Small(self, "w")),
             pytest.raises(RunError, match=r"last\.ckpt\.part: No space .* kept.*--resume"),
         ):
-            plugin.save_checkpoint(state, path)
-        assert read_checkpoint(path) == {"global_step": 1}
+            write_checkpoint(path, state)
+        assert read_checkpoint(path) == {"step": 1}
         assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
@@ -92,7 +92,7 @@ class TestTraining:
         path = tmp_path / "last.ckpt"
         path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(UserError, match=r"last\.ckpt: not a whole checkpoint .*Remove it"):
-            CheckpointFile().load_checkpoint(path)
+            read_checkpoint(path)
 
     def test_a_checkpoint_of_something_else_is_refused(self, tmp_path: Path) -> None:
         for content in ([1], {"weights": torch.zeros(1)}):

@@ -1,13 +1,16 @@
 """Training end to end on two generated classes: budgets, resume, failure, added products."""
 
 import hashlib
+import itertools
 import json
 import logging
 import math
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,12 +29,12 @@ from omnial.errors import RunError, UserError
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.model_folder.weights_file import load_model
-from omnial.training.feed import FeedBatch
+from omnial.training import loop
+from omnial.training.checkpoint import read_checkpoint
 from omnial.training.fit import train
-from omnial.training.module import TrainingModule
+from omnial.training.objective import Losses
 from omnial.training.run_identity import what_is_computed
-
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+from omnial.training.sampler import Batch, BatchSampler
 
 
 @pytest.fixture(scope="module")
@@ -143,30 +146,29 @@ def test_a_killed_run_resumes_to_the_same_bits(
     """The run dies in its fourth step; its last checkpoint is of the third."""
     undisturbed = tmp_path / "undisturbed"
     fit(undisturbed, data, *overrides)
-    step = TrainingModule.training_step
+    batch = BatchSampler.batch
 
-    def dying(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> Tensor:
-        if batch["step"] == 3:
+    def dying(self: BatchSampler, step: int) -> Batch:
+        if step == 3:
             raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
+        return batch(self, step)
 
     out, often = tmp_path / "killed", "training.checkpoint_minutes=1e-9"
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingModule, "training_step", dying)
+        patch.setattr(BatchSampler, "batch", dying)
         with pytest.raises(RuntimeError, match="killed"):
             fit(out, data, often, *overrides)
     assert not (out / "model.safetensors").exists()
-    saved = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == 3
+    assert read_checkpoint(out / "checkpoints" / "last.ckpt")["step"] == 3
 
     seen: list[int] = []
 
-    def watched(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> Tensor:
-        seen.append(batch["step"])
-        return step(self, batch, batch_idx)
+    def watched(self: BatchSampler, step: int) -> Batch:
+        seen.append(step)
+        return batch(self, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingModule, "training_step", watched)
+        patch.setattr(BatchSampler, "batch", watched)
         fit(out, data, often, *overrides, resume=True)
     assert seen == [3, 4]
     first, resumed = weights(undisturbed), weights(out)
@@ -298,14 +300,30 @@ def test_a_folder_with_other_files_is_refused(data: Path, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def infinite_loss(module: TrainingModule, batch: FeedBatch) -> Tensor:
-    batch["images"] = torch.full(batch["images"].shape, math.nan)
-    return torch.zeros(())
+def infinite_loss(terms: Losses) -> Losses:
+    return terms._replace(focal=terms.focal * math.nan)
 
 
-def infinite_slope(module: TrainingModule, batch: FeedBatch) -> Tensor:
-    """Zero, but the root's slope there is not a number."""
-    return (0.0 * next(module.network.parameters()).sum()).sqrt()
+def infinite_slope(terms: Losses) -> Losses:
+    """The same values, but the root's slope at 0 is not a number."""
+    return terms._replace(focal=terms.focal + (0.0 * terms.focal).sqrt())
+
+
+def breaking(
+    monkeypatch: pytest.MonkeyPatch, at: int, fault: Callable[[Losses], Losses], number: int = 0
+) -> None:
+    """Break the losses of a step, and send a signal with it."""
+    losses, steps = loop.losses, itertools.count()
+
+    def broken(*arguments: Any) -> Losses:
+        terms = losses(*arguments)
+        if next(steps) != at:
+            return terms
+        if number:
+            signal.raise_signal(number)
+        return fault(terms)
+
+    monkeypatch.setattr(loop, "losses", broken)
 
 
 @pytest.mark.parametrize("breaks_at", [3, 4])
@@ -314,47 +332,45 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    fault: Callable[[TrainingModule, FeedBatch], Tensor],
+    fault: Callable[[Losses], Losses],
     breaks_at: int,
 ) -> None:
-    """Of the last step too, after which no loss would tell."""
-    step = TrainingModule.training_step
-
-    def breaking(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> Tensor:
-        more = fault(self, batch) if batch["step"] == breaks_at else 0.0
-        return step(self, batch, batch_idx) + more
-
-    monkeypatch.setattr(TrainingModule, "training_step", breaking)
+    """Of the last step too, after which no loss would show it."""
+    breaking(monkeypatch, breaks_at, fault)
     with pytest.raises(RunError, match="finite"):
         fit(tmp_path / "model", data, "training.checkpoint_minutes=1e-9")
-    assert_finite(tmp_path / "model", breaks_at)
+    saved = read_checkpoint(tmp_path / "model" / "checkpoints" / "last.ckpt")
+    assert saved["step"] == breaks_at
+    assert all(
+        bool(torch.isfinite(value).all())
+        for value in saved["network"].values()
+        if value.is_floating_point()
+    )
 
 
 def test_an_interrupt_does_not_save_what_is_not_finite(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two looks at the loss."""
-    step = TrainingModule.training_step
-
-    def breaking(self: TrainingModule, batch: FeedBatch, batch_idx: int) -> Tensor:
-        if batch["step"] == 3:
-            raise KeyboardInterrupt
-        return step(self, batch, batch_idx) + infinite_slope(self, batch)
-
-    monkeypatch.setattr(TrainingModule, "training_step", breaking)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
+    breaking(monkeypatch, 3, infinite_slope, signal.SIGINT)
+    with pytest.raises(RunError, match="finite"):
         fit(tmp_path / "cut", data)
     assert not (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists()
 
 
-def assert_finite(folder: Path, steps: int) -> None:
-    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == steps
-    assert all(
-        bool(torch.isfinite(value).all())
-        for value in saved["state_dict"].values()
-        if value.is_floating_point()
-    )
+def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
+    data: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        breaking(patch, 2, lambda terms: terms, signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "cut", data)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["step"] == 3
+    fit(tmp_path / "cut", data, resume=True)
+    first, resumed = weights(undisturbed), weights(tmp_path / "cut")
+    assert all(torch.equal(first[name], resumed[name]) for name in first)
 
 
 def test_init_starts_from_another_model_and_adds_a_product(
@@ -385,8 +401,8 @@ def test_a_time_budget_ends_the_run_and_is_kept(data: Path, tmp_path: Path) -> N
     wanted = settings("training.minutes=0.02")
     summary = train(wanted, [data], tmp_path / "model", progress=False)
     assert summary.steps > 0
-    saved = torch.load(tmp_path / "model" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["callbacks"]["Budget"]["total_steps"] == summary.steps
+    saved = read_checkpoint(tmp_path / "model" / "checkpoints" / "last.ckpt")
+    assert saved["budget"]["total_steps"] == summary.steps
 
 
 def test_the_region_of_interest_travels_with_the_model(data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import UserError
 from omnial.model_folder.export_folder import read_export
-from omnial.training.checkpoint_file import read_checkpoint
+from omnial.training.checkpoint import read_checkpoint
 from tools.soak.content import cached, contents, left_over
 from tools.soak.killer import run
 

@@ -12,7 +12,7 @@ from omnial.cli.output import (
 )
 from omnial.cli.start import must_start, start_again
 from omnial.cli.verb import ExitCode, verb
-from omnial.distributed.world import read_world
+from omnial.distributed.launch import read_processes
 
 
 @verb("omnial evaluate models/mvtec --data mvtec --out reports/mvtec", shared=True)
@@ -52,7 +52,7 @@ def evaluate(
             device=device,
             progress=progress,
         )
-    if read_world().rank:
+    if read_processes().rank:
         return ExitCode.DONE
     print_result(result.to_metrics(), as_json, print_metrics)
     if not as_json:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from omnial.cli.verb import ExitCode
 from omnial.data.records import BadFile
-from omnial.distributed.world import read_world
+from omnial.distributed.launch import read_processes
 from omnial.errors import shown
 from omnial.progress import Progress, silent
 
@@ -62,7 +62,7 @@ def working() -> Iterator[Progress]:
     Yields what the work reports its progress to; the bars appear with the first report.
     """
     handler = _Notes()
-    own, first = logging.getLogger("omnial"), read_world().rank == 0
+    own, first = logging.getLogger("omnial"), read_processes().rank == 0
     level = own.level
     own.addHandler(handler)
     own.setLevel(logging.INFO if first else logging.ERROR)

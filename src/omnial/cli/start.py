@@ -3,12 +3,12 @@
 import sys
 
 from omnial.cli.verb import ExitCode
-from omnial.distributed.world import read_world
+from omnial.distributed.launch import read_processes
 
 
 def must_start(devices: int) -> bool:
     """Whether this process is the one that a user started, and others shall do the work."""
-    return devices > 1 and read_world().size == 1
+    return devices > 1 and read_processes().size == 1
 
 
 def start_again(devices: int) -> ExitCode:
@@ -18,7 +18,7 @@ def start_again(devices: int) -> ExitCode:
         KeyboardInterrupt: This process was told to end, and all have.
         RunError: A process was killed.
     """
-    from omnial.distributed.launcher import start_here
+    from omnial.distributed.launch import start_here
 
     code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])
     return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED

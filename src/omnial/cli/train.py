@@ -17,7 +17,7 @@ from omnial.cli.output import (
 from omnial.cli.start import must_start, start_again
 from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
-from omnial.distributed.world import World, read_world
+from omnial.distributed.launch import Processes, read_processes
 
 
 @verb(
@@ -83,15 +83,15 @@ def train(
     options.check_out(out)
     count = settings.training.devices
     if must_start(count):
-        from omnial.training.launch import check_launch
+        from omnial.training.devices import check_processes
 
-        check_launch(settings.training, World(size=count, local_size=count))
+        check_processes(settings.training, Processes(size=count, local_size=count))
         return start_again(count)
     with working():
         from omnial.training.fit import train as fit
 
         summary = fit(settings, data, out, resume=resume, init=init, progress=True)
-    if read_world().rank:
+    if read_processes().rank:
         return ExitCode.DONE
     print_result(summary.to_dict(), as_json, lambda result: print_facts(list(_facts(result))))
     if not as_json:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TextIO
 import typer
 
 from omnial._version import __version__
-from omnial.distributed.world import read_world
+from omnial.distributed.launch import read_processes
 from omnial.errors import RunError, UserError
 
 
@@ -55,11 +55,11 @@ def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCo
         @functools.wraps(function)
         def run(**given: Any) -> None:
             def work() -> ExitCode:
-                world = read_world()
-                if world.size > 1 and not shared:
+                processes = read_processes()
+                if processes.size > 1 and not shared:
                     raise UserError(
-                        f"{world.size} processes were started, but train and evaluate alone share "
-                        "their work: start this command once"
+                        f"{processes.size} processes were started, but train and evaluate alone "
+                        "share their work: start this command once"
                     )
                 return function(**given)
 
@@ -98,12 +98,6 @@ def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitC
         _discard(sys.stdout)
         _say("error: the output was closed before everything was written")
         return ExitCode.FAILED
-    except SystemExit as request:
-        # Lightning ends the process by itself when Ctrl+C reaches it in the middle of a fit.
-        if isinstance(request.__context__, KeyboardInterrupt):
-            _say("interrupted")
-            return ExitCode.INTERRUPTED
-        raise
     except RunError as error:
         if _speaks():
             _say(f"error: {_one_line(error, options)} ({_write_log()})")
@@ -148,7 +142,7 @@ def _discard(stream: TextIO) -> None:
 def _speaks() -> bool:
     """Whether this process reports what all processes of a machine meet."""
     try:
-        return read_world().local_rank == 0
+        return read_processes().local_rank == 0
     except UserError:
         return True
 

@@ -23,7 +23,7 @@ from omnial.data.decode import as_unit
 from omnial.data.layouts import discover
 from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.distributed import collectives
-from omnial.distributed.world import World
+from omnial.distributed.launch import Processes
 from omnial.errors import RunError, UserError
 from omnial.evaluation.gallery import choose, picture
 from omnial.evaluation.gather import Measured, counted_pixels, gathered, measure, share
@@ -100,26 +100,26 @@ def evaluate_folder(
     )
 
 
-def device_of_process(name: str, world: World) -> str:
+def device_of_process(name: str, processes: Processes) -> str:
     """The device of this process: each has its own GPU, where there are any.
 
     Raises:
         UserError: The processes cannot share the named device, or there are too few GPUs.
     """
-    if world.size == 1 or name == "cpu":
+    if processes.size == 1 or name == "cpu":
         return name
     if name != "auto":
         raise UserError(
-            f"--device {name}: {world.size} processes cannot share it; give auto or cpu"
+            f"--device {name}: {processes.size} processes cannot share it; give auto or cpu"
         )
     if not torch.cuda.is_available():
         return "cpu"
-    if torch.cuda.device_count() < world.local_size:
+    if torch.cuda.device_count() < processes.local_size:
         raise UserError(
-            f"this machine has {torch.cuda.device_count()} GPUs for {world.local_size} processes: "
-            "start one for each GPU, or give --device cpu"
+            f"this machine has {torch.cuda.device_count()} GPUs for {processes.local_size} "
+            "processes: start one for each GPU, or give --device cpu"
         )
-    return f"cuda:{world.local_rank}"
+    return f"cuda:{processes.local_rank}"
 
 
 def evaluate_model(

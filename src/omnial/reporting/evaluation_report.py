@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.distributed import collectives
-from omnial.distributed.world import read_world
+from omnial.distributed.launch import connected, read_processes
 from omnial.errors import UserError, shown
 from omnial.evaluation.evaluate import device_of_process, evaluate_folder
 from omnial.evaluation.result import (
@@ -104,10 +104,9 @@ def evaluate(
     """
     model, out = as_path(model, "model"), as_path(out, "out")
     roots = as_paths(roots, "roots")
-    world = read_world()
-    device = device_of_process(device, world)
+    device = device_of_process(device, read_processes())
     with (
-        collectives.joined(world, gpu=device.startswith("cuda")),
+        connected(gpu=device.startswith("cuda")),
         collectives.first_holds(lambda: locked(out)),
     ):
         result = evaluate_folder(

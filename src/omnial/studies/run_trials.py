@@ -21,7 +21,7 @@ from typing import Final
 import torch
 
 from omnial.demo.production_line import generate
-from omnial.distributed.collectives import share_of_threads
+from omnial.distributed.launch import share_of_threads
 from omnial.errors import RunError
 from omnial.studies.study_data import StudyData
 from omnial.studies.study_rows import Row

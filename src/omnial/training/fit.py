@@ -3,11 +3,15 @@
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 
 from omnial._version import __version__
@@ -22,7 +26,7 @@ from omnial.data.listing import image_files, subfolders
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.data.split import split_validation
 from omnial.distributed import collectives
-from omnial.distributed.world import read_world
+from omnial.distributed.launch import launched, read_processes
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path, as_paths, file_digest, locked, writing
 from omnial.model_folder.config_file import (
@@ -35,27 +39,28 @@ from omnial.model_folder.config_file import (
 from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.trained_model import TrainedModel
-from omnial.training.budget import Budget
+from omnial.training.checkpoint import read_checkpoint
 from omnial.training.data_remarks import (
     dim_classes,
     geometry_line,
     images_in_windows,
     images_per_class,
 )
-from omnial.training.launch import check_launch
-from omnial.training.loop import run_loop
-from omnial.training.module import TrainingModule
-from omnial.training.precision import choose_precision, on_gpu
-from omnial.training.run_identity import RunIdentity, settle
+from omnial.training.devices import Precision, check_processes, choose_precision, on_gpu
+from omnial.training.log import RunLog
+from omnial.training.loop import TrainState, run_loop
+from omnial.training.run_identity import CHECKPOINT, RunIdentity, claim, folder_of_checkpoints
+from omnial.training.sampler import BatchSampler
+from omnial.training.schedule import Budget
 from omnial.training.validation import validate
-from omnial.untrusted import JSON, UntrustedError, check_regular
+from omnial.untrusted import UntrustedError, check_regular
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a training run came to."""
+    """Summary of a training run."""
 
     model: str
     classes: list[str]
@@ -110,33 +115,32 @@ def train(
         raise TypeError(f"settings is what load_settings returns, not {type(settings).__name__}")
     roots, out = as_paths(roots, "roots"), as_path(out, "out")
     init = None if init is None else as_path(init, "init")
-    world = read_world()
-    check_launch(settings.training, world)
+    training = settings.training
+    check_processes(training, read_processes())
     with (
-        collectives.joined(world, on_gpu(settings.training)),
+        launched(gpu=on_gpu(training), strategy=training.strategy) as fabric,
         collectives.first_holds(lambda: locked(out)),
     ):
         cache = open_cache(settings.data)
         plan = collectives.first(lambda: _plan(settings, roots, out, resume, init, cache))
-        if world.rank:
+        if not fabric.is_global_zero:
             # The first process has decoded the files meanwhile.
             cache = open_cache(settings.data)
         _logger.info("training in %s: %s", plan.run.precision, plan.reason)
-        loaded = collectives.everyone(lambda: _load(settings, plan, init, cache))
-        _logger.info("%s", geometry_line(settings.data, plan.learn, loaded.store))
-        dim = dim_classes(settings.data, plan.learn, loaded.store)
+        data = collectives.everyone(lambda: _load(settings, plan, cache))
+        _logger.info("%s", geometry_line(settings.data, plan.learn, data.images))
+        dim = dim_classes(settings.data, plan.learn, data.images)
         for note in dim:
             _logger.warning("%s", note)
-        module = TrainingModule(settings, loaded.network)
-        budget = Budget(settings.training)
+        network = None
+        if init is not None:
+            network = collectives.everyone(lambda: _initial_network(settings, init))
+        state, budget = TrainState.start(settings, fabric, network), Budget(training)
         # What the loop reads is in memory or in the cache, so a failing disk is this one.
         with writing("The state of the training", out):
-            run_loop(
-                *(module, budget, loaded.store, loaded.labels, loaded.textures),
-                *(out, plan.run.precision, progress, world),
-            )
+            _train(state, budget, settings, fabric, data, out, plan.run.precision, progress)
         return collectives.first(
-            lambda: _finish(settings, plan, loaded, module, budget, out, cache, dim)
+            lambda: _finish(settings, plan, data, state, budget, out, cache, dim)
         )
 
 
@@ -145,7 +149,7 @@ class _Plan(NamedTuple):
 
     catalogue: Catalogue
     learn: list[ImageRecord]
-    kept: list[ImageRecord]
+    held_out: list[ImageRecord]
     trained_files: frozenset[bytes]
     """Of the files that are learned from, here or in the model to start from."""
     run: RunIdentity
@@ -153,13 +157,12 @@ class _Plan(NamedTuple):
     """Why the precision is what it is."""
 
 
-class _Loaded(NamedTuple):
+class _Data(NamedTuple):
     """What every process holds in memory."""
 
-    store: ImageDataset
+    images: ImageDataset
     labels: list[int]
     textures: ImageDataset | None
-    network: nn.Module | None
 
 
 def _plan(
@@ -170,7 +173,7 @@ def _plan(
     init: Path | None,
     cache: InputCache,
 ) -> _Plan:
-    """Check the files, split them, and settle which run this is."""
+    """Check the files, split them, and decide which run this is."""
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
     counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
     _logger.info("learnt as good: %s", ", ".join(counts))
@@ -180,75 +183,120 @@ def _plan(
     earlier = frozenset[bytes]() if init is None else read_config(init).trained_files
     learn, held_out = split_validation(records, settings.data, settings.training.seed)
     digests = {record: short_digest(cache.content(record.path)) for record in records}
-    own = frozenset(digests[record] for record in learn)
-    trained = own | earlier
+    trained = earlier | {digests[record] for record in learn}
     if len(trained) > MOST_FILES:
         raise UserError(f"{len(trained):,} training images: a model keeps {MOST_FILES:,} apart.")
     # A copy of a trained image is no new one, nor one that the weights to start from know.
-    kept = [record for record in held_out if digests[record] not in trained]
-    if len(kept) < len(held_out):
+    new = [record for record in held_out if digests[record] not in trained]
+    if len(new) < len(held_out):
         _logger.warning(
             "%d of the %d images held out for validation are copies of trained ones: they set no "
             "thresholds",
-            *(len(held_out) - len(kept), len(held_out)),
+            len(held_out) - len(new),
+            len(held_out),
         )
-    if not kept:
+    if not new:
         raise UserError(
             "No image is left for validation, so no threshold could be set: give at least 5 "
             "different training images per class and a data.validation_share above 0."
         )
     precision, reason = choose_precision(settings.training)
     wanted = RunIdentity.of(
-        *(settings, catalogue, _texture_files(settings), start, precision), content=cache.content
+        settings, catalogue, _texture_files(settings), start, precision, content=cache.content
     )
-    return _Plan(catalogue, learn, kept, trained, settle(out, wanted, resume), reason)
+    return _Plan(catalogue, learn, new, trained, claim(out, wanted, resume), reason)
 
 
-def _load(settings: Settings, plan: _Plan, init: Path | None, cache: InputCache) -> _Loaded:
-    """Images, textures, and the network to start from."""
-    names = plan.catalogue.names
-    return _Loaded(
-        load_dataset(plan.learn, plan.catalogue, settings.data, cache),
-        [names.index(record.class_name) for record in plan.learn],
-        _textures(settings, cache),
-        None if init is None else _initial_network(settings, init),
+def _load(settings: Settings, plan: _Plan, cache: InputCache) -> _Data:
+    """The training images and the texture collection."""
+    textures = None
+    if settings.textures is not None:
+        paths = _texture_files(settings)
+        warn_of_left_out([settings.textures], paths)
+        textures = ImageDataset(paths, [None] * len(paths), settings.data, cache)
+    images = load_dataset(plan.learn, plan.catalogue, settings.data, cache)
+    return _Data(images, _labels(plan, plan.learn), textures)
+
+
+def _labels(plan: _Plan, records: Sequence[ImageRecord]) -> list[int]:
+    return [plan.catalogue.names.index(record.class_name) for record in records]
+
+
+def _train(
+    state: TrainState,
+    budget: Budget,
+    settings: Settings,
+    fabric: Fabric,
+    data: _Data,
+    out: Path,
+    precision: Precision,
+    progress: bool,
+) -> None:
+    """Run the loop, from the last checkpoint where there is one."""
+    training = settings.training
+    checkpoint = folder_of_checkpoints(out) / CHECKPOINT
+    stored = _stored(checkpoint)
+    if stored is not None:
+        state.load_state_dict(stored)
+        budget.load_state_dict(stored["budget"])
+    sampler = BatchSampler(
+        *data,
+        settings.synthesis.texture_share,
+        training.batch_size,
+        training.seed,
+        fabric.global_rank,
+        fabric.world_size,
+        pinned=fabric.device.type == "cuda",
     )
+    first = fabric.is_global_zero
+    with closing(
+        RunLog(out, state.step, training.batch_size, first=first, progress=progress)
+    ) as log:
+        run_loop(state, sampler, budget, settings, fabric, log, checkpoint, precision)
+
+
+def _stored(checkpoint: Path) -> dict[str, Any] | None:
+    """The checkpoint that the first process sees, which all processes must see; None is none."""
+    exists = collectives.first(checkpoint.exists)
+
+    def read() -> dict[str, Any] | None:
+        if exists and not checkpoint.exists():
+            raise UserError(
+                f"{checkpoint}: is there for the first process alone. The model folder must lie "
+                "on a disk that all machines share."
+            )
+        return read_checkpoint(checkpoint) if exists else None
+
+    return collectives.everyone(read)
 
 
 def _finish(
     settings: Settings,
     plan: _Plan,
-    loaded: _Loaded,
-    module: TrainingModule,
+    data: _Data,
+    state: TrainState,
     budget: Budget,
     out: Path,
     cache: InputCache,
     notes: Sequence[str],
 ) -> TrainSummary:
     """Set thresholds, and write the model folder."""
-    names = plan.catalogue.names
-    network = module.averaged_network()
+    names, network = plan.catalogue.names, state.average.module
+    held_out = load_dataset(plan.held_out, plan.catalogue, settings.data, cache)
     validated = validate(
-        network,
-        settings,
-        names,
-        loaded.store,
-        loaded.labels,
-        load_dataset(plan.kept, plan.catalogue, settings.data, cache),
-        [names.index(record.class_name) for record in plan.kept],
+        network, settings, names, data.images, data.labels, held_out, _labels(plan, plan.held_out)
     )
-    _logger.info("%s", _said(validated.figures))
-    steps = budget.total_steps or 0
+    _logger.info("%s", _sentence(validated.figures))
     notes = [*notes, *validated.calibration.notes()]
     if budget.shortened_at is not None:
         notes.append(
             f"the machine slowed down: the schedule was shortened at step {budget.shortened_at}"
         )
-    images = steps * settings.training.batch_size
+    images = state.step * settings.training.batch_size
     summary = TrainSummary(
         model=str(out),
         classes=list(names),
-        steps=steps,
+        steps=state.step,
         images=images,
         seconds=round(budget.seconds, 1),
         images_per_second=round(images / max(budget.seconds, 1e-9), 2),
@@ -263,8 +311,22 @@ def _finish(
         network=network,
         calibration=validated.calibration,
         recogniser=validated.recogniser,
-        rois=_regions(plan.learn, loaded.store, plan.catalogue, settings.data),
-        training=_facts(summary, settings, plan, loaded.store),
+        rois=_regions(plan, data.images, settings.data),
+        training={
+            "version": __version__,
+            "torch": torch.__version__,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seed": settings.training.seed,
+            "steps": summary.steps,
+            "images": summary.images,
+            "seconds": summary.seconds,
+            "precision": summary.precision,
+            "training_images": images_per_class(plan.learn),
+            "images_in_windows": images_in_windows(plan.learn, data.images),
+            "validation_images": images_per_class(plan.held_out),
+            "validation": asdict(summary.validation),
+            "started_from": plan.run.start,
+        },
         trained_files=plan.trained_files,
     )
     save_model(out, model)
@@ -290,15 +352,6 @@ def _texture_files(settings: Settings) -> list[Path]:
     return paths
 
 
-def _textures(settings: Settings, cache: InputCache) -> ImageDataset | None:
-    """The same at network size."""
-    if settings.textures is None:
-        return None
-    paths = _texture_files(settings)
-    warn_of_left_out([settings.textures], paths)
-    return ImageDataset(paths, [None] * len(paths), settings.data, cache)
-
-
 def _initial_network(settings: Settings, init: Path) -> nn.Module:
     """The network of another model folder, to go on from."""
     model = load_model(init, device="cpu")
@@ -312,47 +365,27 @@ def _initial_network(settings: Settings, init: Path) -> nn.Module:
 
 
 def _regions(
-    learn: Sequence[ImageRecord], store: ImageDataset, catalogue: Catalogue, settings: DataSettings
-) -> dict[str, Any]:
+    plan: _Plan, images: ImageDataset, settings: DataSettings
+) -> dict[str, NDArray[np.bool_]]:
     """The region of interest of each class that has one, at network size."""
-    having = {product.name for product in catalogue.classes if product.roi is not None}
-    first = {record.class_name: index for index, record in reversed(list(enumerate(learn)))}
+    classes = [record.class_name for record in plan.learn]
     return {
-        name: whole_region(store.regions([first[name]])[0, 0].numpy(), settings)
-        for name in sorted(having)
+        product.name: whole_region(
+            images.regions([classes.index(product.name)])[0, 0].numpy(), settings
+        )
+        for product in plan.catalogue.classes
+        if product.roi is not None
     }
 
 
-def _facts(
-    summary: TrainSummary, settings: Settings, plan: _Plan, store: ImageDataset
-) -> dict[str, JSON]:
-    """What the model folder says about its training."""
-    return {
-        "version": __version__,
-        "torch": torch.__version__,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seed": settings.training.seed,
-        "steps": summary.steps,
-        "images": summary.images,
-        "seconds": summary.seconds,
-        "precision": summary.precision,
-        "training_images": images_per_class(plan.learn),
-        "images_in_windows": images_in_windows(plan.learn, store),
-        "validation_images": images_per_class(plan.kept),
-        "validation": asdict(summary.validation),
-        "started_from": plan.run.start,
-    }
-
-
-def _said(figures: ValidationFigures) -> str:
+def _sentence(figures: ValidationFigures) -> str:
     """The means over classes, and what they say about the reconstruction."""
-    shown = {
-        name.replace("_", " "): "-" if value is None else f"{value:.4g}"
+    shown = [
+        f"{name.replace('_', ' ')} {'-' if value is None else f'{value:.4g}'}"
         for name, value in figures.mean.items()
-    }
-    line = "validation: " + ", ".join(f"{name} {value}" for name, value in shown.items())
+    ]
     words = in_words(figures.mean)
-    return line if words is None else f"{line}; {words}"
+    return f"validation: {', '.join(shown)}" + ("" if words is None else f"; {words}")
 
 
 def _digest(path: Path) -> str:

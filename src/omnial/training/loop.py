@@ -1,188 +1,266 @@
-"""The training loop: Lightning's trainer, from the last checkpoint where there is one."""
+"""The training loop: one step, and the run of steps around it."""
 
-import contextlib
 import logging
 import shutil
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
+import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch import nn
+from lightning.fabric import Fabric
+from torch import Tensor, nn
 
-from omnial.config.settings import TrainingSettings
-from omnial.data.dataset import ImageDataset
+from omnial.attacks.ball import Ball
+from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.config.settings import Settings
+from omnial.data.dataset import to_unit
 from omnial.distributed import collectives
-from omnial.distributed.world import World
-from omnial.errors import UserError
+from omnial.errors import RunError
 from omnial.memory import keep_freed_memory
-from omnial.training.batch_norm import share_batch_norm
-from omnial.training.budget import Budget
-from omnial.training.callbacks import Bar, Checkpoint, EarlyView, Progress
-from omnial.training.checkpoint_file import CheckpointFile, read_checkpoint
-from omnial.training.feed import Feed
+from omnial.metrics.reconstruction import erased, running_figures
+from omnial.models.layout import lay_out
+from omnial.models.system import Output, build_model
+from omnial.synthesis.random import SampleRandom
+from omnial.synthesis.recipe import SynthesizedBatch, synthesize
+from omnial.training.average import WeightAverage
+from omnial.training.checkpoint import write_checkpoint
+from omnial.training.crops import halved, random_crops
+from omnial.training.devices import Precision
 from omnial.training.interrupts import Interrupts
-from omnial.training.launch import environment_of, trainer_options
-from omnial.training.module import LOG_STEPS, TrainingModule
-from omnial.training.precision import LIGHTNING_NAMES, Precision, on_gpu
-from omnial.training.run_identity import CHECKPOINT, folder_of_checkpoints
+from omnial.training.log import LOG_STEPS, RunLog
+from omnial.training.objective import Losses, losses, training_loss
+from omnial.training.sampler import Batch, BatchSampler
+from omnial.training.schedule import Budget, is_quarter, learning_rate
 
 _logger = logging.getLogger(__name__)
 
+_CHECK_STEPS = 20
+"""Steps from one look at the loss to the next: each waits for the device."""
+
+
+@dataclass
+class TrainState:
+    """Everything that a training step changes."""
+
+    network: nn.Module
+    model: nn.Module
+    """The network as Fabric wraps it, for its forward pass: DDP, where processes share a batch."""
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage
+    """The weights that are shipped."""
+    step: int = 0
+    """Steps taken."""
+
+    @classmethod
+    def start(
+        cls, settings: Settings, fabric: Fabric, network: nn.Module | None = None
+    ) -> "TrainState":
+        """The state before the first step; without a network, one of the run's seed."""
+        training = settings.training
+        if network is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(training.seed)
+                network = build_model(settings.model)
+        # Before the average copies it, and before DDP lays out its buckets in the same order.
+        network = lay_out(network.to(fabric.device)).train()
+        average = WeightAverage(network, training.average_decay)
+        if training.compile:
+            _compile(network)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        optimizer = torch.optim.Adam(
+            network.parameters(),
+            lr=training.learning_rate,
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        return cls(network, fabric.setup_module(network), optimizer, average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class StepResult(NamedTuple):
+    """What a training step computed."""
+
+    sample: SynthesizedBatch
+    output: Output
+    terms: Losses
+    loss: Tensor
+    gradient_norm: Tensor
+
+    def is_finite(self) -> bool:
+        """Whether the loss and its gradient are numbers: a loss can be one alone."""
+        return bool(torch.isfinite(self.loss + self.gradient_norm))
+
+
+def training_step(
+    state: TrainState,
+    batch: Batch,
+    settings: Settings,
+    fabric: Fabric,
+    *,
+    precision: Precision = "fp32",
+    total_steps: int | None = None,
+) -> StepResult:
+    """One training step, on this process's samples of the batch.
+
+    Args:
+        state: What is trained, in place.
+        batch: Normal images and texture sources, on the training device.
+        settings: The run.
+        fabric: Averages the gradients of several processes.
+        precision: Arithmetic of the network; losses and synthesis are in float32.
+        total_steps: Steps of the whole run; None while a time budget has not been measured yet.
+    """
+    training, objective = settings.training, settings.objective
+    autocast = torch.autocast(
+        fabric.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+    )
+    # Every draw is a function of seed, step and position in the batch.
+    random = SampleRandom(training.seed, state.step, batch.positions)
+    sample = draw_sample(batch, settings, random, state.step, total_steps)
+    if training.adversarial_steps:
+        with autocast:
+            sample = perturb(state.network, sample, settings, random)
+
+    with autocast:
+        output: Output = state.model(sample.anomalous)
+    terms = losses(output, sample, objective)
+    loss = terms.total(objective).mean()
+
+    state.optimizer.zero_grad()
+    fabric.backward(loss)
+    gradient_norm = nn.utils.clip_grad_norm_(state.network.parameters(), training.gradient_clip)
+    for parameters in state.optimizer.param_groups:
+        parameters["lr"] = learning_rate(state.step, total_steps, training)
+    state.optimizer.step()
+    state.average.update(state.network, state.step)
+    state.step += 1
+    return StepResult(sample, output, terms, loss.detach(), gradient_norm)
+
+
+@torch.no_grad()
+def draw_sample(
+    batch: Batch, settings: Settings, random: SampleRandom, step: int, total_steps: int | None
+) -> SynthesizedBatch:
+    """Draw a step's anomalies onto its images; its first steps may see a quarter of the pixels."""
+    images = [to_unit(batch.images), to_unit(batch.textures), batch.region]
+    if is_quarter(step, total_steps, settings.training):
+        # Crops keep the scale of a texture, smaller images the position of a part.
+        images = random_crops(images, random) if step % 2 else [halved(image) for image in images]
+    normal, textures, region = images
+    return synthesize(normal, textures, settings.synthesis, random, region)
+
+
+def perturb(
+    network: nn.Module, sample: SynthesizedBatch, settings: Settings, random: SampleRandom
+) -> SynthesizedBatch:
+    """Attack a step's anomalous images in the network as it stands (Madry et al. 2018).
+
+    The targets stay those of the unattacked sample. The attack leaves no trace in the network: it
+    is in eval mode meanwhile, so batch norm's statistics are those of trained-on images. The
+    network runs in the training's precision: a sign is all that a step takes of a gradient.
+    """
+    with undisturbed(network, exact=False):
+        result = attack(
+            training_loss(network, sample, settings.objective),
+            sample.anomalous,
+            Ball(settings.training.adversarial_epsilon / 255.0),
+            Schedule(settings.training.adversarial_steps),
+            random,
+        )
+    return sample._replace(anomalous=result.images)
+
 
 def run_loop(
-    module: TrainingModule,
+    state: TrainState,
+    sampler: BatchSampler,
     budget: Budget,
-    store: ImageDataset,
-    labels: Sequence[int],
-    textures: ImageDataset | None,
-    out: Path,
+    settings: Settings,
+    fabric: Fabric,
+    log: RunLog,
+    checkpoint: Path,
     precision: Precision,
-    progress: bool,
-    world: World,
 ) -> None:
-    """Train a module until its budget is spent.
+    """Take steps until the budget is spent, with a checkpoint now and then and at the end.
 
     Of several processes, each must call this; the first one alone writes.
 
-    Args:
-        module: What is trained, in place.
-        budget: Ends the run; afterwards it tells the steps and seconds.
-        store: The training images.
-        labels: Class number of each.
-        textures: A texture collection, or None.
-        out: The model folder, with its `checkpoints` and `logs`.
-        precision: The run's precision.
-        progress: Show a progress bar, or lines where there is no terminal.
-        world: This process's place among those that share the run.
-
     Raises:
-        UserError: A machine does not see the model folder of the first one.
-        RunError: The loss or its gradient is no longer finite.
+        RunError: The loss or its gradient is no longer finite, or the disk cannot be written.
         KeyboardInterrupt: A signal stopped the run; its state is saved.
     """
     keep_freed_memory()
-    settings, training = module.settings, module.settings.training
-    folder = folder_of_checkpoints(out)
-    checkpoint = folder / CHECKPOINT
-    begin = _first_step(checkpoint)
-    interrupts = Interrupts()
-    progress = progress and world.rank == 0
-    terminal = progress and sys.stderr is not None and sys.stderr.isatty()
-    speed = Progress(budget, training.batch_size, lines=progress and not terminal)
-    callbacks: list[Callback] = [
-        budget,
-        speed,
-        EarlyView(),
-        interrupts,
-        Checkpoint(checkpoint, training.checkpoint_minutes),
-    ]
-    if terminal:
-        callbacks.append(Bar(speed))
-    if training.compile:
-        _compile(module.network)
-    if world.size > 1:
-        share_batch_norm(module.network, on_gpu(training))
-    loggers = collectives.first(lambda: _loggers(out, begin))
-    trainer = _trainer(training, precision, callbacks, loggers, terminal, world)
-    feed = Feed(
-        store,
-        labels,
-        textures,
-        settings.synthesis.texture_share,
-        training.batch_size,
-        training.seed,
-        begin,
-        world.rank,
-        world.size,
-        pinned=on_gpu(training),
-    )
-    with _without_hints():
-        trainer.fit(
-            module,
-            feed,
-            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted or interrupts.stopped:
-        raise KeyboardInterrupt
-
-
-def _trainer(
-    training: TrainingSettings,
-    precision: Precision,
-    callbacks: list[Callback],
-    loggers: list[Logger],
-    bar: bool,
-    world: World,
-) -> L.Trainer:
-    """Lightning's trainer; the budget ends the run, so it has no limit of its own."""
-    with _without_hints():
-        return L.Trainer(
-            **trainer_options(training, world),
-            precision=LIGHTNING_NAMES[precision],
-            max_steps=-1,
-            max_epochs=-1,
-            callbacks=callbacks,
-            logger=loggers,
-            plugins=[environment_of(world), CheckpointFile()],
-            log_every_n_steps=LOG_STEPS,
-            enable_progress_bar=bar,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-
-
-@contextlib.contextmanager
-def _without_hints() -> Iterator[None]:
-    """Keep Lightning's remarks about devices and its services off the user's screen."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # Lightning 2.6 itself calls what PyTorch 2.13 calls deprecated.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _first_step(checkpoint: Path) -> int:
-    """The step to start from: that of the checkpoint, which all processes must see."""
-
-    def saved() -> int:
-        if not checkpoint.exists():
-            return 0
-        return int(read_checkpoint(checkpoint)["global_step"])
-
-    begin = collectives.first(saved)
-
-    def check() -> None:
-        if begin and not checkpoint.exists():
-            raise UserError(
-                f"{checkpoint}: is there for the first process alone. The model folder must lie "
-                "on a disk that all machines share."
+    saved, clock = budget.seconds, time.monotonic()
+    with Interrupts() as interrupts:
+        while not budget.is_spent(state.step):
+            batch = fabric.to_device(sampler.batch(state.step))
+            result = training_step(
+                state,
+                batch,
+                settings,
+                fabric,
+                precision=precision,
+                total_steps=budget.total_steps,
             )
+            log.picture(state.step, state.average.module, result.sample)
+            if state.step % LOG_STEPS == 0:
+                log.write(state.step, _log_values(result), budget.total_steps)
 
-    collectives.everyone(check)
-    return begin
+            # The first process's clock decides, so that all take the same number of steps.
+            now = time.monotonic()
+            budget.count(state.step, collectives.from_first(now - clock))
+            clock = now
+            stopped = collectives.any_of(interrupts.received)
+            ends = stopped or budget.is_spent(state.step)
+            due = budget.seconds - saved >= 60.0 * settings.training.checkpoint_minutes
+            if ends or due or state.step % _CHECK_STEPS == 0:
+                _refuse_non_finite(result, state.step)
+            if ends or due:
+                content = {**state.state_dict(), "budget": budget.state_dict()}
+                collectives.first(partial(write_checkpoint, checkpoint, content))
+                saved = budget.seconds
+            if stopped and not budget.is_spent(state.step):
+                raise KeyboardInterrupt
 
 
-def _loggers(out: Path, begin: int) -> list[Logger]:
-    """CSV and TensorBoard; a resumed run writes beside, not over, what it continues."""
-    version = f"from_step_{begin}"
-    folder = out / "logs"
-    shutil.rmtree(folder / "csv" / version, ignore_errors=True)
-    return [
-        CSVLogger(folder, name="csv", version=version),
-        TensorBoardLogger(folder, name="tensorboard", version=version),
-    ]
+def _log_values(result: StepResult) -> dict[str, float]:
+    """The losses of a step and what it reconstructed, over the samples of all processes."""
+    sample = result.sample
+    parts = running_figures(
+        result.output.reconstruction.detach(), sample.anomalous, sample.normal, sample.mask
+    )
+    values = {"loss": result.loss}
+    values |= {name: term.detach().mean() for name, term in result.terms._asdict().items()}
+    values |= dict(zip(("psnr", "left", "drawn"), parts, strict=True))
+    means = collectives.mean(torch.stack(list(values.values())))
+    means = torch.cat((means[:-2], erased(means[-2:-1], means[-1:])))
+    return dict(zip((*list(values)[:-2], "erased"), means.tolist(), strict=True))
+
+
+def _refuse_non_finite(result: StepResult, step: int) -> None:
+    """Stop a run that is no longer in numbers, in all its processes at once."""
+    if collectives.any_of(not result.is_finite()):
+        raise RunError(
+            f"the loss or its gradient is no longer a finite number at step {step}; the last "
+            "checkpoint is kept. Lower training.learning_rate, or check the images"
+        )
 
 
 def _compile(network: nn.Module) -> None:

@@ -14,7 +14,7 @@ from omnial.config.settings import Settings
 from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.files import replacing, unused, writing
-from omnial.training.precision import Precision
+from omnial.training.devices import Precision
 from omnial.untrusted import plain, read_json
 
 RUN_FILE = "run.json"
@@ -138,7 +138,7 @@ def read_identity(out: Path) -> RunIdentity | None:
         ) from error
 
 
-def settle(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
+def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
     """Decide whether a run may start, or go on, in a folder.
 
     Returns:

@@ -1,14 +1,99 @@
-"""Learning rate and size of the images as functions of the step."""
+"""How many steps a run takes, and the learning rate and image size of each."""
 
 import math
+from typing import Any, Final
 
 from omnial.config.settings import TrainingSettings
 
-_DROP_AT = (0.8, 0.9)
-_DROP = 0.2
-
-PROBE = range(15, 20)
+_DEFAULT_IMAGES: Final = 200_000
+_UNTIMED_STEPS: Final = 5  # the first steps allocate memory and pick kernels
+_PROBE: Final = range(15, 20)
 """Steps of a measured run that see whole images, to learn what such a step costs."""
+_SLACK: Final = 1.2  # a slower machine may take this much of the budget
+_DROP_AT, _DROP = (0.8, 0.9), 0.2
+
+
+def planned_steps(settings: TrainingSettings) -> int | None:
+    """Steps of the run, or None where a time budget must be measured first."""
+    if settings.minutes is not None:
+        return None
+    if settings.steps is not None:
+        return settings.steps
+    images = settings.images if settings.images is not None else _DEFAULT_IMAGES
+    return math.ceil(images / settings.batch_size)
+
+
+class Budget:
+    """The length of a run; a time budget becomes a number of steps once.
+
+    After 20 steps the time of a step is known and the number of steps fixed; a resumed run reads
+    it from the checkpoint. Where a run has steps on a quarter of the pixels, the last of the 20
+    are not, so that both kinds are measured. Where the machine slows down later, the run may take
+    20 % more than its time; if that is not enough, the schedule is shortened once to end there.
+
+    Attributes:
+        total_steps: Steps of the whole run; None while a time budget is not measured yet.
+        seconds: Time spent in training steps so far, earlier runs of it included.
+        shortened_at: Step at which the schedule was shortened, or None.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self._limit = None if settings.minutes is None else 60.0 * settings.minutes
+        self._quarter_share = settings.quarter_share
+        self.total_steps = planned_steps(settings)
+        self.seconds = 0.0
+        self.shortened_at: int | None = None
+        self._marks: dict[int, float] = {}
+        self._pace = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "total_steps": self.total_steps,
+            "seconds": self.seconds,
+            "shortened_at": self.shortened_at,
+            "_marks": self._marks,
+            "_pace": self._pace,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for name in self.state_dict():
+            setattr(self, name, state[name])
+
+    def is_spent(self, step: int) -> bool:
+        """Whether the run ends after so many steps."""
+        return self.total_steps is not None and step >= self.total_steps
+
+    def count(self, step: int, seconds: float) -> None:
+        """Count the time of the step that makes it `step` steps."""
+        self.seconds += seconds
+        self._pace = seconds if step == 1 else 0.9 * self._pace + 0.1 * seconds
+        if self._limit is None:
+            return
+        if step in (_UNTIMED_STEPS, _PROBE.start, _PROBE.start + 1):
+            self._marks[step] = self.seconds
+        if self.total_steps is None:
+            if step == _PROBE.stop:
+                left = max(0.0, self._limit - self.seconds)
+                self.total_steps = step + int(left / self._mean_pace())
+            elif self.seconds >= self._limit:
+                self.total_steps = step
+        elif self.shortened_at is None and self.seconds >= self._limit:
+            affordable = step + int((_SLACK * self._limit - self.seconds) / self._pace)
+            if affordable < self.total_steps:
+                self.total_steps = max(affordable, step)
+                self.shortened_at = step
+
+    def _mean_pace(self) -> float:
+        """Seconds a step over the whole run, as measured in its first steps."""
+        begin, quarter, whole = self._marks.values()
+        if self._quarter_share == 0.0:
+            return (self.seconds - begin) / (_PROBE.stop - _UNTIMED_STEPS)
+        # The first step of a size is not timed: it allocates memory.
+        quarter_pace = (quarter - begin) / (_PROBE.start - _UNTIMED_STEPS)
+        whole_pace = (self.seconds - whole) / (len(_PROBE) - 1)
+        return self._quarter_share * quarter_pace + (1.0 - self._quarter_share) * whole_pace
 
 
 def is_quarter(step: int, total: int | None, settings: TrainingSettings) -> bool:
@@ -21,7 +106,7 @@ def is_quarter(step: int, total: int | None, settings: TrainingSettings) -> bool
     """
     if settings.quarter_share == 0.0:
         return False
-    if settings.minutes is not None and step in PROBE:
+    if settings.minutes is not None and step in _PROBE:
         return False
     return total is None or step < settings.quarter_share * total
 

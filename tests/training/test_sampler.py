@@ -10,7 +10,7 @@ from PIL import Image
 from omnial.config.settings import DataSettings
 from omnial.data.cache import LOCATION, open_cache
 from omnial.data.dataset import ImageDataset, to_unit
-from omnial.training.feed import BalancedDraw, Feed
+from omnial.training.sampler import BalancedOrder, BatchSampler
 
 LABELS = [0] * 3 + [1] * 10 + [2] * 1
 
@@ -34,71 +34,62 @@ def store(tmp_path: Path) -> ImageDataset:
     return stored(paths, [None] * len(paths), DataSettings(height=40, width=32))
 
 
-def feed(store: ImageDataset, **options: int) -> Feed:
-    return Feed(store, LABELS, None, 0.5, batch_size=6, seed=1, **options)
+def sampler(store: ImageDataset, **options: int) -> BatchSampler:
+    return BatchSampler(store, LABELS, None, 0.5, batch_size=6, seed=1, **options)
 
 
 def test_classes_come_equally_often_whatever_their_size() -> None:
-    draw = BalancedDraw(LABELS, seed=0)
-    classes = [LABELS[draw.image(position)] for position in range(300)]
+    order = BalancedOrder(LABELS, seed=0)
+    classes = [LABELS[order[number]] for number in range(300)]
     assert Counter(classes) == {0: 100, 1: 100, 2: 100}
     assert all(len(set(classes[start : start + 3])) == 3 for start in range(0, 300, 3))
 
 
 def test_a_pass_over_a_class_sees_each_image_once() -> None:
-    draw = BalancedDraw(LABELS, seed=0)
-    images = [draw.image(position) for position in range(3 * 10)]
+    order = BalancedOrder(LABELS, seed=0)
+    images = [order[number] for number in range(3 * 10)]
     seen = [image for image in images if LABELS[image] == 1]
     assert sorted(seen) == list(range(3, 13))
 
 
 def test_draws_do_not_depend_on_the_order_of_asking() -> None:
-    forwards, backwards = BalancedDraw(LABELS, seed=0), BalancedDraw(LABELS, seed=0)
-    asked = [forwards.image(position) for position in range(90)]
-    assert asked == [backwards.image(position) for position in reversed(range(90))][::-1]
-    other = BalancedDraw(LABELS, seed=1)
-    assert asked != [other.image(position) for position in range(90)]
-
-
-def test_a_feed_that_starts_later_continues_the_run(store: ImageDataset) -> None:
-    whole = iter(feed(store))
-    for _ in range(3):
-        next(whole)
-    resumed = next(iter(feed(store, start=3)))
-    continued = next(whole)
-    assert continued["step"] == resumed["step"] == 3
-    for key in ("images", "textures", "places", "region"):
-        assert torch.equal(continued[key], resumed[key])
+    forwards, backwards = BalancedOrder(LABELS, seed=0), BalancedOrder(LABELS, seed=0)
+    asked = [forwards[number] for number in range(90)]
+    assert asked == [backwards[number] for number in reversed(range(90))][::-1]
+    other = BalancedOrder(LABELS, seed=1)
+    assert asked != [other[number] for number in range(90)]
 
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_the_batch_of_one(store: ImageDataset, world: int) -> None:
-    whole = feed(store).batch(5)
-    parts = [feed(store, rank=rank, world=world).batch(5) for rank in range(world)]
-    places = torch.cat([part["places"] for part in parts])
-    assert sorted(places.tolist()) == whole["places"].tolist()
-    order = torch.argsort(places)
+    whole = sampler(store).batch(5)
+    parts = [sampler(store, rank=rank, world=world).batch(5) for rank in range(world)]
+    positions = torch.cat([part.positions for part in parts])
+    assert sorted(positions.tolist()) == whole.positions.tolist()
+    order = torch.argsort(positions)
     for key in ("images", "textures"):
-        assert torch.equal(torch.cat([part[key] for part in parts])[order], whole[key])
+        assert torch.equal(
+            torch.cat([getattr(part, key) for part in parts])[order], getattr(whole, key)
+        )
 
 
 def test_images_are_eight_bit_in_memory_and_unit_for_the_network(store: ImageDataset) -> None:
-    batch = feed(store).batch(0)
-    assert batch["images"].dtype == torch.uint8
-    unit = to_unit(batch["images"])
+    batch = sampler(store).batch(0)
+    assert batch.images.dtype == torch.uint8
+    unit = to_unit(batch.images)
     assert unit.dtype == torch.float32
-    torch.testing.assert_close(unit * 255, batch["images"].float())
-    assert batch["region"].dtype == torch.bool
-    assert bool(batch["region"].all())
+    torch.testing.assert_close(unit * 255, batch.images.float())
+    assert batch.region.dtype == torch.bool
+    assert bool(batch.region.all())
 
 
 def test_a_texture_collection_is_used_for_its_share(store: ImageDataset, tmp_path: Path) -> None:
     path = tmp_path / "texture.png"
     Image.new("RGB", (32, 40), (255, 255, 255)).save(path)
     textures = stored([path], [None], DataSettings(height=40, width=32))
-    mixed = Feed(store, LABELS, textures, 0.5, batch_size=6, seed=1)
-    white = [bool((mixed.batch(step)["textures"] == 1).all((1, 2, 3)).sum()) for step in range(9)]
-    shares = torch.cat([(mixed.batch(step)["textures"] == 1).all((1, 2, 3)) for step in range(40)])
+    mixed = BatchSampler(store, LABELS, textures, 0.5, batch_size=6, seed=1)
+    white = [bool((mixed.batch(step).textures == 1).all((1, 2, 3)).sum()) for step in range(9)]
+    shares = torch.cat([(mixed.batch(step).textures == 1).all((1, 2, 3)) for step in range(40)])
     assert any(white)
     assert 0.35 < float(shares.float().mean()) < 0.65
 
@@ -124,9 +115,9 @@ def test_a_long_image_gives_windows_from_anywhere_at_its_own_scale(
     starts: set[int] = set()
     texture_starts: set[int] = set()
     for step in range(30):
-        batch = feed(long_store).batch(step)
-        assert batch["images"].shape == batch["textures"].shape == (6, 3, 32, 32)
-        for image, region in zip(batch["images"], batch["region"], strict=True):
+        batch = sampler(long_store).batch(step)
+        assert batch.images.shape == batch.textures.shape == (6, 3, 32, 32)
+        for image, region in zip(batch.images, batch.region, strict=True):
             start = int(image[0, 0, 0])
             columns = torch.arange(start, start + 32)
             assert torch.equal(image[0], columns.expand(32, 32).to(torch.uint8))
@@ -136,21 +127,23 @@ def test_a_long_image_gives_windows_from_anywhere_at_its_own_scale(
             else:
                 assert start == 0
                 assert bool(region.all())
-        texture_starts |= set((batch["textures"][:, 0, 0, 0] * 255).round().int().tolist())
+        texture_starts |= set((batch.textures[:, 0, 0, 0] * 255).round().int().tolist())
     assert min(starts) < 8
     assert max(starts) > 56
     assert len(starts) > 30
     assert len(texture_starts) > 20
 
 
-def test_windows_are_a_function_of_seed_step_and_place(long_store: ImageDataset) -> None:
-    whole = feed(long_store).batch(5)
-    later = next(iter(feed(long_store, start=5)))
-    parts = [feed(long_store, rank=rank, world=2).batch(5) for rank in range(2)]
-    order = torch.argsort(torch.cat([part["places"] for part in parts]))
+def test_windows_are_a_function_of_seed_step_and_position(long_store: ImageDataset) -> None:
+    whole = sampler(long_store).batch(5)
+    later = sampler(long_store).batch(5)
+    parts = [sampler(long_store, rank=rank, world=2).batch(5) for rank in range(2)]
+    order = torch.argsort(torch.cat([part.positions for part in parts]))
     for key in ("images", "textures", "region"):
-        assert torch.equal(whole[key], later[key])
-        assert torch.equal(torch.cat([part[key] for part in parts])[order], whole[key])
+        assert torch.equal(getattr(whole, key), getattr(later, key))
+        assert torch.equal(
+            torch.cat([getattr(part, key) for part in parts])[order], getattr(whole, key)
+        )
 
 
 def test_whole_frames_come_in_batches_of_one_size(long_store: ImageDataset) -> None:
@@ -180,8 +173,8 @@ def test_batches_are_the_same_with_and_without_the_cache(
     ]
     assert list((tmp_path / "cache" / "inputs").glob("*.npy"))
     for step in range(5):
-        plain, *others = [feed(store).batch(step) for store in stores]
+        plain, *others = [sampler(store).batch(step) for store in stores]
         for other in others:
             for key in ("images", "textures", "region"):
-                assert plain[key].dtype == other[key].dtype
-                assert torch.equal(plain[key], other[key])
+                assert getattr(plain, key).dtype == getattr(other, key).dtype
+                assert torch.equal(getattr(plain, key), getattr(other, key))

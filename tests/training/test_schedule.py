@@ -3,8 +3,7 @@ import math
 import pytest
 
 from omnial.config.settings import TrainingSettings
-from omnial.training.budget import Budget, planned_steps
-from omnial.training.schedule import is_quarter, learning_rate
+from omnial.training.schedule import Budget, is_quarter, learning_rate, planned_steps
 
 
 def test_step_schedule_drops_at_80_and_90_percent() -> None:
@@ -56,7 +55,7 @@ def timed(minutes: float, pace: list[float], quarter_share: float = 0.0) -> Budg
     """A budget that has seen steps of the given seconds."""
     budget = Budget(TrainingSettings(minutes=minutes, quarter_share=quarter_share))
     for step, seconds in enumerate(pace, start=1):
-        budget._take(step, seconds)
+        budget.count(step, seconds)
     return budget
 
 
