@@ -142,9 +142,9 @@ def test_what_cannot_be_shared_is_refused_before_anything_is_started(
 def test_other_verbs_refuse_several_processes(
     monkeypatch: pytest.MonkeyPatch, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    variables = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     for rank, spoken in (("1", ""), ("0", "train and evaluate alone")):
-        for name, value in (places | {"RANK": rank, "LOCAL_RANK": rank}).items():
+        for name, value in (variables | {"RANK": rank, "LOCAL_RANK": rank}).items():
             monkeypatch.setenv(name, value)
         assert run("info") == 2
         assert spoken in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Two processes on one machine, connected by gloo, beside one that does the same alone."""
+"""Two processes on one machine, connected by gloo, and one that does the same alone."""
 
 import filecmp
 import json

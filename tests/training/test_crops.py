@@ -4,8 +4,8 @@ from omnial.synthesis.random import SampleRandom
 from omnial.training.crops import halved, random_crops
 
 
-def random(places: list[int]) -> SampleRandom:
-    return SampleRandom(3, 5, torch.tensor(places))
+def random(positions: list[int]) -> SampleRandom:
+    return SampleRandom(3, 5, torch.tensor(positions))
 
 
 def test_a_crop_is_a_part_of_its_sample_at_the_same_place_in_every_batch() -> None:
@@ -19,8 +19,8 @@ def test_a_crop_is_a_part_of_its_sample_at_the_same_place_in_every_batch() -> No
     assert torch.equal(second, torch.cat((first, -first), 1))
     corners = set()
     for sample, crop in enumerate(first):
-        place = int(crop[0, 0, 0]) - sample * height * width
-        top, left = divmod(place, width)
+        position = int(crop[0, 0, 0]) - sample * height * width
+        top, left = divmod(position, width)
         assert torch.equal(crop, images[sample, :, top : top + 4, left : left + 5])
         corners.add((top, left))
     assert {top for top, _ in corners} == {0, 1, 2, 3}

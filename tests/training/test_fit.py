@@ -100,9 +100,9 @@ def test_what_is_learnt_as_good_is_told_before_the_training(
     fit(tmp_path / "model", data, "training.steps=1")
     first, second = CLASS_NAMES[:2]
     lines = [record.getMessage() for record in caplog.records]
-    (told,) = [line for line in lines if "learnt as good" in line]
-    assert told == f"learnt as good: {first} (6 images), {second} (6 images)"
-    assert lines.index(told) < next(i for i, line in enumerate(lines) if "training in" in line)
+    (line,) = [line for line in lines if "learnt as good" in line]
+    assert line == f"learnt as good: {first} (6 images), {second} (6 images)"
+    assert lines.index(line) < next(i for i, line in enumerate(lines) if "training in" in line)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_other_ones(
@@ -445,6 +445,6 @@ def test_a_class_of_dim_16_bit_files_is_named(
     assert "--significant-bits" in note
     assert note in caplog.messages
 
-    told = settings("training.steps=1", "data.significant_bits=12")
-    right = train(told, tmp_path / "data" / "dim", tmp_path / "other", progress=False)
+    twelve = settings("training.steps=1", "data.significant_bits=12")
+    right = train(twelve, tmp_path / "data" / "dim", tmp_path / "other", progress=False)
     assert not [note for note in right.notes if "16-bit" in note]

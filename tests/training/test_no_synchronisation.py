@@ -133,12 +133,12 @@ def test_the_counter_sees_what_makes_the_host_wait(operation: Callable[[Tensor],
 
 
 def test_the_counter_lets_other_operations_pass() -> None:
-    values, places = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([2, 0])
+    values, positions = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([2, 0])
     twos = torch.tensor([2, 2, 2])
     with Waits(step=0) as counter:
         torch.where(values > 0, values, 0.0)
-        values[places] + values[:2]
-        values.index_put((places,), torch.zeros(2))
+        values[positions] + values[:2]
+        values.index_put((positions,), torch.zeros(2))
         values.repeat_interleave(twos, output_size=6)
         values.double().clone().clamp_(max=2.0).sort()
         torch.full((3,), 1.5).copy_(values)

@@ -15,7 +15,7 @@ def start_again(devices: int) -> ExitCode:
     """Run the command line of this process as so many processes, and end as they end.
 
     Raises:
-        KeyboardInterrupt: This process was told to end, and all have.
+        KeyboardInterrupt: A signal ended this process, and all others.
         RunError: A process was killed.
     """
     from omnial.distributed.launch import start_here

@@ -10,7 +10,7 @@ from omnial.synthesis.random import SampleRandom
 
 
 def random_crops(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:
-    """Cut one place out of each sample, the same one in every batch of images.
+    """Cut a crop out of each sample, at the same position in every batch of images.
 
     Args:
         batches: (B, C, H, W) each, of any type; H and W are theirs together.
@@ -37,7 +37,7 @@ def halved(images: Tensor) -> Tensor:
     """Half the rows and columns by area average.
 
     Args:
-        images: (B, C, H, W) float, or bool: there, a place is set where half of it is.
+        images: (B, C, H, W) float, or bool: a pixel is set where half of it is.
 
     Returns:
         (B, C, ceil(H / 2), ceil(W / 2)) of the same type.

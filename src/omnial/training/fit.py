@@ -150,6 +150,7 @@ class _Plan(NamedTuple):
     catalogue: Catalogue
     learn: list[ImageRecord]
     held_out: list[ImageRecord]
+    textures: list[Path]
     trained_files: frozenset[bytes]
     """Of the files that are learned from, here or in the model to start from."""
     run: RunIdentity
@@ -200,21 +201,18 @@ def _plan(
             "No image is left for validation, so no threshold could be set: give at least 5 "
             "different training images per class and a data.validation_share above 0."
         )
+    textures = _texture_files(settings)
     precision, reason = choose_precision(settings.training)
-    wanted = RunIdentity.of(
-        settings, catalogue, _texture_files(settings), start, precision, content=cache.content
-    )
-    return _Plan(catalogue, learn, new, trained, claim(out, wanted, resume), reason)
+    run = RunIdentity.of(settings, catalogue, textures, start, precision, cache.content)
+    return _Plan(catalogue, learn, new, textures, trained, claim(out, run, resume), reason)
 
 
 def _load(settings: Settings, plan: _Plan, cache: InputCache) -> _Data:
     """The training images and the texture collection."""
-    textures = None
-    if settings.textures is not None:
-        paths = _texture_files(settings)
-        warn_of_left_out([settings.textures], paths)
-        textures = ImageDataset(paths, [None] * len(paths), settings.data, cache)
     images = load_dataset(plan.learn, plan.catalogue, settings.data, cache)
+    textures = None
+    if plan.textures:
+        textures = ImageDataset(plan.textures, [None] * len(plan.textures), settings.data, cache)
     return _Data(images, _labels(plan, plan.learn), textures)
 
 
@@ -349,6 +347,7 @@ def _texture_files(settings: Settings) -> list[Path]:
     paths = [path for folder in folders for path in image_files(folder)]
     if not paths:
         raise UserError(f"{settings.textures}: no images there for `textures`")
+    warn_of_left_out([settings.textures], paths)
     return paths
 
 

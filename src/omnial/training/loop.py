@@ -20,7 +20,7 @@ from omnial.distributed import collectives
 from omnial.errors import RunError
 from omnial.memory import keep_freed_memory
 from omnial.metrics.reconstruction import erased, running_figures
-from omnial.models.layout import lay_out
+from omnial.models.channels_last import to_channels_last
 from omnial.models.system import Output, build_model
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
@@ -64,7 +64,7 @@ class TrainState:
                 torch.manual_seed(training.seed)
                 network = build_model(settings.model)
         # Before the average copies it, and before DDP lays out its buckets in the same order.
-        network = lay_out(network.to(fabric.device)).train()
+        network = to_channels_last(network.to(fabric.device)).train()
         average = WeightAverage(network, training.average_decay)
         if training.compile:
             _compile(network)

@@ -91,7 +91,7 @@ def losses(output: Output, batch: SynthesizedBatch, settings: ObjectiveSettings)
     """All terms of the objective.
 
     Args:
-        output: What the network makes of the anomalous images.
+        output: The network's, of the anomalous images.
         batch: The targets: normal image, JND target and mask.
         settings: Weight of a defective pixel, stride of the SSIM and focusing exponent; the weights
             of the terms are not applied.

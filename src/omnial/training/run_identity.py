@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -25,8 +25,7 @@ _FREE = {
     "data": {"cache_gigabytes"},
     "training": {"devices", "num_nodes", "strategy", "accelerator", "checkpoint_minutes"},
 }
-# Settings that came after results were kept, with the value that computes what was computed before:
-# with this value a run is still the same run.
+# Settings that came after results were kept, with the value that computes the same as before.
 _LATER: dict[str, Any] = {
     "model.second_look": False,
     "model.blocks": "plain",
@@ -68,7 +67,7 @@ class RunIdentity:
     """Digest of the names and contents of all training images, regions of interest and textures."""
     start: str | None
     """Digest of the weights that the run started from, or None."""
-    precision: Precision = field(default="fp32")
+    precision: Precision = "fp32"
 
     @classmethod
     def of(
@@ -80,42 +79,22 @@ class RunIdentity:
         precision: Precision,
         content: Callable[[Path], bytes],
     ) -> "RunIdentity":
-        """The identity of a run about to start.
-
-        Args:
-            settings: The run's.
-            catalogue: Its training images.
-            textures: The files of its texture collection.
-            start: Digest of the weights that it starts from, or None.
-            precision: The one that was chosen.
-            content: Gives the 32 bytes of a file's SHA-256.
+        """The identity of a run about to start; `content` gives the SHA-256 of a file.
 
         Raises:
             ImageError: A file cannot be read.
         """
-        pictures = [("texture", path) for path in textures]
+        files = [("texture", path) for path in textures]
         for product in catalogue.classes:
-            pictures += [(product.name, record.path) for record in product.train]
-            pictures += [(product.name, path) for path in (product.roi,) if path is not None]
+            files += [(product.name, record.path) for record in product.train]
+            files += [(product.name, product.roi)] if product.roi is not None else []
         digest = hashlib.sha256()
-        for group, path in pictures:
+        for name, path in files:
             # Names decide what is held out for validation, and the order of the draws.
-            line = "\0".join((group, path.parent.name, path.name, ""))
+            line = "\0".join((name, path.parent.name, path.name, ""))
             digest.update(line.encode("utf-8", "surrogateescape") + content(path))
         names = list(catalogue.names)
         return cls(what_is_computed(settings), names, digest.hexdigest(), start, precision)
-
-    def write(self, out: Path) -> None:
-        """Write `run.json` beside the checkpoints.
-
-        Raises:
-            RunError: The folder cannot be written.
-        """
-        folder = folder_of_checkpoints(out)
-        with writing("The record of the run", folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / RUN_FILE) as part:
-                part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 _IDENTITY: Final = TypeAdapter(RunIdentity)
@@ -139,7 +118,7 @@ def read_identity(out: Path) -> RunIdentity | None:
 
 
 def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
-    """Decide whether a run may start, or go on, in a folder.
+    """Begin a run in a folder, or go on with the one that it holds.
 
     Returns:
         The identity to train under: on resume the stored one, whose precision is kept.
@@ -147,21 +126,24 @@ def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
     Raises:
         UserError: The folder holds a run and `resume` was not asked for; or the stored run
             differs from the wanted one.
+        RunError: The folder cannot be written.
     """
-    stored = read_identity(out)
+    stored, folder = read_identity(out), folder_of_checkpoints(out)
     if stored is None:
-        if not unused(out, f"{folder_of_checkpoints(Path()).name}/{RUN_FILE}"):
+        if not unused(out, f"{folder.name}/{RUN_FILE}"):
             raise UserError(
                 f"{out}: the folder is not empty and holds no run to resume. Choose another --out."
             )
-        wanted.write(out)
+        with writing("The record of the run", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / RUN_FILE) as part:
+                part.write_text(json.dumps(asdict(wanted), indent=2) + "\n", encoding="utf-8")
         return wanted
     if not resume:
         raise UserError(
             f"{out}: holds a run already. Give --resume to go on with it, or choose another --out."
         )
-    differences = _differences(asdict(stored), asdict(wanted), "")
-    differences = [name for name in differences if name != "precision"]
+    differences = _differences(asdict(stored), asdict(replace(wanted, precision=stored.precision)))
     if differences:
         raise UserError(
             f"{out}: the run there was started with other values of "
@@ -171,7 +153,7 @@ def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
     return stored
 
 
-def _differences(first: Any, second: Any, path: str) -> list[str]:
+def _differences(first: Any, second: Any, path: str = "") -> list[str]:
     """Paths of the values that differ between two trees of plain data."""
     if isinstance(first, dict) and isinstance(second, dict):
         found: list[str] = []

@@ -33,7 +33,7 @@ _DEFECT_IMAGES = 200  # validation images, over all classes, that are drawn on
 
 
 class Validated(NamedTuple):
-    """What the validation images say about a trained network."""
+    """Thresholds, recogniser and figures of a trained network."""
 
     calibration: Calibration
     recogniser: Recogniser
@@ -41,7 +41,7 @@ class Validated(NamedTuple):
 
 
 class _Normal(NamedTuple):
-    """What the network makes of n normal images."""
+    """Results on n normal images."""
 
     scores: NDArray[np.float64]
     """(n,)."""
@@ -52,16 +52,16 @@ class _Normal(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """What the network makes of n images after the synthesis has drawn onto each."""
+    """Results on n images with a synthesized defect each."""
 
     labels: NDArray[np.int64]
     """(n,) class numbers."""
     scores: NDArray[np.float64]
     """(n,)."""
     maps: list[NDArray[np.float32]]
-    """Of each image the score of every pixel in the region of interest, in one row."""
+    """The scores of each image's pixels in the region of interest."""
     masks: list[NDArray[np.bool_]]
-    """Of each image the label of the same pixels. A few show no defect."""
+    """The labels of the same pixels; a few images show no defect."""
     left: NDArray[np.float64]
     """(n,) squared distance of the reconstruction to the image without the defect."""
     drawn: NDArray[np.float64]
@@ -123,10 +123,8 @@ def _figures(
     drawn: _Drawn,
     of_class: NDArray[np.bool_],
 ) -> Figures:
-    """The figures of one class, whose images are `own` of the normal and `of_class` of the drawn.
-
-    What is defective is what the mask says: the synthesis may draw what nobody sees.
-    """
+    """Figures of one class, whose images are `own` of the normal and `of_class` of the drawn."""
+    # What is defective is what the mask says: the synthesis may draw what nobody sees.
     members = np.flatnonzero(of_class)
     masks = [drawn.masks[index] for index in members]
     labels = np.array([False] * int(own.sum()) + [bool(mask.any()) for mask in masks], bool)
@@ -144,11 +142,11 @@ def _figures(
     }
 
 
-def _inspect_normal(network: nn.Module, settings: Settings, store: ImageDataset) -> _Normal:
-    """What the network makes of all images of a store, as they are."""
+def _inspect_normal(network: nn.Module, settings: Settings, dataset: ImageDataset) -> _Normal:
+    """Inspect all images of a dataset as they are."""
     parts = []
-    for part in store.batches(range(len(store)), _BATCH):
-        images, region = to_unit(store.images(part)), store.regions(part)[:, 0]
+    for part in dataset.batches(range(len(dataset)), _BATCH):
+        images, region = to_unit(dataset.images(part)), dataset.regions(part)[:, 0]
         found = _predict(network, settings, images, region)
         assert found.reconstruction is not None
         ratios = psnr(found.reconstruction, images, region)
@@ -158,21 +156,21 @@ def _inspect_normal(network: nn.Module, settings: Settings, store: ImageDataset)
 
 
 def _inspect_defects(
-    network: nn.Module, settings: Settings, store: ImageDataset, labels: NDArray[np.int64]
+    network: nn.Module, settings: Settings, dataset: ImageDataset, labels: NDArray[np.int64]
 ) -> _Drawn:
-    """Draw a defect onto images of every class, and look at them."""
+    """Inspect images of every class with a synthesized defect."""
     recipe = settings.synthesis.model_copy(update={"anomalous_share": 1.0})
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     most = -(-_DEFECT_IMAGES // len(classes))
     chosen = [int(index) for own in classes for index in own[:: -(-len(own) // most)]]
     scores, maps, masks, distances = [], [], [], []
-    for part in store.batches(chosen, _BATCH):
-        images = to_unit(store.images(part))
-        region = store.regions(part)
+    for part in dataset.batches(chosen, _BATCH):
+        images = to_unit(dataset.images(part))
+        region = dataset.regions(part)
         # The texture of each image is its neighbour in the batch, or the one before.
         textures = images.roll(1, 0)
         if len(part) == 1:
-            before = to_unit(store.images([chosen[chosen.index(part[0]) - 1]]))
+            before = to_unit(dataset.images([chosen[chosen.index(part[0]) - 1]]))
             textures = F.interpolate(before, images.shape[-2:], mode="bilinear")
         random = SampleRandom(settings.training.seed, _VALIDATION_STEP, torch.tensor(part))
         sample = synthesize(images, textures, recipe, random, region)
@@ -224,7 +222,7 @@ def _learn_products(
 
 
 def _appearance(frames: Tensor, window: tuple[int, int]) -> Tensor:
-    """The looks of frames of one size: as an inspection gives them, the mean of their windows."""
+    """Features of frames of one size: as an inspection gives them, the mean of their windows."""
     parts = Cover.over(size_of(frames), window).parts()
     return torch.stack([appearance(frames[(..., *part)]) for part in parts]).mean(0)
 
@@ -233,5 +231,5 @@ def _some_of_each(labels: Sequence[int], most: int) -> list[int]:
     """Indices of at most so many images of each class, spread evenly over all of them."""
     own = np.asarray(labels)
     members = [np.flatnonzero(own == label) for label in np.unique(own)]
-    kept = [np.linspace(0, len(m) - 1, min(len(m), most)).round().astype(int) for m in members]
-    return [int(index) for m, k in zip(members, kept, strict=True) for index in m[k]]
+    chosen = [m[np.linspace(0, len(m) - 1, min(len(m), most)).round().astype(int)] for m in members]
+    return [int(index) for indices in chosen for index in indices]
