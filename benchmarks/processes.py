@@ -1,8 +1,7 @@
 """Training by two processes with one thread each beside one process with two threads.
 
 Both have the same cores, so that the ratio shows what sharing a batch costs: the exchange of
-gradients and of batch norm's statistics, and smaller pieces of work. It says nothing of what a
-second device gains.
+gradients, and smaller pieces of work. It says nothing of what a second device gains.
 
     python -m benchmarks.processes --size lite --steps 12
 """

@@ -101,7 +101,9 @@ def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning.fabric.strategies.ddp import DDPStrategy
 
-    processes, connected = read_processes(), torch.distributed.is_initialized()
+    from omnial.distributed.collectives import together
+
+    processes, nested = read_processes(), together()
     # Decisions travel between the hosts, gradients between the GPUs.
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     ddp = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
@@ -124,16 +126,16 @@ def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
         fabric.launch()
         yield fabric
     except RuntimeError as error:
-        if isinstance(error, torch.distributed.DistError):
-            reason = str(error).splitlines()[0]
-            raise RunError(f"the processes cannot reach each other: {reason}") from error
         if any(sign in str(error) for sign in _GONE):
             raise RunError(
                 "another process of this run has ended; its own message says why"
             ) from error
+        if isinstance(error, torch.distributed.DistError):
+            reason = str(error).splitlines()[0]
+            raise RunError(f"the processes cannot reach each other: {reason}") from error
         raise
     finally:
-        if torch.distributed.is_initialized() and not connected:
+        if together() and not nested:
             torch.distributed.destroy_process_group()
         torch.set_num_threads(threads)
 
