@@ -173,7 +173,7 @@ def test_the_loop_waits_only_where_it_logs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counter = Waits()
-    batch = BatchSampler.batch
+    batch, close = BatchSampler.batch, RunLog.close
 
     def making(self: BatchSampler, step: int) -> Batch:
         # Batches are made on the host, whatever the device.
@@ -182,11 +182,12 @@ def test_the_loop_waits_only_where_it_logs(
         counter.step = step  # until the next one starts: checks and logs count
         return made
 
-    def closed(self: RunLog) -> None:
+    def closing(self: RunLog) -> None:
         counter.step = None
+        close(self)
 
     monkeypatch.setattr(BatchSampler, "batch", making)
-    monkeypatch.setattr(RunLog, "close", closed)
+    monkeypatch.setattr(RunLog, "close", closing)
     wanted = settings(f"training.steps={STEPS}", f"training.precision={precision}")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)  # shows a bar
     with counter:
