@@ -351,7 +351,7 @@ def test_an_interrupt_does_not_save_what_is_not_finite(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two looks at the loss."""
-    breaking(monkeypatch, 3, infinite_slope, signal.SIGINT)
+    breaking(monkeypatch, 3, infinite_slope, signal.SIGTERM)
     with pytest.raises(RunError, match="finite"):
         fit(tmp_path / "cut", data)
     assert not (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists()

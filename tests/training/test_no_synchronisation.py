@@ -188,7 +188,11 @@ def test_the_loop_waits_only_where_it_logs(
 
     monkeypatch.setattr(BatchSampler, "batch", making)
     monkeypatch.setattr(RunLog, "close", closing)
-    wanted = settings(f"training.steps={STEPS}", f"training.precision={precision}")
+    wanted = settings(
+        f"training.steps={STEPS}",
+        f"training.precision={precision}",
+        "training.checkpoint_minutes=1000",  # however slow the machine
+    )
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)  # shows a bar
     with counter:
         train(wanted, [data], tmp_path / "model", resume=False, progress=terminal)
