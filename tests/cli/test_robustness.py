@@ -58,7 +58,7 @@ def test_attack(made: tuple[Path, Any], run: Run, data: Path, models: list[Path]
 
     assert (result["samples"], result["classes"]) == (4, list(CLASSES))
     assert result["levels"] == ["8t", "8", "4", "2", "1"]
-    assert len(list((folder / "samples").rglob("*.safetensors"))) == 4
+    assert sorted(path.stem for path in folder.glob("*.safetensors")) == sorted(CLASSES)
     command = ("attack", models[0], "--data", data, "--out", folder)
     again, other = run(*command, "--samples", 2), run(*command, "--samples", 3)
     assert again.code in (0, 1)
@@ -85,7 +85,7 @@ def test_robustness(
     model = result["models"]["omnial"]
     assert set(model["transfer"]) == {"0", "8t", "8", "4", "2", "1"}
     assert set(model["white_box"]["levels"]) == {"0", "8", "4", "2", "1"}
-    assert set(model["score_attack"]["levels"]) == {"0", "8", "4", "2", "1"}
+    assert set(model["verdicts"]["levels"]) == {"0", "8", "4", "2", "1"}
     assert len(model["white_box"]["checks"]) == 5
     for level in model["transfer"].values():
         assert set(level["classes"]) == set(CLASSES)
@@ -122,7 +122,7 @@ def test_corruptions_without_white_box(
     assert len(model["corruptions"]) == 8
     assert set(model["corruptions"]["jpeg"]) == {"0", "1", "2", "3", "4", "5"}
     assert "Common corruptions" in (tmp_path / "report" / "index.html").read_text("utf-8")
-    assert model["score_attack"] is None
+    assert model["verdicts"] is None
     assert "verdicts on the test images were not attacked" in ended.err
     assert refused.code == 2
     assert "--data" in refused.err

@@ -20,7 +20,7 @@ from omnial.inference.predictor import predict
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.reporting import evaluation_report as report_module
 from omnial.reporting.evaluation_report import evaluate
-from omnial.robustness.making import SetPlan, make_set
+from omnial.robustness.build_set import SetPlan, build_set
 from omnial.studies.results_store import write_file
 from omnial.training.checkpoint import read_checkpoint, write_checkpoint
 from omnial.training.fit import train
@@ -125,14 +125,15 @@ def test_a_report(
     assert files(tmp_path) == before
 
 
-def test_a_sample_of_a_set(
+def test_a_class_of_a_set(
     model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan, out = SetPlan(samples=2, steps=1, batch_size=1), tmp_path / "set"
-    with full_disk("0001.safetensors.part"):
-        refused(lambda: make_set(model, [data], out, plan), "0001.safetensors.part", capsys)
-    assert [path.name for path in out.rglob("*.safetensors*")] == ["0000.safetensors"]
-    assert make_set(model, [data], out, plan).data.manifest.samples[1].number == 1
+    first, second = (f"{name}.safetensors" for name in sorted(CLASS_NAMES[:2]))
+    with full_disk(f"{second}.part"):
+        refused(lambda: build_set(model, [data], out, plan), f"{second}.part", capsys)
+    assert [path.name for path in out.rglob("*.safetensors*")] == [first]
+    assert len(build_set(model, [data], out, plan).data.classes) == 2
 
 
 def test_predictions(
@@ -201,7 +202,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_work(
     for work in (
         lambda: train(settings, [data], out, progress=False),
         lambda: evaluate(model, [data], out),
-        lambda: make_set(model, [data], out, SetPlan(samples=1)),
+        lambda: build_set(model, [data], out, SetPlan(samples=1)),
         lambda: predict(Inspector(model, device="cpu"), images, out=out),
     ):
         with pytest.raises(UserError, match=r"out: Permission denied\. Make it writable"):

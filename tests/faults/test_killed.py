@@ -24,8 +24,8 @@ from omnial.model_folder.export_folder import EXPORT_FILE
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.reporting import evaluation_report as report_module
 from omnial.reporting.evaluation_report import evaluate
-from omnial.robustness import making
-from omnial.robustness.making import SetPlan, make_set
+from omnial.robustness import build_set as set_builder
+from omnial.robustness.build_set import SetPlan, build_set
 from omnial.studies import trial as study_trial
 from omnial.studies.study_rows import Row
 from omnial.training.fit import train
@@ -109,15 +109,15 @@ def test_a_report_is_whole_and_its_files_of_one_evaluation(
 
 def test_a_set_ends_in_the_same_bytes(model: Path, data: Path, tmp_path: Path) -> None:
     plan = SetPlan(samples=2, steps=1, batch_size=1)
-    make_set(model, [data], tmp_path / "undisturbed", plan)
+    build_set(model, [data], tmp_path / "undisturbed", plan)
 
-    with mock.patch.object(making, "load_model", return_value=load_model(model, "cpu")):
-        assert killed_everywhere(lambda: make_set(model, [data], tmp_path / "set", plan)) > 4
+    with mock.patch.object(set_builder, "load_model", return_value=load_model(model, "cpu")):
+        assert killed_everywhere(lambda: build_set(model, [data], tmp_path / "set", plan)) > 4
 
     undisturbed, found = files(tmp_path / "undisturbed"), files(tmp_path / "set")
     for manifest in (undisturbed, found):
-        samples = json.loads(manifest.pop("manifest.json"))["samples"]
-        manifest["samples"] = json.dumps(samples).encode()
+        classes = json.loads(manifest.pop("manifest.json"))["classes"]
+        manifest["classes"] = json.dumps(classes).encode()
     assert found == undisturbed
 
 

@@ -29,9 +29,8 @@ from omnial.inference.verify import verify
 from omnial.model_folder.weights_file import load_model
 from omnial.models.scoring import image_scores
 from omnial.models.torch_backend import predict_batch
-from omnial.robustness.samples import draw_clean
-from omnial.robustness.score_attack import attack_scores
-from omnial.robustness.white_box import WhiteBoxPlan
+from omnial.robustness.clean_samples import draw_clean
+from omnial.robustness.white_box import WhiteBoxPlan, attack_verdicts
 from omnial.synthesis.preview import preview
 from omnial.training.fit import train
 from tests.inference.test_predictor import red_model, write_image
@@ -272,7 +271,7 @@ def test_attacks_take_a_window_of_each_image(data: Path, trained: Path) -> None:
         True,
     ]
     plan = WhiteBoxPlan(samples=2, batch_size=2)
-    assert attack_scores(model, catalogue, plan).images == 4
+    assert attack_verdicts(model, catalogue, plan).images == 4
     store = load_dataset(
         product.train, catalogue, model.settings.data, InputCache(None, model.settings.data)
     )

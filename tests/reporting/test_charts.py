@@ -13,7 +13,6 @@ from omnial.reporting.charts import (
     curve_chart,
     line_style,
     score_histogram,
-    step_chart,
 )
 
 LINE = Curve(np.array([0.0, 0.25, 1.0]), np.array([0.0, 0.5, 1.0]))
@@ -62,16 +61,6 @@ def test_a_class_without_a_curve_leaves_the_others_their_colours() -> None:
 def test_many_classes_differ_in_colour_or_dashes() -> None:
     styles = [line_style(i) for i in range(4 * len(SERIES_COLOURS))]
     assert len(set(styles)) == len(styles)
-
-
-def test_a_line_has_a_gap_where_a_model_has_no_value() -> None:
-    steps = ["0", "1", "2"]
-    chart = step_chart("Pixel AP", "levels", "AP", steps, [[0.9, None, 0.5], [0.8, 0.7, 0.6]])
-    assert "2 models" in chart.words
-    whole = max(lines(chart, SERIES_COLOURS[1]), key=len)
-    broken = max(lines(chart, SERIES_COLOURS[0]), key=len)
-    assert len(whole) == 3
-    assert len(broken) < 3
 
 
 @pytest.mark.parametrize("name", ["$x_1$", "$\\broken{", "<&>", "瓶"])

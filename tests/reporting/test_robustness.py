@@ -1,6 +1,6 @@
 """The robustness page's own tables."""
 
-from omnial.reporting.robustness_page import published_table
+from omnial.reporting.robustness_tables import published_table
 
 
 def test_the_published_table_quotes_both_averages() -> None:

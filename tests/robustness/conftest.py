@@ -6,7 +6,7 @@ import pytest
 
 from omnial.config.load import load_settings
 from omnial.demo.production_line import CLASS_NAMES, generate
-from omnial.robustness.making import SetPlan, make_set
+from omnial.robustness.build_set import SetPlan, build_set
 from omnial.training.fit import train
 
 CLASSES = CLASS_NAMES[:2]
@@ -40,5 +40,5 @@ def surrogate(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(data: Path, surrogate: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished set; do not change it."""
     folder = tmp_path_factory.mktemp("sets") / "set"
-    make_set(surrogate, [data], folder, PLAN, device="cpu")
+    build_set(surrogate, [data], folder, PLAN, device="cpu")
     return folder

@@ -8,9 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnial.attacks.ball import Ball
+from omnial.attacks.ball import Ball, Level
 from omnial.attacks.pgd import Schedule
-from omnial.robustness.checks import Trace, check_traces, check_unbounded, joined, traced
+from omnial.robustness.attack_checks import (
+    Trace,
+    check_traces,
+    check_unbounded,
+    traced_attack,
+)
 from omnial.synthesis.random import SampleRandom
 
 GOOD = {"1": ([1.0, 2.0, 3.0], 0.1), "2": ([1.0, 4.0, 6.0], 0.2)}
@@ -28,15 +33,20 @@ def traces(rises: dict[str, tuple[list[float], float]], gradient: float = 0.1) -
     }
 
 
+def levels(found: dict[str, Trace]) -> list[Level]:
+    return [Level(name, float(name)) for name in found]
+
+
 def failed(found: dict[str, Trace]) -> list[str]:
-    checks = check_traces(found, list(found))
+    checks = check_traces(found, levels(found))
     assert len(checks) == 4
     return [check.name for check in checks if not check.passed]
 
 
 def test_a_sound_attack_passes() -> None:
     assert failed(traces(GOOD)) == []
-    assert len(check_traces(traces({"1": GOOD["1"]}), ["1"])) == 3
+    alone = traces({"1": GOOD["1"]})
+    assert len(check_traces(alone, levels(alone))) == 3
 
 
 @pytest.mark.parametrize(
@@ -85,14 +95,14 @@ def test_an_attack_on_a_linear_function_is_sound_and_on_a_constant_is_not() -> N
         for level in (1, 2, 4):
             ball, schedule = Ball(level / 255), Schedule()
             parts = [
-                traced(objective, images[rows], ball, schedule, part)[1]
+                traced_attack(objective, images[rows], ball, schedule, part)[1]
                 for rows, part in (
                     (slice(0, 4), SampleRandom(0, 0, torch.arange(4))),
                     (slice(4, 6), SampleRandom(0, 0, torch.arange(4, 6))),
                 )
             ]
-            found[str(level)] = joined(parts)
-            whole = traced(objective, images, ball, schedule, random)[1]
+            found[str(level)] = Trace.joined(parts)
+            whole = traced_attack(objective, images, ball, schedule, random)[1]
             np.testing.assert_allclose(found[str(level)].values, whole.values, rtol=1e-5)
         return failed(found)
 

@@ -1,4 +1,4 @@
-"""Figures on a set beside independent oracles; objectives; published averages; perception."""
+"""Figures on a set against independent oracles; objectives; published averages; perception."""
 
 from pathlib import Path
 
@@ -16,11 +16,10 @@ from omnial.config.settings import ImageScore
 from omnial.demo.production_line import CLASS_NAMES
 from omnial.models.prediction import Prediction
 from omnial.models.scoring import image_score, score_map
-from omnial.robustness import objectives
 from omnial.robustness.adversarial_set import AdversarialSet
-from omnial.robustness.perception import measure_perception
+from omnial.robustness.objectives import reversed_mask, score_objective
 from omnial.robustness.published import published
-from omnial.robustness.transfer import figures_on_set
+from omnial.robustness.transfer import evaluate_on_set, measure_perception
 from omnial.synthesis.jnd import jnd_levels, luma
 from omnial.synthesis.random import SampleRandom
 
@@ -32,14 +31,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 class Red:
     """Scores a pixel by its red value and rebuilds the image as it is."""
 
+    name = "red"
+
     def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         maps = images[:, 0].copy()
-        return Prediction(maps, maps.mean(axis=(1, 2)).astype(np.float64), maps[:, 0], images)
+        scores = maps.mean(axis=(1, 2)).astype(np.float64)
+        return Prediction(maps, scores, np.zeros((len(images), 1), np.float32), images)
+
+    def facts(self) -> dict[str, str]:
+        return {}
 
 
-def test_figures_beside_scikit(made: Path) -> None:
+def test_figures_against_scikit(made: Path) -> None:
     data = AdversarialSet(made)
-    found = figures_on_set(Red(), data, 2)
+    found = evaluate_on_set(Red(), data, 2)
 
     assert list(found) == ["0", "8t", "8", "4", "2", "1"]
     for level in ("0", "8t", "1"):
@@ -62,7 +67,7 @@ def test_figures_beside_scikit(made: Path) -> None:
         assert found[level].mean["pixel_ap"] == pytest.approx(mean)
 
 
-def test_perception_beside_its_definition(made: Path) -> None:
+def test_perception_against_its_definition(made: Path) -> None:
     data = AdversarialSet(made)
     found = measure_perception(data, 2)
 
@@ -101,7 +106,7 @@ def test_the_reversed_mask_pulls_each_pixel_to_the_other_side() -> None:
     network, mask = Pixelwise(20.0), torch.zeros(2, 1, 8, 8)
     mask[:, :, :4] = 1
     images = torch.full((2, 3, 8, 8), 0.5)
-    objective = objectives.reversed_mask(network, mask, 2.0)
+    objective = reversed_mask(network, mask, 2.0)
 
     with undisturbed(network):
         result = attack(
@@ -130,7 +135,7 @@ def test_the_score_moves_as_it_is_told_even_where_the_network_is_sure(
 
     with undisturbed(network):
         result = attack(
-            objectives.image_score(network, valid, upward, rule),
+            score_objective(network, valid, upward, rule),
             *(images, Ball(0.3), Schedule(steps=20)),
             SampleRandom(0, 0, torch.arange(2)),
         )

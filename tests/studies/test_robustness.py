@@ -16,13 +16,14 @@ from omnial.data.layouts import discover
 from omnial.demo.production_line import generate
 from omnial.errors import UserError
 from omnial.model_folder.weights_file import load_model
+from omnial.models.torch_backend import TorchBackend
 from omnial.robustness.adversarial_set import AdversarialSet
-from omnial.robustness.few_images import few_test_images
+from omnial.robustness.corruptions import subset
 from omnial.robustness.transfer import evaluate_on_set
-from omnial.studies import robustness, run_trials
+from omnial.studies import robustness_study, run_trials
 from omnial.studies import trial as trial_module
-from omnial.studies.robustness import run_robustness_study
-from omnial.studies.robustness_plan import ROWS, RobustnessOptions
+from omnial.studies.robustness_parts import ROWS, RobustnessOptions
+from omnial.studies.robustness_study import RobustnessStudy, run_robustness_study
 from omnial.studies.run_study import PAGE
 from omnial.studies.study_data import StudyData
 from tests.studies.small_runs import CLASSES, SMALL
@@ -38,7 +39,7 @@ OPTIONS = RobustnessOptions(
     corruption_images=2,
     gallery=False,
 )
-ASKING = ("evaluate_on_set", "attack_white_box", "attack_scores", "evaluate_corrupted")
+ASKING = ("evaluate_on_set", "attack_white_box", "attack_verdicts", "evaluate_corrupted")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,9 @@ def test_the_figures_are_those_of_the_model_on_the_set(finished: Path) -> None:
     (run,) = (c for c in found.values() if c["row"] == "omnial" and "part" not in c)
     (part,) = (c for c in found.values() if c["row"] == "omnial" and c.get("part") == "transfer")
     (folder,) = (finished / "work" / "sets").iterdir()
-    again = evaluate_on_set(load_model(finished / "work" / run["key"][:16]), AdversarialSet(folder))
+    again = evaluate_on_set(
+        TorchBackend(load_model(finished / "work" / run["key"][:16])), AdversarialSet(folder)
+    )
     for level, figures in again.items():
         assert part["found"][level]["mean"] == pytest.approx(dict(figures.mean))
     page = (finished / "out" / PAGE).read_text("utf-8")
@@ -121,8 +124,8 @@ def test_what_is_known_is_not_computed_again_and_remarks_stay(
     page = (out / PAGE).read_text("utf-8")
     remarked = page.replace("begin -->\n", "begin -->\nThe order holds.\n", 1)
     (out / PAGE).write_text(remarked, "utf-8")
-    for name in (*ASKING, "make_set"):
-        monkeypatch.setattr(robustness, name, never)
+    for name in (*ASKING, "build_set"):
+        monkeypatch.setattr(robustness_study, name, never)
     monkeypatch.setattr(trial_module, "train", never)
     summary = run_robustness_study([data], out, tmp_path / "work", OPTIONS, progress=False)
     assert (summary.computed, summary.kept) == (0, 5)
@@ -146,7 +149,7 @@ def test_a_lost_model_and_a_lost_set_are_made_again_where_they_are_needed(
     monkeypatch.setattr(trial_module, "_evaluate", never)
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     for name in ASKING[1:]:
-        monkeypatch.setattr(robustness, name, never)
+        monkeypatch.setattr(robustness_study, name, never)
     caplog.set_level("INFO", "omnial.studies")
     options = replace(OPTIONS, jobs=at_once)
     summary = run_robustness_study([data], out, tmp_path / "work", options, progress=False)
@@ -177,11 +180,9 @@ def test_a_harder_question_is_another_question(
 ) -> None:
     keys = []
     for options in (OPTIONS, replace(OPTIONS, **change)):
-        study = robustness._Study.over(
-            StudyData.of([data]), tmp_path, tmp_path, options, progress=False
-        )
+        study = RobustnessStudy(StudyData.of([data]), tmp_path, tmp_path, options, progress=False)
         keys.append({"set": study.set_part.key})
-        keys[-1] |= {p.name: p.key for p in study.parts.values() if p.row == "omnial"}
+        keys[-1] |= {p.question: p.key for p in study.parts.values() if p.row == "omnial"}
     assert {name for name in keys[0] if keys[0][name] != keys[1][name]} == changed
 
 
@@ -212,7 +213,7 @@ def test_the_two_figures_show_the_demo_data(
 
     rows = tuple(row for row in ROWS if row.name in ASKED)
     monkeypatch.setattr(run_trials, "generate", small)
-    monkeypatch.setattr(robustness, "ROWS", rows)
+    monkeypatch.setattr(robustness_study, "ROWS", rows)
     folder = tmp_path / "study"
     shutil.copytree(finished, folder)
     summary = run_robustness_study(
@@ -229,7 +230,7 @@ def test_the_two_figures_show_the_demo_data(
 @pytest.mark.parametrize("most", [1, 2, 5, 100])
 def test_few_test_images_are_half_good_and_of_every_part(data: Path, most: int) -> None:
     product = discover([data], need="test").classes[0]
-    few = few_test_images(product, most)
+    few = subset(product, most)
     assert len(few.test) <= most
     assert set(few.test) <= set(product.test)
     assert len(set(few.test)) == len(few.test)

@@ -10,7 +10,6 @@ import json
 import struct
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from omnial.attacks.ball import LEVELS
 from omnial.config.settings import (
     DataSettings,
     LocalizationSettings,
@@ -35,9 +35,14 @@ from omnial.models.recogniser import FEATURES, Recogniser
 from omnial.models.system import build_model
 from omnial.models.thresholds import calibrate
 from omnial.models.trained_model import TrainedModel
-from omnial.robustness.adversarial_set import AdversarialSet
-from omnial.robustness.levels import LEVELS
-from omnial.robustness.manifest import Entry, Identity, Manifest, write_manifest
+from omnial.robustness.adversarial_set import (
+    SCHEMA_VERSION,
+    AdversarialSet,
+    ClassEntry,
+    Identity,
+    Manifest,
+    write_manifest,
+)
 from omnial.untrusted import parse_json
 
 EDGE: Final = 32
@@ -71,7 +76,7 @@ def seeds() -> list[bytes]:
         "arrays": _header_of(_EXPORTED / "arrays.safetensors"),
         "samples": _header_of(_EXPORTED / "samples.safetensors"),
         "manifest": (_SET / "manifest.json").read_bytes(),
-        "sample": _header_of(_SET / "samples/bolt/0000.safetensors"),
+        "class of a set": _header_of(_SET / "bolt.safetensors"),
     }
     return [bytes([place]) + valid[name] for place, name in enumerate(_READERS)]
 
@@ -129,22 +134,22 @@ def _manifest(content: bytes) -> None:
         content = json.dumps({**values, "sha256": _digest(text.encode())}).encode()
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass  # as it is, then
-    _with(_SET / "manifest.json", content, _judged)
+    _with(_SET / "manifest.json", content, _evaluated)
 
 
-def _sample(content: bytes) -> None:
-    path = _SET / "samples/bolt/0000.safetensors"
+def _class_of_set(content: bytes) -> None:
+    path = _SET / "bolt.safetensors"
     changed = _with_header(path, content)
     before = (_SET / "manifest.json").read_bytes()
 
     def read() -> None:
         _finish_set(_digest(changed))
-        _judged()
+        _evaluated()
 
     _with(path, changed, lambda: _with(_SET / "manifest.json", before, read))
 
 
-def _judged() -> None:
+def _evaluated() -> None:
     found = AdversarialSet(_SET)
     for name in found.classes:
         for batch in found.batches(name, 2):
@@ -164,7 +169,7 @@ _READERS: Final[Mapping[str, Callable[[bytes], None]]] = {
         "samples.safetensors", _with_header(_EXPORTED / "samples.safetensors", content)
     ),
     "manifest": _manifest,
-    "sample": _sample,
+    "class of a set": _class_of_set,
 }
 
 
@@ -266,7 +271,7 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
 
 def _finish_set(digest: str) -> None:
     identity = Identity(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         version="0",
         surrogate={"system": "surrogate", "size": "tiny", "weights_sha256": "0" * 64},
         seed=0,
@@ -274,28 +279,28 @@ def _finish_set(digest: str) -> None:
         anomalous_share=1.0,
         steps=2,
         alpha=0.5,
-        levels=[asdict(level) for level in LEVELS],
-        size=[4, 4],
+        levels=LEVELS,
+        size=(4, 4),
         geometry="squash",
         recipe={},
         objective={},
         data={"bolt": "0" * 64},
     )
-    entry = Entry("bolt", 0, "samples/bolt/0000.safetensors", digest, "000.png", 1)
-    write_manifest(_SET, Manifest(identity, (entry,), {}))
+    entry = ClassEntry(name="bolt", sha256=digest, sources=("000.png",), defect_pixels=(1,))
+    write_manifest(_SET, Manifest(identity=identity, classes=(entry,), made={}))
 
 
 def _make_set(folder: Path) -> None:
-    path = folder / "samples/bolt/0000.safetensors"
-    path.parent.mkdir(parents=True)
-    arrays = {"normal": np.zeros((3, 4, 4), np.uint16), "flags": np.full((4, 4), 7, np.uint8)}
-    arrays["anomalous"] = arrays["normal"]
+    path = folder / "bolt.safetensors"
+    folder.mkdir()
+    images = np.zeros((1, 3, 4, 4), np.uint16)
+    arrays = {"normal": images, "flags": np.full((1, 4, 4), 7, np.uint8), "anomalous": images}
     for level in LEVELS:
-        arrays[f"steps.{level.name}"] = np.zeros((3, 4, 4), np.int16)
-        arrays[f"trace.{level.name}"] = np.linspace(1, 2, 6, dtype=np.float32)
+        arrays[f"perturbation.{level.name}"] = np.zeros((1, 3, 4, 4), np.int16)
+        arrays[f"trace.{level.name}"] = np.linspace(1, 2, 6, dtype=np.float32)[None]
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     _finish_set(_digest(path.read_bytes()))
-    _judged()
+    _evaluated()
 
 
 _MODEL, _EXPORTED, _SET = (Path(_room.name, name) for name in ("model", "export", "set"))

@@ -56,7 +56,7 @@ class Ended:
 def preload() -> None:
     """Import what the verbs import, so that forks need not."""
     for name in (
-        *("cli", "training.fit", "reporting.evaluation_report", "robustness.making"),
+        *("cli", "training.fit", "reporting.evaluation_report", "robustness.build_set"),
         *("export.export_model", "studies.run_study", "inference.inspector", "inference.predictor"),
     ):
         importlib.import_module(f"omnial.{name}")

@@ -124,7 +124,7 @@ def scenarios(material: Material) -> list[Scenario]:
                 *("attack", model, "--data", data, "--samples", "3", "--batch-size", "1"),
                 *("--steps", "2", "--out", OUT),
             ),
-            ("manifest.json", "samples/*/*"),
+            ("manifest.json", "*.safetensors"),
             share=3,
         ),
         Scenario(

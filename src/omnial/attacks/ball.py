@@ -1,17 +1,55 @@
-"""The sets that a perturbation is kept in: a ball of one of two norms, and the range of images."""
+"""The ball that a perturbation stays in, and the paper's five levels: where epsilon is set."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from omnial.synthesis.random import SampleRandom
 
 Norm = Literal["linf", "l2"]
 
+UNATTACKED: Final = "0"
+"""Name of the level without a perturbation."""
+
 _TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Level:
+    """Strength and aim of an attack.
+
+    Attributes:
+        name: As in the paper's tables: the radius in grey levels, `t` for targeted.
+        grey_levels: Largest change of a value, in 1/255.
+        targeted: Whether the network is to say the reversed mask, instead of anything wrong.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    grey_levels: Annotated[float, Field(gt=0.0, le=127.0)]
+    targeted: bool = False
+
+    @property
+    def epsilon(self) -> float:
+        """Radius in units of the pixels' range."""
+        return self.grey_levels / 255.0
+
+
+LEVELS: Final = (
+    Level("8t", 8.0, targeted=True),
+    Level("8", 8.0),
+    Level("4", 4.0),
+    Level("2", 2.0),
+    Level("1", 1.0),
+)
+"""The levels of the paper, in the order of its tables."""
+
+UNTARGETED: Final = tuple(level for level in LEVELS if not level.targeted)
 
 
 @dataclass(frozen=True)
@@ -34,7 +72,7 @@ class Ball:
             raise ValueError(f"the norm is linf or l2, not {self.norm!r}")
 
     def start(self, random: SampleRandom, name: str, shape: tuple[int, ...]) -> Tensor:
-        """A point drawn uniformly from the ball around zero, each sample's from its own numbers.
+        """Points drawn uniformly from the ball around zero.
 
         Args:
             random: The samples' random numbers.
@@ -51,46 +89,36 @@ class Ball:
         normal = radius * torch.cos(2.0 * math.pi * random.uniform(name + " angle", *shape))
         # A share u of the volume lies within u^(1/n) of the radius.
         share = random.uniform(name + " share") ** (1.0 / math.prod(shape))
-        return _each(self.epsilon * share, normal) * normal / _length(normal)
+        return per_sample(self.epsilon * share, normal) * normal / _length(normal)
 
     def step(self, gradient: Tensor, alpha: float) -> Tensor:
-        """The steepest ascent of length `alpha`: the sign of the gradient, or its direction.
+        """Steepest ascent of length `alpha`: the sign of the gradient (B, ...), or its direction.
 
-        Args:
-            gradient: (B, ...).
-            alpha: Length in the ball's norm.
-
-        Returns:
-            (B, ...); zero where a sample's gradient is zero.
+        Zero where a sample's gradient is zero.
         """
         if self.norm == "linf":
             return alpha * gradient.sign()
         return alpha * gradient / _length(gradient)
 
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
-        """Bring images back into the ball around the clean ones, then into [0, 1].
+        """Bring images (B, ...) back into the ball around the clean ones, then into [0, 1].
 
         The second keeps what the first reached: since the clean image lies in [0, 1] itself,
         clipping only shortens differences.
-
-        Args:
-            images: (B, ...).
-            clean: (B, ...) in [0, 1].
         """
         difference = images - clean
         if self.norm == "linf":
-            kept = difference.clamp(-self.epsilon, self.epsilon)
+            inside = difference.clamp(-self.epsilon, self.epsilon)
         else:
-            kept = difference * (self.epsilon / _length(difference)).clamp(max=1.0)
-        return (clean + kept).clamp(0.0, 1.0)
+            inside = difference * (self.epsilon / _length(difference)).clamp(max=1.0)
+        return (clean + inside).clamp(0.0, 1.0)
+
+
+def per_sample(numbers: Tensor, like: Tensor) -> Tensor:
+    """(B,) as (B, 1, ...), to broadcast over (B, ...)."""
+    return numbers.view(-1, *(1,) * (like.ndim - 1))
 
 
 def _length(values: Tensor) -> Tensor:
     """Euclidean length of each sample, never zero: (B, ...) to (B, 1, ...)."""
-    squares = values.flatten(1).square().sum(1).sqrt().clamp_min(_TINY)
-    return _each(squares, values)
-
-
-def _each(numbers: Tensor, like: Tensor) -> Tensor:
-    """(B,) as (B, 1, ...), to go with (B, ...)."""
-    return numbers.view(-1, *(1,) * (like.ndim - 1))
+    return per_sample(values.flatten(1).square().sum(1).sqrt().clamp_min(_TINY), values)

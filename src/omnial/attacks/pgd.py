@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from omnial.attacks.ball import Ball
+from omnial.attacks.ball import Ball, per_sample
 from omnial.synthesis.random import SampleRandom
 
 Objective = Callable[[Tensor], Tensor]
@@ -23,12 +23,12 @@ depend on this sample alone, so that the batch it stands in matters by rounding 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How an attack moves.
+    """Steps of an attack.
 
     Attributes:
         steps: Number of gradient steps; 0 leaves the random start.
         alpha: Length of a step as a share of the ball's radius; None is 2.5 / steps [O], enough
-            to cross the ball and to turn round within it.
+            to cross the ball and to come back within it.
         momentum: Decay of the accumulated gradient (Dong et al. 2018); 0 is none.
         restarts: Attacks from different starts.
         random_start: Start from a point of the ball; without, from the clean image.
@@ -53,7 +53,7 @@ class Schedule:
 
 
 class Attacked(NamedTuple):
-    """What an attack came to."""
+    """Result of an attack."""
 
     images: Tensor
     """(B, 3, H, W) float32 in the ball and in [0, 1]: of each sample the iterate with the highest
@@ -95,7 +95,7 @@ def attack(
         other, height = _attempt(objective, images, ball, schedule, random, number)
         better = height > peak
         best = Attacked(
-            torch.where(_each(better), other.images, best.images),
+            torch.where(per_sample(better, images), other.images, best.images),
             torch.where(better, other.values, best.values),
             torch.where(better, other.gradient, best.gradient),
         )
@@ -118,7 +118,7 @@ def _attempt(
         images = ball.project(clean + start, clean)
     alpha = schedule.step_length(ball.epsilon)
     first, direction = torch.zeros_like(clean[:, 0, 0, 0]), torch.zeros_like(clean)
-    values, kept, peak = [], images, torch.full_like(first, -torch.inf)
+    values, best, peak = [], images, torch.full_like(first, -torch.inf)
     for step in range(schedule.steps + 1):
         moving = images.detach().requires_grad_(step < schedule.steps)
         with torch.set_grad_enabled(moving.requires_grad):
@@ -126,7 +126,8 @@ def _attempt(
         value = objectives.detach().float()
         values.append(value)
         better = value.isfinite() & (value > peak)
-        kept, peak = torch.where(_each(better), images, kept), torch.where(better, value, peak)
+        best = torch.where(per_sample(better, images), images, best)
+        peak = torch.where(better, value, peak)
         if not moving.requires_grad:
             break
         # A sum, not a mean: each sample's gradient is its own, whatever the batch.
@@ -136,16 +137,11 @@ def _attempt(
             first = size
         if schedule.momentum:
             scale = size.clamp_min(torch.finfo(size.dtype).tiny)
-            direction = schedule.momentum * direction + gradient / _each(scale)
+            direction = schedule.momentum * direction + gradient / per_sample(scale, gradient)
         else:
             direction = gradient
         images = ball.project(images + ball.step(direction, alpha), clean)
-    return Attacked(kept, torch.stack(values), first), peak
-
-
-def _each(samples: Tensor) -> Tensor:
-    """(B,) as (B, 1, 1, 1), to go with images."""
-    return samples[:, None, None, None]
+    return Attacked(best, torch.stack(values), first), peak
 
 
 @contextlib.contextmanager

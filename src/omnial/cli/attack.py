@@ -1,7 +1,6 @@
 """`omnial attack`: an adversarial set from a model and defect-free images."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from omnial.cli import options
 from omnial.cli.output import exit_code, print_facts, print_result, say, working
 from omnial.cli.verb import ExitCode, verb
+from omnial.errors import UserError
 
 
 @verb(
@@ -41,42 +41,38 @@ def attack(
     For the paper's protocol the model is a `surrogate`. An interrupted run goes on when the same
     command is given again.
     """
-    from omnial.errors import UserError
-
     if alpha is not None and alpha <= 0:
         raise UserError(f"--alpha {alpha}: a step needs a length above 0")
     options.check_out(out)
     with working() as progress:
-        from omnial.robustness.making import SetPlan, make_set
+        from omnial.robustness.build_set import SetPlan, build_set
 
-        plan = SetPlan(samples, seed=seed or 0, steps=steps, alpha=alpha, batch_size=batch_size)
-        made = make_set(
+        built = build_set(
             model_dir,
             data,
             out,
-            plan,
+            SetPlan(samples, seed=seed or 0, steps=steps, alpha=alpha, batch_size=batch_size),
             skip_bad_files=skip_bad_files,
             reading=options.reading(max_megapixels, significant_bits),
             device=device,
-            on_checked=partial(progress, "checking files"),
-            on_attacked=partial(progress, "attacking"),
+            progress=progress,
         )
-        checks = made.data.checks()
-    entries = made.data.manifest.samples
+        checks = built.data.checks()
+    areas = [area for name in built.data.classes for area in built.data.defect_pixels(name)]
     result: dict[str, Any] = {
         "set": str(out),
-        "classes": list(made.data.classes),
-        "samples": len(entries),
-        "anomalous": sum(entry.defect_pixels > 0 for entry in entries),
-        "levels": [level.name for level in made.data.levels],
+        "classes": list(built.data.classes),
+        "samples": len(areas),
+        "anomalous": sum(area > 0 for area in areas),
+        "levels": [level.name for level in built.data.levels],
         "checks": [vars(check) for check in checks],
-        "bad_files": [f"{bad.path}: {bad.reason}" for bad in made.bad_files],
+        "bad_files": [f"{bad.path}: {bad.reason}" for bad in built.bad_files],
     }
     print_result(result, as_json, _show)
     failed = any(not check.passed for check in checks)
     if failed:
         say("the attack failed a check of itself: its figures would be no measure of robustness")
-    return exit_code(made.bad_files, failed=failed)
+    return exit_code(built.bad_files, failed=failed)
 
 
 def _show(result: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`omnial robustness`: what models make of attacks and corruptions."""
+"""`omnial robustness`: figures of models under attacks and corruptions."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -61,13 +61,13 @@ def robustness(
     """Evaluate models on an adversarial set, attack each of them itself, and write a report."""
     options.check_out(out)
     with working() as progress:
-        from omnial.reporting.robustness import REPORT_FILE, write_robustness
-        from omnial.robustness.assess import AssessmentPlan, assess
+        from omnial.reporting.robustness_report import write_robustness
+        from omnial.robustness.evaluate_models import RobustnessPlan, evaluate_robustness
         from omnial.robustness.white_box import WhiteBoxPlan
 
         box = WhiteBoxPlan(samples=white_box_samples)
         box = replace(box, schedule=replace(box.schedule, steps=white_box_steps))
-        plan = AssessmentPlan(
+        plan = RobustnessPlan(
             white_box=box if white_box else None,
             data=data or (),
             corruptions=corruptions,
@@ -75,12 +75,12 @@ def robustness(
             skip_bad_files=skip_bad_files,
             reading=options.reading(max_megapixels, significant_bits),
         )
-        found = assess(set_dir, model_dirs, plan, device=device, tell=progress)
-        write_robustness(found, out)
+        found = evaluate_robustness(set_dir, model_dirs, plan, device=device, progress=progress)
+        page = write_robustness(found, out)
     result = found.to_dict()
     print_result(result, as_json, _show)
     if not as_json:
-        print(f"\nreport: {out / REPORT_FILE}")
+        print(f"\nreport: {page}")
     if data and not white_box:
         say("verdicts on the test images were not attacked (--no-white-box)")
     for failed in result["failed"]:

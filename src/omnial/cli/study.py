@@ -128,8 +128,8 @@ def study(
         if name == _ROBUSTNESS:
             if seeds not in (None, 1) or classes:
                 raise UserError("the study robustness has one seed and all classes of the data")
-            from omnial.studies.robustness import run_robustness_study
-            from omnial.studies.robustness_plan import RobustnessOptions
+            from omnial.studies.robustness_parts import RobustnessOptions
+            from omnial.studies.robustness_study import run_robustness_study
 
             robustness = RobustnessOptions(
                 *(size, images, overrides, chosen),

@@ -1,4 +1,4 @@
-"""Charts of the reports: curves, score histograms, lines over steps.
+"""Charts of the evaluation report: curves and score histograms; what all charts share.
 
 A chart is drawn in fixed colours on white, as an SVG image of its own that an `img` element shows.
 No text of a user reaches matplotlib, whose labels would read `$` as mathematics: the page's legend
@@ -104,6 +104,12 @@ def line_style(index: int) -> LineStyle:
     return LineStyle(_colour(index), dashes)
 
 
+def line_arguments(index: int) -> dict[str, Any]:
+    """Matplotlib's arguments of the line at this position."""
+    dashes = _dashes(index) or (None, None)
+    return {"color": _colour(index), "linewidth": 1.9, "dashes": dashes}
+
+
 def curve_chart(kind: CurveKind, curves: Sequence[Curve | None]) -> Chart:
     """Draw one curve for each class.
 
@@ -119,7 +125,7 @@ def curve_chart(kind: CurveKind, curves: Sequence[Curve | None]) -> Chart:
     drawn = sum(curve is not None for curve in curves)
     for index, curve in enumerate(curves):
         if curve is not None:
-            axes.plot(curve.x, curve.y, **_line(index))
+            axes.plot(curve.x, curve.y, **line_arguments(index))
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=kind.x_label, ylabel=kind.y_label)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -176,38 +182,6 @@ def score_histogram(
     return _svg(figure, words)
 
 
-def step_chart(
-    title: str,
-    x_label: str,
-    y_label: str,
-    steps: Sequence[str],
-    series: Sequence[Sequence[float | None]],
-    shares: bool = True,
-) -> Chart:
-    """Draw one line for each model over a few steps, such as radii or severities.
-
-    Args:
-        title: What the chart shows, for the description.
-        x_label: Label of the steps.
-        y_label: Label of the values.
-        steps: Name of each step.
-        series: Values of each model, in the page's order; None leaves a gap.
-        shares: Whether the values are shares of 1, shown in percent on an axis from 0 to 1.
-    """
-    figure, axes = _figure(4.0, 3.0)
-    axes.grid(color=_GRID, linewidth=0.8)
-    for index, values in enumerate(series):
-        line = [np.nan if value is None else value for value in values]
-        axes.plot(range(len(line)), line, marker="o", markersize=3.5, **_line(index))
-    axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.2, len(steps) - 0.8))
-    axes.set_xticks(range(len(steps)), steps)
-    if shares:
-        axes.set_ylim(-0.01, 1.02)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    return _svg(figure, f"{title}: one line for each of {len(series)} models")
-
-
 def png(figure: Figure) -> bytes:
     """Draw a figure as a PNG file: the same figure gives the same bytes."""
     buffer = io.BytesIO()
@@ -221,12 +195,6 @@ def _colour(index: int) -> str:
 
 def _dashes(index: int) -> tuple[float, ...]:
     return _DASHES[index // len(SERIES_COLOURS) % len(_DASHES)]
-
-
-def _line(index: int) -> dict[str, Any]:
-    """Matplotlib's arguments of the line at this position."""
-    dashes = _dashes(index) or (None, None)
-    return {"color": _colour(index), "linewidth": 1.9, "dashes": dashes}
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,21 +1,217 @@
-"""An adversarial set as it is read: verified as a whole, then served class by class."""
+"""Adversarial sets on disk: a safetensors file for each class, and a manifest with their digests.
 
-from collections.abc import Iterator
+The manifest is written after every class: one that names all classes is a finished set. Shapes are
+compared with what the manifest asks for before memory is taken, and samples are read in batches.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from omnial.files import file_digest
-from omnial.robustness.checks import Check, Trace, check_traces, joined
-from omnial.robustness.grid import add, from_grid
-from omnial.robustness.levels import UNATTACKED, Level
-from omnial.robustness.manifest import Entry, Manifest, read_manifest, refusal
-from omnial.robustness.sample_file import BadSampleError, StoredSample, read_sample
-from omnial.robustness.samples import Clean
-from omnial.untrusted import UntrustedError, check_regular
+from omnial.attacks.ball import UNATTACKED, Level
+from omnial.errors import RunError, UserError
+from omnial.files import file_digest, replacing, writing
+from omnial.robustness.attack_checks import Check, Trace, check_traces
+from omnial.robustness.clean_samples import GRID, GRID_PER_GREY_LEVEL, CleanSamples, from_grid
+from omnial.untrusted import (
+    Form,
+    UntrustedError,
+    check_forms,
+    check_regular,
+    is_plain_name,
+    plain,
+    quoted,
+    read_forms,
+    read_json,
+)
+
+MANIFEST_FILE: Final = "manifest.json"
+SCHEMA_VERSION: Final = 2
+_MASK, _PANEL, _VALID = 1, 2, 4  # bits of `flags`
+
+
+def _check_class_name(name: str) -> str:
+    if not is_plain_name(name):
+        raise ValueError(f"{quoted(name)} cannot be the name of a class")
+    return name
+
+
+_ClassName = Annotated[str, AfterValidator(_check_class_name)]
+_Edge = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class Identity(_Strict):
+    """Everything that decides what a set holds: two sets of one identity differ by rounding.
+
+    Rounding includes signs of gradients near zero; see docs/robustness.md.
+    """
+
+    schema_version: int
+    """Of the files."""
+    version: str
+    """Of omnial."""
+    surrogate: dict[str, str]
+    """System, size and weights' SHA-256 of the attacked model."""
+    seed: int
+    """Of samples and attacks."""
+    samples: int = Field(ge=1)
+    """Samples a class."""
+    anomalous_share: float
+    """Share of them that have a defect."""
+    steps: int = Field(ge=1, le=10_000)
+    """Steps of the attack."""
+    alpha: float
+    """Length of a step, as a share of the radius."""
+    levels: tuple[Level, ...] = Field(min_length=1)
+    size: tuple[_Edge, _Edge]
+    """Height and width."""
+    geometry: str
+    """How files became images of this size."""
+    recipe: dict[str, Any]
+    """Settings of the synthesis."""
+    objective: dict[str, Any]
+    """Settings of the attacked loss."""
+    data: dict[_ClassName, str]
+    """SHA-256 of the training images of each class, in order."""
+
+    def differences(self, other: "Identity") -> list[str]:
+        """Names of the fields in which two sets differ."""
+        names = type(self).model_fields
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+class ClassEntry(_Strict):
+    """One class of a set."""
+
+    name: _ClassName
+    sha256: str
+    """Digest of its file."""
+    sources: tuple[str, ...]
+    """File name of each sample's defect-free image."""
+    defect_pixels: tuple[int, ...]
+    """Pixels of each sample's mask; 0 for a normal sample."""
+
+
+class Manifest(_Strict):
+    """Content of manifest.json."""
+
+    identity: Identity
+    classes: tuple[ClassEntry, ...]
+    """Finished classes, in the order of the identity's."""
+    made: dict[str, Any]
+    """Facts without influence on the content: time, machine, seconds."""
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> "Manifest":
+        count, planned = self.identity.samples, list(self.identity.data)
+        if [entry.name for entry in self.classes] != planned[: len(self.classes)]:
+            raise ValueError("the classes are not those that the set was planned with")
+        if any(len(e.sources) != count or len(e.defect_pixels) != count for e in self.classes):
+            raise ValueError(f"a class has not {count:,} samples")
+        return self
+
+    @property
+    def finished(self) -> bool:
+        """Whether every planned class is there."""
+        return len(self.classes) == len(self.identity.data)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json with a digest of itself.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    content = manifest.model_dump(mode="json")
+    content["sha256"] = _digest(content)
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    with writing("The manifest", folder), replacing(folder / MANIFEST_FILE) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a set's manifest; the set may be unfinished.
+
+    Raises:
+        UserError: There is none, or it is not what was written.
+    """
+    path = folder / MANIFEST_FILE
+    if not os.path.lexists(path):
+        raise UserError(
+            f"{path}: there is no such file. Name the folder that `omnial attack --out` wrote."
+        )
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
+            raise UntrustedError("it is not a manifest")
+        if content.pop("sha256", None) != _digest(content):
+            raise UntrustedError("its content is not what was written (another digest)")
+        version = content["identity"].get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise UntrustedError(
+                "it was made by another version of omnial (its schema version is "
+                f"{quoted(version)}, this one reads {SCHEMA_VERSION})"
+            )
+        return Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise _refusal(path, f"it is not a manifest ({where}: {first['msg']})") from error
+    except UntrustedError as error:
+        raise _refusal(path, str(error)) from error
+    except OSError as error:
+        raise _refusal(path, f"it cannot be read ({error})") from error
+
+
+def class_arrays(
+    clean: CleanSamples,
+    perturbations: Mapping[str, NDArray[np.int16]],
+    traces: Mapping[str, Trace],
+) -> dict[str, NDArray[Any]]:
+    """Arrays of a class's file, of n samples; perturbations and traces by level."""
+    arrays: dict[str, NDArray[Any]] = {"normal": clean.normal, "anomalous": clean.anomalous}
+    flags = _MASK * clean.mask + _PANEL * clean.panel + _VALID * clean.valid
+    arrays["flags"] = flags.astype(np.uint8)
+    for name, values in perturbations.items():
+        trace = traces[name]
+        arrays[f"perturbation.{name}"] = values
+        arrays[f"trace.{name}"] = np.stack(
+            [trace.unattacked, trace.random, trace.gradient, *trace.values], axis=1
+        )
+    return arrays
+
+
+def write_class(folder: Path, class_name: str, arrays: dict[str, NDArray[Any]]) -> str:
+    """Write a class's file, and compare what the disk holds with it.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        RunError: The file cannot be written, or the disk holds something else.
+    """
+    path, content = folder / f"{class_name}.safetensors", save(arrays)
+    digest = hashlib.sha256(content).hexdigest()
+    with writing("The samples", path), replacing(path) as part:
+        part.write_bytes(content)
+        if file_digest(part) != digest:
+            raise RunError(f"{path}: what the disk holds is not what was written")
+    return digest
 
 
 @dataclass(frozen=True)
@@ -24,21 +220,22 @@ class Batch:
 
     Attributes:
         clean: The samples before the attack.
-        steps: (n, 3, H, W) int16 a level, the perturbations on the grid.
+        perturbations: (n, 3, H, W) int16 a level, in steps of the grid.
     """
 
-    clean: Clean
-    steps: dict[str, NDArray[np.int16]]
+    clean: CleanSamples
+    perturbations: Mapping[str, NDArray[np.int16]]
 
     def images(self, level: str) -> NDArray[np.float32]:
         """Network input at a level, or before the attack: (n, 3, H, W) float32 in [0, 1]."""
         if level == UNATTACKED:
             return from_grid(self.clean.anomalous)
-        return add(self.clean.anomalous, self.steps[level])
+        attacked = self.clean.anomalous.astype(np.int32) + self.perturbations[level]
+        return from_grid(attacked.astype(np.uint16))
 
 
 class AdversarialSet:
-    """A finished set on disk.
+    """A finished set on disk, verified as a whole, then read class by class.
 
     Args:
         folder: What `omnial attack` wrote.
@@ -49,39 +246,45 @@ class AdversarialSet:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: Manifest = read_manifest(folder)
-        for entry in self.manifest.samples:
-            path = folder / entry.file
+        self.manifest = read_manifest(folder)
+        self.identity = self.manifest.identity
+        if not self.manifest.finished:
+            raise UserError(
+                f"{folder / MANIFEST_FILE}: the set is not finished. Run the same `omnial attack` "
+                "command again to finish it."
+            )
+        self._entries = {entry.name: entry for entry in self.manifest.classes}
+        self._forms = self._expected_forms()
+        for entry in self.manifest.classes:
+            path = folder / f"{entry.name}.safetensors"
             try:
                 check_regular(path)
-                found = file_digest(path)
+                if file_digest(path) != entry.sha256:
+                    raise UntrustedError("it is not what the manifest names (another digest)")
+                check_forms(read_forms(path, len(self._forms)), self._forms)
             except UntrustedError as error:
-                raise refusal(path, str(error)) from error
+                raise _refusal(path, str(error)) from error
             except OSError as error:
-                raise refusal(path, f"it cannot be read ({error.strerror or error})") from error
-            if found != entry.sha256:
-                raise refusal(path, "it is not the file that the manifest names (another digest)")
+                raise _refusal(path, f"it cannot be read ({error.strerror or error})") from error
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """The set's levels, in the order of the tables."""
-        return self.manifest.identity.all_levels
+        """Levels, in the order of the tables."""
+        return self.identity.levels
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The set's classes, in order."""
-        return tuple(dict.fromkeys(entry.class_name for entry in self.manifest.samples))
+        """Classes, in order."""
+        return tuple(self._entries)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images."""
-        height, width = self.manifest.identity.size
-        return height, width
+        return self.identity.size
 
-    def entries(self, class_name: str, most: int | None = None) -> list[Entry]:
-        """The first samples of a class; all of them for None."""
-        found = [entry for entry in self.manifest.samples if entry.class_name == class_name]
-        return found[:most]
+    def defect_pixels(self, class_name: str) -> tuple[int, ...]:
+        """Pixels of each sample's mask."""
+        return self._entries[class_name].defect_pixels
 
     def batches(self, class_name: str, size: int, most: int | None = None) -> Iterator[Batch]:
         """A class's samples in batches.
@@ -94,42 +297,89 @@ class AdversarialSet:
         Raises:
             UserError: A file is not what the set should hold.
         """
-        entries = self.entries(class_name, most)
-        for start in range(0, len(entries), size):
-            part = entries[start : start + size]
-            samples = [self._read(entry) for entry in part]
-            clean = Clean(
+        path, entry = self.folder / f"{class_name}.safetensors", self._entries[class_name]
+        count = min(self.identity.samples, most or self.identity.samples)
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            names = [name for name in self._forms if not name.startswith("trace.")]
+            arrays = self._read(path, names, rows)
+            flags = arrays["flags"]
+            clean = CleanSamples(
                 class_name=class_name,
-                numbers=tuple(entry.number for entry in part),
-                sources=tuple(entry.source for entry in part),
-                normal=np.stack([sample.normal for sample in samples]),
-                anomalous=np.stack([sample.anomalous for sample in samples]),
-                mask=np.stack([sample.mask for sample in samples]),
-                panel=np.stack([sample.panel for sample in samples]),
-                valid=np.stack([sample.valid for sample in samples]),
+                numbers=tuple(range(rows.start, rows.stop)),
+                sources=entry.sources[rows],
+                normal=arrays["normal"],
+                anomalous=arrays["anomalous"],
+                mask=(flags & _MASK) > 0,
+                panel=(flags & _PANEL) > 0,
+                valid=(flags & _VALID) > 0,
             )
-            names = [level.name for level in self.levels]
-            yield Batch(clean, {n: np.stack([s.steps[n] for s in samples]) for n in names})
+            perturbations = {
+                level.name: arrays[f"perturbation.{level.name}"] for level in self.levels
+            }
+            for level in self.levels:
+                _check_ball(path, clean.anomalous, perturbations[level.name], level)
+            yield Batch(clean, perturbations)
 
     @cached_property
     def traces(self) -> dict[str, Trace]:
-        """How the attack that made the set went, at each level."""
-        found: dict[str, list[Trace]] = {level.name: [] for level in self.levels}
-        for entry in self.manifest.samples:
-            for name, trace in self._read(entry).traces.items():
-                found[name].append(trace)
-        return {name: joined(traces) for name, traces in found.items()}
+        """How the attack that made the set went, at each level.
+
+        Raises:
+            UserError: A file is not what the set should hold.
+        """
+        names = [f"trace.{level.name}" for level in self.levels]
+        parts = []
+        for class_name in self.classes:
+            path = self.folder / f"{class_name}.safetensors"
+            parts.append(self._read(path, names, slice(None)))
+            if not all(np.isfinite(values).all() for values in parts[-1].values()):
+                raise _refusal(path, "a loss in it is NaN or infinity")
+        found = {}
+        for level in self.levels:
+            rows = np.concatenate([part[f"trace.{level.name}"] for part in parts])
+            found[level.name] = Trace(rows[:, 0], rows[:, 1], rows[:, 3:].T, rows[:, 2])
+        return found
 
     def checks(self) -> list[Check]:
-        """The checks of the attack that made the set."""
-        untargeted = sorted(
-            (level for level in self.levels if not level.targeted), key=lambda x: x.grey_levels
-        )
-        return check_traces(self.traces, [level.name for level in untargeted])
+        """Checks of the attack that made the set."""
+        return check_traces(self.traces, self.levels)
 
-    def _read(self, entry: Entry) -> StoredSample:
-        path = self.folder / entry.file
+    def _read(self, path: Path, names: list[str], rows: slice) -> dict[str, NDArray[Any]]:
+        """Rows of some arrays of a class's file, whose shapes were checked."""
         try:
-            return read_sample(path, self.levels, self.manifest.identity.steps, self.size)
-        except BadSampleError as error:
-            raise refusal(path, str(error)) from error
+            with safe_open(path, framework="numpy") as file:
+                return {name: file.get_slice(name)[rows] for name in names}
+        except (OSError, SafetensorError) as error:
+            raise _refusal(path, f"it cannot be read ({error})") from error
+
+    def _expected_forms(self) -> dict[str, Form]:
+        count, (height, width) = self.identity.samples, self.size
+        images = (count, 3, height, width)
+        expected = {"normal": Form("U16", images), "anomalous": Form("U16", images)}
+        expected["flags"] = Form("U8", (count, height, width))
+        for level in self.levels:
+            expected[f"perturbation.{level.name}"] = Form("I16", images)
+            expected[f"trace.{level.name}"] = Form("F32", (count, self.identity.steps + 4))
+        return expected
+
+
+def _check_ball(
+    path: Path, clean: NDArray[np.uint16], steps: NDArray[np.int16], level: Level
+) -> None:
+    reached = clean.astype(np.int32) + steps
+    bound = round(level.grey_levels * GRID_PER_GREY_LEVEL)
+    if np.abs(steps.astype(np.int32)).max() > bound or reached.min() < 0 or reached.max() > GRID:
+        raise _refusal(path, f"the perturbation of level {level.name} leaves its ball")
+
+
+def _refusal(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path}: {plain(reason)}. The set was changed or damaged: copy it again from where it was "
+        "made, or make it again with `omnial attack` into another folder."
+    )
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

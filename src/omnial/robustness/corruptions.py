@@ -1,13 +1,15 @@
-"""Common corruptions: what a camera on a line really meets, at five severities.
+"""Common corruptions, what a camera on a line really meets, and a model's figures under them.
 
-Each is a function of the image and of the sample's random numbers. The numbers of the severities
+Each is a function of the image and of its random numbers. The numbers of the severities
 are the project's own choice [O]; lengths are pixels of an image whose shorter side has 256.
 """
 
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product as pairs_of
 from typing import Any, Final
 from zlib import crc32
 
@@ -20,8 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from omnial.attacks.ball import UNATTACKED
 from omnial.data.decode import as_unit
+from omnial.data.records import Catalogue, ImageRecord, ProductClass
+from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.sample import Sample
+from omnial.models.trained_model import TrainedModel
+from omnial.progress import Progress, silent
+from omnial.robustness.transfer import FIGURES, LevelFigures
 from omnial.synthesis.random import SampleRandom
 
 SEVERITIES: Final = (1, 2, 3, 4, 5)
@@ -29,7 +37,7 @@ SEVERITIES: Final = (1, 2, 3, 4, 5)
 Change = Callable[[Tensor, float, SampleRandom], Tensor]
 """Image (1, 3, H, W) float32 in [0, 1], amount, random numbers, to an image of the same kind."""
 Move = Callable[[Tensor, float, SampleRandom, str, str], Tensor]
-"""The same for what moves: also the way of sampling and of filling from beyond the frame."""
+"""The same for what moves: also the mode of sampling and of filling from beyond the frame."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,8 @@ def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) ->
         Where it moves, mask and valid pixels move with it, and what comes from beyond the frame
         (the outermost pixels repeated) does not count.
     """
-    record = sample.record
-    name = f"{record.class_name}/{record.kind}/{record.path.name}"
-    # A file's name may hold bytes that are no text.
-    place = crc32(name.encode("utf-8", "surrogateescape"))
-    random = SampleRandom(seed, crc32(corruption.name.encode()), torch.tensor([place]))
+    number = torch.tensor([image_number(sample.record)])
+    random = SampleRandom(seed, crc32(corruption.name.encode()), number)
     image = torch.from_numpy(np.array(as_unit(sample.image)))[None]
     amount = corruption.amounts[severity - 1]
     if corruption.change is not None:
@@ -86,6 +91,32 @@ def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) ->
     if sample.image.dtype == np.uint8:
         values = np.rint(values * np.float32(255)).astype(np.uint8)
     return sample._replace(image=values, valid=valid, mask=mask)
+
+
+def image_number(record: ImageRecord) -> int:
+    """Number that a test image's random numbers depend on, from its class, kind and file name."""
+    name = f"{record.class_name}/{record.kind}/{record.path.name}"
+    # A file's name may hold bytes that are no text.
+    return crc32(name.encode("utf-8", "surrogateescape"))
+
+
+def _moved(
+    region: NDArray[np.bool_], move: Move, amount: float, random: SampleRandom
+) -> NDArray[np.bool_]:
+    """A map that moves with its image; nothing comes in from beyond the frame."""
+    values = torch.from_numpy(region.astype(np.float32))[None, None]
+    shares: NDArray[np.float32] = move(values, amount, random, "bilinear", "zeros")[0, 0].numpy()
+    # At least half a pixel, the rule of masks; a pixel's rim may fall short by rounding.
+    return shares >= 0.5 - 1e-4
+
+
+def _sign(random: SampleRandom) -> float:
+    return 1.0 if float(random.uniform("sign")) < 0.5 else -1.0
+
+
+def _scale(image: Tensor) -> float:
+    """Pixels of this image for one of an image whose shorter side has 256."""
+    return min(image.shape[-2:]) / 256.0
 
 
 def _brightness(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
@@ -148,7 +179,7 @@ def _shift(image: Tensor, amount: float, random: SampleRandom, mode: str, fill: 
 
 
 def _rotation(image: Tensor, amount: float, random: SampleRandom, mode: str, fill: str) -> Tensor:
-    """The part is turned, to a side that is drawn."""
+    """The part is rotated, to a side that is drawn."""
     angle = torch.tensor([amount * _sign(random)])
     moved: Tensor = rotate(image, angle, mode=mode, padding_mode=fill)
     return moved
@@ -167,22 +198,71 @@ CORRUPTIONS: Final = (
 """All corruptions, in the order of the tables."""
 
 
-def _moved(
-    region: NDArray[np.bool_], move: Move, amount: float, random: SampleRandom
-) -> NDArray[np.bool_]:
-    """A map that moves with its image; nothing comes in from beyond the frame."""
-    values = torch.from_numpy(region.astype(np.float32))[None, None]
-    # At least half a pixel, the rule of masks; a pixel's rim may fall short by rounding.
-    result: NDArray[np.bool_] = move(values, amount, random, "bilinear", "zeros")[0, 0].numpy() >= (
-        0.5 - 1e-4
-    )
-    return result
+@dataclass(frozen=True)
+class CorruptedFigures:
+    """Figures on test images at one severity.
+
+    Attributes:
+        figures: As for attacks, but PSNR and SSIM compare the reconstructions of good images
+            with these images as corrupted: a test image has no other original.
+        false_alarms: Share of the good images that are called defective at the model's own
+            thresholds; None where there is none.
+        missed: Share of the defective images that are called good; None where there is none.
+    """
+
+    figures: LevelFigures
+    false_alarms: float | None
+    missed: float | None
 
 
-def _sign(random: SampleRandom) -> float:
-    return 1.0 if float(random.uniform("sign")) < 0.5 else -1.0
+def evaluate_corrupted(
+    model: TrainedModel,
+    catalogue: Catalogue,
+    *,
+    seed: int = 0,
+    batch_size: int = 16,
+    progress: Progress = silent,
+) -> dict[str, dict[str, CorruptedFigures]]:
+    """Evaluate a model on the test images as they are, and under every corruption.
+
+    Returns:
+        By corruption, then by severity; severity `0` is the same for all: as they are.
+
+    Raises:
+        UserError: There is no test image, or a file cannot be used.
+    """
+
+    def figures(transform: Callable[[Sample], Sample] | None) -> CorruptedFigures:
+        result = evaluate_model(
+            model, catalogue, batch_size=batch_size, gallery_per_class=0, transform=transform
+        )
+        images = [image for own in result.classes for image in own.images]
+        good = [image.anomalous_verdict for image in images if not image.record.anomalous]
+        bad = [not image.anomalous_verdict for image in images if image.record.anomalous]
+        classes = {
+            own.name: {name: own.figures[name] for name in FIGURES} for own in result.classes
+        }
+        return CorruptedFigures(
+            LevelFigures.over(classes),
+            false_alarms=sum(good) / len(good) if good else None,
+            missed=sum(bad) / len(bad) if bad else None,
+        )
+
+    clean = figures(None)
+    found = {corruption.name: {UNATTACKED: clean} for corruption in CORRUPTIONS}
+    pairs = list(pairs_of(CORRUPTIONS, SEVERITIES))
+    for index, (corruption, severity) in enumerate(pairs):
+        changed = partial(corrupt, corruption=corruption, severity=severity, seed=seed)
+        found[corruption.name][str(severity)] = figures(changed)
+        progress("corruptions", 2 + index, 1 + len(pairs))
+    return found
 
 
-def _scale(image: Tensor) -> float:
-    """Pixels of this image for one of an image whose shorter side has 256."""
-    return min(image.shape[-2:]) / 256.0
+def subset(product: ProductClass, most: int) -> ProductClass:
+    """The class with at most so many test images: half good, half defective, spread evenly."""
+    chosen = []
+    for anomalous, count in ((False, most // 2), (True, most - most // 2)):
+        own = [record for record in product.test if record.anomalous == anomalous]
+        picked = np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(int)
+        chosen += [own[index] for index in picked]
+    return replace(product, test=tuple(chosen))

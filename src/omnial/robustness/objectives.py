@@ -1,23 +1,52 @@
-"""What attacks ascend beside the training loss: the reversed mask, the score of an image.
+"""Objectives of the attacks besides the training loss: the reversed mask, an image's score.
 
 Targets are those of the unattacked sample, computed once; every objective has one value a sample.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.attacks.pgd import Objective
+from omnial.attacks.ball import Ball, Level
+from omnial.attacks.pgd import Objective, Schedule, undisturbed
 from omnial.config.settings import ImageScore
 from omnial.models.scoring import window_means
-from omnial.training.objective import focal_loss
+from omnial.models.trained_model import TrainedModel
+from omnial.robustness.attack_checks import Trace, traced_attack
+from omnial.robustness.clean_samples import CleanSamples
+from omnial.training.objective import focal_loss, training_loss
 
 _TEMPERATURE: Final[Mapping[ImageScore, float]] = {"top_mean": 1.0, "window_maximum": 0.1}
 """Of the smooth maximum, in units of log probability. Among pixels it is soft, since hundreds of
 them count; one window among thousands that is 1 above the others outweighs them all."""
+
+
+def attack_levels(
+    model: TrainedModel,
+    clean: CleanSamples,
+    levels: Sequence[Level],
+    schedule: Schedule,
+    seed: int,
+) -> Iterator[tuple[Level, Tensor, Trace]]:
+    """Attack samples at several levels: the training loss up, or towards the reversed mask.
+
+    Yields:
+        The level, the attacked images (n, 3, H, W), and how it went.
+    """
+    device = next(model.network.parameters()).device
+    targets, settings = clean.targets(device), model.settings.objective
+    untargeted = training_loss(model.network, targets, settings)
+    targeted = reversed_mask(model.network, targets.mask, settings.focal_gamma)
+    random = clean.random(seed, device)
+    with undisturbed(model.network):
+        for level in levels:
+            objective = targeted if level.targeted else untargeted
+            ball = Ball(level.epsilon)
+            images, trace = traced_attack(objective, targets.anomalous, ball, schedule, random)
+            yield level, images, trace
 
 
 def reversed_mask(network: nn.Module, mask: Tensor, gamma: float) -> Objective:
@@ -33,7 +62,9 @@ def reversed_mask(network: nn.Module, mask: Tensor, gamma: float) -> Objective:
     return lambda images: -focal_loss(network(images).logits, 1.0 - mask, gamma)
 
 
-def image_score(network: nn.Module, valid: Tensor, upward: Tensor, rule: ImageScore) -> Objective:
+def score_objective(
+    network: nn.Module, valid: Tensor, upward: Tensor, rule: ImageScore
+) -> Objective:
     """Push the score of an image up (invent a defect) or down (hide one) [O].
 
     The score is a mean of the probability p to be anomalous, over the highest pixels or over the

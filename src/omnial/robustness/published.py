@@ -1,15 +1,14 @@
-"""The averages of the paper's robustness tables, as published.
+"""Published averages of the paper's robustness tables.
 
 Only DRAEM, JNLD and OmniAL on MVTec AD (supplement, Tables 8 to 11), for orientation: the
 perturbations came from the authors' surrogate, on their samples.
 """
 
 import csv
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 CAVEATS: Final = (
     "The published averages are of MVTec AD, with the authors' surrogate and samples: they stand "
@@ -25,25 +24,21 @@ LABELS: Final = MappingProxyType({"draem": "DRAEM", "jnld": "JNLD", "omnial": "O
 """The published systems as the paper calls them."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """One published average.
-
-    Attributes:
-        metric: `pixel_ap`, `pixel_auroc`, `psnr` or `ssim`, as in our own tables.
-        level: `8t`, `8`, `4`, `2` or `1`.
-        system: `draem`, `jnld` or `omnial`.
-        printed_average: As printed; percent, dB, or 0..1 for SSIM.
-        mean_of_rows: The mean of the fifteen rows of the printed column.
-        last_row: The row of zipper.
-    """
+class Published(NamedTuple):
+    """One published average."""
 
     metric: str
+    """`pixel_ap`, `pixel_auroc`, `psnr` or `ssim`, as in our own tables."""
     level: str
+    """`8t`, `8`, `4`, `2` or `1`."""
     system: str
+    """`draem`, `jnld` or `omnial`."""
     printed_average: float
+    """As printed; percent, dB, or 0..1 for SSIM."""
     mean_of_rows: float
+    """Mean of the fifteen rows of the printed column."""
     last_row: float
+    """The row of zipper."""
 
 
 @cache
@@ -51,10 +46,8 @@ def published() -> tuple[Published, ...]:
     """Every published average, in the order of the paper's tables."""
     source = resources.files("omnial.robustness") / "published.csv"
     with source.open("r", encoding="utf-8") as file:
-        return tuple(
-            Published(
-                *(row["metric"], row["level"], row["system"]),
-                *(float(row[name]) for name in ("printed_average", "mean_of_rows", "last_row")),
-            )
-            for row in csv.DictReader(file)
-        )
+        _, *rows = csv.reader(file)
+    return tuple(
+        Published(metric, level, system, *map(float, numbers))
+        for metric, level, system, *numbers in rows
+    )

@@ -1,29 +1,41 @@
-"""White-box attacks: each model attacked itself, on the set's clean samples.
+"""White-box attacks: each model attacked itself, on a set's clean samples and in its verdicts.
 
 A defence that survives the perturbations of another network alone is no defence.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnial.attacks.ball import Ball
+from omnial.attacks.ball import UNATTACKED, UNTARGETED, Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.data.records import Catalogue, ImageRecord, ProductClass
+from omnial.errors import UserError
+from omnial.evaluation.sample import Sample, in_windows, load_sample, sample_batches, stack
+from omnial.metrics import ranking
+from omnial.metrics.means import Figures
+from omnial.models.thresholds import is_anomalous
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
+from omnial.progress import Progress, silent
 from omnial.robustness.adversarial_set import AdversarialSet
-from omnial.robustness.attacking import attack_levels
-from omnial.robustness.checks import Check, Trace, check_traces, check_unbounded, joined
-from omnial.robustness.figures import LevelFigures, class_figures
-from omnial.robustness.levels import UNATTACKED, UNTARGETED
-from omnial.robustness.objectives import reversed_mask
-from omnial.robustness.samples import Clean
-from omnial.robustness.transfer import Progress
+from omnial.robustness.attack_checks import (
+    Check,
+    Trace,
+    check_traces,
+    check_unbounded,
+    traced_attack,
+)
+from omnial.robustness.corruptions import image_number, subset
+from omnial.robustness.objectives import attack_levels, reversed_mask, score_objective
+from omnial.robustness.transfer import LevelFigures, SampleBatches, class_figures
+from omnial.synthesis.random import SampleRandom
 
-Batches = Iterator[tuple[Clean, Mapping[str, NDArray[np.float32]]]]
+_VERDICT_STEP = 2**43  # no other draw has this number
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class WhiteBoxPlan:
 
 @dataclass(frozen=True)
 class WhiteBox:
-    """What a model makes of attacks on itself.
+    """Result of attacks on a model itself.
 
     Attributes:
         levels: Figures of level `0` (unattacked) and of the untargeted levels.
@@ -61,80 +73,200 @@ class WhiteBox:
 
 
 def attack_white_box(
-    model: TrainedModel, data: AdversarialSet, plan: WhiteBoxPlan, advance: Progress | None = None
+    model: TrainedModel, data: AdversarialSet, plan: WhiteBoxPlan, progress: Progress = silent
 ) -> WhiteBox:
     """Attack a model on the clean samples of a set, at 1 to 8 grey levels.
 
-    Args:
-        model: Any model of the set's classes and size.
-        data: The set; its own perturbations play no part.
-        plan: How hard.
-        advance: Told after every batch.
-
-    Returns:
-        The figures and the checks, the attack without bounds among them.
+    The set's own perturbations play no part. The attack without bounds is among the checks.
     """
     backend, names = TorchBackend(model), (UNATTACKED, *(level.name for level in UNTARGETED))
     traces: dict[str, list[Trace]] = {level.name: [] for level in UNTARGETED}
-    rows: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in names}
+    rows: dict[str, dict[str, Figures]] = {name: {} for name in names}
+    count = min(plan.samples, data.identity.samples)
+    unbounded_count = min(plan.unbounded_samples, data.identity.samples)
     unbounded: list[float] = []
+    done = 0
+
+    def attacked(class_name: str) -> SampleBatches:
+        nonlocal done
+        for batch in data.batches(class_name, plan.batch_size, count):
+            images = {UNATTACKED: batch.images(UNATTACKED)}
+            for level, values, trace in attack_levels(
+                model, batch.clean, UNTARGETED, plan.schedule, plan.seed
+            ):
+                images[level.name] = values.cpu().numpy()
+                traces[level.name].append(trace)
+            yield batch.clean, images
+            done += len(batch.clean)
+            progress("white box", done, count * len(data.classes))
+
     for class_name in data.classes:
-        count = len(data.entries(class_name, plan.samples))
-        batches = _attacked(model, data, class_name, plan, traces, advance)
-        for name, figures in class_figures(backend, batches, names, count).items():
+        for name, figures in class_figures(backend, attacked(class_name), names, count).items():
             rows[name][class_name] = figures
-        value = _unbounded(model, data, class_name, plan)
-        if value is not None:
-            unbounded.append(value)
-    checks = check_traces(
-        {name: joined(parts) for name, parts in traces.items()},
-        [level.name for level in sorted(UNTARGETED, key=lambda level: level.grey_levels)],
-    )
-    checks.append(check_unbounded(float(np.mean(unbounded)) if unbounded else None))
+        batches = _unbounded(model, data, class_name, plan)
+        without = class_figures(backend, batches, ["unbounded"], unbounded_count)["unbounded"]
+        if without["pixel_auroc"] is not None:
+            unbounded.append(without["pixel_auroc"])
+    checks = check_traces({n: Trace.joined(parts) for n, parts in traces.items()}, UNTARGETED)
+    checks.append(check_unbounded(_mean(unbounded)))
     levels = {name: LevelFigures.over(classes) for name, classes in rows.items()}
     return WhiteBox(levels, tuple(checks))
 
 
-def _attacked(
-    model: TrainedModel,
-    data: AdversarialSet,
-    class_name: str,
-    plan: WhiteBoxPlan,
-    traces: dict[str, list[Trace]],
-    advance: Progress | None,
-) -> Batches:
-    """Batches of a class with the model's own perturbations; notes how the attacks went."""
-    for batch in data.batches(class_name, plan.batch_size, plan.samples):
-        clean = batch.clean
-        images = {UNATTACKED: batch.images(UNATTACKED)}
-        for level, attacked, trace in attack_levels(
-            model, clean, UNTARGETED, plan.schedule, plan.seed
-        ):
-            images[level.name] = attacked.cpu().numpy()
-            traces[level.name].append(trace)
-        yield clean, images
-        if advance is not None:
-            advance(len(clean))
-
-
 def _unbounded(
     model: TrainedModel, data: AdversarialSet, class_name: str, plan: WhiteBoxPlan
-) -> float | None:
-    """Pixel AUROC of a class after a targeted attack that may change everything."""
+) -> SampleBatches:
+    """Samples of a class after a targeted attack that may change everything."""
     device = next(model.network.parameters()).device
-    count = len(data.entries(class_name, plan.unbounded_samples))
+    for batch in data.batches(class_name, plan.batch_size, plan.unbounded_samples):
+        clean = batch.clean
+        mask = torch.from_numpy(clean.mask[:, None].astype(np.float32)).to(device)
+        objective = reversed_mask(model.network, mask, model.settings.objective.focal_gamma)
+        random = clean.random(plan.seed, device)
+        with undisturbed(model.network):
+            images = clean.images(device)
+            result = attack(objective, images, Ball(1.0), plan.unbounded, random)
+        yield clean, {"unbounded": result.images.cpu().numpy()}
 
-    def batches() -> Batches:
-        for batch in data.batches(class_name, plan.batch_size, plan.unbounded_samples):
-            clean = batch.clean
-            mask = torch.from_numpy(clean.mask[:, None].astype(np.float32)).to(device)
-            gamma = model.settings.objective.focal_gamma
-            objective = reversed_mask(model.network, mask, gamma)
-            random = clean.random(plan.seed, device)
-            with undisturbed(model.network):
-                images = clean.images(device)
-                result = attack(objective, images, Ball(1.0), plan.unbounded, random)
-            yield clean, {"unbounded": result.images.cpu().numpy()}
 
-    figures = class_figures(TorchBackend(model), batches(), ("unbounded",), count)
-    return figures["unbounded"]["pixel_auroc"]
+@dataclass(frozen=True)
+class VerdictFigures:
+    """Verdicts at one level, over the chosen images of all classes.
+
+    Attributes:
+        image_auroc: Mean over classes of the image AUROC, defective images pushed down and good
+            ones up; None where no class has both.
+        defective_score: Mean score of the defective images; None where there is none.
+        good_score: Mean score of the good images; None where there is none.
+        missed: Share of the defective images below their threshold.
+        false_alarms: Share of the good images above their threshold.
+    """
+
+    image_auroc: float | None
+    defective_score: float | None
+    good_score: float | None
+    missed: float | None
+    false_alarms: float | None
+
+
+@dataclass(frozen=True)
+class VerdictAttack:
+    """Result of attacks on verdicts: figures by level, and whether they are attacks."""
+
+    levels: Mapping[str, VerdictFigures]
+    checks: tuple[Check, ...]
+    images: int
+
+
+class _Scored(NamedTuple):
+    """One image at one level."""
+
+    class_name: str
+    anomalous: bool
+    score: float
+    threshold: float
+
+
+def attack_verdicts(
+    model: TrainedModel, catalogue: Catalogue, plan: WhiteBoxPlan, progress: Progress = silent
+) -> VerdictAttack:
+    """Attack the score of test images: up where they are good, down where they are defective.
+
+    Of each class `plan.samples` test images are taken, half of them good, spread evenly. An image
+    that is seen in windows is attacked, and scored, in one of them: the one that shows most of the
+    defect, or the middle one.
+
+    Raises:
+        UserError: There is no test image, or a file cannot be used.
+    """
+    chosen = [subset(product, plan.samples) for product in catalogue.classes]
+    total = sum(len(product.test) for product in chosen)
+    if total == 0:
+        raise UserError("There is no test image whose score could be attacked.")
+    done = 0
+    names = [level.name for level in UNTARGETED]
+    scored: dict[str, list[_Scored]] = {name: [] for name in (UNATTACKED, *names)}
+    traces: dict[str, list[Trace]] = {name: [] for name in names}
+    for product in chosen:
+        for samples in _window_batches(model, product, plan.batch_size):
+            _attack_batch(model, product.name, samples, plan, scored, traces)
+            done += len(samples)
+            progress("verdicts", done, total)
+    checks = check_traces({n: Trace.joined(parts) for n, parts in traces.items()}, UNTARGETED)
+    levels = {name: _verdict_figures(rows) for name, rows in scored.items()}
+    return VerdictAttack(levels, tuple(checks), total)
+
+
+def _window_batches(
+    model: TrainedModel, product: ProductClass, size: int
+) -> Iterator[list[Sample]]:
+    settings, roi = model.settings.data, model.rois.get(product.name)
+
+    def load(record: ImageRecord) -> Sample:
+        # Of an image in windows, the one that shows most of the defect, or the middle one; where
+        # that shows nothing that counts, the one that shows most of what does.
+        windows = in_windows(load_sample(record, product, settings, roi), settings)
+        defect = [0 if one.mask is None else int((one.mask & one.valid).sum()) for one in windows]
+        middle = windows[len(windows) // 2]
+        if not any(defect) and middle.valid.any():
+            return middle
+        valid = [int(one.valid.sum()) for one in windows]
+        return windows[np.argmax(defect if any(defect) else valid)]
+
+    return sample_batches(product.test, load, size)
+
+
+def _attack_batch(
+    model: TrainedModel,
+    class_name: str,
+    samples: Sequence[Sample],
+    plan: WhiteBoxPlan,
+    scored: dict[str, list[_Scored]],
+    traces: dict[str, list[Trace]],
+) -> None:
+    """Attack a batch at every level, and note scores and traces."""
+    device = next(model.network.parameters()).device
+    images, valid = stack(samples)
+    clean, inside = torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device)
+    upward = torch.tensor([not sample.record.anomalous for sample in samples], device=device)
+    positions = torch.tensor([image_number(sample.record) for sample in samples], device=device)
+    random = SampleRandom(plan.seed, _VERDICT_STEP, positions)
+    backend, limit = TorchBackend(model), model.calibration.threshold_for_any(class_name)
+
+    def note(level: str, images: NDArray[np.float32]) -> None:
+        scored[level] += [
+            _Scored(class_name, sample.record.anomalous, float(score), limit)
+            for sample, score in zip(samples, backend.run(images, valid).scores, strict=True)
+        ]
+
+    note(UNATTACKED, images)
+    objective = score_objective(model.network, inside, upward, model.settings.model.image_score)
+    for level in UNTARGETED:
+        with undisturbed(model.network):
+            attacked, trace = traced_attack(
+                objective, clean, Ball(level.epsilon), plan.schedule, random
+            )
+        traces[level.name].append(trace)
+        note(level.name, attacked.cpu().numpy())
+
+
+def _verdict_figures(rows: Sequence[_Scored]) -> VerdictFigures:
+    good = [row for row in rows if not row.anomalous]
+    bad = [row for row in rows if row.anomalous]
+    aurocs = []
+    for name in dict.fromkeys(row.class_name for row in rows):
+        own = [row for row in rows if row.class_name == name]
+        counts = ranking.count([row.score for row in own], [row.anomalous for row in own])
+        if counts is not None:
+            aurocs.append(ranking.auroc(counts))
+    return VerdictFigures(
+        image_auroc=_mean(aurocs),
+        defective_score=_mean([row.score for row in bad]),
+        good_score=_mean([row.score for row in good]),
+        missed=_mean([float(not is_anomalous(row.score, row.threshold)) for row in bad]),
+        false_alarms=_mean([float(is_anomalous(row.score, row.threshold)) for row in good]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,8 +1,14 @@
-"""The clean samples of an adversarial set: defect-free images, most with a synthesized defect."""
+"""Clean samples of an adversarial set: defect-free images, most with a synthesized defect.
+
+Samples and perturbations lie on a grid of 16 bits. A grey level of 8 bits is 257 of its steps,
+exactly, so 8-bit images lie on it, a radius of 1/255 is 257 steps, and rounding changes a
+perturbation by half a step at most: 1/514 of the smallest radius. Division of whole numbers is
+exact to the last bit everywhere, so that a set gives the same network input on every machine.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Final
 from zlib import crc32
 
 import numpy as np
@@ -13,21 +19,48 @@ from torch import Tensor
 from omnial.config.settings import SynthesisSettings
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.data.records import ProductClass
-from omnial.robustness.grid import from_grid, to_grid
 from omnial.synthesis.jnd import jnd_levels, jnd_target
 from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 
-ATTEMPTS = 64
-"""Draws of a sample until it has a defect to see; one is enough for most."""
-_LEAST_DEFECT = 0.001
-"""Share of the image that a defect covers at least. [O]"""
+GRID: Final = 65535
+"""Steps of the grid from black to white."""
+GRID_PER_GREY_LEVEL: Final = GRID // 255
+
+_ATTEMPTS = 64  # draws of a sample until it has a defect to see; one is enough for most
+_LEAST_DEFECT = 0.001  # share of the image that a defect covers at least [O]
 _DRAW, _ATTACK = 2**42, 2**42 + 2**20  # no training or validation step has these numbers
 
 
+def to_grid(images: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Round images in [0, 1] to the grid; any shape."""
+    return np.rint(np.clip(images.astype(np.float64), 0.0, 1.0) * GRID).astype(np.uint16)
+
+
+def from_grid(values: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Values of the grid as float32 in [0, 1]; any shape."""
+    return values.astype(np.float32) / np.float32(GRID)
+
+
+def perturbation(
+    attacked: NDArray[np.float32], clean: NDArray[np.uint16], grey_levels: float
+) -> NDArray[np.int16]:
+    """Perturbation in steps of the grid, inside its ball.
+
+    Args:
+        attacked: Images in [0, 1].
+        clean: The same images before the attack, of the same shape.
+        grey_levels: Radius of the ball in 1/255, at most 127.
+    """
+    bound = round(grey_levels * GRID_PER_GREY_LEVEL)
+    steps = to_grid(attacked).astype(np.int32) - clean.astype(np.int32)
+    # Between the clean value and a value of the grid, so the sum stays on the grid.
+    return np.clip(steps, -bound, bound).astype(np.int16)
+
+
 @dataclass(frozen=True)
-class Clean:
-    """Samples before the attack, n of one class, on the grid of `omnial.robustness.grid`.
+class CleanSamples:
+    """Samples before the attack, n of one class, on the grid.
 
     Attributes:
         class_name: The class.
@@ -57,7 +90,7 @@ class Clean:
         return torch.from_numpy(from_grid(self.anomalous)).to(device)
 
     def targets(self, device: torch.device) -> SynthesizedBatch:
-        """What the network should make of them: I, J(I) and Y, as in training."""
+        """Targets of the network: I, J(I) and Y, as in training."""
         normal = torch.from_numpy(from_grid(self.normal)).to(device)
         mask, panel = (
             torch.from_numpy(values[:, None].astype(np.float32)).to(device)
@@ -69,8 +102,8 @@ class Clean:
         return SynthesizedBatch(normal, self.images(device), mask, jnd, panel, level)
 
     def random(self, seed: int, device: torch.device) -> SampleRandom:
-        """The random numbers of an attack on them: a function of seed, class and number."""
-        return SampleRandom(seed, _ATTACK, _places(self.class_name, self.numbers).to(device))
+        """Random numbers of an attack on them: a function of seed, class and number."""
+        return SampleRandom(seed, _ATTACK, _positions(self.class_name, self.numbers).to(device))
 
 
 def wants_defect(number: int, share: float) -> bool:
@@ -79,29 +112,29 @@ def wants_defect(number: int, share: float) -> bool:
 
 
 def draw_clean(
-    store: ImageDataset,
+    dataset: ImageDataset,
     labels: Sequence[str],
     product: ProductClass,
     numbers: Sequence[int],
     recipe: SynthesisSettings,
     share: float,
     seed: int,
-) -> Clean:
+) -> CleanSamples:
     """Draw samples of one class.
 
     Args:
-        store: The defect-free images of all classes; a defect's texture comes from any of them.
-        labels: Class of each image of the store.
-        product: The class; its images of the store stand in the order of its training images.
-        numbers: Which samples; each is a function of seed, class, number and the store. Of an
+        dataset: The defect-free images of all classes; a defect's texture comes from any of them.
+        labels: Class of each image of the dataset.
+        product: The class; its images of the dataset stand in the order of its training images.
+        numbers: Which samples; each is a function of seed, class, number and the dataset. Of an
             image that is seen in windows it is one of them, anywhere.
         recipe: How defects are drawn.
         share: Share of samples with a defect.
         seed: The set's seed.
 
     Returns:
-        The samples. One that shows no defect after `ATTEMPTS` draws stays without, as can
-        happen where the region of interest is small.
+        The samples. One that shows no defect after 64 draws stays without, as can happen where
+        the region of interest is small.
     """
     own = [index for index, label in enumerate(labels) if label == product.name]
     crc = crc32(product.name.encode())
@@ -110,36 +143,35 @@ def draw_clean(
         np.random.default_rng((seed, crc, cycle)).permutation(len(own))
         for cycle in range(max(numbers) // len(own) + 1)
     ]
-    picked = [own[int(orders[n // len(own)][n % len(own)])] for n in numbers]
+    picked = [int(orders[n // len(own)][n % len(own)]) for n in numbers]
     corners = [np.random.default_rng((seed, crc, n, 1)).random(2).tolist() for n in numbers]
-    images, region = store.windows(picked, corners, showing=True)
+    images, region = dataset.windows([own[index] for index in picked], corners, showing=True)
     normal = to_unit(images)
     anomalous = normal.clone()
     mask, panel = torch.zeros(region.shape, dtype=torch.bool), torch.ones_like(region)
     waiting = [row for row, number in enumerate(numbers) if wants_defect(number, share)]
     least = max(1.0, _LEAST_DEFECT * mask[0].numel())
     always = recipe.model_copy(update={"anomalous_share": 1.0})
-    for attempt in range(ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         if not waiting:
             break
         chosen = [numbers[row] for row in waiting]
-        random = SampleRandom(seed, _DRAW + attempt, _places(product.name, chosen))
-        sources = random.integers("texture source", high=len(store)).tolist()
-        places = random.uniform("texture window", 2).tolist()
+        random = SampleRandom(seed, _DRAW + attempt, _positions(product.name, chosen))
+        sources = random.integers("texture source", high=len(dataset)).tolist()
+        corners = random.uniform("texture window", 2).tolist()
         textures = torch.cat(
-            [to_unit(store.windows([n], [at])[0]) for n, at in zip(sources, places, strict=True)]
+            [to_unit(dataset.windows([n], [at])[0]) for n, at in zip(sources, corners, strict=True)]
         )
         batch = synthesize(normal[waiting], textures, always, random, region[waiting])
-        seen = [place for place, area in enumerate(batch.mask.sum((1, 2, 3))) if area >= least]
-        rows = [waiting[place] for place in seen]
+        seen = [index for index, area in enumerate(batch.mask.sum((1, 2, 3))) if area >= least]
+        rows = [waiting[index] for index in seen]
         anomalous[rows], mask[rows] = batch.anomalous[seen], batch.mask[seen] > 0
         panel[rows] = batch.panel[seen] > 0
         waiting = [row for row in waiting if row not in rows]
-    files = [product.train[own.index(index)].path for index in picked]
-    return Clean(
+    return CleanSamples(
         class_name=product.name,
         numbers=tuple(numbers),
-        sources=tuple(Path(file).name for file in files),
+        sources=tuple(product.train[index].path.name for index in picked),
         normal=to_grid(normal.numpy()),
         anomalous=to_grid(anomalous.numpy()),
         mask=mask[:, 0].numpy(),
@@ -148,6 +180,6 @@ def draw_clean(
     )
 
 
-def _places(class_name: str, numbers: Sequence[int]) -> Tensor:
+def _positions(class_name: str, numbers: Sequence[int]) -> Tensor:
     """A number for each sample that no other sample of any class has, but by a rare chance."""
     return torch.tensor(numbers) + crc32(class_name.encode()) * 2**20

@@ -15,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnial.attacks.ball import Ball
+from omnial.attacks.ball import Ball, Level
 from omnial.attacks.pgd import Objective, Schedule, attack
 from omnial.synthesis.random import SampleRandom
 
 RANDOM_SHARE: Final = 0.25
 """A random perturbation of the same size may do at most this share of what the attack does. [O]"""
-_DIP: Final = 0.1
-"""Share of its whole rise that the mean objective may fall back in one step. [O]"""
+
+_DIP = 0.1  # share of its whole rise that the mean objective may fall back in one step [O]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """How the objective of n samples moved, all float32.
+    """Objective of n samples over an attack, all float32.
 
     Attributes:
         unattacked: (n,) on the clean samples.
@@ -42,6 +42,16 @@ class Trace:
     values: NDArray[np.float32]
     gradient: NDArray[np.float32]
 
+    @classmethod
+    def joined(cls, traces: Sequence["Trace"]) -> "Trace":
+        """Traces of several batches as one."""
+        return cls(
+            np.concatenate([trace.unattacked for trace in traces]),
+            np.concatenate([trace.random for trace in traces]),
+            np.concatenate([trace.values for trace in traces], axis=1),
+            np.concatenate([trace.gradient for trace in traces]),
+        )
+
     def rise(self) -> float:
         """How far the attack raises the mean objective above that of the clean samples."""
         # As the attack itself, which keeps the best finite iterate of each sample.
@@ -51,66 +61,37 @@ class Trace:
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, its verdict, and the numbers behind it in one sentence."""
+    """Result of one check: its name, whether it passed, and the numbers in one sentence."""
 
     name: str
     passed: bool
     detail: str
 
 
-def traced(
+def traced_attack(
     objective: Objective, images: Tensor, ball: Ball, schedule: Schedule, random: SampleRandom
 ) -> tuple[Tensor, Trace]:
-    """Attack, and note what the checks need.
-
-    Args:
-        objective: What is ascended.
-        images: (n, 3, H, W) float32 in [0, 1].
-        ball: An L-infinity ball.
-        schedule: How the attack moves.
-        random: The samples' random numbers.
-
-    Returns:
-        The attacked images and the trace.
-    """
+    """Attack within an L-infinity ball, and trace what the checks need; see `attack`."""
     result = attack(objective, images, ball, schedule, random)
     signs = random.uniform("random perturbation", *images.shape[1:], low=-1.0, high=1.0).sign()
     with torch.no_grad():
         unattacked = objective(images)
         by_chance = objective(ball.project(images + ball.epsilon * signs, images))
-    return result.images, Trace(
-        *(_host(values) for values in (unattacked, by_chance, result.values, result.gradient))
-    )
+    values = (unattacked, by_chance, result.values, result.gradient)
+    return result.images, Trace(*(value.detach().float().cpu().numpy() for value in values))
 
 
-def joined(traces: Sequence[Trace]) -> Trace:
-    """Traces of several batches as one."""
-    return Trace(
-        np.concatenate([trace.unattacked for trace in traces]),
-        np.concatenate([trace.random for trace in traces]),
-        np.concatenate([trace.values for trace in traces], axis=1),
-        np.concatenate([trace.gradient for trace in traces]),
-    )
-
-
-def check_traces(traces: Mapping[str, Trace], rising: Sequence[str]) -> list[Check]:
-    """The checks of one attack at several levels.
-
-    Args:
-        traces: The trace of each level.
-        rising: Levels of one objective, weakest first: what they do must grow.
-
-    Returns:
-        Four checks, or three where fewer than two levels are to be compared.
-    """
-    checks = [_gradients(traces), _steps(traces), _random(traces)]
+def check_traces(traces: Mapping[str, Trace], levels: Sequence[Level]) -> list[Check]:
+    """Check one attack at several levels, from the trace of each."""
+    rising = sorted((level for level in levels if not level.targeted), key=lambda x: x.grey_levels)
+    found = [_gradients(traces), _steps(traces)]
     if len(rising) > 1:
-        checks.insert(2, _radii(traces, rising))
-    return checks
+        found.append(_radii({level.name: traces[level.name].rise() for level in rising}))
+    return [*found, _random(traces)]
 
 
 def check_unbounded(pixel_auroc: float | None) -> Check:
-    """Whether an attack that may do anything wins: otherwise bounded ones say nothing."""
+    """Check that an attack that may do anything wins: otherwise bounded ones say nothing."""
     name = "an attack without bounds drives pixel AUROC to 0.5 or below"
     if pixel_auroc is None:
         return Check(name, False, "no sample had both normal and anomalous pixels")
@@ -146,10 +127,10 @@ def _steps(traces: Mapping[str, Trace]) -> Check:
     return Check("the mean objective rises with the steps", not failed, detail)
 
 
-def _radii(traces: Mapping[str, Trace], rising: Sequence[str]) -> Check:
-    rises = [traces[name].rise() for name in rising]
-    shown = ", ".join(f"{name}: {rise:.4g}" for name, rise in zip(rising, rises, strict=True))
-    passed = all(weak < strong for weak, strong in pairwise(rises))
+def _radii(rises: Mapping[str, float]) -> Check:
+    """The rise grows with the radius; weakest level first."""
+    shown = ", ".join(f"{name}: {rise:.4g}" for name, rise in rises.items())
+    passed = all(weak < strong for weak, strong in pairwise(rises.values()))
     return Check("the mean objective rises with the radius", passed, f"rise at {shown}")
 
 
@@ -165,8 +146,3 @@ def _random(traces: Mapping[str, Trace]) -> Check:
         all(share <= RANDOM_SHARE for share in shares.values()),
         f"share of the attack's rise at {shown}",
     )
-
-
-def _host(values: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = values.detach().float().cpu().numpy()
-    return array

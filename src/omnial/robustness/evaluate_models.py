@@ -1,0 +1,347 @@
+"""Evaluate the robustness of models: transfer, white box, verdicts on test images, corruptions."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.attacks.ball import UNATTACKED, Level
+from omnial.config.settings import AS_TRAINED, Reading
+from omnial.data.checks import check_files
+from omnial.data.layouts import discover
+from omnial.data.records import BadFile, Catalogue
+from omnial.errors import UserError
+from omnial.files import file_digest
+from omnial.model_folder.config_file import WEIGHTS_FILE
+from omnial.model_folder.weights_file import load_model
+from omnial.models.torch_backend import TorchBackend
+from omnial.models.trained_model import TrainedModel
+from omnial.progress import Progress, silent
+from omnial.robustness.adversarial_set import AdversarialSet
+from omnial.robustness.attack_checks import Check
+from omnial.robustness.corruptions import CorruptedFigures, evaluate_corrupted
+from omnial.robustness.published import CAVEATS, published
+from omnial.robustness.transfer import (
+    LevelFigures,
+    Perception,
+    check_fits,
+    evaluate_on_set,
+    measure_perception,
+)
+from omnial.robustness.white_box import (
+    VerdictAttack,
+    WhiteBox,
+    WhiteBoxPlan,
+    attack_verdicts,
+    attack_white_box,
+)
+
+
+@dataclass(frozen=True)
+class RobustnessPlan:
+    """Which attacks and corruptions models are evaluated under.
+
+    Attributes:
+        white_box: How hard models are attacked themselves, on the set and in their verdicts on
+            test images; None leaves both out.
+        data: Folders with test images, for attacks on verdicts and for corruptions.
+        corruptions: Whether to evaluate on corrupted test images.
+        batch_size: Samples that go through a network at once.
+        seed: Of what corruptions draw.
+        skip_bad_files: Leave unreadable test files out instead of stopping.
+        reading: How test files are read, where that differs from the training.
+    """
+
+    white_box: WhiteBoxPlan | None
+    data: Sequence[Path] = ()
+    corruptions: bool = False
+    batch_size: int = 16
+    seed: int = 0
+    skip_bad_files: bool = False
+    reading: Reading = AS_TRAINED
+
+
+@dataclass(frozen=True)
+class ModelRobustness:
+    """Figures of one model.
+
+    Attributes:
+        name: What it is called in every table.
+        folder: Its folder.
+        facts: System, size, weights' SHA-256, adversarial training.
+        transfer: Figures by level on the set, level `0` being the samples before the attack.
+        white_box: Attacks on itself; None where they were not asked for.
+        verdicts: Attacks on its verdicts over test images; None likewise.
+        corruptions: By corruption and severity; empty likewise.
+    """
+
+    name: str
+    folder: str
+    facts: Mapping[str, Any]
+    transfer: Mapping[str, LevelFigures]
+    white_box: WhiteBox | None
+    verdicts: VerdictAttack | None
+    corruptions: Mapping[str, Mapping[str, CorruptedFigures]]
+
+    def checks(self) -> list[tuple[str, Check]]:
+        """Checks of every attack on this model, with the attack's name."""
+        found = [("white box", check) for check in self.white_box.checks] if self.white_box else []
+        if self.verdicts is not None:
+            found += [("verdicts", check) for check in self.verdicts.checks]
+        return found
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sample of a class, with the predictions of every model for it.
+
+    Attributes:
+        class_name: Its class.
+        mask: (H, W) bool, Y.
+        images: (3, H, W) float32 a level, `0` being the sample before the attack.
+        reconstructions: (3, H, W) float32 of each model for the targeted sample; None for a model
+            that does not reconstruct.
+        score_maps: (H, W) float32 of each model and level.
+    """
+
+    class_name: str
+    mask: NDArray[np.bool_]
+    images: Mapping[str, NDArray[np.float32]]
+    reconstructions: Mapping[str, NDArray[np.float32] | None]
+    score_maps: Mapping[str, Mapping[str, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class RobustnessResult:
+    """Figures of some models on one adversarial set.
+
+    Attributes:
+        set_facts: What the set is, JSON values.
+        levels: Its levels, in the order of the tables.
+        classes: Its classes.
+        models: The models, in the order given.
+        set_checks: Checks of the attack that made the set.
+        perception: How imperceptible each level is, by class.
+        examples: A sample of each class.
+        bad_files: Test files that were left out.
+        seconds: Wall-clock time.
+    """
+
+    set_facts: Mapping[str, Any]
+    levels: tuple[Level, ...]
+    classes: tuple[str, ...]
+    models: tuple[ModelRobustness, ...]
+    set_checks: tuple[Check, ...]
+    perception: Mapping[str, Mapping[str, Perception]]
+    examples: tuple[Example, ...] = ()
+    bad_files: tuple[BadFile, ...] = ()
+    seconds: float = 0.0
+
+    def attacks(self) -> dict[str, dict[str, Mapping[str, LevelFigures]]]:
+        """Figures by attack (`transfer`, and `white_box` where it was made), model and level."""
+        found: dict[str, dict[str, Mapping[str, LevelFigures]]]
+        found = {"transfer": {model.name: model.transfer for model in self.models}}
+        boxes = {m.name: m.white_box.levels for m in self.models if m.white_box is not None}
+        return {**found, "white_box": boxes} if boxes else found
+
+    def failed(self) -> list[str]:
+        """Checks that failed, each with the attack that it belongs to, in words."""
+        found = [f"set: {check.name}" for check in self.set_checks if not check.passed]
+        for model in self.models:
+            for attack, check in model.checks():
+                if not check.passed:
+                    found.append(f"{model.name}, {attack}: {check.name}")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Content of robustness.json."""
+        models = {}
+        for model in self.models:
+            values = asdict(model)
+            name, facts = values.pop("name"), values.pop("facts")
+            models[name] = {**facts, **values}
+        perception = {
+            level: {name: asdict(row) for name, row in classes.items()}
+            for level, classes in self.perception.items()
+        }
+        averages = [row._asdict() for row in published()]
+        return {
+            "set": {**self.set_facts, "checks": [asdict(check) for check in self.set_checks]},
+            "levels": [asdict(level) for level in self.levels],
+            "classes": list(self.classes),
+            "models": models,
+            "perception": perception,
+            "failed": self.failed(),
+            "published": {"averages": averages, "caveats": CAVEATS},
+            "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def evaluate_robustness(
+    folder: Path,
+    models: Sequence[Path],
+    plan: RobustnessPlan,
+    *,
+    names: Sequence[str] | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> RobustnessResult:
+    """Evaluate models on an adversarial set, under attacks of their own and under corruptions.
+
+    Args:
+        folder: The set, as `omnial attack` wrote it.
+        models: Model folders.
+        plan: What to evaluate.
+        names: What the models are called; None is the names of their folders.
+        device: A PyTorch device name, or `auto`.
+        progress: Called with files checked, samples evaluated and attacked.
+
+    Raises:
+        UserError: The set was changed, a model does not fit it, the data is bad, or the plan has
+            corruptions without data, or data that nothing in it uses.
+        RunError: A model's scores are not finite.
+    """
+    started = time.perf_counter()
+    if plan.corruptions and not plan.data:
+        raise UserError("corruptions need test images: give --data with --corruptions")
+    if plan.data and plan.white_box is None and not plan.corruptions:
+        raise UserError(
+            "test images without use: verdicts on them are attacked in the model itself, which "
+            "--no-white-box leaves out. Leave --data or --no-white-box away, or add --corruptions"
+        )
+    data = AdversarialSet(folder)
+    # Everything that can be refused is refused before the first figure is computed.
+    trained = {
+        name: load_model(path, device, reading=plan.reading)
+        for name, path in zip(names or _names(models), models, strict=True)
+    }
+    for name, model in trained.items():
+        check_fits(model, name, data)
+    catalogues = _check_test_images(trained, plan, progress)
+    found = [
+        _evaluate_model(name, path, model, data, catalogues.get(name), plan, progress)
+        for path, (name, model) in zip(models, trained.items(), strict=True)
+    ]
+    some = next(iter(catalogues.values()), None)
+    return RobustnessResult(
+        set_facts=set_facts(data),
+        levels=data.levels,
+        classes=data.classes,
+        models=tuple(found),
+        set_checks=tuple(data.checks()),
+        perception=measure_perception(data, plan.batch_size),
+        examples=tuple(_example(data, class_name, trained) for class_name in data.classes),
+        bad_files=() if some is None else some.bad_files,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def set_facts(data: AdversarialSet) -> dict[str, Any]:
+    """What a set is and how it was made: JSON values."""
+    identity = data.identity
+    areas = [area for name in data.classes for area in data.defect_pixels(name)]
+    return {
+        "folder": str(data.folder),
+        "surrogate": identity.surrogate,
+        "seed": identity.seed,
+        "samples_per_class": identity.samples,
+        "samples": len(areas),
+        "anomalous": sum(area > 0 for area in areas),
+        "steps": identity.steps,
+        "alpha": identity.alpha,
+        "size": list(identity.size),
+        "made": dict(data.manifest.made),
+    }
+
+
+def _names(models: Sequence[Path]) -> list[str]:
+    """A name for each model folder: its own, or its path where two have the same.
+
+    Raises:
+        UserError: A folder is given twice.
+    """
+    paths = [path.resolve() for path in models]
+    if len(set(paths)) != len(paths):
+        raise UserError("the same model folder is given twice; name each once")
+    names = [path.name for path in paths]
+    return [
+        name if names.count(name) == 1 else str(path)
+        for name, path in zip(names, models, strict=True)
+    ]
+
+
+def _check_test_images(
+    models: Mapping[str, TrainedModel], plan: RobustnessPlan, progress: Progress
+) -> dict[str, Catalogue]:
+    """The test images of each model, checked once for all that read them alike."""
+    if not plan.data:
+        return {}
+    found = discover(plan.data, need="test")
+    bad = "skip" if plan.skip_bad_files else "fail"
+    checked: dict[str, Catalogue] = {}
+    catalogues = {}
+    for name, model in models.items():
+        settings = model.settings.data.model_copy(update={"on_bad_file": bad})
+        key = settings.model_dump_json()
+        if key not in checked:
+            checked[key] = check_files(
+                found, settings, progress=partial(progress, "checking files")
+            )
+        catalogues[name] = checked[key]
+    return catalogues
+
+
+def _evaluate_model(
+    name: str,
+    folder: Path,
+    model: TrainedModel,
+    data: AdversarialSet,
+    catalogue: Catalogue | None,
+    plan: RobustnessPlan,
+    progress: Progress,
+) -> ModelRobustness:
+    def report(what: str, done: int, total: int) -> None:
+        progress(f"{name}: {what}", done, total)
+
+    box = verdicts = None
+    corruptions: Mapping[str, Mapping[str, CorruptedFigures]] = {}
+    transfer = evaluate_on_set(TorchBackend(model), data, plan.batch_size, report)
+    if plan.white_box is not None:
+        box = attack_white_box(model, data, plan.white_box, report)
+        if catalogue is not None:
+            verdicts = attack_verdicts(model, catalogue, plan.white_box, report)
+    if plan.corruptions and catalogue is not None:
+        corruptions = evaluate_corrupted(
+            model, catalogue, seed=plan.seed, batch_size=plan.batch_size, progress=report
+        )
+    facts = {
+        "system": model.settings.system,
+        "size": model.settings.size,
+        "weights_sha256": file_digest(folder / WEIGHTS_FILE),
+        "training": dict(model.training),
+    }
+    return ModelRobustness(name, str(folder), facts, transfer, box, verdicts, corruptions)
+
+
+def _example(data: AdversarialSet, class_name: str, models: Mapping[str, TrainedModel]) -> Example:
+    """The first sample of a class that has a defect, or the first at all, through every model."""
+    number = next((n for n, area in enumerate(data.defect_pixels(class_name)) if area), 0)
+    *_, batch = data.batches(class_name, 1, number + 1)
+    images = {name: batch.images(name) for name in (UNATTACKED, *(x.name for x in data.levels))}
+    targeted = next((level.name for level in data.levels if level.targeted), UNATTACKED)
+    reconstructions: dict[str, NDArray[np.float32] | None] = {}
+    maps: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for name, model in models.items():
+        backend = TorchBackend(model)
+        found = {level: backend.run(pixels, batch.clean.valid) for level, pixels in images.items()}
+        rebuilt = found[targeted].reconstruction
+        reconstructions[name] = None if rebuilt is None else rebuilt[0]
+        maps[name] = {level: prediction.score_maps[0] for level, prediction in found.items()}
+    pixels = {name: values[0] for name, values in images.items()}
+    return Example(class_name, batch.clean.mask[0], pixels, reconstructions, maps)

@@ -1,0 +1,146 @@
+"""The robustness study's page: the paper's four tables, white box, verdicts, corruptions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from omnial.attacks.ball import LEVELS, UNATTACKED, UNTARGETED, Level
+from omnial.reporting import robustness_tables as tables
+from omnial.reporting.render import render
+from omnial.reporting.robustness_tables import METRICS
+from omnial.reporting.tables import NOTHING
+from omnial.robustness.evaluate_models import RobustnessResult
+from omnial.robustness.published import CAVEATS, LABELS
+from omnial.robustness.transfer import LevelFigures
+from omnial.studies.markdown import Table, machines
+
+_CAPTIONS: Final = {
+    "levels.png": "Means over classes; above perturbations of the surrogate, below white boxes",
+    "severities.png": "Pixel AP over the severity of each corruption",
+    "targeted.jpg": "A targeted sample of each class through each model, on the demo data, after a "
+    "training there with a quarter of the images",
+    "levels.jpg": "The five levels, and the score maps of each model, likewise",
+}
+_CORRUPTIONS: Final = ("Pixel AP, %", "Image AUROC, %", "False alarms, %", "Defects missed, %")
+
+
+def robustness_page(
+    found: RobustnessResult | None,
+    answers: Sequence[Mapping[str, Any]],
+    *,
+    command: str,
+    charts: Sequence[str],
+    pictures: Sequence[str],
+    missing: Sequence[str],
+    remarks: str,
+) -> str:
+    """The page in Markdown.
+
+    Args:
+        found: The answers as one result; None before the first model is evaluated.
+        answers: Every part's file, for machines, times and weights.
+        command: The command that repeats the study.
+        charts: File names of the charts.
+        pictures: File names of the paper's two figures.
+        missing: Parts that are not answered yet, in words.
+        remarks: The author's remarks, kept from page to page.
+    """
+    values: dict[str, object] = {"captions": _CAPTIONS, "caveats": CAVEATS}
+    if found is not None:
+        checks = [
+            [attack, check.name, "passed" if check.passed else "**failed**", check.detail]
+            for attack, check in tables.named_checks(found)
+        ]
+        attacks, verdicts = found.attacks(), tables.verdict_table(found)
+        values |= {
+            "setting": _setting(found, answers),
+            "checks": Table(["attack", "check", "verdict", "numbers"], checks),
+            "transfer": _means(attacks["transfer"], LEVELS, published=True),
+            "white_box": _means(attacks.get("white_box", {}), UNTARGETED),
+            "verdicts": None if verdicts is None else _flat(verdicts)[1],
+            "corruptions": [
+                _flat(table)
+                for model in found.models
+                for table in tables.corruption_tables(replace(found, models=(model,)))
+                if table.title in _CORRUPTIONS
+            ],
+            "perception": _perception(found),
+            "transfer_of_classes": [_flat(table) for table in tables.transfer_tables(found)],
+            "white_box_of_classes": [_flat(table) for table in tables.white_box_tables(found)],
+            "perception_of_classes": _flat(tables.perception_table(found)),
+        }
+    return render(
+        "robustness.md",
+        found=found is not None,
+        command=command,
+        charts=charts,
+        pictures=pictures,
+        missing=missing,
+        remarks=remarks,
+        **values,
+    )
+
+
+def _setting(found: RobustnessResult, answers: Sequence[Mapping[str, Any]]) -> str:
+    """Set, machines, time."""
+    facts = found.set_facts
+    hours = sum(answer["seconds"] for answer in answers) / 3600.0
+    sources = {answer["surrogate_sha256"] for answer in answers} - {None}
+    again = ""
+    if len(sources) > 1:
+        again = (
+            f" The weights that the set was built from did not last: it was built {len(sources)} "
+            "times, from the same training on other machines, and no model saw quite the same one."
+        )
+    return (
+        f"The set: {facts['samples']:,} samples of {len(found.classes)} classes "
+        f"({', '.join(found.classes)}), {facts['anomalous']:,} with a synthesized defect, each at "
+        f"five levels of {facts['steps']} steps. One seed. {machines(answers)} Attacks "
+        f"and evaluations took {hours:.1f} hours, the trainings not counted.{again}"
+    )
+
+
+def _means(
+    models: Mapping[str, Mapping[str, LevelFigures]],
+    levels: Sequence[Level],
+    published: bool = False,
+) -> Table:
+    """Means over classes, a row a model and metric, a column a level; published ones below."""
+    names = [level.name for level in levels]
+    rows = [
+        [
+            name,
+            metric.title,
+            *(metric.text(figures[n].mean[metric.key]) for n in (*names, UNATTACKED)),
+        ]
+        for name, figures in models.items()
+        for metric in METRICS
+    ]
+    for system, label in LABELS.items() if published else ():
+        for metric in METRICS:
+            printed = tables.published_averages(metric)
+            cells = [metric.printed(printed[system, name]) for name in names]
+            words = f"{label}, **as published** for MVTec AD"
+            rows.append([words, metric.title, *cells, NOTHING])
+    return Table(["model", "mean over classes", *names, "clean"], rows)
+
+
+def _perception(found: RobustnessResult) -> Table:
+    """The means over classes, a row a level."""
+    table = tables.perception_table(found)
+    ((_, cells),) = table.feet
+    names = table.columns[: table.groups[0][1]]
+    rows = [[name, *cells[index :: len(names)]] for index, name in enumerate(names)]
+    return Table(["mean over classes", *(group for group, _ in table.groups)], rows)
+
+
+def _flat(table: tables.Table) -> tuple[str, Table]:
+    """Title and table, its groups of columns in the columns' headings."""
+    (first, _), *more = table.groups
+    heads = [first, *table.columns]
+    if more:
+        groups = [title for title, span in table.groups for _ in range(span)]
+        pairs = zip(groups, table.columns, strict=True)
+        heads = ["", *(f"{group}: {column}" for group, column in pairs)]
+    rows = [[label, *cells] for label, cells in (*table.rows, *table.feet)]
+    return table.title, Table(heads, rows)
