@@ -19,7 +19,7 @@ def _norm(kind: Norm, channels: int, affine: bool = False) -> nn.Module:
     return nn.BatchNorm2d(channels)
 
 
-def _unit(inputs: int, outputs: int, norm: Norm, dilation: int = 1) -> nn.Sequential:
+def _conv_block(inputs: int, outputs: int, norm: Norm, dilation: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
     return nn.Sequential(convolution, _norm(norm, outputs), nn.ReLU(inplace=True))
 
@@ -129,14 +129,14 @@ class _DiffNeck(nn.Module):
         self.windows = own.difference_windows
         *separate, self.unified = (
             nn.Sequential(
-                _unit(inputs, width, own.norm),
-                _unit(width, width, own.norm),
+                _conv_block(inputs, width, own.norm),
+                _conv_block(width, width, own.norm),
                 _Attention(width, own.norm),
             )
             for inputs in (3 * pixels, 3 * pixels, pixels, 7 * pixels + 2 * len(self.windows))
         )
         self.separate = nn.ModuleList(separate)
-        self.join = _unit(3 * width, width, own.norm)
+        self.join = _conv_block(3 * width, width, own.norm)
 
     def forward(self, *sources: Tensor) -> Tensor:
         image, restored, jnd = parts = [F.pixel_unshuffle(s, self.stem) for s in sources]
@@ -154,11 +154,11 @@ class _DiffNeck(nn.Module):
 class _Up(nn.Module):
     def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
         super().__init__()
-        self.unit = _unit(inputs, outputs, norm)
+        self.block = _conv_block(inputs, outputs, norm)
 
     def forward(self, features: Tensor) -> Tensor:
         larger = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
-        result: Tensor = self.unit(larger)
+        result: Tensor = self.block(larger)
         return result
 
 
@@ -174,7 +174,8 @@ class _Localization(nn.Module):
             dilation = own.dilation if index >= 2 else 1
             self.encoder.append(
                 nn.Sequential(
-                    _unit(inputs, width, norm, dilation), _unit(width, width, norm, dilation)
+                    _conv_block(inputs, width, norm, dilation),
+                    _conv_block(width, width, norm, dilation),
                 )
             )
             inputs = width
@@ -182,7 +183,9 @@ class _Localization(nn.Module):
             width = widths[max(index - 1, 0)]
             self.up.append(_Up(inputs, width, norm))
             self.decoder.append(
-                nn.Sequential(_unit(width + widths[index], width, norm), _unit(width, width, norm))
+                nn.Sequential(
+                    _conv_block(width + widths[index], width, norm), _conv_block(width, width, norm)
+                )
             )
             inputs = width
         self.head = nn.Conv2d(inputs, 2 * settings.stem**2, 3, padding=1)
