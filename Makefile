@@ -62,7 +62,7 @@ format: setup ## put the sources into shape
 	$(BIN)/ruff format .
 
 docs: setup ## write the tables of docs/configuration.md and docs/bad-input.md again
-	$(BIN)/python -m omnial.config.reference docs/configuration.md
+	$(BIN)/python -m tools.settings_table docs/configuration.md
 	$(BIN)/python -m tests.bad_input.page docs/bad-input.md
 
 api: setup ## write the public API to tests/public_api.txt again

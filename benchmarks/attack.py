@@ -30,7 +30,7 @@ from omnial.config.load import load_settings
 from omnial.memory import keep_freed_memory
 from omnial.models.channels_last import to_channels_last
 from omnial.models.system import build_model
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.objective import training_loss
 

@@ -27,7 +27,7 @@ from omnial.data.split import split_validation
 from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.models.channels_last import pack, to_channels_last, unpack
 from omnial.models.system import Output, build_model
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.crops import halved, random_crops
 from omnial.training.devices import choose_precision

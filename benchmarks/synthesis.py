@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from benchmarks.reference_synthesis import draw_sample
 from omnial.config.settings import SynthesisSettings
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 
 

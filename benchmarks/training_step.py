@@ -31,7 +31,7 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.memory import keep_freed_memory
 from omnial.models.system import Output
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.training import loop
 from omnial.training.devices import choose_precision
 from omnial.training.loop import TrainState, draw_sample, training_step

@@ -33,6 +33,7 @@ ORDER = (
     "config",
     "distributed",
     "filters",
+    "sample_random",
     "files",
     "memory",
     "machine",

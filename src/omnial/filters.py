@@ -32,22 +32,16 @@ def _filter_matrix(
 
 
 def separable(images: Tensor, taps: tuple[float, ...], stride: int = 1) -> Tensor:
-    """Filter along both axes with reflecting borders.
+    """Filter (..., H, W) along both axes with a symmetric filter and reflecting borders.
 
-    Args:
-        images: (..., H, W) float.
-        taps: The symmetric filter, of odd length.
-        stride: Evaluate at every stride-th row and column only.
-
-    Returns:
-        (..., ceil(H / stride), ceil(W / stride)) of the same dtype.
+    With a stride it is evaluated at every stride-th row and column only, and the result is
+    (..., ceil(H / stride), ceil(W / stride)).
     """
     height, width = images.shape[-2:]
     half = len(taps) // 2
     on_cpu = images.device.type == "cpu" and not images.requires_grad
     if on_cpu and stride == 1 and half < min(height, width):
-        rows = _sliding_sum(images, taps, -2)
-        return _sliding_sum(rows, taps, -1)
+        return _sliding_sum(_sliding_sum(images, taps, -2), taps, -1)
     down = _filter_matrix(height, taps, stride, images.device, images.dtype)
     across = _filter_matrix(width, taps, stride, images.device, images.dtype)
     return down @ (images @ across.mT)
@@ -83,17 +77,10 @@ def box_blur(images: Tensor, window: int) -> Tensor:
 
 
 def ssim_map(first: Tensor, second: Tensor, stride: int = 1) -> Tensor:
-    """Structural similarity (Wang et al. 2004) with a Gaussian window of 11, sigma 1.5.
+    """Structural similarity (Wang et al. 2004) of two (B, C, H, W) float in [0, 1].
 
-    Data range 1, constants 0.01 and 0.03, reflecting borders, population variances.
-
-    Args:
-        first: (B, C, H, W) float in [0, 1].
-        second: The same.
-        stride: Evaluate at every stride-th row and column only.
-
-    Returns:
-        (B, C, ceil(H / stride), ceil(W / stride)) of the same dtype, at most 1.
+    Gaussian window of 11, sigma 1.5, data range 1, constants 0.01 and 0.03, reflecting borders,
+    population variances; at every stride-th row and column, as `separable`; at most 1.
     """
     taps = gaussian_taps(SSIM_WINDOW, SSIM_SIGMA)
     mean_1 = separable(first, taps, stride)

@@ -17,7 +17,7 @@ from omnial.attacks.pgd import Attacked, Objective, Schedule, attack, undisturbe
 from omnial.config.load import load_settings
 from omnial.filters import ssim_map
 from omnial.models.system import build_model
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.objective import losses
 

@@ -16,9 +16,9 @@ from benchmarks.reference_synthesis import draw_sample, jnd_map, luma, perlin, s
 from benchmarks.synthesis import smooth_images
 from omnial.config.settings import SynthesisSettings
 from omnial.filters import ssim_map
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels
 from omnial.synthesis.perlin import perlin_noise
-from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 
 COUNT, EDGE = 400, 64

@@ -13,7 +13,7 @@ from omnial.errors import UserError
 
 
 class Stage:
-    """Stands in for all parts; trains until told to break."""
+    """Stands in for all parts; trains until `breaks` is set."""
 
     def __init__(self) -> None:
         self.trainings: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def test_a_finished_model_is_used_again(stage: Stage, tmp_path: Path) -> None:
     assert len(stage.trainings) == 1
     assert first == second
     assert stage.trainings[0]["roots"] == [tmp_path / "demo" / "data"]
-    assert first.to_dict()["report"] == str(tmp_path / "demo" / "report" / "index.html")
+    assert first["report"] == str(tmp_path / "demo" / "report" / "index.html")
 
 
 def test_a_training_cut_short_is_resumed(stage: Stage, tmp_path: Path) -> None:

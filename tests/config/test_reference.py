@@ -7,8 +7,9 @@ import pytest
 from pydantic import BaseModel
 
 from omnial.config.presets import SIZES, SYSTEMS
-from omnial.config.reference import entries, settings_table, with_settings_table
+from omnial.config.reference import entries
 from omnial.config.settings import Reading, Settings
+from tools.settings_table import settings_table, with_settings_table
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -22,8 +23,8 @@ def leaf_paths(model: BaseModel, above: str = "") -> list[str]:
         if isinstance(value, BaseModel):
             paths += leaf_paths(value, f"{here}.")
         elif value and isinstance(value, tuple) and isinstance(value[0], BaseModel):
-            for place, item in enumerate(value):
-                paths += leaf_paths(item, f"{here}.{place}.")
+            for number, item in enumerate(value):
+                paths += leaf_paths(item, f"{here}.{number}.")
         else:
             paths.append(here)
     return paths

@@ -171,14 +171,14 @@ def test_a_complete_data_set_is_kept_and_a_damaged_one_redrawn(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["line"]
 
 
-@pytest.mark.parametrize("stranger", ["notes.txt", "wood/train/good/extra.png"])
-def test_foreign_files_are_never_overwritten(tmp_path: Path, stranger: str) -> None:
+@pytest.mark.parametrize("foreign", ["notes.txt", "wood/train/good/extra.png"])
+def test_foreign_files_are_never_overwritten(tmp_path: Path, foreign: str) -> None:
     out = tmp_path / "line"
     what = {"classes": ["wood"], "size": 64, "train": 1, "test_good": 0, "per_kind": 0}
     generate(out, seed=0, **what)
-    (out / stranger).write_text("mine")
+    (out / foreign).write_text("mine")
     before = contents(out)
-    with pytest.raises(UserError, match=Path(stranger).name):
+    with pytest.raises(UserError, match=Path(foreign).name):
         generate(out, seed=1, **what)
     assert contents(out) == before
 

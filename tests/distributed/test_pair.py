@@ -21,7 +21,7 @@ from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.distributed.launch import share_of_threads, start_here
 from omnial.evaluation import evaluate as module
 from omnial.reporting.evaluation_report import evaluate
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 
 

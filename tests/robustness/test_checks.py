@@ -16,7 +16,7 @@ from omnial.robustness.attack_checks import (
     check_unbounded,
     traced_attack,
 )
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 GOOD = {"1": ([1.0, 2.0, 3.0], 0.1), "2": ([1.0, 4.0, 6.0], 0.2)}
 

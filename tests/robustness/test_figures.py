@@ -20,8 +20,8 @@ from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.objectives import reversed_mask, score_objective
 from omnial.robustness.published import published
 from omnial.robustness.transfer import evaluate_on_set, measure_perception
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels, luma
-from omnial.synthesis.random import SampleRandom
 
 CLASSES = CLASS_NAMES[:2]
 

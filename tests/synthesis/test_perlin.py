@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.perlin import perlin_noise, perlin_shapes
-from omnial.synthesis.random import SampleRandom
 
 
 def naive_noise(angles: np.ndarray, cells: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image, ImageFilter, ImageOps
 
+from omnial.sample_random import SampleRandom
 from omnial.synthesis import photometric
 from omnial.synthesis.photometric import CHANGES, photometric_changes
-from omnial.synthesis.random import SampleRandom
 
 COUNT, SIZE = 12, 40
 
@@ -67,9 +67,9 @@ def test_the_range_is_kept_and_a_sample_does_not_depend_on_its_batch(
 ) -> None:
     whole = photometric_changes(textures, draws())
     assert 0.0 <= float(whole.min()) <= float(whole.max()) <= 1.0
-    places = torch.tensor([4, 9])
-    alone = photometric_changes(textures[places], SampleRandom(5, 2, places))
-    torch.testing.assert_close(whole[places], alone, atol=1e-5, rtol=0)
+    positions = torch.tensor([4, 9])
+    alone = photometric_changes(textures[positions], SampleRandom(5, 2, positions))
+    torch.testing.assert_close(whole[positions], alone, atol=1e-5, rtol=0)
     assert float((whole - textures).abs().mean()) > 0.02
 
 
@@ -86,8 +86,8 @@ def test_brightness_solarize_and_posterize_by_formula(textures: torch.Tensor) ->
     torch.testing.assert_close(apply(textures, "brightness"), (textures * gain + shift).clamp(0, 1))
     solarized = apply(textures, "solarize")
     same = (solarized - textures).abs() < 1e-6
-    turned = (solarized - (1 - textures)).abs() < 1e-6
-    assert bool((same | turned).all())
+    inverted = (solarized - (1 - textures)).abs() < 1e-6
+    assert bool((same | inverted).all())
     assert bool((~same).any())
     bits = random.integers("texture bits", 1, low=1, high=9).flatten().tolist()
     for before, after, kept in zip(textures, apply(textures, "posterize"), bits, strict=True):
@@ -144,11 +144,11 @@ def test_hue_turns_on_a_circle_and_grey_has_none(textures: torch.Tensor) -> None
 
 def test_a_turn_keeps_the_middle_and_blackens_corners() -> None:
     white = torch.ones(COUNT, 3, SIZE, SIZE)
-    turned = apply(white, "turn")
+    rotated = apply(white, "turn")
     middle = slice(SIZE // 4, -SIZE // 4)
-    torch.testing.assert_close(turned[..., middle, middle], white[..., middle, middle])
+    torch.testing.assert_close(rotated[..., middle, middle], white[..., middle, middle])
     angle = draws().uniform("texture turn", low=-math.pi / 4, high=math.pi / 4).abs()
-    corner = turned[:, 0, 0, 0]
+    corner = rotated[:, 0, 0, 0]
     assert bool((corner[angle > 0.2] < 0.5).all())
 
 

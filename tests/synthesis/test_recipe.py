@@ -2,11 +2,10 @@ import pytest
 import torch
 
 from omnial.config.settings import LevelSettings, SynthesisSettings
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels, luma
-from omnial.synthesis.labels import visible_change
 from omnial.synthesis.panels import draw_panels
-from omnial.synthesis.random import SampleRandom
-from omnial.synthesis.recipe import SynthesizedBatch, synthesize
+from omnial.synthesis.recipe import SynthesizedBatch, synthesize, visible_change
 from omnial.synthesis.textures import augment_textures, match_colour
 
 COUNT, HEIGHT, WIDTH = 32, 64, 96
@@ -45,15 +44,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_step_others(images: torch
 
 def test_a_sample_does_not_depend_on_its_batch(images: torch.Tensor) -> None:
     whole = draw(images)
-    places = torch.tensor([7, 20])
+    positions = torch.tensor([7, 20])
     part = synthesize(
-        images[places],
-        images.flip(0)[places],
+        images[positions],
+        images.flip(0)[positions],
         SynthesisSettings(),
-        SampleRandom(0, 0, places),
+        SampleRandom(0, 0, positions),
     )
     for in_whole, alone in zip(whole, part, strict=True):
-        torch.testing.assert_close(in_whole[places], alone, atol=1e-6, rtol=0)
+        torch.testing.assert_close(in_whole[positions], alone, atol=1e-6, rtol=0)
 
 
 def test_pixels_change_inside_panel_and_drawn_levels_alone(images: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.models.system import build_model
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch
 from omnial.training.fit import train
 from omnial.training.loop import draw_sample, perturb

@@ -1,6 +1,6 @@
 import torch
 
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.training.crops import halved, random_crops
 
 

@@ -14,7 +14,7 @@ from omnial.data.dataset import ImageDataset
 from omnial.metrics.reconstruction import erased, running_figures
 from omnial.model_folder.validation_figures import NAMES
 from omnial.models.system import Output
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.validation import Validated, validate
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 Norm = Literal["linf", "l2"]
 

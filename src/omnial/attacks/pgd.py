@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from omnial.attacks.ball import Ball, per_sample
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 Objective = Callable[[Tensor], Tensor]
 """What an attack ascends: images (B, 3, H, W) to one value a sample (B,). A sample's value must

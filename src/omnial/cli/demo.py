@@ -1,5 +1,6 @@
 """`omnial demo`: from nothing to a report, without any data of one's own."""
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -35,12 +36,12 @@ def demo(
     """
     options.check_out(out)
     with working():
-        from omnial.demo.run_demo import can_show, run_demo, show
+        from omnial.demo.run_demo import can_show, run_demo
 
         result = run_demo(out, quick=quick, minutes=minutes)
-    print_result(result.to_dict(), as_json, lambda shown: print_metrics(shown["metrics"]))
+    print_result(result, as_json, lambda shown: print_metrics(shown["metrics"]))
     if not as_json:
-        print(f"\nreport: {result.report}")
+        print(f"\nreport: {result['report']}")
         if open_browser and can_show():
-            show(result.report)
+            webbrowser.open(Path(result["report"]).resolve().as_uri())
     return ExitCode.DONE

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from omnial.config import strict_yaml
 from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, SIZES, SYSTEMS
-from omnial.config.reference import describe, dotted, entries, keys_at, schema_at
+from omnial.config.reference import describe, dotted, entries, schema_at
 from omnial.config.settings import Settings
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path
@@ -55,35 +55,40 @@ def load_settings(
             names the setting's path, where the value stands, and what is allowed.
         TypeError: an argument is of another kind.
     """
-    config_file = None if config_file is None else as_path(config_file, "config_file")
-    from_file = {} if config_file is None else _read_file(config_file)
+    from_file = {} if config_file is None else _read_file(as_path(config_file, "config_file"))
     texts = [overrides] if isinstance(overrides, str) else list(overrides)
     parsed = [_parse_override(text) for text in texts]
     chosen_system = _choose("system", system, parsed, from_file, DEFAULT_SYSTEM, SYSTEMS)
     chosen_size = _choose("size", size, parsed, from_file, default_size, SIZES)
 
     tree: dict[str, Any] = Settings().model_dump(mode="json")
-    origins: dict[SettingPath, str] = {}
-    for layer in (SIZES[chosen_size], SYSTEMS[chosen_system]):
-        _merge(tree, layer)
-    if config_file is not None:
-        _replace_budget(tree, from_file)
-        _merge(tree, from_file)
-        origins |= dict.fromkeys(_paths(from_file), f"in {config_file}")
-    if any(_sets_budget(override) for override in parsed):
+    # A copy: overrides write into the tree, also into the lists of a preset.
+    for path, value in copy.deepcopy({**SIZES[chosen_size], **SYSTEMS[chosen_system]}).items():
+        _apply(tree, _Override(tuple(path.split(".")), value, path))
+    training = from_file.get("training")
+    if isinstance(training, dict) and any(training.get(key) is not None for key in _BUDGETS):
+        _clear_budget(tree)
+    origins = dict.fromkeys(_merge(tree, from_file), f"in {config_file}")
+    if any(override.keys in [("training", key) for key in _BUDGETS] for override in parsed):
         _clear_budget(tree)
     for override in parsed:
-        path = _apply(tree, override)
-        origins |= {path[:n]: "from the command line" for n in range(1, len(path) + 1)}
+        changed = _apply(tree, override)
+        origins |= {changed[:n]: "from the command line" for n in range(1, len(changed) + 1)}
     tree |= {"system": chosen_system, "size": chosen_size}
-    return _validate(tree, origins)
+    try:
+        # As JSON, in which a list may be a tuple but `true` is no number.
+        return Settings.model_validate_json(json.dumps(tree, default=str), strict=True)
+    except ValidationError as error:
+        lines = [_explain(detail, origins) for detail in error.errors(include_url=False)]
+    if len(lines) > 1:
+        lines.insert(0, f"{len(lines)} settings are not usable:")
+    raise UserError("\n  ".join(lines))
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(strict_yaml.MAX_CHARACTERS + 1)
-        content = strict_yaml.parse(text)
+            content = strict_yaml.parse(file.read(strict_yaml.MAX_CHARACTERS + 1))
     except OSError as error:
         raise UserError(
             f"cannot read the configuration file {path}: {error.strerror or error}"
@@ -95,9 +100,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else f"the single value {_show(content)}"
         raise UserError(
-            f"the configuration file {path} must hold settings as `key: value`, "
-            f"not {_kind(content)}"
+            f"the configuration file {path} must hold settings as `key: value`, not {kind}"
         )
     return content
 
@@ -131,35 +136,8 @@ def _choose(
     name = next(value for value in candidates if value is not None)
     if not isinstance(name, str) or name not in allowed:
         hint = _did_you_mean(str(name), allowed)
-        raise UserError(f"{key}: {name!r} is unknown{hint or '; '}allowed are {', '.join(allowed)}")
+        raise UserError(f"{key}: {name!r} is unknown{hint}allowed are {', '.join(allowed)}")
     return name
-
-
-def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    for key, value in layer.items():
-        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
-            _merge(target[key], value)
-        else:
-            # A copy: overrides write into the tree, and a layer may be a table of presets.
-            target[key] = copy.deepcopy(value)
-
-
-def _paths(layer: Mapping[str, Any], above: SettingPath = ()) -> Iterable[SettingPath]:
-    for key, value in layer.items():
-        yield (*above, key)
-        if isinstance(value, Mapping):
-            yield from _paths(value, (*above, key))
-
-
-def _replace_budget(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    training = layer.get("training")
-    if isinstance(training, Mapping) and any(training.get(key) is not None for key in _BUDGETS):
-        _clear_budget(tree)
-
-
-def _sets_budget(override: _Override) -> bool:
-    section, *rest = override.keys
-    return section == "training" and rest in [[key] for key in _BUDGETS]
 
 
 def _clear_budget(tree: dict[str, Any]) -> None:
@@ -167,84 +145,75 @@ def _clear_budget(tree: dict[str, Any]) -> None:
         tree["training"] |= dict.fromkeys(_BUDGETS)
 
 
+def _merge(
+    tree: dict[str, Any], layer: dict[str, Any], above: SettingPath = ()
+) -> list[SettingPath]:
+    """Lay settings over those in the tree, and return their paths."""
+    paths = []
+    for key, value in layer.items():
+        paths.append((*above, key))
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            paths += _merge(tree[key], value, paths[-1])
+        else:
+            tree[key] = value
+    return paths
+
+
 def _apply(tree: dict[str, Any], override: _Override) -> SettingPath:
     """Set one value and return its path, with list positions as numbers."""
-    path: list[str | int] = []
+    path: SettingPath = ()
     node: Any = tree
-    for place, key in enumerate(override.keys):
+    for number, key in enumerate(override.keys, start=1):
         step: str | int = key
         if isinstance(node, list):
             if key not in map(str, range(len(node))):
                 raise UserError(
                     f"--set {override.text}: {dotted(path)} is a list of {len(node)}, "
-                    f"its places are 0 to {len(node) - 1}, not {key!r}"
+                    f"its positions are 0 to {len(node) - 1}, not {key!r}"
                 )
             step = int(key)
         elif not isinstance(node, dict):
             raise UserError(f"--set {override.text}: {dotted(path)} is a value without parts")
-        path.append(step)
-        if place == len(override.keys) - 1:
+        path = (*path, step)
+        if number == len(override.keys):
             node[step] = override.value
         else:
             if isinstance(node, dict):
                 node.setdefault(step, {})
             node = node[step]
-    return tuple(path)
-
-
-def _validate(tree: dict[str, Any], origins: Mapping[SettingPath, str]) -> Settings:
-    try:
-        # As JSON, in which a list may be a tuple but `true` is no number.
-        return Settings.model_validate_json(json.dumps(tree, default=str), strict=True)
-    except ValidationError as error:
-        lines = [_explain(detail, origins) for detail in error.errors(include_url=False)]
-    if len(lines) == 1:
-        raise UserError(lines[0])
-    raise UserError("\n  ".join([f"{len(lines)} settings are not usable:", *lines]))
+    return path
 
 
 def _explain(detail: ErrorDetails, origins: Mapping[SettingPath, str]) -> str:
+    """Message about one setting: its path, where the value stands, and what is allowed."""
     path: SettingPath = detail["loc"]
+    schema = schema_at(path)
     if detail["type"] == "extra_forbidden":
         *above, key = path
-        siblings = keys_at(above)
-        hint = _did_you_mean(str(key), siblings) or _elsewhere(str(key))
-        group = dotted(above) if above else "the top level"
-        return (
-            f"{dotted(path)}{_where(path, origins)}: unknown setting{hint or '; '}"
-            f"{group} takes {', '.join(siblings)}"
+        siblings = (schema_at(above) or {}).get("properties", {})
+        problem = (
+            f"unknown setting{_did_you_mean(str(key), siblings, elsewhere=True)}"
+            f"{dotted(above) or 'the top level'} takes {', '.join(siblings)}"
         )
-    if detail["type"] == "value_error":
-        return f"{dotted(path)}{_where(path, origins)}: {detail['ctx']['error']}"
-    schema = schema_at(path)
-    allowed = "" if schema is None else f"; it takes {describe(schema)}"
-    missing = detail["type"] == "missing"
-    problem = "is missing" if missing else f"{_show(detail['input'])} is not allowed"
-    return f"{dotted(path)}{_where(path, origins)}: {problem}{allowed}"
+    elif detail["type"] == "value_error":
+        problem = str(detail["ctx"]["error"])
+    else:
+        missing = detail["type"] == "missing"
+        problem = "is missing" if missing else f"{_show(detail['input'])} is not allowed"
+        problem += f"; it takes {describe(schema)}" if schema is not None else ""
+    groups = (path[:length] for length in range(len(path), 0, -1))
+    origin = next((f" ({origins[group]})" for group in groups if group in origins), "")
+    return f"{dotted(path)}{origin}: {problem}"
 
 
-def _where(path: SettingPath, origins: Mapping[SettingPath, str]) -> str:
-    for length in range(len(path), 0, -1):
-        if path[:length] in origins:
-            return f" ({origins[path[:length]]})"
-    return ""
-
-
-def _did_you_mean(word: str, allowed: Iterable[str]) -> str:
+def _did_you_mean(word: str, allowed: Iterable[str], *, elsewhere: bool = False) -> str:
+    """Suggest the closest name, or else the paths of a key that stands in another group."""
     close = difflib.get_close_matches(word, list(allowed), n=1)
-    return f"; did you mean {close[0]!r}? " if close else ""
-
-
-def _elsewhere(key: str) -> str:
-    """Suggest the full path of a key that stands in another group."""
-    paths = [entry.path for entry in entries() if entry.path.rpartition(".")[2] == key]
-    return f"; did you mean {' or '.join(repr(path) for path in paths)}? " if paths else ""
+    if elsewhere and not close:
+        close = [entry.path for entry in entries() if entry.path.rpartition(".")[2] == word]
+    return f"; did you mean {' or '.join(map(repr, close))}? " if close else "; "
 
 
 def _show(value: object) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else f"the single value {_show(value)}"

@@ -19,18 +19,20 @@ def _no_truth_value(value: object) -> object:
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Octave = Annotated[int, Field(ge=0, le=6)]
 Channels = Annotated[int, Field(ge=1, le=2048)]
+Widths = Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)]
+Window = Annotated[int, Field(ge=1, le=63)]
 Dilation = Annotated[int, Field(ge=1, le=64)]
 Name = Annotated[str, Field(max_length=100, pattern=r"^[\w .+-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Norm = Literal["instance", "batch"]
 Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
 Blocks = Literal["residual", "plain"]
-Upsampling = Literal["transposed", "bilinear"]
 ImageScore = Literal["top_mean", "window_maximum"]
 SignificantBits = Literal[10, 12, 14, 16]
 Megapixels = Annotated[float, Field(gt=0.0, le=1000.0)]
-
 
 MOST_FEATURES = 2**30
 """Most numbers in one feature map of one image: 4 GiB. A network holds several at once. [O]"""
@@ -65,7 +67,7 @@ class DataSettings(Section):
     """Share of the training images held out for validation and thresholds. [O]"""
     validation_at_least: Annotated[int, Field(ge=0)] = 20
     """Validation images a class, as far as a fifth of its training images allows. [O]"""
-    cache_gigabytes: Annotated[float, Field(ge=0.0)] = 4.0
+    cache_gigabytes: NonNegative = 4.0
     """Most disk space for decoded training images, kept between runs; 0 keeps none. [O]"""
 
 
@@ -111,10 +113,7 @@ class SynthesisSettings(Section):
     """Panel guidance: anomalies appear in one part of the image only. [P]"""
     panel_span: tuple[Probability, Probability] = (0.5, 0.8)
     """Share of the width or height that a panel spans. [S]"""
-    perlin_octaves: tuple[Annotated[int, Field(ge=0, le=6)], Annotated[int, Field(ge=0, le=6)]] = (
-        0,
-        5,
-    )
+    perlin_octaves: tuple[Octave, Octave] = (0, 5)
     """Perlin lattice cells per axis are 2 to a power from this range, ends included. [S]"""
     perlin_threshold: Annotated[float, Field(gt=-1.0, lt=1.0)] = 0.5
     """Noise above this value forms the shape. [S]"""
@@ -160,13 +159,7 @@ class SynthesisSettings(Section):
 class ReconstructionSettings(Section):
     """The reconstruction sub-network."""
 
-    widths: Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)] = (
-        128,
-        256,
-        512,
-        1024,
-        1024,
-    )
+    widths: Widths = (128, 256, 512, 1024, 1024)
     """Channels of the encoder's scales. [S]"""
     norm: Norm = "instance"
     """Instance norm, since a batch mixes classes; `batch` is the ablation. [P]"""
@@ -174,7 +167,7 @@ class ReconstructionSettings(Section):
     """Dilation of each basic block's second convolution; 1 is none. [S]"""
     attention: Attention = "dcsa"
     """Module between the basic blocks; the others are the rows of the supplement's Table 6. [P]"""
-    upsampling: Upsampling = "transposed"
+    upsampling: Literal["transposed", "bilinear"] = "transposed"
     """Into each decoder stage: a transposed 2x2 convolution, or as in DRAEM bilinear by two and a
     convolution unit. [S]"""
     jnd: bool = True
@@ -188,14 +181,7 @@ class ReconstructionSettings(Section):
 class LocalizationSettings(Section):
     """DiffNeck and the localization sub-network."""
 
-    widths: Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)] = (
-        64,
-        128,
-        256,
-        512,
-        512,
-        512,
-    )
+    widths: Widths = (64, 128, 256, 512, 512, 512)
     """Channels of the U-Net's scales. [S]"""
     norm: Norm = "batch"
     """Batch norm. [S]"""
@@ -205,11 +191,9 @@ class LocalizationSettings(Section):
     """Module in the four paths of DiffNeck. [P]"""
     diffneck: bool = True
     """DiffNeck, or plain concatenation of input and reconstruction. [P]"""
-    balance: Annotated[float, Field(ge=0.0)] = 0.1
+    balance: NonNegative = 0.1
     """Balance factor: unified + balance * separate path. [P]"""
-    difference_windows: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=63)], ...], Field(max_length=6)
-    ] = ()
+    difference_windows: Annotated[tuple[Window, ...], Field(max_length=6)] = ()
     """Edges of the windows over which DiffNeck's unified path sees the size of the difference
     between input and reconstruction, as it is and relative to the image's mean; none: the plain
     difference alone. [S] differences at several scales, [O] which."""
@@ -261,20 +245,19 @@ class ObjectiveSettings(Section):
     defect_weight: Annotated[float, Field(ge=1.0)] = 1.0
     """Weight of a defective pixel in the reconstruction's terms; a normal one has 1. Defects are
     some 4 % of the pixels: a network that copies them loses almost nothing at equal weights. [O]"""
-
-    image_mse: Annotated[float, Field(ge=0.0)] = 1.0
+    image_mse: NonNegative = 1.0
     """Squared error of the reconstructed image. [P]"""
-    image_ssim: Annotated[float, Field(ge=0.0)] = 1.0
+    image_ssim: NonNegative = 1.0
     """1 - SSIM of the reconstructed image. [P]"""
-    jnd_mse: Annotated[float, Field(ge=0.0)] = 1.0
+    jnd_mse: NonNegative = 1.0
     """Squared error of the reconstructed JND map. [S]"""
-    jnd_ssim: Annotated[float, Field(ge=0.0)] = 1.0
+    jnd_ssim: NonNegative = 1.0
     """1 - SSIM of the reconstructed JND map. [S]"""
     ssim_stride: Annotated[Literal[1, 2, 4], BeforeValidator(_no_truth_value)] = 1
     """Take the SSIM of the loss at every n-th row and column; 1 is exact. [O]"""
-    focal: Annotated[float, Field(ge=0.0)] = 1.0
+    focal: NonNegative = 1.0
     """Focal loss of the localization. [P]"""
-    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    focal_gamma: NonNegative = 2.0
     """Exponent of the focal loss. [P] focal loss, [O] gamma 2 as in DRAEM."""
 
 
@@ -291,7 +274,7 @@ class TrainingSettings(Section):
     """`step`: times 0.2 at 80 % and 90 % [O, DRAEM]; `cosine`: to zero, for short budgets [O]."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     """Steps of linear warm-up; a time budget is measured at their end. [O]"""
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    weight_decay: NonNegative = 0.0
     """Weight decay of Adam. [O]"""
     quarter_share: Probability = 0.0
     """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: by

@@ -9,8 +9,6 @@ MAX_CHARACTERS: Final = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
-    """`SafeLoader` that refuses duplicate keys and aliases, and reads `1e-4` as a number."""
-
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose a node that is no alias: nested aliases grow without end."""
         if self.check_event(yaml.AliasEvent):
@@ -25,10 +23,8 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str) or key in seen:
-                problem = "is given twice" if isinstance(key, str) else "is not text"
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} {problem}", problem_mark=key_node.start_mark
-                )
+                problem = f"key {key!r} is {'given twice' if isinstance(key, str) else 'not text'}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -52,8 +48,8 @@ def parse(text: str) -> object:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(f"{place}{error.problem or error.context}") from error
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{where}{error.problem or error.context}") from error
     except RecursionError as error:
         raise ValueError("too many levels deep") from error
     except (yaml.YAMLError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Defects that several products share, drawn into a `Surface`.
 
-Each takes the canvas of the product's frame, so that positions and sizes are in product units, and
-a `Defect`, whose `severity` in [0, 1] goes from barely visible to obvious.
+Each takes the canvas of the product's frame, so that positions and sizes are in product units.
+Where it takes `within`, that is the coverage of the material that the defect can have.
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from omnial.demo.canvas import (
-    Canvas,
-    Field,
-    Point,
-    blob,
-    cloud,
-    polyline,
-    smooth,
-    walk,
-)
-from omnial.demo.surface import Colour, Surface, cast_shadow
+from omnial.demo.canvas import TURN, Canvas, Field, Point, along, ridge, smooth, walk
+from omnial.demo.surface import Colour, Surface
 
 
 @dataclass(frozen=True)
@@ -27,9 +18,9 @@ class Defect:
     """What is wrong with one product.
 
     Attributes:
-        kind: Name of the defect kind.
+        kind: Name of the defect kind, or `good`.
         severity: 0 barely visible, 1 obvious.
-        rng: Source of its shape and place, apart from that of the product.
+        rng: Source of its shape and position, apart from that of the product.
     """
 
     kind: str
@@ -41,9 +32,18 @@ class Defect:
         value = mild + (strong - mild) * self.severity
         return float(value * self.rng.uniform(0.9, 1.1))
 
-    def place(self, half: float) -> Point:
+    def point(self, half: float) -> Point:
         """A point in the central square that reaches to +-half."""
         return self.rng.uniform(-half, half), self.rng.uniform(-half, half)
+
+    def near(self, point: Point, spread: float) -> Point:
+        """A point at a normal distance along both axes."""
+        return point[0] + self.rng.normal(0.0, spread), point[1] + self.rng.normal(0.0, spread)
+
+    def line(self, half: float, mild: float, strong: float) -> tuple[Point, float, float]:
+        """Start, heading and length of a line whose centre lies in the central square."""
+        heading, length = self.rng.uniform(0.0, TURN), self.between(mild, strong)
+        return along(self.point(half), heading, -0.5 * length), heading, length
 
 
 def scratch(
@@ -52,47 +52,32 @@ def scratch(
     defect: Defect,
     half: float,
     bared: Colour,
-    within: Field | None = None,
+    within: Field | float = 1.0,
 ) -> None:
-    """One to three nearly parallel grooves that bare another colour.
-
-    Args:
-        surface: Changed in place.
-        canvas: The product's frame.
-        defect: Severity and shape.
-        half: Grooves start within this central square.
-        bared: Colour of what the groove lays bare.
-        within: Coverage of the material that can be scratched; everywhere if None.
-    """
-    material = np.float32(1.0) if within is None else within
+    """One to three nearly parallel grooves that bare another colour."""
     rng = defect.rng
-    heading = rng.uniform(0.0, 2.0 * np.pi)
-    length = defect.between(0.5, 1.0)
-    cx, cy = defect.place(half)
-    start = (cx - 0.5 * length * float(np.cos(heading)), cy - 0.5 * length * float(np.sin(heading)))
+    start, heading, length = defect.line(half, 0.5, 1.0)
     for stroke in range(int(rng.integers(1, 4))):
         part = length * (1.0 if stroke == 0 else rng.uniform(0.3, 0.8))
         points = walk(rng, start, heading + rng.normal(0.0, 0.05), part, 10, 0.07)
         peak = defect.between(0.008, 0.017) * (1.0 if stroke == 0 else 0.7)
         profile = np.sin(np.linspace(0.12, np.pi - 0.05, len(points))) ** 0.5
-        distance = polyline(canvas, points, [peak * float(p) for p in profile])
-        cover = canvas.cover(distance, soft=0.006) * material
-        surface.paint(cover * np.float32(defect.between(0.55, 0.95)), bared)
-        surface.height += (0.6 * material) * (
-            np.maximum(0.012 - np.abs(distance), 0.0) - 1.5 * np.maximum(-distance, 0.0)
-        )
-        start = (start[0] + rng.normal(0.0, 0.05), start[1] + rng.normal(0.0, 0.05))
+        distance = canvas.polyline(points, [peak * float(p) for p in profile])
+        cover = canvas.cover(distance, soft=0.006) * within
+        surface.paint(cover * defect.between(0.55, 0.95), bared)
+        rim = np.maximum(0.012 - np.abs(distance), 0.0)
+        surface.height += (0.6 * within) * (rim - 1.5 * np.maximum(-distance, 0.0))
+        start = defect.near(start, 0.05)
 
 
 def dent(surface: Surface, canvas: Canvas, defect: Defect, half: float, within: Field) -> None:
-    """A smooth hollow with a slightly raised rim in the material `within`: shading alone."""
+    """A smooth hollow with a slightly raised rim: shading alone."""
     radius = defect.between(0.09, 0.2)
-    distance = blob(canvas, defect.rng, defect.place(half), radius, 0.08)
+    distance = canvas.blob(defect.rng, defect.point(half), radius, 0.08)
     reach = np.clip(1.0 + distance / np.float32(radius), 0.0, None)
     hollow = np.exp(-((reach / 0.62) ** 4))
-    rim = np.exp(-(((reach - 1.0) / 0.22) ** 2))
-    depth = np.float32(radius * defect.between(0.3, 0.62))
-    surface.height += depth * (0.12 * rim - hollow) * within
+    depth = radius * defect.between(0.3, 0.62)
+    surface.height += depth * (0.12 * ridge(reach - 1.0, 0.22) - hollow) * within
 
 
 def stain(
@@ -102,112 +87,81 @@ def stain(
     half: float,
     colour: Colour,
     radius: float,
-    within: Field | None = None,
+    within: Field | float = 1.0,
 ) -> None:
     """A spilt liquid: an irregular patch with a darker dried edge and a few splashes.
 
-    Args:
-        surface: Changed in place.
-        canvas: The product's frame.
-        defect: Severity and shape.
-        half: Its centre lies within this central square.
-        colour: What it multiplies the surface's colour with.
-        radius: Mean radius of the strongest stain.
-        within: Coverage of the material that takes it; everywhere if None.
+    It multiplies the surface's colour with `colour`; `radius` is that of the strongest stain.
     """
     rng = defect.rng
-    centre = defect.place(half)
+    centre = defect.point(half)
     size = radius * defect.between(0.36, 1.0)
-    distance = blob(canvas, rng, centre, size, 0.22)
-    distance += np.float32(0.12 * size) * cloud(canvas, rng, 1.6 / size, 2)
+    distance = canvas.blob(rng, centre, size, 0.22)
+    distance += 0.12 * size * canvas.cloud(rng, 1.6 / size)
     for _ in range(int(rng.integers(1, 6))):
-        angle, far = rng.uniform(0.0, 2.0 * np.pi), size * rng.uniform(1.3, 1.9)
-        drop = (centre[0] + far * float(np.cos(angle)), centre[1] + far * float(np.sin(angle)))
-        distance = np.minimum(
-            distance, blob(canvas, rng, drop, size * rng.uniform(0.06, 0.18), 0.12)
-        )
-    cover = canvas.cover(distance, soft=0.03)
-    if within is not None:
-        cover *= within
-    ring = np.exp(-(((distance + 0.02) / 0.022) ** 2))
+        drop = along(centre, rng.uniform(0.0, TURN), size * rng.uniform(1.3, 1.9))
+        splash = canvas.blob(rng, drop, size * rng.uniform(0.06, 0.18), 0.12)
+        distance = np.minimum(distance, splash)
+    cover = canvas.cover(distance, soft=0.03) * within
     strength = defect.between(0.4, 0.85)
-    surface.tint(np.minimum(cover * (strength + 0.35 * ring), 1.0), colour)
-
-
-def crack_lines(
-    rng: Generator, start: Point, heading: float, length: float, width: float
-) -> list[tuple[list[Point], list[float]]]:
-    """A jagged main line with up to three side branches: points and half widths of each."""
-    main = walk(rng, start, heading, length, 12, 0.33)
-    lines = [(main, [width * (1.0 - 0.75 * i / 12) for i in range(13)])]
-    for _ in range(int(rng.integers(0, 4))):
-        knot = int(rng.integers(2, 10))
-        turn = heading + float(rng.choice([-1.0, 1.0])) * rng.uniform(0.5, 1.1)
-        branch = walk(rng, main[knot], turn, length * rng.uniform(0.15, 0.4), 5, 0.3)
-        lines.append((branch, [0.6 * width * (1.0 - 0.8 * i / 5) for i in range(6)]))
-    return lines
+    surface.tint(np.minimum(cover * (strength + 0.35 * ridge(distance + 0.02, 0.022)), 1.0), colour)
 
 
 def crack(
     surface: Surface,
     canvas: Canvas,
     defect: Defect,
-    start: Point,
-    heading: float,
-    length: float,
-    within: Field | None = None,
+    line: tuple[Point, float, float],
+    within: Field | float = 1.0,
 ) -> None:
-    """A dark jagged gap whose edges stand at slightly different heights.
-
-    Args:
-        surface: Changed in place.
-        canvas: The product's frame.
-        defect: Severity and shape.
-        start: Where it starts.
-        heading: Direction in radians.
-        length: Length of its main line.
-        within: Coverage of the material that can crack; everywhere if None.
-    """
+    """A dark jagged gap along a line (start, heading, length) with up to three side branches."""
+    rng = defect.rng
+    start, heading, length = line
     width = defect.between(0.008, 0.017)
-    distance = np.full_like(canvas.x, np.inf)
-    for points, radii in crack_lines(defect.rng, start, heading, length, width):
-        distance = np.minimum(distance, polyline(canvas, points, radii))
-    material = np.float32(1.0) if within is None else within
-    gap = canvas.cover(distance, soft=0.004) * material
-    surface.albedo *= (1.0 - np.float32(defect.between(0.6, 0.92)) * gap)[..., None]
+    main = walk(rng, start, heading, length, 12, 0.33)
+    distance = canvas.polyline(main, [width * (1.0 - 0.75 * i / 12) for i in range(13)])
+    for _ in range(int(rng.integers(0, 4))):
+        knot = int(rng.integers(2, 10))
+        turn = heading + float(rng.choice([-1.0, 1.0])) * rng.uniform(0.5, 1.1)
+        branch = walk(rng, main[knot], turn, length * rng.uniform(0.15, 0.4), 5, 0.3)
+        radii = [0.6 * width * (1.0 - 0.8 * i / 5) for i in range(6)]
+        distance = np.minimum(distance, canvas.polyline(branch, radii))
+    gap = canvas.cover(distance, soft=0.004) * within
+    surface.albedo *= (1.0 - defect.between(0.6, 0.92) * gap)[..., None]
     surface.gloss *= 1.0 - gap
-    surface.height -= 0.4 * np.maximum(0.02 - np.maximum(distance, 0.0), 0.0) * material
+    surface.height -= 0.4 * np.maximum(0.02 - np.maximum(distance, 0.0), 0.0) * within
 
 
 def contamination(surface: Surface, canvas: Canvas, defect: Defect, half: float) -> None:
     """Foreign matter that lies on the product: swarf, crumbs or a hair, with its shadow."""
     rng = defect.rng
-    centre = defect.place(half)
+    centre = defect.point(half)
     form = str(rng.choice(["swarf", "crumbs", "hair"]))
     if form == "hair":
-        points = walk(rng, centre, rng.uniform(0, 2 * np.pi), defect.between(0.55, 1.0), 16, 0.35)
-        distance = polyline(canvas, points, [defect.between(0.009, 0.014)] * len(points))
-        colour: Colour = (38, 28, 24)
+        points = walk(rng, centre, rng.uniform(0.0, TURN), defect.between(0.55, 1.0), 16, 0.35)
+        distance = canvas.polyline(points, defect.between(0.009, 0.014))
+        lay_on(surface, canvas, distance, (38, 28, 24), 0.1)
+        return
+    distance = np.full_like(canvas.x, np.inf)
+    for _ in range(int(rng.integers(2, 6))):
+        spot = defect.near(centre, 0.1)
+        size = defect.between(0.022, 0.05)
+        if form == "crumbs":
+            piece = canvas.blob(rng, spot, size, 0.25)
+        else:
+            curl = walk(rng, spot, rng.uniform(0.0, TURN), 5.0 * size, 8, 0.5)
+            piece = canvas.polyline(curl, 0.3 * size)
+        distance = np.minimum(distance, piece)
+    if form == "crumbs":
+        lay_on(surface, canvas, distance, (62, 44, 30), 0.1)
     else:
-        distance = np.full_like(canvas.x, np.inf)
-        for _ in range(int(rng.integers(2, 6))):
-            spot = (centre[0] + rng.normal(0.0, 0.1), centre[1] + rng.normal(0.0, 0.1))
-            size = defect.between(0.022, 0.05)
-            if form == "crumbs":
-                piece = blob(canvas, rng, spot, size, 0.25)
-            else:
-                curl = walk(rng, spot, rng.uniform(0, 2 * np.pi), 5.0 * size, 8, 0.5)
-                piece = polyline(canvas, curl, [0.3 * size] * len(curl))
-            distance = np.minimum(distance, piece)
-        colour = (150, 152, 156) if form == "swarf" else (62, 44, 30)
-    lay_on(surface, canvas, distance, colour, 0.5 if form == "swarf" else 0.1)
+        lay_on(surface, canvas, distance, (150, 152, 156), 0.5)
 
 
-def lay_on(surface: Surface, canvas: Canvas, distance: Field, colour: Colour, gloss: float) -> None:
+def lay_on(
+    surface: Surface, canvas: Canvas, distance: Field, colour: Colour, gloss: float = 0.0
+) -> None:
     """Something of small thickness that lies on the surface, rounded and with its shadow."""
-    cover = canvas.cover(distance)
-    surface.dim(cast_shadow(canvas, cover, 0.022, 0.014) * (1.0 - cover), 0.6)
-    surface.paint(cover, colour, gloss)
-    surface.expose(cover)
+    surface.put(canvas, canvas.cover(distance), colour, gloss, (0.022, 0.014, 0.6))
     thick = np.clip(-distance, 0.0, 0.03)
     surface.height += (0.02 + 0.8 * thick) * smooth(0.02, -0.02, distance)

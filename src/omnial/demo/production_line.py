@@ -9,101 +9,213 @@ what the training synthesis draws.
 mask and twin; `CLASS_NAMES` and `DEFECT_KINDS` say what there is.
 """
 
-import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, NamedTuple
+from types import ModuleType
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
+from numpy.random import Generator, Philox, SeedSequence
+from numpy.typing import NDArray
 from PIL import Image
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, model_validator
+from scipy import ndimage
 
 from omnial.data.records import GOOD
-from omnial.demo.scene import (
-    MAX_SIZE,
-    MIN_SIZE,
-    PRODUCTS,
-    VISIBLE,
-    Pair,
-    Split,
-    render_pair,
+from omnial.demo.canvas import Canvas, Field
+from omnial.demo.defects import Defect
+from omnial.demo.products import (
+    blister,
+    circuit_board,
+    fabric,
+    gear,
+    label,
+    metal_plate,
+    tile,
+    wood,
 )
+from omnial.demo.surface import Lighting, grain, photograph
 from omnial.errors import UserError
 from omnial.files import locked, scratch_in, writing
 from omnial.untrusted import read_json
 
-__all__ = [
-    "CLASS_NAMES",
-    "DEFECT_KINDS",
-    "MARKER",
-    "VISIBLE",
-    "Pair",
-    "generate",
-    "render_pair",
-]
+Split = Literal["train", "test"]
 
-CLASS_NAMES: tuple[str, ...] = tuple(PRODUCTS)
-"""The product classes, sorted."""
-DEFECT_KINDS: Mapping[str, tuple[str, ...]] = {
-    name: product.kinds for name, product in PRODUCTS.items()
+_PRODUCTS: Mapping[str, ModuleType] = {
+    "blister": blister,
+    "circuit_board": circuit_board,
+    "fabric": fabric,
+    "gear": gear,
+    "label": label,
+    "metal_plate": metal_plate,
+    "tile": tile,
+    "wood": wood,
 }
+CLASS_NAMES: tuple[str, ...] = tuple(_PRODUCTS)
+"""The product classes, sorted."""
+DEFECT_KINDS: Mapping[str, tuple[str, ...]] = {n: p.KINDS for n, p in _PRODUCTS.items()}
 """The defect kinds of each class, sorted."""
 MARKER = "production_line.json"
 """Written last: a folder with this file is complete."""
+VISIBLE = 6.0 / 255.0
+"""A pixel belongs to the mask where a channel changed by more than this."""
 _DRAWING = 1
 """Raised whenever the same parameters would give other pixels."""
+_AREA = (0.002, 0.07)
+_ATTEMPTS = 24
+_GOLDEN = 0.6180339887498949
 _MOST = 100_000
-_Count = Annotated[int, Field(ge=0, le=_MOST)]
+_RANGES: Mapping[str, tuple[int, int]] = {
+    "seed": (0, 2**63 - 1),
+    "index": (0, 2**63 - 1),
+    "size": (64, 1024),
+    "train": (1, _MOST),
+    "test_good": (0, _MOST),
+    "per_kind": (0, _MOST),
+}
 
 
-class _Image(NamedTuple):
-    """One image to draw, and the files of it and its mask, relative to the data set."""
+class Pair(NamedTuple):
+    """An image, what it would be without its defect, and where the two differ.
 
-    class_name: str
-    split: Split
-    kind: str
-    number: int
-    path: Path
-    mask: Path | None
+    Attributes:
+        image: (size, size, 3) uint8.
+        normal: (size, size, 3) uint8; equals `image` outside the mask, and for kind `good`
+            everywhere.
+        mask: (size, size) bool: the pixels whose colour the defect changed by more than `VISIBLE`
+            before grain, gaps of up to two pixels closed, specks of less than three pixels dropped.
+    """
+
+    image: NDArray[np.uint8]
+    normal: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _Parameters:
+def render_pair(
+    class_name: str, split: Split, kind: str, index: int, *, seed: int, size: int = 256
+) -> Pair:
+    """Draw one image of size x size pixels: a pure function of its arguments.
+
+    Product, light and grain depend on (seed, class, split, kind, index); the defect is drawn into
+    the same scene from random numbers of its own, so that the twin shows exactly the same part.
+    A defect that would cover less than 0.2 % or more than 7 % of the image is drawn again.
+
+    Raises:
+        UserError: An unknown class or kind, a negative seed or index, a size outside 64..1024.
+    """
+    _check(class_name, seed=seed, index=index, size=size)
+    product = _PRODUCTS[class_name]
+    if kind != GOOD and kind not in product.KINDS:
+        raise UserError(
+            f"the production line's {class_name} has no defect {kind!r}; "
+            f"choose from good, {', '.join(product.KINDS)}"
+        )
+    key = (seed, index, *(zlib.crc32(name.encode()) for name in (class_name, split, kind)))
+    # Fine textures need 256 pixels to be drawn well; smaller images are the average of those.
+    factor = -(-256 // size)
+    canvas = Canvas.of_size(size * factor)
+    lighting = Lighting.draw(_stream(key, 0))
+    noise = grain(_stream(key, 1), size, lighting.grain)
+
+    def shot(defect: Defect) -> Field:
+        image = photograph(product.build(canvas, _stream(key, 2), defect), canvas, lighting)
+        if factor == 1:
+            return image
+        reduced: Field = image.reshape(size, factor, size, factor, 3).mean(axis=(1, 3))
+        return reduced
+
+    clean = shot(Defect(GOOD, 0.0, _stream(key, 4)))
+    normal = _quantised(clean + noise)
+    if kind == GOOD:
+        return Pair(normal, normal, np.zeros((size, size), dtype=np.bool_))
+    severity = (_stream(key[:1] + key[2:], 3).uniform() + index * _GOLDEN) % 1.0
+    least, best = np.inf, (clean, np.zeros((size, size), dtype=np.bool_))
+    for attempt in range(_ATTEMPTS):
+        defective = shot(Defect(kind, severity, _stream(key, 4 + attempt)))
+        mask = _changed(clean, defective)
+        share = float(mask.mean())
+        miss = max(_AREA[0] - share, share - _AREA[1], 0.0)
+        if miss < least:
+            least, best = miss, (defective, mask)
+        if miss == 0.0:
+            break
+    defective, mask = best
+    return Pair(np.where(mask[..., None], _quantised(defective + noise), normal), normal, mask)
+
+
+def _check(*classes: str, **values: int) -> None:
+    """Raise `UserError` for an unknown class or a value out of its range."""
+    for name in classes:
+        if name not in _PRODUCTS:
+            known = ", ".join(_PRODUCTS)
+            raise UserError(f"the production line has no class {name!r}; choose from {known}")
+    for name, value in values.items():
+        least, most = _RANGES[name]
+        if not least <= value <= most:
+            raise UserError(f"{name} must be from {least} to {most}, not {value}")
+
+
+def _stream(key: tuple[int, ...], number: int) -> Generator:
+    """Independent random numbers for one purpose within one image."""
+    return Generator(Philox(SeedSequence((*key, number))))
+
+
+def _quantised(image: Field) -> NDArray[np.uint8]:
+    levels: NDArray[np.uint8] = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return levels
+
+
+def _changed(clean: Field, defective: Field) -> NDArray[np.bool_]:
+    """The mask of `Pair`."""
+    square = np.ones((3, 3), np.bool_)
+    visible = np.abs(defective - clean).max(axis=2) > VISIBLE
+    closed = ndimage.binary_closing(np.pad(visible, 2), square)[2:-2, 2:-2]
+    regions, _ = ndimage.label(closed, square)
+    sizes = np.bincount(regions.ravel())
+    sizes[0] = 0
+    kept: NDArray[np.bool_] = (sizes >= 3)[regions]
+    return kept
+
+
+class _Parameters(BaseModel, extra="forbid"):
     """What the data set's content depends on; the marker holds exactly this."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     drawing: int
     seed: int
     classes: tuple[str, ...]
     size: int
-    train: _Count
-    test_good: _Count
-    per_kind: _Count
+    train: int
+    test_good: int
+    per_kind: int
 
-    def images(self) -> Iterator[_Image]:
-        """All images of the data set."""
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if not self.classes:
+            raise UserError(f"name at least one class of {', '.join(_PRODUCTS)}")
+        _check(*self.classes, **self.model_dump(exclude={"drawing", "classes"}))
+        return self
+
+    def images(self) -> Iterator[tuple[tuple[str, Split, str, int], list[Path]]]:
+        """What to draw, and the files of each image and its mask, relative to the data set."""
         for name in self.classes:
-            kinds: list[tuple[Split, str, int]] = [("train", GOOD, self.train)]
-            kinds.append(("test", GOOD, self.test_good))
-            kinds += [("test", kind, self.per_kind) for kind in PRODUCTS[name].kinds]
-            for split, kind, count in kinds:
+            counts: dict[tuple[Split, str], int] = {
+                ("train", GOOD): self.train,
+                ("test", GOOD): self.test_good,
+                **{("test", kind): self.per_kind for kind in DEFECT_KINDS[name]},
+            }
+            for (split, kind), count in counts.items():
                 for index in range(count):
-                    path = Path(name, split, kind, f"{index:03d}.png")
+                    image = Path(name, split, kind, f"{index:03d}.png")
                     mask = Path(name, "ground_truth", kind, f"{index:03d}_mask.png")
-                    yield _Image(name, split, kind, index, path, None if kind == GOOD else mask)
+                    yield (name, split, kind, index), [image] if kind == GOOD else [image, mask]
 
     def files(self) -> set[Path]:
         """The files of all images and masks."""
-        both = [file for image in self.images() for file in (image.path, image.mask)]
-        return {file for file in both if file is not None}
-
-
-_READ: Final = TypeAdapter(_Parameters)
+        return {file for _, files in self.images() for file in files}
 
 
 def generate(
@@ -138,63 +250,47 @@ def generate(
             run that writes there.
         RunError: Writing failed, for example on a full disk; `out` is as it was.
     """
-    names = tuple(sorted(set(PRODUCTS if classes is None else classes)))
-    for name in names:
-        if name not in PRODUCTS:
-            raise UserError(
-                f"the production line has no class {name!r}; choose from {', '.join(PRODUCTS)}"
-            )
-    if not names:
-        raise UserError(f"name at least one class of {', '.join(PRODUCTS)}")
-    for key, value, least, most in (
-        ("seed", seed, 0, 2**63 - 1),
-        ("size", size, MIN_SIZE, MAX_SIZE),
-        ("train", train, 1, _MOST),
-        ("test_good", test_good, 0, _MOST),
-        ("per_kind", per_kind, 0, _MOST),
-    ):
-        if not least <= value <= most:
-            raise UserError(f"{key} must be from {least} to {most}, not {value}")
-    parameters = _Parameters(_DRAWING, seed, names, size, train, test_good, per_kind)
+    names = tuple(sorted(set(CLASS_NAMES if classes is None else classes)))
+    parameters = _Parameters(
+        drawing=_DRAWING,
+        seed=seed,
+        classes=names,
+        size=size,
+        train=train,
+        test_good=test_good,
+        per_kind=per_kind,
+    )
     out = Path(out).absolute()
     unfinished = out.with_name(f".{out.name}.partial")
+    complete = False
     if out.exists():
         if not out.is_dir():
             raise UserError(f"{out} is a file; choose a folder for the production line")
         found = _read_marker(out)
-        if found == parameters and all((out / file).is_file() for file in parameters.files()):
-            if unfinished.exists():  # a run was killed when this was done
-                with _alone(unfinished):
-                    return
-            return
-        _refuse_foreign(out, found)
-    with (
-        _alone(unfinished),
-        writing("The production line", out),
-        scratch_in(unfinished) as scratch,
-    ):
-        _write(scratch / "new", parameters)
-        if out.exists():
-            out.rename(scratch / "old")
-        (scratch / "new").rename(out)
-
-
-@contextmanager
-def _alone(unfinished: Path) -> Iterator[None]:
-    """Keep other runs off a data set; the folder next to it is emptied and goes at the end."""
-    with locked(unfinished):
-        yield
+        complete = found == parameters and all(
+            (out / file).is_file() for file in parameters.files()
+        )
+        if not complete:
+            _refuse_foreign(out, found)
+    if complete and not unfinished.exists():
+        return
+    with locked(unfinished), writing("The production line", out):
+        if not complete:  # else a run was killed after its last step
+            with scratch_in(unfinished) as scratch:
+                _write(scratch / "new", parameters)
+                if out.exists():
+                    out.rename(scratch / "old")
+                (scratch / "new").rename(out)
     with suppress(OSError):
-        unfinished.rmdir()  # it stays where a killed run had made it
+        unfinished.rmdir()  # `locked` keeps a folder that a killed run had made
 
 
 def _read_marker(out: Path) -> _Parameters | None:
     """The parameters of the data set in `out`; None if it has no marker of ours."""
     try:
-        found = _READ.validate_python(read_json(out / MARKER))
-    except (OSError, ValueError):
+        return _Parameters.model_validate(read_json(out / MARKER))
+    except (OSError, ValueError, UserError):
         return None
-    return found if set(found.classes) <= set(PRODUCTS) else None
 
 
 def _refuse_foreign(out: Path, found: _Parameters | None) -> None:
@@ -212,18 +308,14 @@ def _write(folder: Path, parameters: _Parameters) -> None:
     for parent in {(folder / file).parent for file in parameters.files()}:
         parent.mkdir(parents=True, exist_ok=True)
 
-    def draw(image: _Image) -> None:
-        pair = render_pair(*image[:4], seed=parameters.seed, size=parameters.size)
-        Image.fromarray(pair.image).save(folder / image.path, compress_level=3)
-        if image.mask is not None:
-            mask = Image.fromarray(pair.mask.astype(np.uint8) * 255)
-            mask.save(folder / image.mask, compress_level=3)
+    def draw(image: tuple[tuple[str, Split, str, int], list[Path]]) -> None:
+        what, files = image
+        pair = render_pair(*what, seed=parameters.seed, size=parameters.size)
+        pictures = (pair.image, pair.mask.astype(np.uint8) * 255)
+        for file, pixels in zip(files, pictures, strict=False):  # a good image has no mask
+            Image.fromarray(pixels).save(folder / file, compress_level=3)
 
     # Threads suffice: NumPy, SciPy and the PNG encoder work outside the interpreter lock.
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
-    try:
-        for _ in pool.map(draw, parameters.images()):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
-    (folder / MARKER).write_text(json.dumps(asdict(parameters), indent=2) + "\n", encoding="utf-8")
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        list(pool.map(draw, parameters.images()))
+    (folder / MARKER).write_text(parameters.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -8,11 +8,9 @@ import json
 import logging
 import os
 import sys
-import webbrowser
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from omnial._version import __version__
 from omnial.config.load import load_settings
@@ -28,56 +26,24 @@ _logger = logging.getLogger(__name__)
 _STATE_FILE: Final = "demo.json"
 
 
-@dataclass(frozen=True)
-class _Products:
-    """How much to generate: arguments of `generate`."""
+class _Plan(NamedTuple):
+    """Arguments of `generate`, size of the model, and its budget."""
 
-    size: int
-    train: int
-    test_good: int
-    per_kind: int
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What to generate, and how to train on it."""
-
-    products: _Products
+    products: Mapping[str, Any]
     size: str
     budget: str
-    edge: int
-    """Rows and columns of the network input in pixels."""
 
 
-# At half the resolution the network sees four times as many images in the same minutes, which
-# in so short a training is worth more than the detail; a quarter of that would show too little.
 # A fifth of the images sets the thresholds: 20 of each product, enough for one of its own.
-_FULL: Final = _Plan(_Products(256, train=100, test_good=10, per_kind=5), "lite", "minutes=7", 128)
-_QUICK: Final = _Plan(_Products(128, train=15, test_good=4, per_kind=1), "tiny", "steps=60", 128)
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """Where the parts are, and the content of metrics.json."""
-
-    data: Path
-    model: Path
-    report: Path
-    metrics: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
-        paths = {"data": self.data, "model": self.model, "report": self.report}
-        return {name: str(path) for name, path in paths.items()} | {"metrics": dict(self.metrics)}
+_FULL: Final = _Plan(
+    {"size": 256, "train": 100, "test_good": 10, "per_kind": 5}, "lite", "minutes=7"
+)
+_QUICK: Final = _Plan({"size": 128, "train": 15, "test_good": 4, "per_kind": 1}, "tiny", "steps=60")
 
 
 def run_demo(
-    out: Path,
-    *,
-    quick: bool = False,
-    minutes: float | None = None,
-    seed: int = 0,
-) -> DemoResult:
+    out: Path, *, quick: bool = False, minutes: float | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Generate the products, train a model on them, evaluate it and write the report.
 
     Args:
@@ -86,26 +52,26 @@ def run_demo(
         minutes: minutes of training, instead of 7 (or of the 60 steps).
         seed: seed of the products and of the training.
 
+    Returns:
+        Paths of `data`, `model` and `report`, and as `metrics` the content of metrics.json.
+
     Raises:
         UserError: `data` or `model` in `out` is not of a demonstration; `minutes` is impossible.
         RunError: a part failed, for example on a full disk.
     """
     plan = _QUICK if quick else _FULL
     budget = plan.budget if minutes is None else f"minutes={minutes}"
+    # At half the resolution the network sees four times as many images in the same minutes, which
+    # in so short a training is worth more than the detail; a quarter of that would show too little.
+    values = [budget, f"seed={seed}", "quarter_share=0"]
     settings = load_settings(
         size=plan.size,
-        overrides=[
-            f"training.{budget}",
-            f"training.seed={seed}",
-            f"data.height={plan.edge}",
-            f"data.width={plan.edge}",
-            "training.quarter_share=0",
-        ],
+        overrides=[*(f"training.{value}" for value in values), "data.height=128", "data.width=128"],
     )
     data, model, report = out / "data", out / "model", out / "report"
     recipe = {
         "version": __version__,
-        "products": asdict(plan.products),
+        "products": plan.products,
         "settings": settings.model_dump(mode="json"),
     }
     state = _read_state(out)
@@ -114,59 +80,46 @@ def run_demo(
 
     with locked(out):
         _logger.info(f"1/3 products in {data}")
-        generate(data, seed=seed, **asdict(plan.products))
-        _logger.info(f"2/3 one model for all products in {model}, {_length(settings)}")
-        _train(out, model, data, settings, recipe, state or {})
+        generate(data, seed=seed, **plan.products)
+        _logger.info(f"2/3 one model for all products in {model}, {budget.replace('=', ' ')}")
+        _train(out, settings, recipe, state or {})
         _logger.info(f"3/3 evaluation and report in {report}")
         result = evaluate(model, [data], report)
-    return DemoResult(data, model, report / REPORT_FILE, result.to_metrics())
+    paths = {"data": data, "model": model, "report": report / REPORT_FILE}
+    return {name: str(path) for name, path in paths.items()} | {"metrics": result.to_metrics()}
 
 
 def can_show() -> bool:
-    """Tell whether someone sits at a terminal with a display to open a page on."""
+    """Whether someone sits at a terminal with a display to open a page on."""
     display = sys.platform in {"darwin", "win32"} or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
     return display and sys.stdin is not None and sys.stdin.isatty()
 
 
-def show(page: Path) -> bool:
-    """Open a page in the browser; False where there is none."""
-    return webbrowser.open(page.resolve().as_uri())
-
-
 def _train(
-    out: Path,
-    model: Path,
-    data: Path,
-    settings: Settings,
-    recipe: Mapping[str, object],
-    state: Mapping[str, object],
+    out: Path, settings: Settings, recipe: Mapping[str, object], state: Mapping[str, object]
 ) -> None:
     """Train, resume, or leave a finished model of the same recipe as it is."""
+    model = out / "model"
     same = state.get("recipe") == recipe
     if same and state.get("finished") is True and (model / "config.json").is_file():
         _logger.info("    it is there already")
         return
     resume = same and any((model / "checkpoints").glob("*"))
     if not resume:
-        # The note comes first: without it, a model cut short here would look like another's.
+        # The state comes first: without it, a model cut short here would look like another's.
         with scratch_in(out) as scratch:
             # In one step, so that no kill leaves half a run for the next one to resume.
             if model.exists():
                 model.rename(scratch / "replaced")
             _write_state(out, recipe, finished=False)
-    train(settings, [data], model, resume=resume)
+    train(settings, [out / "data"], model, resume=resume)
     _write_state(out, recipe, finished=True)
 
 
-def _length(settings: Settings) -> str:
-    training = settings.training
-    return f"{training.minutes:g} minutes" if training.minutes else f"{training.steps} steps"
-
-
 def _read_state(out: Path) -> dict[str, object] | None:
-    """What an earlier run noted; None where there was none."""
+    """The state that an earlier run wrote; None where there was none."""
     try:
         state = read_json(out / _STATE_FILE)
     except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -15,10 +15,13 @@ from scipy import ndimage
 from omnial.demo.canvas import Canvas, Field, Point
 
 Colour = tuple[float, float, float]
+"""A screen colour, 0..255 a channel."""
+Shadow = tuple[float, float, float]
+"""Length along each axis and softness in canvas units, and the share of light that it takes."""
 
 
 def linear(colour: Colour) -> NDArray[np.float32]:
-    """Screen colour (0..255 a channel) to linear light in [0, 1], shape (3,): a gamma of 2."""
+    """Linear light in [0, 1] of a screen colour, shape (3,): a gamma of 2."""
     return np.asarray([(c / 255.0) ** 2 for c in colour], dtype=np.float32)
 
 
@@ -50,28 +53,38 @@ class Surface:
     @classmethod
     def plain(cls, canvas: Canvas, colour: Colour, gloss: float = 0.0) -> "Surface":
         """A flat surface of one colour."""
-        shape = canvas.x.shape
-        return cls(
-            np.broadcast_to(linear(colour), (*shape, 3)).copy(),
-            np.zeros(shape, np.float32),
-            np.full(shape, gloss, np.float32),
-            np.ones(shape, np.float32),
-        )
+        albedo = np.broadcast_to(linear(colour), (*canvas.x.shape, 3)).copy()
+        height = np.zeros(canvas.x.shape, np.float32)
+        return cls(albedo, height, np.full_like(height, gloss), np.ones_like(height))
 
-    def crop(self, rows: slice, columns: slice) -> "Surface":
-        """Views of part of the maps: what is drawn there is drawn here."""
-        return Surface(
-            self.albedo[rows, columns],
-            self.height[rows, columns],
-            self.gloss[rows, columns],
-            self.light[rows, columns],
-        )
+    def close_up(self, canvas: Canvas, centre: Point, reach: float) -> tuple["Surface", Canvas]:
+        """Views of the surroundings of a small part: what is drawn there is drawn here."""
+        dx, dy = np.abs(canvas.x - centre[0]), np.abs(canvas.y - centre[1])
+        rows, columns = np.nonzero(np.maximum(dx, dy) < reach)
+        window = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        maps = (self.albedo, self.height, self.gloss, self.light)
+        view = Surface(*(values[window] for values in maps))
+        return view, Canvas(canvas.x[window], canvas.y[window], canvas.pixel)
 
     def paint(self, cover: Field, colour: Colour, gloss: float | None = None) -> None:
         """Lay a colour over the surface, weighted by `cover` in [0, 1]."""
         self.albedo += (linear(colour) - self.albedo) * cover[..., None]
         if gloss is not None:
-            self.gloss += (np.float32(gloss) - self.gloss) * cover
+            self.gloss += (gloss - self.gloss) * cover
+
+    def put(
+        self, canvas: Canvas, cover: Field, colour: Colour, gloss: float, shadow: Shadow
+    ) -> None:
+        """Paint a raised shape, and its shadow under a lamp at the upper left."""
+        length, softness, depth = shadow
+        shift = round(length / canvas.pixel)
+        moved = np.zeros_like(cover)
+        rows, columns = cover.shape
+        moved[shift:, shift:] = cover[: max(rows - shift, 0), : max(columns - shift, 0)]
+        dark = ndimage.gaussian_filter(moved, softness / canvas.pixel, mode="nearest", truncate=2.5)
+        self.dim(dark * (1.0 - cover), depth)
+        self.paint(cover, colour, gloss)
+        np.maximum(self.light, cover, out=self.light)  # it stands out of other shadows
 
     def tint(self, cover: Field, colour: Colour) -> None:
         """Multiply the surface by a colour as a liquid does, weighted by `cover`."""
@@ -79,41 +92,11 @@ class Surface:
 
     def dim(self, cover: Field, depth: float) -> None:
         """Take away up to `depth` of the light, weighted by `cover`."""
-        self.light *= 1.0 - np.float32(depth) * np.clip(cover, 0.0, 1.0)
-
-    def expose(self, cover: Field) -> None:
-        """Lift what is drawn there out of the shadows below it."""
-        np.maximum(self.light, cover, out=self.light)
+        self.light *= 1.0 - depth * np.clip(cover, 0.0, 1.0)
 
     def mottle(self, noise: Field, amount: float) -> None:
         """Vary the brightness by a relative noise field."""
-        self.albedo *= np.maximum(1.0 + np.float32(amount) * noise, 0.05)[..., None]
-
-
-def close_up(
-    surface: Surface, canvas: Canvas, centre: Point, reach: float
-) -> tuple[Surface, Canvas] | None:
-    """The surroundings of a small part, views of `surface` and `canvas`; None if out of sight."""
-    window = canvas.crop(centre, reach)
-    if window is None:
-        return None
-    return surface.crop(*window), Canvas(canvas.x[window], canvas.y[window], canvas.pixel)
-
-
-def cast_shadow(canvas: Canvas, cover: Field, offset: float, blur: float) -> Field:
-    """Shadow of a raised shape under a lamp at the upper left, in [0, 1].
-
-    Args:
-        canvas: Canvas that `cover` is drawn on.
-        cover: (N, N) coverage of the shape.
-        offset: Length of the shadow along each axis, canvas units.
-        blur: Softness, canvas units.
-    """
-    shift = round(offset / canvas.pixel)
-    moved = np.zeros_like(cover)
-    rows, columns = cover.shape
-    moved[shift:, shift:] = cover[: max(rows - shift, 0), : max(columns - shift, 0)]
-    return ndimage.gaussian_filter(moved, blur / canvas.pixel, mode="nearest", truncate=2.5)
+        self.albedo *= np.maximum(1.0 + amount * noise, 0.05)[..., None]
 
 
 @dataclass(frozen=True)
@@ -144,41 +127,32 @@ class Lighting:
 
 
 def photograph(surface: Surface, canvas: Canvas, lighting: Lighting) -> Field:
-    """The surface under the lamp, without sensor grain.
+    """The surface under the lamp without sensor grain, (N, N, 3) float32 in [0, 1].
 
     Diffuse reflection after Lambert and a highlight after Blinn (1977), light that falls off
     with the square of the distance, a vignette, a shoulder instead of hard clipping, gamma 2.
-
-    Args:
-        surface: Maps of N x N points.
-        canvas: The untransformed canvas of the same size.
-        lighting: Lamp and camera.
-
-    Returns:
-        (N, N, 3) float32 in [0, 1].
     """
     slope_y, slope_x = np.gradient(surface.height, np.float32(canvas.pixel))
-    steep = np.float32(1.0) / np.sqrt(1.0 + slope_x**2 + slope_y**2)
-    lx, ly = lighting.lamp[0] - canvas.x, lighting.lamp[1] - canvas.y
-    lz = np.float32(lighting.lamp[2])
-    distance = np.sqrt(lx**2 + ly**2 + lz**2)
+    steep = 1.0 / np.sqrt(1.0 + slope_x**2 + slope_y**2)
+    lx, ly, lz = lighting.lamp[0] - canvas.x, lighting.lamp[1] - canvas.y, lighting.lamp[2]
+    distance = np.sqrt(lx**2 + ly**2 + np.float32(lz) ** 2)
     facing = np.maximum((lz - slope_x * lx - slope_y * ly) * steep / distance, 0.0)
     fall_off = np.float32(sum(c * c for c in lighting.lamp)) / distance**2
 
-    hx, hy, hz = lx / distance, ly / distance, lz / distance + np.float32(1.0)
+    hx, hy, hz = lx / distance, ly / distance, lz / distance + 1.0
     half = np.maximum((hz - slope_x * hx - slope_y * hy) * steep, 0.0)
     half /= np.sqrt(hx**2 + hy**2 + hz**2)
     highlight = surface.gloss * half**24 * surface.light
 
-    level = np.float32(lighting.ambient) * (0.5 + 0.5 * surface.light)
-    level = level + np.float32(0.95) * facing * fall_off * surface.light
-    level *= 1.0 - np.float32(lighting.vignette) * (canvas.x**2 + canvas.y**2)
+    level = lighting.ambient * (0.5 + 0.5 * surface.light)
+    level = level + 0.95 * facing * fall_off * surface.light
+    level *= 1.0 - lighting.vignette * (canvas.x**2 + canvas.y**2)
     image = surface.albedo * level[..., None] + highlight[..., None]
     image *= np.asarray(lighting.warmth, np.float32) * np.float32(lighting.exposure)
-    over = np.maximum(image - np.float32(0.7), 0.0) / np.float32(0.3)
+    over = np.maximum(image - 0.7, 0.0) / np.float32(0.3)
     image = np.sqrt(np.clip(image, 0.0, 0.7) + 0.3 * over / (1.0 + over))
     # The lens blurs by part of an output pixel at 256; the canvas may be finer than the output.
-    sigma = lighting.blur * canvas.size / 256.0
+    sigma = lighting.blur * len(canvas.x) / 256.0
     blurred = ndimage.gaussian_filter(image, (sigma, sigma, 0.0), mode="nearest", truncate=3.0)
     return np.clip(blurred, 0.0, 1.0).astype(np.float32)
 

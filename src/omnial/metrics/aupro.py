@@ -27,14 +27,8 @@ def scores_by_region(
     Regions are 8-connected in the whole mask: what lies outside `valid` is then dropped, so that
     a region of interest which cuts a defect in two does not make two defects of it.
 
-    Args:
-        score_map: (H, W) float32.
-        mask: (H, W) bool, the defects.
-        valid: (H, W) bool, the pixels that count; None means all.
-
-    Returns:
-        (n,) float32 scores of the n counted anomalous pixels, and (r,) uint32 the number of them
-        in each of the r regions, none zero.
+    All are (H, W). Returns (n,) float32 scores of the n counted anomalous pixels, and (r,) uint32
+    the number of them in each of the r regions, none zero.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
@@ -56,15 +50,8 @@ def overlap_area(
     Over the false positive rate, a pixel's part of the curve is 0 up to the rate a of the normal
     pixels above its score, rises in a straight line to 1 at the rate b of those at or above it
     (a tie is one step of the threshold), and stays there. Its area up to the limit L is
-    L - (a + b) / 2, or (L - a)^2 / (2 (b - a)) where L cuts the rise, or 0 where a >= L.
-
-    Args:
-        fpr_above: (n,) a, in 0..1.
-        fpr_at_or_above: (n,) b >= a, in 0..1.
-        limit: L.
-
-    Returns:
-        (n,) float64 in 0..L.
+    L - (a + b) / 2, or (L - a)^2 / (2 (b - a)) where L cuts the rise, or 0 where a >= L. All are
+    (n,) float64.
     """
     inside = np.maximum(limit - fpr_above, 0.0)
     rise = fpr_at_or_above - fpr_above

@@ -12,11 +12,6 @@ def mean_figures(
     rows: Sequence[Figures], names: Sequence[str]
 ) -> tuple[dict[str, float | None], dict[str, int]]:
     """The mean of each named figure over the rows that have it, and how many those are."""
-    mean: dict[str, float | None] = dict.fromkeys(names)
-    counts = dict.fromkeys(names, 0)
-    for name in names:
-        values = [value for row in rows if (value := row[name]) is not None]
-        counts[name] = len(values)
-        if values:
-            mean[name] = float(np.mean(values))
-    return mean, counts
+    values = {name: [value for row in rows if (value := row[name]) is not None] for name in names}
+    means = {name: float(np.mean(some)) if some else None for name, some in values.items()}
+    return means, {name: len(some) for name, some in values.items()}

@@ -48,22 +48,19 @@ class PixelSummary(NamedTuple):
 
 
 class PixelFigures:
-    """Collects the score maps of one class, then ranks their pixels."""
+    """Collects the score maps of one class, then ranks their pixels.
+
+    Args:
+        pixels: Largest number of pixels of each kind's score maps; their memory is taken as maps
+            come in.
+        device: Where scores are sorted, a GPU for example; None is the host. The figures are the
+            same to the last bit.
+        normal: The kind of the defect-free images, whose pixels count for every other kind.
+    """
 
     def __init__(
-        self,
-        pixels: Mapping[str, int],
-        device: torch.device | None = None,
-        normal: str = "good",
+        self, pixels: Mapping[str, int], device: torch.device | None = None, normal: str = "good"
     ) -> None:
-        """Reserve the buffers; memory is taken as maps come in.
-
-        Args:
-            pixels: Largest number of pixels of each kind's score maps.
-            device: Where scores are sorted, a GPU for example; None is the host. The figures
-                are the same to the last bit.
-            normal: The kind of the defect-free images, whose pixels count for every other kind.
-        """
         self._device, self._normal = device, normal
         self._segments = {
             kind: _Segment(np.empty(count, dtype=np.float32)) for kind, count in pixels.items()
@@ -80,8 +77,7 @@ class PixelFigures:
 
         Args:
             kind: One of the kinds given at the start.
-            score_map: (H, W) float32, higher is more anomalous, any finite value: an array, or a
-                tensor on any device.
+            score_map: (H, W) float32, higher is more anomalous, any finite value.
             mask: (H, W) bool, the defects; None means that all pixels are normal.
             valid: (H, W) bool, the pixels that count; None means all.
 
@@ -104,37 +100,29 @@ class PixelFigures:
     def finish(self) -> PixelSummary:
         """Rank everything that was added. The buffers are released: call this once."""
         segments, self._segments = self._segments, {}
-        good = self._normal
         _sort_each([run for s in segments.values() for run in s.normal], self._device)
-        whole = _Tally.over(list(segments.values()))
+        whole = _Tally(segments)
         kinds = {
-            kind: _Tally.over([segment, segments[good]] if good in segments else [segment])
-            for kind, segment in segments.items()
-            if kind != good
+            kind: _Tally({k: s for k, s in segments.items() if k in (kind, self._normal)})
+            for kind in segments
+            if kind != self._normal
         }
+        tallies = {kind: [whole, kinds[kind]] if kind in kinds else [whole] for kind in segments}
         # Overlap first: sorting the anomalous pixels forgets which region they belong to.
         for kind, segment in segments.items():
             for scores, weights in segment.pieces_with_weights():
                 normal = {name: _ranks(s.normal, scores) for name, s in segments.items()}
-                whole.add_overlap(_total(normal.values()), weights)
-                if kind in kinds:
-                    own = _total(normal[name] for name in (kind, good) if name in normal)
-                    kinds[kind].add_overlap(own, weights)
+                for tally in tallies[kind]:
+                    tally.add_overlap(normal, weights)
         _sort_each([run for s in segments.values() for run in s.anomalous], self._device)
         for kind, segment in segments.items():
             for scores, repeats in segment.pieces_with_repeats():
                 normal = {name: _ranks(s.normal, scores) for name, s in segments.items()}
-                anomalous = {name: _ranks(s.anomalous, scores)[1] for name, s in segments.items()}
-                true = np.sum(list(anomalous.values()), axis=0)
-                whole.add_ranks(true, _total(normal.values()), repeats)
-                if kind in kinds:
-                    own = _total(normal[name] for name in (kind, good) if name in normal)
-                    kinds[kind].add_ranks(anomalous[kind], own, repeats)
-        return PixelSummary(
-            whole.figures(),
-            {kind: tally.figures() for kind, tally in kinds.items()},
-            _curves(list(segments.values())) if whole.defined else {},
-        )
+                anomalous = {name: _ranks(s.anomalous, scores) for name, s in segments.items()}
+                for tally in tallies[kind]:
+                    tally.add_ranks(normal, anomalous, repeats)
+        figures = {kind: tally.figures() for kind, tally in kinds.items()}
+        return PixelSummary(whole.figures(), figures, whole.curves())
 
 
 @dataclass
@@ -144,7 +132,8 @@ class _Segment:
     buffer: NDArray[np.float32]
     normals: int = 0
     anomalies: int = 0
-    areas: list[NDArray[np.uint32]] = field(default_factory=list)
+    areas: list[NDArray[np.uint32]] = field(default_factory=lambda: [np.empty(0, np.uint32)])
+    """Pixels of each ground-truth region, an array an image."""
 
     @property
     def normal(self) -> list[NDArray[np.float32]]:
@@ -155,11 +144,6 @@ class _Segment:
     def anomalous(self) -> list[NDArray[np.float32]]:
         """Views of the anomalous scores, run by run, the regions of the last image first."""
         return _runs(self.buffer[self.buffer.size - self.anomalies :])
-
-    @property
-    def regions(self) -> int:
-        """Number of ground-truth regions."""
-        return sum(areas.size for areas in self.areas)
 
     def add(
         self,
@@ -184,21 +168,14 @@ class _Segment:
 
     def pieces_with_weights(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Pieces of the unsorted anomalous scores: ascending within a piece, 1 / region pixels."""
-        start, held = self.buffer.size - self.anomalies, 0
-        waiting: list[NDArray[np.float64]] = []
-        for left, areas in zip(reversed(range(len(self.areas))), reversed(self.areas), strict=True):
-            waiting.append(np.repeat(1.0 / areas, areas))
-            held += waiting[-1].size
-            if held < _PIECE and left:
-                continue
-            weights = np.concatenate(waiting)
-            waiting, held = [], 0
-            for first in range(0, weights.size, _PIECE):
-                part = weights[first : first + _PIECE]
-                scores = self.buffer[start : start + part.size]
-                start += part.size
-                order = np.argsort(scores)
-                yield scores[order], part[order]
+        scores = self.buffer[self.buffer.size - self.anomalies :]
+        areas = np.concatenate(self.areas[::-1])
+        ends = np.cumsum(areas, dtype=np.int64)
+        for start in range(0, scores.size, _PIECE):
+            piece = scores[start : start + _PIECE]
+            region = np.searchsorted(ends, np.arange(start, start + piece.size), side="right")
+            order = np.argsort(piece)
+            yield piece[order], 1.0 / areas[region[order]]
 
     def pieces_with_repeats(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Pieces of the sorted anomalous scores: distinct scores of a piece, how often each."""
@@ -209,55 +186,66 @@ class _Segment:
                 yield scores[firsts], np.diff(firsts, append=scores.size)
 
 
-@dataclass
 class _Tally:
-    """The sums that the figures of a class or of a kind are made of."""
+    """The sums that the figures of some segments, a class or one kind of it, are made of."""
 
-    positives: int
-    negatives: int
-    regions: int
-    twice_area: int = 0
-    precision: float = 0.0
-    best_f1: float = 0.0
-    overlap: float = 0.0
+    def __init__(self, segments: Mapping[str, _Segment]) -> None:
+        self._segments = segments
+        self._positives = sum(segment.anomalies for segment in segments.values())
+        self._negatives = sum(segment.normals for segment in segments.values())
+        self._twice_area = 0
+        self._precision = self._best_f1 = self._overlap = 0.0
 
-    @classmethod
-    def over(cls, segments: list[_Segment]) -> "_Tally":
-        """An empty tally of the pixels in these segments."""
-        return cls(
-            sum(segment.anomalies for segment in segments),
-            sum(segment.normals for segment in segments),
-            sum(segment.regions for segment in segments),
-        )
+    def add_overlap(self, normal: Mapping[str, Ranks], weights: NDArray[np.float64]) -> None:
+        """Add anomalous scores: ranks in each segment, and 1 / pixels of each one's region."""
+        if self._negatives:
+            above, at_or_above = (rank / self._negatives for rank in self._total(normal))
+            self._overlap += float(np.dot(weights, overlap_area(above, at_or_above)))
 
-    @property
-    def defined(self) -> bool:
-        """Whether there are pixels of both labels to rank."""
-        return self.positives > 0 and self.negatives > 0
-
-    def add_ranks(self, true: NDArray[np.int64], normal: Ranks, repeats: NDArray[np.int64]) -> None:
-        """Add distinct anomalous scores: anomalous pixels at or above, normal ranks, how often."""
-        above, at_or_above = normal
-        self.twice_area += int(np.dot(repeats, 2 * self.negatives - above - at_or_above))
-        self.precision += float(np.dot(repeats, true / (true + at_or_above)))
-        self.best_f1 = max(self.best_f1, float(np.max(f1(true, at_or_above, self.positives))))
-
-    def add_overlap(self, normal: Ranks, weights: NDArray[np.float64]) -> None:
-        """Add anomalous scores: normal ranks, and 1 / pixels of each one's region."""
-        if self.negatives:
-            above, at_or_above = (rank / self.negatives for rank in normal)
-            self.overlap += float(np.dot(weights, overlap_area(above, at_or_above)))
+    def add_ranks(
+        self,
+        normal: Mapping[str, Ranks],
+        anomalous: Mapping[str, Ranks],
+        repeats: NDArray[np.int64],
+    ) -> None:
+        """Add distinct anomalous scores: ranks in each segment, and how often each occurs."""
+        above, at_or_above = self._total(normal)
+        _, true = self._total(anomalous)
+        self._twice_area += int(np.dot(repeats, 2 * self._negatives - above - at_or_above))
+        self._precision += float(np.dot(repeats, true / (true + at_or_above)))
+        self._best_f1 = max(self._best_f1, float(np.max(f1(true, at_or_above, self._positives))))
 
     def figures(self) -> dict[str, float | None]:
         """The four pixel figures."""
-        if not self.defined:
+        if not self._positives or not self._negatives:
             return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"))
+        regions = sum(areas.size for s in self._segments.values() for areas in s.areas)
         return {
-            "pixel_auroc": self.twice_area / (2 * self.positives * self.negatives),
-            "pixel_ap": self.precision / self.positives,
-            "pixel_f1_max": self.best_f1,
-            "aupro": self.overlap / (self.regions * FPR_LIMIT),
+            "pixel_auroc": self._twice_area / (2 * self._positives * self._negatives),
+            "pixel_ap": self._precision / self._positives,
+            "pixel_f1_max": self._best_f1,
+            "aupro": self._overlap / (regions * FPR_LIMIT),
         }
+
+    def curves(self) -> dict[str, Curve]:
+        """Exact points of both curves, at scores spread evenly over the ranks of every run."""
+        if not self._positives or not self._negatives:
+            return {}
+        picked = [
+            run[np.linspace(0, run.size - 1, min(run.size, _CURVE_SAMPLES)).astype(np.int64)]
+            for segment in self._segments.values()
+            for run in (*segment.normal, *segment.anomalous)
+        ]
+        thresholds = np.unique(np.concatenate(picked))
+        anomalous = {name: _ranks(s.anomalous, thresholds) for name, s in self._segments.items()}
+        normal = {name: _ranks(s.normal, thresholds) for name, s in self._segments.items()}
+        counts = Counts(self._total(anomalous)[1][::-1], self._total(normal)[1][::-1])
+        return {"pixel_roc": roc_curve(counts), "pixel_pr": pr_curve(counts)}
+
+    def _total(self, ranks: Mapping[str, Ranks]) -> Ranks:
+        """The ranks in these segments together."""
+        above, at_or_above = zip(*(ranks[name] for name in self._segments), strict=True)
+        return np.sum(above, axis=0), np.sum(at_or_above, axis=0)
 
 
 def _runs(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -298,24 +286,3 @@ def _ranks(sorted_runs: Iterable[NDArray[np.float32]], scores: NDArray[np.float3
             not_above = np.searchsorted(window, scores[tied], side="right")
             above[tied] -= not_above - below[tied]
     return above, at_or_above
-
-
-def _total(ranks: Iterable[Ranks]) -> Ranks:
-    """The ranks in all segments together."""
-    above, at_or_above = zip(*ranks, strict=True)
-    return np.sum(above, axis=0), np.sum(at_or_above, axis=0)
-
-
-def _curves(segments: list[_Segment]) -> dict[str, Curve]:
-    """Exact points of both curves, at scores spread evenly over the ranks of every run."""
-    picked = [
-        run[np.linspace(0, run.size - 1, min(run.size, _CURVE_SAMPLES)).astype(np.int64)]
-        for segment in segments
-        for run in (*segment.normal, *segment.anomalous)
-    ]
-    thresholds = np.unique(np.concatenate(picked))
-    counts = Counts(
-        _total(_ranks(s.anomalous, thresholds) for s in segments)[1][::-1],
-        _total(_ranks(s.normal, thresholds) for s in segments)[1][::-1],
-    )
-    return {"pixel_roc": roc_curve(counts), "pixel_pr": pr_curve(counts)}

@@ -16,12 +16,7 @@ CURVE_POINTS = 500
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve of at most 500 points.
-
-    Attributes:
-        x: (n,) float64, never falling.
-        y: (n,) float64.
-    """
+    """A curve of n <= 500 points, both (n,) float64; x never falls."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -30,12 +25,8 @@ class Curve:
 class Counts(NamedTuple):
     """How many samples are called anomalous at each threshold, highest threshold first.
 
-    The last threshold is the lowest score, so the last counts are the numbers of anomalous and of
-    normal samples.
-
-    Attributes:
-        true_positives: (n,) int64, anomalous samples at or above the threshold.
-        false_positives: (n,) int64, normal samples at or above the threshold.
+    Both are (n,) int64 and count the samples at or above the threshold. The last threshold is the
+    lowest score, so the last counts are the numbers of anomalous and of normal samples.
     """
 
     true_positives: NDArray[np.int64]
@@ -53,14 +44,11 @@ class Counts(NamedTuple):
 
 
 def count(scores: ArrayLike, labels: ArrayLike) -> Counts | None:
-    """Count at every distinct score.
+    """Counts at every distinct score; None where all samples are of one label.
 
     Args:
         scores: (n,) finite floats, higher is more anomalous.
         labels: (n,) booleans, True is anomalous.
-
-    Returns:
-        The counts, or None where the samples are all of one label and no ranking exists.
 
     Raises:
         ValueError: A score is not finite, or the two differ in shape.
@@ -88,17 +76,14 @@ def auroc(counts: Counts) -> float:
 
 
 def average_precision(counts: Counts) -> float:
-    """Mean precision over the anomalous samples, each at its own score as the threshold.
-
-    This is the sum over thresholds of (recall step) x precision, without interpolation.
-    """
+    """Sum over thresholds of (recall step) x precision, without interpolation."""
     gained = np.diff(counts.true_positives, prepend=0)
     precision = counts.true_positives / (counts.true_positives + counts.false_positives)
     return float(np.dot(gained, precision) / counts.positives)
 
 
 def f1_max(counts: Counts) -> float:
-    """Highest F1 of any threshold, 2 TP / (TP + FP + positives)."""
+    """Highest F1 of any threshold."""
     return float(np.max(f1(counts.true_positives, counts.false_positives, counts.positives)))
 
 
@@ -111,23 +96,15 @@ def f1(
 
 def roc_curve(counts: Counts) -> Curve:
     """False positive rate (x) against true positive rate (y), from (0, 0) to (1, 1), thinned."""
-    return thin(
-        Curve(
-            np.append(0.0, counts.false_positives / counts.negatives),
-            np.append(0.0, counts.true_positives / counts.positives),
-        )
-    )
+    false = np.append(0.0, counts.false_positives / counts.negatives)
+    return thin(Curve(false, np.append(0.0, counts.true_positives / counts.positives)))
 
 
 def pr_curve(counts: Counts) -> Curve:
     """Recall (x) against precision (y), from (0, 1) as scikit-learn draws it, thinned."""
-    called = counts.true_positives + counts.false_positives
-    return thin(
-        Curve(
-            np.append(0.0, counts.true_positives / counts.positives),
-            np.append(1.0, counts.true_positives / called),
-        )
-    )
+    precision = counts.true_positives / (counts.true_positives + counts.false_positives)
+    recall = np.append(0.0, counts.true_positives / counts.positives)
+    return thin(Curve(recall, np.append(1.0, precision)))
 
 
 def thin(curve: Curve, points: int = CURVE_POINTS) -> Curve:

@@ -31,14 +31,11 @@ def psnr(reconstruction: Images, target: Images, valid: Mask | None = None) -> N
         target: (B, 3, H, W) float in [0, 1].
         valid: (B, H, W) bool, the pixels that count; None means all.
 
-    Returns:
-        (B,) float64, on the host.
-
     Raises:
         ValueError: Shapes differ, or an image has no valid pixel.
     """
     restored, wanted, weights = _checked(reconstruction, target, valid)
-    return _host(_decibels(_weighted_mean((restored - wanted) ** 2, weights)))
+    return _decibels(_weighted_mean((restored - wanted) ** 2, weights)).cpu().numpy()
 
 
 def ssim(reconstruction: Images, target: Images, valid: Mask | None = None) -> NDArray[np.float64]:
@@ -50,18 +47,8 @@ def ssim(reconstruction: Images, target: Images, valid: Mask | None = None) -> N
     use_sample_covariance=False`. Where all valid pixels lie along the frame, they are taken, with
     the image mirrored beyond it.
 
-    Args:
-        reconstruction: (B, 3, H, W) float, clipped to [0, 1] here; H and W at least 11. An array,
-            or a tensor on the device that does the work.
-        target: (B, 3, H, W) float in [0, 1].
-        valid: (B, H, W) bool, the pixels that count; None means all. Windows at the edge of the
-            valid area see pixels beyond it.
-
-    Returns:
-        (B,) float64 in -1..1, on the host.
-
-    Raises:
-        ValueError: Shapes differ, or an image has no valid pixel.
+    Takes and raises what `psnr` does; H and W are at least 11. Windows at the edge of the valid
+    area see pixels beyond it.
     """
     restored, wanted, weights = _checked(reconstruction, target, valid)
     # One at a time: the caches hold a single image's maps, and memory need not hold a batch's.
@@ -71,7 +58,7 @@ def ssim(reconstruction: Images, target: Images, valid: Mask | None = None) -> N
     inner = torch.zeros_like(weights)
     inner[:, margin:-margin, margin:-margin] = weights[:, margin:-margin, margin:-margin]
     has_inner = inner.any(2, keepdim=True).any(1, keepdim=True)
-    return _host(_weighted_mean(maps, torch.where(has_inner, inner, weights)))
+    return _weighted_mean(maps, torch.where(has_inner, inner, weights)).cpu().numpy()
 
 
 def defect_distances(
@@ -79,31 +66,19 @@ def defect_distances(
 ) -> tuple[Tensor, Tensor]:
     """Squared distances to the defect-free image inside the mask, summed for each image.
 
-    Args:
-        reconstruction: (B, 3, H, W) float, of the image with the defect; clipped to [0, 1] here.
-        anomalous: (B, 3, H, W) float in [0, 1], the image with the defect.
-        normal: (B, 3, H, W) float in [0, 1], the same without it.
-        mask: (B, 1, H, W) float, 1 where the defect is.
-
-    Returns:
-        (B,) of the reconstruction, and (B,) of the image with the defect, on their device; see
-        `erased` for what they say.
+    Images are (B, 3, H, W) float in [0, 1], the reconstruction is clipped to it here; the mask is
+    (B, 1, H, W) float, 1 where the defect is. Returns (B,) of the reconstruction, and (B,) of the
+    image with the defect, as `erased` takes them.
     """
     restored = reconstruction.to(normal.dtype).clamp(0.0, 1.0)
-    left, drawn = (
-        ((images - normal) ** 2 * mask).sum((1, 2, 3)) for images in (restored, anomalous)
-    )
-    return left, drawn
+    left, drawn = (restored - normal) ** 2 * mask, (anomalous - normal) ** 2 * mask
+    return left.sum((1, 2, 3)), drawn.sum((1, 2, 3))
 
 
 def erased(left: Number, drawn: Number) -> Number:
     """Share of the defects that a reconstruction removes, from sums of `defect_distances`.
 
     1 is all of it; 0 leaves as much as a copy of the input does; below 0 is worse still.
-
-    Args:
-        left: Squared distance of the reconstructions, summed over all images.
-        drawn: The same of the images with the defects; above 0, or there is no defect.
     """
     return 1.0 - left / drawn
 
@@ -111,13 +86,10 @@ def erased(left: Number, drawn: Number) -> Number:
 def running_figures(
     reconstruction: Tensor, anomalous: Tensor, normal: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Figures of a training batch, without the host waiting for the device.
+    """Figures of a training batch, on the device, from what `defect_distances` takes.
 
-    Takes what `defect_distances` takes.
-
-    Returns:
-        Three numbers on the device: PSNR outside of the mask, mean over the images, in dB; the
-        two sums that `erased` takes. An image that is all mask counts as redrawn exactly.
+    PSNR outside of the mask, mean over the images, in dB, and the two sums that `erased` takes. An
+    image that is all mask counts as redrawn exactly.
     """
     outside = 1.0 - mask[:, 0]
     error = ((reconstruction.to(normal.dtype).clamp(0.0, 1.0) - normal) ** 2).mean(1) * outside
@@ -137,12 +109,12 @@ def _checked(
     # Float64: the variances are small differences of large squares.
     restored = torch.as_tensor(reconstruction).double().clamp(0.0, 1.0)
     wanted = torch.as_tensor(target).to(restored)
-    if restored.ndim != 4 or restored.shape != wanted.shape:
+    given, shape = tuple(restored.shape), tuple(wanted.shape)
+    if len(given) != 4 or given != shape:
         raise ValueError(
-            f"the reconstruction {tuple(restored.shape)} and its target {tuple(wanted.shape)} "
-            "must be of one shape (B, 3, H, W)"
+            f"the reconstruction {given} and its target {shape} must be of one shape (B, 3, H, W)"
         )
-    shape = (wanted.shape[0], *wanted.shape[2:])
+    shape = (shape[0], *shape[2:])
     if valid is None:
         return restored, wanted, torch.ones(shape, dtype=torch.bool, device=restored.device)
     weights = torch.as_tensor(valid, device=restored.device)
@@ -155,10 +127,4 @@ def _checked(
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Mean of (B, C, H, W) over the channels and the pixels that count in (B, H, W): (B,)."""
-    sums = (values.mean(1) * weights).sum((1, 2))
-    return sums / weights.sum((1, 2))
-
-
-def _host(values: Tensor) -> NDArray[np.float64]:
-    array: NDArray[np.float64] = values.cpu().numpy()
-    return array
+    return (values.mean(1) * weights).sum((1, 2)) / weights.sum((1, 2))

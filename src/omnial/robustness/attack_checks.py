@@ -17,7 +17,7 @@ from torch import Tensor
 
 from omnial.attacks.ball import Ball, Level
 from omnial.attacks.pgd import Objective, Schedule, attack
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 RANDOM_SHARE: Final = 0.25
 """A random perturbation of the same size may do at most this share of what the attack does. [O]"""

@@ -19,8 +19,8 @@ from torch import Tensor
 from omnial.config.settings import SynthesisSettings
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.data.records import ProductClass
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels, jnd_target
-from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 
 GRID: Final = 65535

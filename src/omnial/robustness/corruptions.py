@@ -30,7 +30,7 @@ from omnial.evaluation.sample import Sample
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent
 from omnial.robustness.transfer import FIGURES, LevelFigures
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 SEVERITIES: Final = (1, 2, 3, 4, 5)
 

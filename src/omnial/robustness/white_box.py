@@ -33,7 +33,7 @@ from omnial.robustness.attack_checks import (
 from omnial.robustness.corruptions import image_number, subset
 from omnial.robustness.objectives import attack_levels, reversed_mask, score_objective
 from omnial.robustness.transfer import LevelFigures, SampleBatches, class_figures
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 _VERDICT_STEP = 2**43  # no other draw has this number
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def pixel_centres(length: int, device: torch.device) -> Tensor:
-    """Where `grid_sample` places the pixels along an axis: (length,) inside -1..1."""
+    """Positions of the pixels in `grid_sample` along an axis: (length,) inside -1..1."""
     return (torch.arange(length, device=device) + 0.5) * (2.0 / length) - 1.0
 
 
@@ -26,14 +26,6 @@ def rotated_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def rotated(images: Tensor, turn: Tensor) -> Tensor:
-    """Images rotated about their centre, black where nothing is left to show.
-
-    Args:
-        images: (B, C, H, W) float.
-        turn: (B,) angles in radians.
-
-    Returns:
-        (B, C, H, W).
-    """
+    """Images (B, C, H, W) rotated about their centre by (B,) radians, black outside of them."""
     grid = rotated_grid(turn, (images.shape[-2], images.shape[-1]))
     return F.grid_sample(images, grid, align_corners=False)

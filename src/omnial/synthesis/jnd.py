@@ -21,8 +21,6 @@ _GRADIENTS = (
     ((0, 0, 1, 0, 0), (0, 0, 3, 8, 0), (-1, -3, 0, 3, 1), (0, -8, -3, 0, 0), (0, 0, -1, 0, 0)),
     ((0, 1, 0, -1, 0), (0, 3, 0, -3, 0), (0, 8, 0, -8, 0), (0, 3, 0, -3, 0), (0, 1, 0, -1, 0)),
 )
-_BACKGROUND_SUM = 32.0
-_GRADIENT_SUM = 16.0
 
 
 def luma(images: Tensor) -> Tensor:
@@ -36,19 +34,14 @@ def jnd_levels(images: Tensor) -> Tensor:
     """The JND map in grey levels.
 
     JND = LA + T - 0.3 min(LA, T), with luminance adaptation LA of the local background and
-    texture masking T of the strongest of four local gradients, borders reflected.
-
-    Args:
-        images: (B, 3, H, W) float32 in [0, 1], H and W at least 3.
-
-    Returns:
-        (B, 1, H, W) float32 in grey levels of 0..255; flat 0, 127 and 255 give 20, 3 and 6.
+    texture masking T of the strongest of four local gradients, borders reflected. From (B, 3, H, W)
+    float32 in [0, 1], H and W at least 3, to (B, 1, H, W) float32 in grey levels of 0..255; flat 0,
+    127 and 255 give 20, 3 and 6.
     """
-    kernels = _kernels(images.device).to(images.dtype)
     padded = F.pad(255.0 * luma(images), (2, 2, 2, 2), mode="reflect")
-    responses = F.conv2d(padded, kernels)
-    background = responses[:, :1] / _BACKGROUND_SUM
-    texture = 0.117 / _GRADIENT_SUM * responses[:, 1:].abs().amax(1, keepdim=True)
+    responses = F.conv2d(padded, _kernels(images.device).to(images.dtype))
+    background = responses[:, :1] / 32.0  # the sum of the kernel
+    texture = 0.117 / 16.0 * responses[:, 1:].abs().amax(1, keepdim=True)
     dark = 17.0 * (1.0 - torch.sqrt((background / 127.0).clamp(0.0, 1.0))) + 3.0
     bright = 3.0 / 128.0 * (background - 127.0) + 3.0
     adaptation = torch.where(background <= 127.0, dark, bright)

@@ -6,23 +6,16 @@ Half of an image then shows the network what normal looks like while the other h
 import torch
 from torch import Tensor
 
-from omnial.synthesis.random import SampleRandom
-
-PANEL_NAMES = ("left", "right", "top", "bottom", "all")
+from omnial.sample_random import SampleRandom
 
 
 def draw_panels(random: SampleRandom, span: tuple[float, float], size: tuple[int, int]) -> Tensor:
-    """Draw one panel a sample.
+    """Draw one panel a sample: (B, 1, H, W) float32, 1 inside.
 
-    Args:
-        random: The samples' random numbers.
-        span: Smallest and largest share of the width or height that a panel takes.
-        size: Height and width in pixels.
-
-    Returns:
-        (B, 1, H, W) float32, 1 inside the panel.
+    It lies at the left, right, top or bottom and takes a share of the width or height within
+    `span`, or it is the whole image of `size` (height, width).
     """
-    kind = random.integers("panel kind", high=len(PANEL_NAMES)).view(-1, 1, 1, 1)
+    kind = random.integers("panel kind", high=5).view(-1, 1, 1, 1)
     share = random.uniform("panel span", low=span[0], high=span[1]).view(-1, 1, 1, 1)
     height, width = size
     # Pixel centres as shares of the image, so that a span of 0.5 takes exactly half of it.

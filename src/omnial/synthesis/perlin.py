@@ -11,20 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.grids import rotated_grid
-from omnial.synthesis.random import SampleRandom
 
 
 def _axis_weights(cells: Tensor, corners: int, length: int) -> tuple[Tensor, Tensor]:
-    """Fade weights of the lattice corners along one axis, and the same times the distance.
+    """Fade weights of the lattice corners along an axis of `length` pixels and (N,) cells.
 
-    Args:
-        cells: (N,) number of lattice cells along the axis.
-        corners: Number of corners that are stored.
-        length: Pixels along the axis.
-
-    Returns:
-        Two (N, length, corners) tensors.
+    Returns them and the same times the distance, both (N, length, corners).
     """
     pixels = torch.arange(length, device=cells.device, dtype=torch.float32) / length
     position = pixels.view(1, -1, 1) * cells.view(-1, 1, 1)
@@ -37,15 +31,9 @@ def _axis_weights(cells: Tensor, corners: int, length: int) -> tuple[Tensor, Ten
 def perlin_noise(angles: Tensor, cells_y: Tensor, cells_x: Tensor, size: tuple[int, int]) -> Tensor:
     """Perlin noise with unit gradients, scaled by sqrt(2) to fill [-1, 1] (Perlin 2002).
 
-    Args:
-        angles: (N, M, M) gradient directions in radians at the lattice corners; an image with
-            c cells along an axis uses the first c + 1 corners.
-        cells_y: (N,) float, cells along the height, at most M - 1.
-        cells_x: (N,) float, cells along the width, at most M - 1.
-        size: Height and width in pixels.
-
-    Returns:
-        (N, H, W) float32.
+    From (N, M, M) gradient directions in radians at the lattice corners to (N, H, W) float32. An
+    image has (N,) float cells along the height and the width, at most M - 1; where it has c, it
+    uses the first c + 1 corners.
     """
     corners = angles.shape[-1]
     weight_y, slope_y = _axis_weights(cells_y, corners, size[0])
@@ -64,28 +52,15 @@ def perlin_shapes(
 ) -> Tensor:
     """Draw binary shapes: noise of a random scale per axis, rotated up to 90 degrees, thresholded.
 
-    Args:
-        random: The samples' random numbers.
-        count: Shapes a sample.
-        octaves: Smallest and largest power of two of the lattice cells per axis.
-        threshold: Noise above it is inside the shape.
-        size: Height and width in pixels.
-
-    Returns:
-        (B, count, H, W) float32 of 0 and 1; some are empty, as the noise has it.
+    The lattice cells per axis are 2 to a power from `octaves`, ends included. Returns
+    (B, count, H, W) float32 of 0 and 1; some are empty, as the noise has it.
     """
-    samples = len(random)
-    number = samples * count
-    corners = 2 ** octaves[1] + 1
     low, high = octaves
+    corners = 2**high + 1
     cells = 2.0 ** random.integers("perlin scale", count, 2, low=low, high=high + 1).float()
     angles = random.uniform("perlin gradients", count, corners, corners, high=2 * math.pi)
-    noise = perlin_noise(
-        angles.reshape(number, corners, corners),
-        cells[..., 0].reshape(number),
-        cells[..., 1].reshape(number),
-        size,
-    )
-    turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).reshape(number)
+    cells_y, cells_x = cells.flatten(0, 1).unbind(1)
+    noise = perlin_noise(angles.flatten(0, 1), cells_y, cells_x, size)
+    turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).flatten()
     rotated = F.grid_sample(noise.unsqueeze(1), rotated_grid(turn, size), align_corners=False)
-    return (rotated > threshold).float().reshape(samples, count, *size)
+    return (rotated > threshold).float().reshape(-1, count, *size)

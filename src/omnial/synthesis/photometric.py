@@ -8,7 +8,7 @@ library as far as known [S].
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import torch
@@ -16,23 +16,11 @@ import torch.nn.functional as F
 from kornia.color import hsv_to_rgb, rgb_to_hsv
 from torch import Tensor
 
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.grids import rotated
-from omnial.synthesis.random import SampleRandom
 
-CHANGES: Final = (
-    *("turn", "hue and saturation", "sharpness"),
-    *("gamma", "brightness", "solarize", "posterize", "invert", "autocontrast", "equalize"),
-)
 CHANGES_PER_SAMPLE: Final = 3
-
 _GREYS = 256
-_TURN = math.radians(45.0)
-_HUE = 50.0 / 255.0
-_SHARPNESS = (0.0, 3.0)
-_GAMMA = (0.5, 2.0)
-_GAIN = (0.8, 1.2)
-_SHIFT = 30.0 / 255.0
-_SOLARIZE_FROM = (32.0 / 255.0, 128.0 / 255.0)
 _CUT_OFF = 0.2
 
 
@@ -42,81 +30,67 @@ def photometric_changes(
     """Change each texture in three of the ten ways.
 
     Args:
-        textures: (B, 3, H, W) float32 in [0, 1].
+        textures: (B, 3, H, W) float32 in [0, 1], as the result.
         random: The samples' random numbers.
         chosen: (B, 10) bool, the changes of each sample in the order of `CHANGES`; None draws
             three.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1].
     """
     if chosen is None:
         # The three largest of ten uniform numbers are a uniform choice without repetition.
         rank = random.uniform("texture changes", len(CHANGES)).argsort(1).argsort(1)
         chosen = rank >= len(CHANGES) - CHANGES_PER_SAMPLE
     use = dict(zip(CHANGES, chosen.view(*chosen.shape, 1, 1, 1).unbind(1), strict=True))
-    turn = random.uniform("texture turn", low=-_TURN, high=_TURN)
-    changed = torch.where(use["turn"], rotated(textures, turn), textures)
-    changed = torch.where(use["hue and saturation"], _other_hue(changed, random), changed)
-    changed = torch.where(use["sharpness"], _other_sharpness(changed, random), changed)
-    return _through_tables(changed, random, use)
+    for name, change in _OF_IMAGES.items():
+        textures = torch.where(use[name], change(textures, random), textures)
+    batch, channels = textures.shape[:2]
+    levels = (textures * (_GREYS - 1)).round().long().flatten(2)
+    counts = torch.zeros(batch, channels, _GREYS, device=textures.device)
+    counts.scatter_add_(2, levels, torch.ones((), device=textures.device).expand(levels.shape))
+    table = torch.linspace(0.0, 1.0, _GREYS, device=textures.device).expand(batch, channels, -1)
+    for name, change_levels in _OF_LEVELS.items():
+        table = torch.where(use[name][..., 0], change_levels(table, counts, random), table)
+    return table.gather(2, levels).reshape(textures.shape)
 
 
-def _other_hue(images: Tensor, random: SampleRandom) -> Tensor:
+def _turn(images: Tensor, random: SampleRandom) -> Tensor:
+    angle = math.radians(45.0)
+    return rotated(images, random.uniform("texture turn", low=-angle, high=angle))
+
+
+def _hue(images: Tensor, random: SampleRandom) -> Tensor:
     """Shift hue (a circle of 255 steps) and saturation, each by up to 50 of 255."""
-    shift = random.uniform("texture hue", 2, 1, 1, low=-_HUE, high=_HUE)
+    shift = random.uniform("texture hue", 2, 1, 1, low=-50.0 / 255.0, high=50.0 / 255.0)
     hue, saturation, value = torch.split(rgb_to_hsv(images), 1, 1)
     hue = torch.remainder(hue + 2.0 * math.pi * shift[:, :1], 2.0 * math.pi)
     saturation = (saturation + shift[:, 1:]).clamp(0.0, 1.0)
     return hsv_to_rgb(torch.cat((hue, saturation, value), 1))
 
 
-def _other_sharpness(images: Tensor, random: SampleRandom) -> Tensor:
+def _sharpness(images: Tensor, random: SampleRandom) -> Tensor:
     """Interpolate, or extrapolate, from the softened image to the image."""
-    factor = random.uniform("texture sharpness", 1, 1, 1, low=_SHARPNESS[0], high=_SHARPNESS[1])
+    factor = random.uniform("texture sharpness", 1, 1, 1, low=0.0, high=3.0)
     mean = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
     # A 3x3 filter of ones with a 5 in the middle.
     soft = (9.0 * mean + 4.0 * images) / 13.0
     return torch.lerp(soft, images, factor).clamp(0.0, 1.0)
 
 
-def _through_tables(images: Tensor, random: SampleRandom, use: dict[str, Tensor]) -> Tensor:
-    """Apply the chosen changes of grey levels, combined into one table a channel."""
-    batch, channels = images.shape[:2]
-    levels = (images * (_GREYS - 1)).round().long().flatten(2)
-    counts = torch.zeros(batch, channels, _GREYS, device=images.device)
-    counts.scatter_add_(2, levels, torch.ones((), device=images.device).expand(levels.shape))
-    table = torch.linspace(0.0, 1.0, _GREYS, device=images.device).expand(batch, channels, -1)
-    changes: dict[str, Callable[[Tensor, Tensor, SampleRandom], Tensor]] = {
-        "gamma": _gamma,
-        "brightness": _brightness,
-        "solarize": _solarize,
-        "posterize": _posterize,
-        "invert": _invert,
-        "autocontrast": _autocontrast,
-        "equalize": _equalize,
-    }
-    for name, change in changes.items():
-        table = torch.where(use[name][..., 0], change(table, counts, random), table)
-    return table.gather(2, levels).reshape(images.shape)
-
-
 # Each of these takes the grey levels' present values (B, 3, 256) in [0, 1] and their counts.
 
 
 def _gamma(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
-    return values ** random.uniform("texture gamma", 3, 1, low=_GAMMA[0], high=_GAMMA[1])
+    return values ** random.uniform("texture gamma", 3, 1, low=0.5, high=2.0)
 
 
 def _brightness(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
-    gain = random.uniform("texture brightness", 1, 1, low=_GAIN[0], high=_GAIN[1])
-    shift = random.uniform("texture brightness shift", 1, 1, low=-_SHIFT, high=_SHIFT)
+    most = 30.0 / 255.0
+    gain = random.uniform("texture brightness", 1, 1, low=0.8, high=1.2)
+    shift = random.uniform("texture brightness shift", 1, 1, low=-most, high=most)
     return (values * gain + shift).clamp(0.0, 1.0)
 
 
 def _solarize(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
-    low, high = _SOLARIZE_FROM
-    start = random.uniform("texture solarize", 1, 1, low=low, high=high)
+    start = random.uniform("texture solarize", 1, 1, low=32.0 / 255.0, high=128.0 / 255.0)
     happens = random.uniform("texture solarizes", 1, 1) < 0.5
     return torch.where(happens & (values >= start), 1.0 - values, values)
 
@@ -124,10 +98,6 @@ def _solarize(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
 def _posterize(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
     step = 2.0 ** (8 - random.integers("texture bits", 1, 1, low=1, high=9))
     return ((values * (_GREYS - 1)).round() / step).floor() * step / (_GREYS - 1)
-
-
-def _invert(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
-    return 1.0 - values
 
 
 def _autocontrast(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
@@ -154,3 +124,20 @@ def _equalize(values: Tensor, counts: Tensor, random: SampleRandom) -> Tensor:
     span = total[..., -1:] - lowest
     flat = ((share - lowest) / span.clamp(min=1.0)).clamp(0.0, 1.0)
     return torch.where(span > 0.0, flat, values)
+
+
+_OF_IMAGES: Final[Mapping[str, Callable[[Tensor, SampleRandom], Tensor]]] = {
+    "turn": _turn,
+    "hue and saturation": _hue,
+    "sharpness": _sharpness,
+}
+_OF_LEVELS: Final[Mapping[str, Callable[[Tensor, Tensor, SampleRandom], Tensor]]] = {
+    "gamma": _gamma,
+    "brightness": _brightness,
+    "solarize": _solarize,
+    "posterize": _posterize,
+    "invert": lambda values, counts, random: 1.0 - values,
+    "autocontrast": _autocontrast,
+    "equalize": _equalize,
+}
+CHANGES: Final = (*_OF_IMAGES, *_OF_LEVELS)

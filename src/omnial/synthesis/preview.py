@@ -1,7 +1,5 @@
 """Samples to look at before training: what the model would learn from."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -9,7 +7,7 @@ from omnial.config.settings import Settings
 from omnial.data.cover import size_of, window_at
 from omnial.data.decode import as_unit, network_input, network_roi
 from omnial.data.records import Catalogue
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 
 _PREVIEW_STEP = 2**41  # no training step has this number
@@ -18,17 +16,7 @@ _PREVIEW_STEP = 2**41  # no training step has this number
 def preview(
     settings: Settings, catalogue: Catalogue, count: int, seed: int
 ) -> tuple[SynthesizedBatch, list[str]]:
-    """Synthesize a few samples, the classes in turn.
-
-    Args:
-        settings: Recipe and network size.
-        catalogue: Classes with training images.
-        count: Number of samples.
-        seed: Another seed draws other samples.
-
-    Returns:
-        The batch, and the class name of each sample.
-    """
+    """Synthesize `count` samples, the classes in turn, and return the class name of each too."""
     rng, corners = np.random.default_rng((seed, 3)), np.random.default_rng((seed, 5))
     products = [catalogue.classes[index % len(catalogue.classes)] for index in range(count)]
     images, regions = [], []
@@ -40,13 +28,9 @@ def preview(
         images.append(as_unit(pixels[(..., *part)]))
         regions.append(network_roi(product.roi, placement)[part][None])
     normal = torch.from_numpy(np.stack(images))
-    textures = normal[_sources(rng, count)]
+    # Another image is the texture source, where there is another one.
+    textures = normal[[(index + rng.integers(1, max(count, 2))) % count for index in range(count)]]
     random = SampleRandom(seed, _PREVIEW_STEP, torch.arange(count))
     region = torch.from_numpy(np.stack(regions))
     batch = synthesize(normal, textures, settings.synthesis, random, region)
     return batch, [product.name for product in products]
-
-
-def _sources(rng: np.random.Generator, count: int) -> Sequence[int]:
-    """A texture source for each sample: another one, where there is another one."""
-    return [int((index + rng.integers(1, max(count, 2))) % count) for index in range(count)]

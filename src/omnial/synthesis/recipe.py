@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from omnial.config.settings import SynthesisSettings
-from omnial.filters import box_blur
+from omnial.filters import box_blur, ssim_map
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.grids import rotated
-from omnial.synthesis.jnd import jnd_levels, jnd_target
-from omnial.synthesis.labels import visible_change
+from omnial.synthesis.jnd import jnd_levels, jnd_target, luma
 from omnial.synthesis.panels import draw_panels
 from omnial.synthesis.perlin import perlin_shapes
 from omnial.synthesis.photometric import photometric_changes
-from omnial.synthesis.random import SampleRandom
 from omnial.synthesis.textures import augment_textures, match_colour
 
 
@@ -56,9 +55,6 @@ def synthesize(
         settings: The recipe.
         random: The samples' random numbers, on the images' device.
         region: (B, 1, H, W) float32 or bool, the region of interest; None is everywhere.
-
-    Returns:
-        The batch, on the images' device.
     """
     size = (images.shape[-2], images.shape[-1])
     levels = settings.levels
@@ -74,11 +70,9 @@ def synthesize(
     if settings.match_colour:
         textures = match_colour(textures, images)
     jnd = jnd_levels(images)
-    panel = (
-        draw_panels(random, settings.panel_span, size)
-        if settings.panels
-        else torch.ones_like(images[:, :1])
-    )
+    panel = torch.ones_like(images[:, :1])
+    if settings.panels:
+        panel = draw_panels(random, settings.panel_span, size)
     allowed = panel if region is None else panel * region
     present = random.uniform("level present", len(levels)) < settings.level_probability
     present &= (random.uniform("anomalous") < settings.anomalous_share)[:, None]
@@ -116,3 +110,14 @@ def _rotate_some(
     if region is not None:
         region = torch.where(chosen, rotated(region.float(), turn) >= 0.5, region.bool())
     return images, region
+
+
+def visible_change(normal: Tensor, anomalous: Tensor, jnd: Tensor, difference: float) -> Tensor:
+    """Pixels where the eye, or SSIM, sees the anomaly: (B, 1, H, W) bool.
+
+    SSIM alone, where 1 - SSIM above `difference` counts, keeps only the rim of a flat defect; the
+    luminance change against the JND of the normal image, in grey levels, fills it.
+    """
+    before, after = luma(normal), luma(anomalous)
+    dissimilar = 1.0 - ssim_map(before, after) > difference
+    return dissimilar | (255.0 * (after - before).abs() > jnd)

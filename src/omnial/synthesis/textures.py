@@ -6,15 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.grids import pixel_centres
 from omnial.synthesis.jnd import luma
-from omnial.synthesis.random import SampleRandom
-
-_STRETCH = (0.8, 1.25)
-_GAIN = (0.6, 1.4)
-_CONTRAST = (0.6, 1.6)
-_OFFSET = (-0.3, 0.3)
-_SPARSE = 4
 
 
 def augment_textures(
@@ -23,18 +17,15 @@ def augment_textures(
     """Crop, resize, flip and recolour each texture by its own draw.
 
     Args:
-        textures: (B, 3, H, W) float32 in [0, 1], one for each sample.
+        textures: (B, 3, H, W) float32 in [0, 1], as the result.
         random: The samples' random numbers.
         zoom_range: Share of the source's width and height that fills the result, drawn on a
             logarithmic scale; the source is mirrored at its borders.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1].
     """
     low, high = (math.log(zoom) for zoom in zoom_range)
     # One draw for both axes, and a little more for each: shapes are kept but for a stretch.
     zoom = random.uniform("texture zoom", 1, low=low, high=high).exp()
-    zoom = zoom * random.uniform("texture stretch", 2, low=_STRETCH[0], high=_STRETCH[1])
+    zoom = zoom * random.uniform("texture stretch", 2, low=0.8, high=1.25)
     flip = 1.0 - 2.0 * random.integers("texture flip", 2, high=2).float()
     shift = random.uniform("texture shift", 2, low=-1.0, high=1.0)
     scale = zoom * flip
@@ -44,9 +35,9 @@ def augment_textures(
         positions = scale[:, axis, None] * pixel_centres(length, grid.device) + shift[:, axis, None]
         grid[..., axis] = positions.view(len(positions), *shape)
     moved = F.grid_sample(textures, grid, padding_mode="reflection", align_corners=False)
-    gain = random.uniform("texture gain", 3, 1, 1, low=_GAIN[0], high=_GAIN[1])
-    contrast = random.uniform("texture contrast", 1, 1, 1, low=_CONTRAST[0], high=_CONTRAST[1])
-    offset = random.uniform("texture offset", 1, 1, 1, low=_OFFSET[0], high=_OFFSET[1])
+    gain = random.uniform("texture gain", 3, 1, 1, low=0.6, high=1.4)
+    contrast = random.uniform("texture contrast", 1, 1, 1, low=0.6, high=1.6)
+    offset = random.uniform("texture offset", 1, 1, 1, low=-0.3, high=0.3)
     mean = _sparse(moved).mean((1, 2, 3), keepdim=True)
     slope = contrast * gain
     return torch.addcmul(mean * gain + offset - mean * slope, moved, slope).clamp_(0.0, 1.0)
@@ -55,12 +46,7 @@ def augment_textures(
 def match_colour(textures: Tensor, images: Tensor) -> Tensor:
     """Limit each texture's mean chroma to its image's: on a grey image it becomes grey.
 
-    Args:
-        textures: (B, 3, H, W) float32 in [0, 1].
-        images: (B, 3, H, W) float32 in [0, 1], the normal images.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1]; the luma is unchanged but for clipping.
+    All are (B, 3, H, W) float32 in [0, 1]; the luma is unchanged but for clipping.
     """
     own, wanted = (_mean_chroma(_sparse(batch)) for batch in (textures, images))
     share = (wanted / own.clamp(min=1e-6)).clamp(max=1.0)
@@ -74,4 +60,4 @@ def _mean_chroma(images: Tensor) -> Tensor:
 
 def _sparse(images: Tensor) -> Tensor:
     """Every fourth row and column: enough for the mean of an image, at a sixteenth of the cost."""
-    return images[..., ::_SPARSE, ::_SPARSE]
+    return images[..., ::4, ::4]

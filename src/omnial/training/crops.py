@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 
 def random_crops(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:

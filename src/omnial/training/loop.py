@@ -22,7 +22,7 @@ from omnial.memory import keep_freed_memory
 from omnial.metrics.reconstruction import erased, running_figures
 from omnial.models.channels_last import to_channels_last
 from omnial.models.system import Output, build_model
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.average import WeightAverage
 from omnial.training.checkpoint import write_checkpoint

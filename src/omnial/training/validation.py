@@ -24,7 +24,7 @@ from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.torch_backend import predict_batch
 from omnial.models.windows import over_windows
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 
 _BATCH = 16  # windows at once

@@ -1,24 +1,13 @@
 """A populated circuit board: two chips, resistors, capacitors, traces, vias and print."""
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
-from omnial.demo.canvas import (
-    Canvas,
-    Field,
-    Point,
-    blob,
-    box,
-    cloud,
-    disc,
-    polyline,
-    sample,
-    smooth,
-)
+from omnial.demo.canvas import ORIGIN, Canvas, Field, Point, ridge, sample, smooth
 from omnial.demo.defects import Defect
-from omnial.demo.surface import Colour, Surface, cast_shadow, close_up, varied
+from omnial.demo.surface import Colour, Surface, varied
 
 KINDS = ("misplaced", "missing_part", "solder_bridge")
 
@@ -26,10 +15,7 @@ _TIN: Colour = (186, 188, 190)
 _PRINT: Colour = (226, 230, 222)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A component: its form, place, half size and turn by quarter turns."""
-
+class _Part(NamedTuple):
     form: str
     centre: Point
     half: Point
@@ -50,6 +36,7 @@ _PARTS = (
     _Part("resistor", (0.1, -0.1), (0.11, 0.055), upright=True),
     _Part("capacitor", (0.42, 0.76), (0.12, 0.065)),
 )
+_SMALL = [i for i, part in enumerate(_PARTS) if part.form in ("resistor", "capacitor")]
 _TRACES: tuple[tuple[Point, ...], ...] = (
     ((-0.68, 0.24), (-0.5, 0.24), (-0.5, 0.1), (-0.36, -0.04)),
     ((-0.68, 0.44), (-0.42, 0.44), (-0.32, 0.34)),
@@ -67,41 +54,35 @@ _VIAS: tuple[Point, ...] = (
 )  # fmt: skip
 
 
-def build(canvas: Canvas, rng: np.random.Generator, defect: Defect | None) -> Surface:
-    """Draw the board; every draw from `rng` happens with and without the defect."""
+def build(canvas: Canvas, rng: np.random.Generator, defect: Defect) -> Surface:
+    """Draw the board."""
     surface = Surface.plain(canvas, varied(rng, (26, 92, 58), 0.04), 0.1)
-    surface.mottle(cloud(canvas, rng, 30.0, 2), 0.05)
+    surface.mottle(canvas.cloud(rng, 30.0), 0.05)
     board = canvas.posed(rng, turn=0.03, shift=0.02, zoom=0.015)
     copper = sample(_traces(), board)
     surface.paint(board.cover(copper) * 0.85, varied(rng, (48, 128, 78), 0.03), 0.16)
     surface.height += 0.006 * smooth(0.01, -0.01, copper)
     for via in _VIAS:
-        view = close_up(surface, board, via, 0.07)
-        if view is not None:
-            ring = disc(view[1], via, 0.042)
-            view[0].paint(board.cover(ring), (196, 164, 84), 0.3)
-            view[0].paint(board.cover(ring + 0.024), (22, 24, 22), 0.0)
+        here, near = surface.close_up(board, via, 0.07)
+        ring = near.disc(via, 0.042)
+        here.paint(board.cover(ring), (196, 164, 84), 0.3)
+        here.paint(board.cover(ring + 0.024), (22, 24, 22), 0.0)
 
-    odd = _chosen(defect)
+    odd = int(defect.rng.choice(_SMALL)) if defect.kind in ("misplaced", "missing_part") else -1
     for number, part in enumerate(_PARTS):
         shift, turn = rng.uniform(-0.01, 0.01, 2), rng.normal(0.0, 0.02)
         bright = rng.uniform(0.92, 1.08)
-        view = close_up(surface, board, part.centre, max(part.half) + 0.16)
-        if view is None:
+        here, near = surface.close_up(board, part.centre, max(part.half) + 0.16)
+        upright = np.pi / 2.0 if part.upright else 0.0
+        _land(here, near.moved(part.centre, upright), part)
+        centre = (part.centre[0] + float(shift[0]), part.centre[1] + float(shift[1]))
+        if number == odd and defect.kind == "missing_part":
             continue
-        here, near = view
-        _land(here, near, part)
-        x, y = part.centre[0] + float(shift[0]), part.centre[1] + float(shift[1])
-        if number == odd and defect is not None and defect.kind == "missing_part":
-            continue
-        if number == odd and defect is not None and defect.kind == "misplaced":
-            sign = float(defect.rng.choice([-1.0, 1.0]))
-            turn += sign * defect.between(0.3, 1.2)
-            x += defect.rng.normal(0.0, 0.02)
-            y += defect.rng.normal(0.0, 0.02)
-        place = near.moved((x, y), turn + (np.pi / 2.0 if part.upright else 0.0))
-        _DRAW[part.form](here, place, part.half, bright)
-    if defect is not None and defect.kind == "solder_bridge":
+        if number == odd:
+            turn += float(defect.rng.choice([-1.0, 1.0])) * defect.between(0.3, 1.2)
+            centre = defect.near(centre, 0.02)
+        _DRAW[part.form](here, near.moved(centre, turn + upright), part.half, bright)
+    if defect.kind == "solder_bridge":
         _solder_bridge(surface, board, defect)
     return surface
 
@@ -110,87 +91,73 @@ def build(canvas: Canvas, rng: np.random.Generator, defect: Defect | None) -> Su
 def _traces() -> Field:
     """Signed distance to the traces, which lie alike on every board."""
     sheet = Canvas.of_size(512)
-    strokes = (polyline(sheet, trace, [0.016] * len(trace)) for trace in _TRACES)
-    distance: Field = np.minimum.reduce(list(strokes))
+    distance: Field = np.minimum.reduce([sheet.polyline(trace, 0.016) for trace in _TRACES])
     distance.flags.writeable = False
     return distance
 
 
-def _chosen(defect: Defect | None) -> int:
-    """Number of the part that is missing or misplaced: a small one; -1 for none."""
-    if defect is None or defect.kind == "solder_bridge":
-        return -1
-    small = [i for i, part in enumerate(_PARTS) if part.form in ("resistor", "capacitor")]
-    return int(defect.rng.choice(small))
-
-
-def _land(surface: Surface, board: Canvas, part: _Part) -> None:
+def _land(surface: Surface, frame: Canvas, part: _Part) -> None:
     """Tinned pads below a part, and the printed frame around it."""
-    place = board.moved(part.centre, np.pi / 2.0 if part.upright else 0.0)
+    if part.form == "chip":
+        return
     wide, high = part.half
-    frame = np.abs(box(place, (0.0, 0.0), (wide + 0.05, high + 0.035), 0.02)) - 0.005
+    outline = frame.box(ORIGIN, (wide + 0.05, high + 0.035), 0.02)
     if part.form == "can":
-        frame = np.abs(disc(place, (0.0, 0.0), wide + 0.035)) - 0.005
-    if part.form != "chip":
-        surface.paint(place.cover(frame) * 0.85, _PRINT)
-        for side in (-1.0, 1.0):
-            pad = box(place, (side * wide * 0.82, 0.0), (0.045, high), 0.01)
-            surface.paint(place.cover(pad), _TIN, 0.35)
-            surface.height += 0.006 * smooth(0.01, -0.02, pad)
+        outline = frame.disc(ORIGIN, wide + 0.035)
+    surface.paint(frame.cover(np.abs(outline) - 0.005) * 0.85, _PRINT)
+    for side in (-1.0, 1.0):
+        pad = frame.box((side * wide * 0.82, 0.0), (0.045, high), 0.01)
+        surface.paint(frame.cover(pad), _TIN, 0.35)
+        surface.height += 0.006 * smooth(0.01, -0.02, pad)
 
 
-def _raise(surface: Surface, place: Canvas, distance: Field, colour: Colour, gloss: float,
-           high: float) -> None:  # fmt: skip
+def _raise(
+    surface: Surface, frame: Canvas, distance: Field, colour: Colour, gloss: float, high: float
+) -> None:
     """A solid body with bevelled edges and a shadow."""
-    cover = place.cover(distance)
-    surface.dim(cast_shadow(place, cover, 0.7 * high, 0.4 * high) * (1.0 - cover), 0.7)
-    surface.paint(cover, colour, gloss)
-    surface.expose(cover)
+    cover = frame.cover(distance)
+    surface.put(frame, cover, colour, gloss, (0.7 * high, 0.4 * high, 0.7))
     surface.height += cover * (high * 0.5 * smooth(0.0, -0.03, distance) - surface.height)
 
 
-def _chip(surface: Surface, place: Canvas, half: Point, bright: float) -> None:
+def _chip(surface: Surface, frame: Canvas, half: Point, bright: float) -> None:
     wide, high = half
     count = round(high / 0.05)
-    pins = np.full_like(place.x, np.inf)
+    pins = np.full_like(frame.x, np.inf)
     for k in range(count):
         y = (k + 0.5) * 2.0 * high / count - high
         for side in (-1.0, 1.0):
-            np.minimum(pins, box(place, (side * (wide + 0.03), y), (0.045, 0.02)), out=pins)
-    _raise(surface, place, pins, _TIN, 0.35, 0.02)
-    body = box(place, (0.0, 0.0), half, 0.015)
+            np.minimum(pins, frame.box((side * (wide + 0.03), y), (0.045, 0.02)), out=pins)
+    _raise(surface, frame, pins, _TIN, 0.35, 0.02)
     grey = 46.0 * bright
-    _raise(surface, place, body, (grey, grey, grey * 1.03), 0.08, 0.055)
-    surface.paint(place.cover(disc(place, (-wide + 0.06, -high + 0.06), 0.024)), (22, 22, 22))
+    _raise(surface, frame, frame.box(ORIGIN, half, 0.015), (grey, grey, grey * 1.03), 0.08, 0.055)
+    surface.paint(frame.cover(frame.disc((-wide + 0.06, -high + 0.06), 0.024)), (22, 22, 22))
     for row, length in enumerate((0.24, 0.18, 0.21)):
-        y = -0.06 + 0.07 * row
         # Laser marking too small to read: dashes of the size of letters.
-        marks = np.maximum(
-            box(place, (0.0, y), (length * wide / 0.3, 0.018)),
-            0.006 - np.abs((place.x * 28.0 + row * 0.3) % 1.0 - 0.5) / 28.0,
-        )
-        surface.paint(place.cover(marks) * 0.6, (150, 150, 148))
+        line = frame.box((0.0, -0.06 + 0.07 * row), (length * wide / 0.3, 0.018))
+        gaps = 0.006 - np.abs((frame.x * 28.0 + row * 0.3) % 1.0 - 0.5) / 28.0
+        surface.paint(frame.cover(np.maximum(line, gaps)) * 0.6, (150, 150, 148))
 
 
-def _resistor(surface: Surface, place: Canvas, half: Point, bright: float) -> None:
-    _raise(surface, place, box(place, (0.0, 0.0), half, 0.01), _TIN, 0.35, 0.035)
-    body = box(place, (0.0, 0.0), (half[0] * 0.64, half[1]), 0.005)
-    surface.paint(place.cover(body), (40 * bright, 40 * bright, 44 * bright), 0.08)
-    surface.paint(place.cover(box(place, (0.0, 0.0), (0.035, 0.02))) * 0.6, _PRINT)
+def _resistor(surface: Surface, frame: Canvas, half: Point, bright: float) -> None:
+    _raise(surface, frame, frame.box(ORIGIN, half, 0.01), _TIN, 0.35, 0.035)
+    body = frame.box(ORIGIN, (half[0] * 0.64, half[1]), 0.005)
+    surface.paint(frame.cover(body), (40 * bright, 40 * bright, 44 * bright), 0.08)
+    surface.paint(frame.cover(frame.box(ORIGIN, (0.035, 0.02))) * 0.6, _PRINT)
 
 
-def _capacitor(surface: Surface, place: Canvas, half: Point, bright: float) -> None:
-    _raise(surface, place, box(place, (0.0, 0.0), half, 0.012), _TIN, 0.35, 0.05)
-    body = box(place, (0.0, 0.0), (half[0] * 0.66, half[1]), 0.005)
-    surface.paint(place.cover(body), (176 * bright, 138 * bright, 96 * bright), 0.12)
+def _capacitor(surface: Surface, frame: Canvas, half: Point, bright: float) -> None:
+    _raise(surface, frame, frame.box(ORIGIN, half, 0.012), _TIN, 0.35, 0.05)
+    body = frame.box(ORIGIN, (half[0] * 0.66, half[1]), 0.005)
+    surface.paint(frame.cover(body), (176 * bright, 138 * bright, 96 * bright), 0.12)
 
 
-def _can(surface: Surface, place: Canvas, half: Point, bright: float) -> None:
-    body = disc(place, (0.0, 0.0), half[0])
-    _raise(surface, place, body, (190 * bright, 192 * bright, 196 * bright), 0.3, 0.11)
-    stripe = np.maximum(body + 0.012, place.x + half[0] * 0.5)
-    surface.paint(place.cover(stripe), (30, 30, 34), 0.1)
-    surface.dim(np.exp(-(((body + 0.035) / 0.012) ** 2)), 0.3)
+def _can(surface: Surface, frame: Canvas, half: Point, bright: float) -> None:
+    body = frame.disc(ORIGIN, half[0])
+    _raise(surface, frame, body, (190 * bright, 192 * bright, 196 * bright), 0.3, 0.11)
+    stripe = np.maximum(body + 0.012, frame.x + half[0] * 0.5)
+    surface.paint(frame.cover(stripe), (30, 30, 34), 0.1)
+    surface.dim(ridge(body + 0.035, 0.012), 0.3)
 
 
 _DRAW = {"chip": _chip, "resistor": _resistor, "capacitor": _capacitor, "can": _can}
@@ -201,17 +168,10 @@ def _solder_bridge(surface: Surface, board: Canvas, defect: Defect) -> None:
     rng = defect.rng
     chip = _PARTS[int(rng.integers(2))]
     wide, high = chip.half
-    side = float(rng.choice([-1.0, 1.0]))
-    y = rng.uniform(-0.75, 0.75) * high
-    centre = (chip.centre[0] + side * (wide + 0.05), chip.centre[1] + y)
+    x = float(rng.choice([-1.0, 1.0])) * (wide + 0.05)
+    centre = (chip.centre[0] + x, chip.centre[1] + rng.uniform(-0.75, 0.75) * high)
     size = defect.between(0.05, 0.1)
-    view = close_up(surface, board, centre, 2.5 * size + 0.06)
-    if view is None:
-        return
-    surface, board = view
-    distance = blob(board, rng, centre, size, 0.12)
-    cover = board.cover(distance)
-    surface.dim(cast_shadow(board, cover, 0.02, 0.015) * (1.0 - cover), 0.5)
-    surface.paint(cover, (178, 180, 182), 0.55)
-    surface.expose(cover)
-    surface.height += 0.55 * size * smooth(0.0, -0.9 * size, distance)
+    here, near = surface.close_up(board, centre, 2.5 * size + 0.06)
+    distance = near.blob(rng, centre, size, 0.12)
+    here.put(near, near.cover(distance), (178, 180, 182), 0.55, (0.02, 0.015, 0.5))
+    here.height += 0.55 * size * smooth(0.0, -0.9 * size, distance)

@@ -2,27 +2,26 @@
 
 import numpy as np
 
-from omnial.demo.canvas import Canvas, blob, cloud, smooth, value_noise
+from omnial.demo.canvas import Canvas, smooth, value_noise
 from omnial.demo.defects import Defect, scratch, stain
-from omnial.demo.surface import Surface, linear, varied
+from omnial.demo.surface import Surface, varied
 
 KINDS = ("hole", "scratch", "stain")
 
 
-def build(canvas: Canvas, rng: np.random.Generator, defect: Defect | None) -> Surface:
-    """Draw the veneer; every draw from `rng` happens with and without the defect."""
+def build(canvas: Canvas, rng: np.random.Generator, defect: Defect) -> Surface:
+    """Draw the veneer."""
     board = canvas.posed(rng, turn=0.04, shift=0.0, zoom=0.05)
     x = board.x + 0.13 * value_noise(board.x * 0.8, board.y * 0.45, rng)
     x += 0.012 * value_noise(board.x * 6.0, board.y * 1.5, rng)
-    years = x * np.float32(rng.uniform(7.5, 9.0))
+    years = x * rng.uniform(7.5, 9.0)
     # Wet and dry years: rings of unequal width, each still wider than nothing.
     years += 0.4 * value_noise(years * 0.8, np.zeros_like(years), rng)
     part = years - np.floor(years)
     late = smooth(0.3, 0.9, part) * smooth(1.0, 0.9, part)
 
     surface = Surface.plain(canvas, varied(rng, (204, 164, 118), 0.03), 0.05)
-    dark = linear(varied(rng, (166, 118, 76), 0.03))
-    surface.albedo += (dark - surface.albedo) * (0.6 * late[..., None])
+    surface.paint(0.6 * late, varied(rng, (166, 118, 76), 0.03))
     surface.mottle(value_noise(x * 110.0, board.y * 2.0, rng), 0.075)
     surface.mottle(value_noise(x * 40.0, board.y * 1.0, rng), 0.06)
     surface.mottle(value_noise(x * 2.0, board.y * 0.7, rng), 0.05)
@@ -30,11 +29,11 @@ def build(canvas: Canvas, rng: np.random.Generator, defect: Defect | None) -> Su
     surface.mottle(-pores, 0.4)
     surface.height -= 0.003 * pores
 
-    if defect is not None and defect.kind == "hole":
+    if defect.kind == "hole":
         _worm_holes(surface, canvas, defect)
-    elif defect is not None and defect.kind == "scratch":
+    elif defect.kind == "scratch":
         scratch(surface, canvas, defect, 0.5, (238, 214, 178))
-    elif defect is not None and defect.kind == "stain":
+    elif defect.kind == "stain":
         stain(surface, canvas, defect, 0.55, (104, 92, 96), 0.24)
     return surface
 
@@ -42,16 +41,11 @@ def build(canvas: Canvas, rng: np.random.Generator, defect: Defect | None) -> Su
 def _worm_holes(surface: Surface, canvas: Canvas, defect: Defect) -> None:
     """One to four bored holes with a splintered pale rim."""
     rng = defect.rng
-    centre = defect.place(0.6)
+    centre = defect.point(0.6)
     for number in range(1 + int(rng.integers(0, 4))):
-        spot = (
-            centre
-            if number == 0
-            else (centre[0] + rng.normal(0.0, 0.2), centre[1] + rng.normal(0.0, 0.2))
-        )
+        spot = centre if number == 0 else defect.near(centre, 0.2)
         radius = defect.between(0.045, 0.09) * (1.0 if number == 0 else rng.uniform(0.5, 0.9))
-        distance = blob(canvas, rng, spot, radius, 0.1)
-        distance += 0.006 * cloud(canvas, rng, 30.0, 1)
+        distance = canvas.blob(rng, spot, radius, 0.1) + 0.006 * canvas.cloud(rng, 30.0, 1)
         surface.paint(smooth(0.03, 0.0, distance) * 0.6, (226, 196, 150))
         surface.height -= 0.03 * smooth(0.015, -0.02, distance)
         surface.paint(canvas.cover(distance, soft=0.01), (40, 25, 15), 0.0)

@@ -1,10 +1,11 @@
-"""Counter-based random numbers: every draw is a function of (seed, step, place, name).
+"""Counter-based random numbers: every draw is a function of (seed, step, position, name).
 
 A stateful generator would tie a sample to the batch it sits in. Here the numbers of a sample
 depend on its own coordinates alone, so a resumed run, another number of processes or another
 batch layout draws the same samples, bit for bit on every device (integer arithmetic only).
 """
 
+import math
 from zlib import crc32
 
 import torch
@@ -34,12 +35,12 @@ class SampleRandom:
     Args:
         seed: The run's seed.
         step: Number of the training step (or any other counter of batches).
-        places: (B,) int64, the place of each sample in the whole batch; decides the device.
+        positions: (B,) int64, the position of each sample in the whole batch; decides the device.
     """
 
-    def __init__(self, seed: int, step: int, places: Tensor) -> None:
-        start = torch.full_like(places, seed)
-        self._keys = _mix(_mix(_mix(start) + step) + places)
+    def __init__(self, seed: int, step: int, positions: Tensor) -> None:
+        start = torch.full_like(positions, seed)
+        self._keys = _mix(_mix(_mix(start) + step) + positions)
 
     @property
     def device(self) -> torch.device:
@@ -50,27 +51,17 @@ class SampleRandom:
         return len(self._keys)
 
     def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Draw uniform numbers.
+        """Uniform numbers, (B, *shape) float32 from low to high, which only rounding reaches.
 
-        Args:
-            name: What the numbers are for; another name gives independent numbers.
-            shape: Shape of the draw for one sample.
-            low: Smallest value.
-            high: Upper end, not reached but for rounding.
-
-        Returns:
-            (B, *shape) float32 in [low, high).
+        The name says what they are for; another name gives independent numbers.
         """
-        count = 1
-        for length in shape:
-            count *= length
         keys = _mix(self._keys + crc32(name.encode()))
-        counters = torch.arange(count, device=self.device, dtype=torch.int64)
+        counters = torch.arange(math.prod(shape), device=self.device, dtype=torch.int64)
         bits = _shift_right(_mix(keys[:, None] + counters * _GOLDEN), 40)
         unit = bits.to(torch.float32) * 2.0**-24
         return (low + (high - low) * unit).reshape(len(self), *shape)
 
     def integers(self, name: str, *shape: int, low: int = 0, high: int) -> Tensor:
-        """Draw whole numbers from low to high - 1: (B, *shape) int64."""
+        """Whole numbers from low to high - 1, (B, *shape) int64."""
         unit = self.uniform(name, *shape)
         return low + (unit * (high - low)).long().clamp_(max=high - low - 1)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from omnial.synthesis.random import SampleRandom
+from omnial.sample_random import SampleRandom
 
 
 def numbers(seed: int = 0, step: int = 0, count: int = 4096) -> torch.Tensor:
@@ -39,7 +39,7 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
         SampleRandom(0, 0, torch.arange(64) + 64).uniform("x"),
         SampleRandom(0, 0, torch.arange(64)).uniform("y"),
     ],
-    ids=["seed", "step", "place", "name"],
+    ids=["seed", "step", "position", "name"],
 )
 def test_every_coordinate_changes_the_numbers(other: torch.Tensor) -> None:
     assert not bool((numbers(count=64) == other).any())
