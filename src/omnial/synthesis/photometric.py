@@ -19,9 +19,15 @@ from torch import Tensor
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.grids import rotated
 
-CHANGES_PER_SAMPLE: Final = 3
 _GREYS = 256
 _CUT_OFF = 0.2
+
+
+def draw_changes(random: SampleRandom) -> Tensor:
+    """Draw three of the `CHANGES` a sample: (B, 10) bool."""
+    # The three largest of ten uniform numbers are a uniform choice without repetition.
+    rank = random.uniform("texture changes", len(CHANGES)).argsort(1).argsort(1)
+    return rank >= len(CHANGES) - 3
 
 
 def photometric_changes(
@@ -36,9 +42,7 @@ def photometric_changes(
             three.
     """
     if chosen is None:
-        # The three largest of ten uniform numbers are a uniform choice without repetition.
-        rank = random.uniform("texture changes", len(CHANGES)).argsort(1).argsort(1)
-        chosen = rank >= len(CHANGES) - CHANGES_PER_SAMPLE
+        chosen = draw_changes(random)
     use = dict(zip(CHANGES, chosen.view(*chosen.shape, 1, 1, 1).unbind(1), strict=True))
     for name, change in _OF_IMAGES.items():
         textures = torch.where(use[name], change(textures, random), textures)
