@@ -361,7 +361,7 @@ def test_flops_of_one_convolution_by_hand() -> None:
 
 def test_a_second_look_is_the_mean_with_the_moved_image() -> None:
     plain, _ = run(tiny())
-    twice, _ = run(tiny("omnial", "model.second_look=true"))
+    twice, _ = run(tiny("omnial", "model.second_look=moved"))
     images = torch.rand(2, 3, 80, 96)
     for model in (plain, twice):
         model.eval()
@@ -380,11 +380,30 @@ def test_a_second_look_is_the_mean_with_the_moved_image() -> None:
     assert not torch.allclose(found.logits, first.logits, atol=1e-3)
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (63, 33)])
+def test_a_second_look_at_half_the_resolution(height: int, width: int) -> None:
+    plain, _ = run(tiny())
+    twice, _ = run(tiny("omnial", "model.second_look=half"))
+    images = torch.rand(2, 3, height, width)
+    even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate")
+    for model in (plain, twice):
+        model.eval()
+    with torch.no_grad():
+        first, found = plain(images), twice(images)
+        small = plain(even.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-1, -3))).logits
+    larger = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
+    assert torch.allclose(found.logits, (first.logits + larger) / 2, atol=1e-5)
+    assert torch.equal(found.reconstruction, first.reconstruction)
+    assert not torch.allclose(found.logits, first.logits, atol=1e-3)
+
+
 def test_a_training_step_looks_once() -> None:
-    (_, once), (_, twice) = (run(tiny("omnial", f"model.second_look={v}")) for v in (False, True))
+    (_, once), (_, twice) = (
+        run(tiny("omnial", f"model.second_look={look}")) for look in ("none", "half")
+    )
     assert torch.equal(once.logits, twice.logits)
 
 
-def test_a_second_look_needs_a_stem() -> None:
+def test_a_moved_look_needs_a_stem() -> None:
     with pytest.raises(UserError, match="stem above 1"):
-        tiny("omnial", "model.second_look=true", "model.stem=1")
+        tiny("omnial", "model.second_look=moved", "model.stem=1")

@@ -276,8 +276,8 @@ def test_copies_of_trained_images_set_no_threshold(
 def test_a_setting_that_came_later_leaves_earlier_runs_what_they_are() -> None:
     before = what_is_computed(load_settings(size="tiny"))
     assert "second_look" not in before["model"]
-    now = what_is_computed(load_settings(size="tiny", overrides=["model.second_look=true"]))
-    assert now["model"] == before["model"] | {"second_look": True}
+    now = what_is_computed(load_settings(size="tiny", overrides=["model.second_look=half"]))
+    assert now["model"] == before["model"] | {"second_look": "half"}
 
 
 def test_the_cache_decides_nothing_about_the_model(

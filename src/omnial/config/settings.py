@@ -223,18 +223,19 @@ class ModelSettings(Section):
     image_score: ImageScore = "top_mean"
     """From score map to score: the mean of the highest 0.2 % of the pixels, or as in DRAEM the
     maximum of the map's mean over windows of 21x21 at 256x256. [O]"""
-    second_look: bool = False
-    """Inspect every image a second time, moved by half a cell of the stem, and take the mean of the
-    two maps: more exact, at twice the time of an inspection. Training looks once, but for the steps
+    second_look: Literal["none", "half", "moved"] = "none"
+    """Inspect every image a second time and take the mean of the two maps: at `half` the
+    resolution, which training must have shown (`training.quarter_share`), at 1.4 times the time;
+    or `moved` by half a cell of the stem, at twice the time. Training looks once, but for the steps
     of adversarial training, which attack what inspects. [O]"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.localization.diffneck and not self.reconstruction.jnd:
             raise ValueError("localization.diffneck compares JND maps: it needs reconstruction.jnd")
-        if self.second_look and self.stem == 1:
+        if self.second_look == "moved" and self.stem == 1:
             raise ValueError(
-                "second_look moves by half a cell of the stem: it needs a stem above 1"
+                "second_look=moved moves by half a cell of the stem: it needs a stem above 1"
             )
         return self
 

@@ -57,9 +57,7 @@ class InspectionNetwork(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Inspect a batch.
 
-        In eval mode, with `second_look`, the logits are the mean of those of the image and those of
-        the image moved by half a cell of the stem: where one look has the border of a cell, the
-        other has its middle.
+        In eval mode, with `second_look`, the logits are the mean of two looks at the image.
 
         Args:
             images: (B, 3, H, W) float in [0, 1]; sizes that are no multiple of the coarsest
@@ -69,12 +67,24 @@ class InspectionNetwork(nn.Module):
             Image, JND map and logits.
         """
         output = self._look(images)
-        if self.training or not self.second_look:
+        if self.training or self.second_look == "none":
             return output
+        second = self._half_logits if self.second_look == "half" else self._moved_logits
+        return output._replace(logits=(output.logits + second(images)) / 2)
+
+    def _half_logits(self, images: Tensor) -> Tensor:
+        """Logits at half the resolution: coarse defects, and a wider view of the part."""
+        height, width = images.shape[-2:]
+        even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate")
+        logits = self._look(F.avg_pool2d(even, 2)).logits
+        larger = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
+        return larger[..., :height, :width]
+
+    def _moved_logits(self, images: Tensor) -> Tensor:
+        """Logits of the image moved by half a cell: a cell's middle where its border was."""
         by = self.stem // 2
         moved = F.pad(images, (by, 0, by, 0), mode="replicate")[..., :-by, :-by]
-        back = F.pad(self._look(moved).logits[..., by:, by:], (0, by, 0, by), mode="replicate")
-        return output._replace(logits=(output.logits + back) / 2)
+        return F.pad(self._look(moved).logits[..., by:, by:], (0, by, 0, by), mode="replicate")
 
     def _look(self, images: Tensor) -> Output:
         """One pass through both sub-networks."""
