@@ -123,7 +123,7 @@ def test_two_nodes_make_what_one_process_makes(
     two_nodes: str, model: Path, archive: Path, expected: list[Row], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="2 cores and 0 GPUs, which is room for 2 workers, not 3"):
+    with pytest.raises(UserError, match="2 cores and 0 GPUs, enough for 2 workers, not 3"):
         inspect_archive(model, [archive], out, engine=OnRay(3, two_nodes), pictures=False)
     options = ("--engine", "ray", "--ray-address", two_nodes, "--workers", "2", "--json")
     sizes = ("--batch-size", "4", "--part-images", "4")

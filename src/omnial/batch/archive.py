@@ -6,15 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from omnial.batch.archive_job import Job, Listing, begin, is_begun, model_digest
-from omnial.batch.worker import (
-    PREDICTIONS,
-    Assignment,
-    PartResult,
-    Worker,
-    finished,
-    pictures_of,
-)
+from omnial.batch.archive_job import Job, begin, is_begun, model_digest, open_listing
+from omnial.batch.worker import PREDICTIONS, Assignment, PartResult, Worker, finished, pictures_of
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.errors import UserError
@@ -24,7 +17,6 @@ from omnial.inference.predictor import PREDICTIONS_FILE
 from omnial.model_folder.config_file import read_config
 from omnial.progress import Progress, silent
 
-PART_IMAGES: Final = 1024
 _NAMED_ERRORS: Final = 1000
 
 Engine: TypeAlias = Callable[[Assignment, Sequence[int]], Iterator[PartResult]]
@@ -74,7 +66,7 @@ def inspect_archive(
     class_name: str | None = None,
     tile: int | None = None,
     batch_size: int = 8,
-    part_images: int = PART_IMAGES,
+    part_images: int = 1024,
     pictures: bool = True,
     reading: Reading = AS_TRAINED,
     device: str = "auto",
@@ -89,21 +81,10 @@ def inspect_archive(
     interruption does the parts that are missing. Memory holds the rows of a part, never those of
     the archive.
 
-    Args:
-        model: A model folder or an export folder, for Ray one that every node sees.
-        paths: Image files and folders.
-        out: Folder for the results.
-        engine: Who does the parts.
-        class_name: The product; None lets the model recognise it, image by image.
-        tile: Edge of tiles in source pixels; None: as the thresholds were calibrated.
-        batch_size: Images or tiles at once.
-        part_images: Images of a part, rounded up to whole batches.
-        pictures: Write maps and overlays.
-        reading: How images are read, where that differs from the training.
-        device: See `Inspector`.
-        threads: Threads of a worker's engine; None leaves it the choice, on Ray it means 1. Rows
-            are equal bit for bit only where the numbers are.
-        progress: Reports the images listed and inspected.
+    `model`, on Ray one that every node sees, may be an export folder. `part_images` is rounded up
+    to whole batches. `device` is that of `Inspector`. `threads` are those of a worker's engine:
+    None leaves it the choice, on Ray it means 1, and rows are equal bit for bit only where the
+    numbers are. `Job` describes the others.
 
     Raises:
         UserError: The model does not know the class, a path does not exist, there is no image,
@@ -132,38 +113,32 @@ def inspect_archive(
                 )
             with writing("The listing of the archive", out):
                 begin(out, job, paths, progress)
-        listing, summary = Listing(out), ArchiveSummary(out / PREDICTIONS)
+        listing, summary = open_listing(out).metadata, ArchiveSummary(out / PREDICTIONS)
         missing = []
-        for part in listing.parts:
+        for part in range(listing.num_row_groups):
             if (before := finished(out, part)) is None:
                 missing.append(part)
             else:
                 summary.add(before)
         summary.n_kept = summary.n_parts
-        progress("inspecting", summary.n_images, listing.images)
+        progress("inspecting", summary.n_images, listing.num_rows)
         if missing:
+            drawn = [folder for part in missing for folder in pictures_of(out, part).folders]
             assignment = Assignment(job, model.absolute(), out.absolute(), device, threads)
-            for result in _do(assignment, missing, engine):
-                summary.add(result)
-                progress("inspecting", summary.n_images, listing.images)
+            with writing("The results", summary.predictions):
+                summary.predictions.mkdir(exist_ok=True)
+                # An earlier attempt may have drawn what this one cannot read.
+                for folder in drawn:
+                    shutil.rmtree(folder, ignore_errors=True)
+                _remove_drafts([summary.predictions])
+                for result in engine(assignment, missing):
+                    summary.add(result)
+                    progress("inspecting", summary.n_images, listing.num_rows)
+                _remove_drafts([summary.predictions, *drawn])
     return summary
-
-
-def _do(assignment: Assignment, parts: Sequence[int], engine: Engine) -> Iterator[PartResult]:
-    predictions = assignment.out / PREDICTIONS
-    pictures = [folder for part in parts for folder in pictures_of(assignment.out, part).folders]
-    with writing("The results", predictions):
-        predictions.mkdir(exist_ok=True)
-        # An earlier attempt may have drawn what this one cannot read.
-        for folder in pictures:
-            shutil.rmtree(folder, ignore_errors=True)
-        _remove_drafts([predictions])
-        yield from engine(assignment, parts)
-        _remove_drafts([predictions, *pictures])
 
 
 def _remove_drafts(folders: Iterable[Path]) -> None:
     """Remove what workers that died had begun to write, all of it hidden."""
-    for folder in folders:
-        for draft in folder.glob(".*"):
-            draft.unlink(missing_ok=True)
+    for draft in (draft for folder in folders for draft in folder.glob(".*")):
+        draft.unlink(missing_ok=True)

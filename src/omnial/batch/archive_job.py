@@ -7,7 +7,7 @@ archive that grows later does not shift the parts of a job that has begun.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -108,49 +108,36 @@ def begin(out: Path, job: Job, paths: Sequence[Path], progress: Progress = silen
             unless a folder that cannot be read was met late.
         OSError: A file cannot be written.
     """
-    parts = _in_parts(each_image(paths), job.part_images)
-    first = next(parts, None)
-    if first is None:
+    found, images = each_image(paths), 0
+    part = list(islice(found, job.part_images))
+    if not part:
         raise no_images(paths)
     with replacing(out / LISTING_FILE) as draft, pq.ParquetWriter(draft, _PATHS) as writer:
-        images, part = 0, first
         while part:
             table = pa.table({"path": [os.fsencode(path) for path in part]}, _PATHS)
             writer.write_table(table, row_group_size=len(part))
             images += len(part)
             progress("listing", images, images)
-            part = next(parts, [])
+            part = list(islice(found, job.part_images))
     with replacing(out / JOB_FILE) as draft:
         draft.write_text(job.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _in_parts(found: Iterator[Path], images: int) -> Iterator[list[Path]]:
-    while part := list(islice(found, images)):
-        yield part
-
-
-class Listing:
-    """The images of a job that was begun, part by part.
-
-    Args:
-        out: The folder of the results.
+def open_listing(out: Path) -> pq.ParquetFile:
+    """The images of a job that was begun, a row group for each part.
 
     Raises:
         RunError: It is damaged.
     """
+    path = out / LISTING_FILE
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}). Name another folder for the results."
+        ) from error
 
-    def __init__(self, out: Path) -> None:
-        path = out / LISTING_FILE
-        try:
-            self._file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowException) as error:
-            raise RunError(
-                f"{path} cannot be read ({error}). Name another folder for the results."
-            ) from error
-        self.images: int = self._file.metadata.num_rows
-        self.parts = range(self._file.num_row_groups)
 
-    def paths(self, part: int) -> list[Path]:
-        """The paths of a part, as the user would write them."""
-        names = self._file.read_row_group(part)["path"].to_pylist()
-        return [Path(os.fsdecode(name)) for name in names]
+def paths_of(listing: pq.ParquetFile, part: int) -> list[Path]:
+    """The paths of a part, as the user would write them."""
+    return [Path(os.fsdecode(name)) for name in listing.read_row_group(part)["path"].to_pylist()]

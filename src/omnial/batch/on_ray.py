@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -55,22 +55,27 @@ class OnRay:
             import ray.data
             from ray.exceptions import RayError
 
-            resources = ray.cluster_resources()
-            on_gpu = assignment.device.startswith("cuda") or (
-                assignment.device == "auto" and resources.get("GPU", 0) >= 1
-            )
-            device = "cuda" if on_gpu else assignment.device
+            has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
+            device = assignment.device
+            on_gpu = device.startswith("cuda") or (device == "auto" and has["GPU"] >= 1)
+            most = min(has["CPU"] // cores, has["GPU"]) if on_gpu else has["CPU"] // cores
+            workers = self.workers or most
+            if not 1 <= workers <= most:
+                raise UserError(
+                    f"The Ray cluster has {has['CPU']} cores and {has['GPU']} GPUs, enough for "
+                    f"{most} workers, not {workers or 1}: give a smaller --workers, or add nodes."
+                )
+            started = replace(assignment, threads=cores, device="cuda" if on_gpu else device)
             logging.getLogger("ray.data").setLevel(logging.CRITICAL)
             ray.data.DataContext.get_current().enable_progress_bars = False
             # A block a part, so that each is handed out for itself.
             listed = ray.data.from_items(list(parts), override_num_blocks=len(parts))
             done = listed.map_batches(
                 _RayWorker,
-                fn_constructor_args=(replace(assignment, threads=cores, device=device),),
+                fn_constructor_args=(started,),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(
-                    size=min(self._count(resources, on_gpu, cores), len(parts)),
-                    max_tasks_in_flight_per_actor=2,
+                    size=min(workers, len(parts)), max_tasks_in_flight_per_actor=2
                 ),
                 num_cpus=cores,
                 num_gpus=1 if on_gpu else 0,
@@ -82,17 +87,6 @@ class OnRay:
                     yield row["answer"]
             except RayError as error:
                 raise RunError(f"Ray failed: {str(error).strip().splitlines()[0]}") from error
-
-    def _count(self, resources: Mapping[str, float], on_gpu: bool, cores: int) -> int:
-        has = {kind: int(resources.get(kind, 0)) for kind in ("CPU", "GPU")}
-        most = min(has["CPU"] // cores, has["GPU"]) if on_gpu else has["CPU"] // cores
-        workers = self.workers or most
-        if not 1 <= workers <= most:
-            raise UserError(
-                f"The Ray cluster has {has['CPU']} cores and {has['GPU']} GPUs, which is room for "
-                f"{most} workers, not {workers or 1}: give a smaller --workers, or add nodes."
-            )
-        return workers
 
 
 class _RayWorker:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from omnial._version import __version__
-from omnial.batch.archive_job import Job, Listing, model_digest
+from omnial.batch.archive_job import Job, model_digest, open_listing, paths_of
 from omnial.data.records import BadFile
 from omnial.errors import RunError
 from omnial.files import replacing, writing
@@ -20,26 +21,28 @@ from omnial.inference.inputs import name_results
 from omnial.inference.inspector import Inspector, hold_process
 from omnial.inference.pictures import Pictures
 from omnial.inference.predictor import Row, each_row
+from omnial.untrusted import JSON
 
 PREDICTIONS: Final = "predictions"
 """Folder of the Parquet files, one a part."""
+_required = partial(pa.field, nullable=False)
 _OUTLINE: Final = pa.struct(
     [
-        pa.field("polygon", pa.list_(pa.list_(pa.float64(), 2)), nullable=False),
-        pa.field("area", pa.int64(), nullable=False),
-        pa.field("peak", pa.float64(), nullable=False),
+        _required("polygon", pa.list_(pa.list_(pa.float64(), 2))),
+        _required("area", pa.int64()),
+        _required("peak", pa.float64()),
     ]
 )
 SCHEMA: Final = pa.schema(
     [
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("class", pa.string()),
-        pa.field("score", pa.float64()),
-        pa.field("threshold", pa.float64()),
-        pa.field("anomalous", pa.bool_()),
-        pa.field("outlines", pa.list_(_OUTLINE), nullable=False),
-        pa.field("map", pa.string()),
-        pa.field("error", pa.string()),
+        _required("path", pa.string()),
+        ("class", pa.string()),
+        ("score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("anomalous", pa.bool_()),
+        _required("outlines", pa.list_(_OUTLINE)),
+        ("map", pa.string()),
+        ("error", pa.string()),
     ]
 )
 """The columns are the keys of a row of `predictions.jsonl`; docs/batch.md describes them."""
@@ -92,7 +95,7 @@ class Worker:
         if model_digest(assignment.model) != job.model:
             raise RunError(f"{socket.gethostname()} has another model in {assignment.model}")
         self._job, self._out = job, assignment.out
-        self._listing = Listing(assignment.out)
+        self._listing = open_listing(assignment.out)
         self._inspector = Inspector(
             assignment.model,
             device=assignment.device,
@@ -110,7 +113,7 @@ class Worker:
         """
         pictures = pictures_of(self._out, part) if self._job.pictures else None
         start = time.process_time()
-        sources = name_results(self._listing.paths(part))
+        sources = name_results(paths_of(self._listing, part))
         with writing("The results", self._out):
             if pictures is not None:
                 pictures.make_folders()
@@ -120,7 +123,8 @@ class Worker:
                 pictures=pictures,
                 base=self._job.base,
             )
-            rows = [_encodable(row) for row in found]
+            # Other bytes than UTF-8 in file names become escapes, as in JSON.
+            rows = [{key: _utf8(value) for key, value in row.items()} for row in found]
             table = pa.Table.from_pylist(rows, schema=SCHEMA)
             # A worker that is believed dead may still write the same file.
             with replacing(part_file(self._out, part), rivals=True) as draft:
@@ -162,11 +166,5 @@ def _count(part: int, rows: Sequence[Row], worker: str = "", seconds: float = 0.
     return PartResult(part, len(rows), anomalous, errors, worker, seconds)
 
 
-def _encodable(row: Row) -> Row:
-    """A row whose texts are UTF-8: other bytes of file names become escapes as in JSON."""
-    return {
-        key: value.encode("utf-8", "backslashreplace").decode("utf-8")
-        if isinstance(value, str)
-        else value
-        for key, value in row.items()
-    }
+def _utf8(value: JSON) -> JSON:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

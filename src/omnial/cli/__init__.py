@@ -1,4 +1,4 @@
-"""The command line: one thin verb a file; `main` is what the `omnial` command runs.
+"""The command line: thin verbs; `main` is what the `omnial` command runs.
 
 Nothing here imports PyTorch at the top of a file: a verb imports what it needs when it runs, so
 that `omnial --help` answers at once.
@@ -10,22 +10,17 @@ from typing import Annotated
 import typer
 
 from omnial._version import __version__
-from omnial.cli import (
-    attack,
-    calibrate,
-    demo,
-    drift,
-    evaluate,
-    export,
-    info,
-    predict,
-    robustness,
-    serve,
-    study,
-    synthesize,
-    train,
-    verify,
-)
+from omnial.cli.calibrate import calibrate, drift
+from omnial.cli.demo import demo
+from omnial.cli.evaluate import evaluate
+from omnial.cli.export import export, verify
+from omnial.cli.info import info
+from omnial.cli.predict import predict
+from omnial.cli.robustness import attack, robustness
+from omnial.cli.serve import serve
+from omnial.cli.study import study
+from omnial.cli.synthesize import synthesize
+from omnial.cli.train import train
 from omnial.cli.verb import ExitCode, ready_streams, settle
 
 app = typer.Typer(
@@ -41,13 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_VERBS = (
-    *(train.train, evaluate.evaluate, predict.predict, calibrate.calibrate, drift.drift),
-    *(export.export, verify.verify, serve.serve, synthesize.synthesize, info.info, demo.demo),
-    *(attack.attack, robustness.robustness, study.study),
-)
-for _verb in _VERBS:
+for _verb in (
+    *(train, evaluate, predict, calibrate, drift, export, verify, serve, synthesize, info, demo),
+    *(attack, robustness, study),
+):
     app.command(epilog=_verb.examples)(_verb.run)
 
 
@@ -57,15 +49,13 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_VERSION = typer.Option(
+    "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+)
+
+
 @app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
-        ),
-    ] = False,
-) -> None:
+def _root(version: Annotated[bool, _VERSION] = False) -> None:
     pass
 
 

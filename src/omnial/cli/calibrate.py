@@ -1,21 +1,21 @@
-"""`omnial calibrate`: thresholds from normal images, and how sure they are."""
+"""`omnial calibrate` sets thresholds from normal images; `omnial drift` says if they still hold."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from omnial.cli import options
-from omnial.cli.output import (
-    exit_code,
-    print_result,
-    print_table,
-    say,
-    say_trained,
-    working,
-)
+from omnial.cli.options import option
+from omnial.cli.output import exit_code, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
+from omnial.errors import UserError
+
+_RATE = "Share of normal images that may be called anomalous. Default: as before."
+_TILE = (
+    "Inspect in overlapping tiles of N source pixels an edge, now and from now on. Default: whole "
+    "images."
+)
+_OUT = "Write a copy of the folder; without it, the folder itself is changed."
 
 
 @verb(
@@ -25,25 +25,10 @@ from omnial.cli.verb import ExitCode, verb
 def calibrate(
     model_dir: options.AnyModelDir,
     data: options.Data,
-    false_alarm_rate: Annotated[
-        float | None,
-        typer.Option(
-            metavar="R",
-            help="Share of normal images that may be called anomalous. Default: as before.",
-        ),
-    ] = None,
+    false_alarm_rate: Annotated[float | None, option("R", _RATE)] = None,
     class_name: options.ClassOfAll = None,
-    tile: Annotated[
-        int | None,
-        options.number(
-            "Inspect in overlapping tiles of N source pixels an edge, now and from now on. "
-            "Default: whole images."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        options.folder("Write a copy of the folder; without it, the folder itself is changed."),
-    ] = None,
+    tile: Annotated[int | None, options.number(_TILE)] = None,
+    out: Annotated[Path | None, options.folder(_OUT)] = None,
     batch_size: options.BatchSize = 8,
     max_megapixels: options.MaxMegapixels = None,
     significant_bits: options.SignificantBits = None,
@@ -54,15 +39,15 @@ def calibrate(
 
     Shows the interval in which the true false-alarm rate lies, and warns where images are few.
     """
-    options.check_rate(false_alarm_rate)
-    if out is not None:
-        options.check_out(out)
+    if false_alarm_rate is not None and not 0.0 < false_alarm_rate < 1.0:
+        raise UserError(
+            f"--false-alarm-rate {false_alarm_rate:g}: give a share above 0 and below 1"
+        )
     with working() as progress:
         from omnial.calibration.calibrate import calibrate_folder
 
         report = calibrate_folder(
-            model_dir,
-            data,
+            *(model_dir, data),
             false_alarm_rate=false_alarm_rate,
             class_name=class_name,
             tile=tile,
@@ -72,15 +57,53 @@ def calibrate(
             reading=options.reading(max_megapixels, significant_bits),
             progress=progress,
         )
-    print_result(report.to_dict(), as_json, _show)
-    say_trained(report.trained)
+    print_result(report.to_dict(), as_json, _show_thresholds)
+    _say_trained(report.trained)
     return exit_code(report.bad_files)
 
 
-def _show(result: Mapping[str, Any]) -> None:
+@verb("omnial drift exports/mvtec --data last-week")
+def drift(
+    model_dir: options.AnyModelDir,
+    data: options.Data,
+    class_name: options.ClassOfAll = None,
+    batch_size: options.BatchSize = 8,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Compare recent normal images with those that the thresholds were set from.
+
+    The exit code is 1 if the scores of a class have drifted, or if a file could not be read.
+    """
+    with working() as progress:
+        from omnial.calibration.drift import check_drift
+
+        report = check_drift(
+            *(model_dir, data),
+            class_name=class_name,
+            device=device,
+            batch_size=batch_size,
+            reading=options.reading(max_megapixels, significant_bits),
+            progress=progress,
+        )
+    print_result(report.to_dict(), as_json, _show_drift)
+    _say_trained(report.trained)
+    for name in report.not_compared:
+        say(f"{name}: the folder keeps no scores to compare with")
+    return exit_code(report.bad_files, failed=bool(report.drifted))
+
+
+def _say_trained(counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        if count:
+            say(f"{name}: {count} images left out, the network was trained on them")
+
+
+def _show_thresholds(result: Mapping[str, Any]) -> None:
     table = []
-    rows = {**result["classes"], "all together": result["overall"]}
-    for name, row in rows.items():
+    for name, row in {**result["classes"], "all together": result["overall"]}.items():
         interval = row["interval"]
         span = "-" if interval is None else " to ".join(f"{100 * end:.1f}" for end in interval)
         limit = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all)")
@@ -93,3 +116,17 @@ def _show(result: Mapping[str, Any]) -> None:
         say(f"{name}: {count} normal images")
     for warning in result["warnings"]:
         say(f"warning: {warning}")
+
+
+def _show_drift(result: Mapping[str, Any]) -> None:
+    headings = ("class", "then", "now", "above", "share above", "shift", "KS", "p", "verdict")
+    table = []
+    for name, row in result["classes"].items():
+        low, high = (f"{100 * end:.1f}" for end in row["interval"])
+        reasons = {"other scores": row["different"], "more false alarms": row["more_alarms"]}
+        verdict = ", ".join(reason for reason, found in reasons.items() if found) or "as before"
+        counts = (str(row[key]) for key in ("reference", "recent", "above"))
+        tests = (f"{row['shift']:+.4f}", f"{row['statistic']:.3f}", f"{row['p_value']:.2g}")
+        table.append((name, *counts, f"{low} to {high} %", *tests, verdict))
+    print_table(headings, table, texts=(0, 8))
+    print(f"\nchosen false-alarm rate {100 * result['false_alarm_rate']:g} %")

@@ -4,37 +4,27 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omnial.cli import options
+from omnial.cli.options import flag, option
 from omnial.cli.output import print_metrics, print_result, working
 from omnial.cli.verb import ExitCode, verb
+
+_QUICK = "A small model for half a minute: shows the way only."
+_OPEN = "Open the report where there is a display and a terminal."
 
 
 @verb("omnial demo --quick", "omnial demo --minutes 20 --out runs/long-demo")
 def demo(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A small model for half a minute: shows the way only.")
-    ] = False,
-    minutes: Annotated[
-        float | None, typer.Option(metavar="M", help="Minutes of training. Default: 7.")
-    ] = None,
+    quick: Annotated[bool, flag("--quick", _QUICK)] = False,
+    minutes: Annotated[float | None, option("M", "Minutes of training. Default: 7.")] = None,
     out: Annotated[Path, options.folder("Folder for data, model and report.")] = Path("runs/demo"),
-    open_browser: Annotated[
-        bool,
-        typer.Option(
-            "--open/--no-open",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="Open the report where there is a display and a terminal.",
-        ),
-    ] = True,
+    open_browser: Annotated[bool, flag("--open/--no-open", _OPEN, options.OUTPUT)] = True,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Generate a small production line, train one model on it, evaluate it, write a report.
 
     Parts that an earlier run with the same settings finished are used again.
     """
-    options.check_out(out)
     with working():
         from omnial.demo.run_demo import can_show, run_demo
 

@@ -4,14 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from omnial.cli import options
-from omnial.cli.output import (
-    exit_code,
-    print_metrics,
-    print_result,
-    working,
-)
-from omnial.cli.start import must_start, start_again
-from omnial.cli.verb import ExitCode, verb
+from omnial.cli.output import exit_code, print_metrics, print_result, working
+from omnial.cli.verb import ExitCode, must_start, start_again, verb
 from omnial.distributed.launch import read_processes
 
 
@@ -24,7 +18,7 @@ def evaluate(
     ],
     batch_size: options.BatchSize = 16,
     gallery: Annotated[
-        int, options.number("Most pictures shown of each class.", options.OUTPUT_PANEL, least=0)
+        int, options.number("Most pictures shown of each class.", options.OUTPUT, least=0)
     ] = 6,
     skip_bad_files: options.SkipBadFiles = False,
     max_megapixels: options.MaxMegapixels = None,
@@ -34,7 +28,6 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Compute the figures of a model on test images, and write a report that opens offline."""
-    options.check_out(out)
     if devices is not None and must_start(devices):
         return start_again(devices)
     with working() as progress:
@@ -42,9 +35,7 @@ def evaluate(
         from omnial.reporting.evaluation_report import evaluate as run
 
         result = run(
-            model_dir,
-            data,
-            out,
+            *(model_dir, data, out),
             batch_size=batch_size,
             gallery_per_class=gallery,
             skip_bad_files=skip_bad_files,

@@ -1,32 +1,21 @@
-"""`omnial export`: a folder that inspects without PyTorch."""
+"""`omnial export`: a folder that inspects without PyTorch; `omnial verify`: does it still?"""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated, Any, Literal
 
 from omnial.cli import options
+from omnial.cli.options import flag, number, option
 from omnial.cli.output import exit_code, print_facts, print_result, print_table, working
 from omnial.cli.verb import ExitCode, verb
 
-
-class FormatName(StrEnum):
-    """Formats."""
-
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-
-
-class PrecisionName(StrEnum):
-    """Precisions."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
+_OUT = "Folder to write; an older export there is replaced."
+_FORMAT = "Engine that the folder is made for."
+_PRECISION = "auto measures, and takes the fastest that passes the accuracy gate."
+_DATA = "Data set to calibrate INT8 on and to compare the export on. Repeatable."
+_PICTURES = (
+    "Keep a few images of the data in the folder for `omnial verify`, instead of made-up ones."
+)
 
 
 @verb(
@@ -35,35 +24,17 @@ class PrecisionName(StrEnum):
 )
 def export(
     model_dir: options.ModelDir,
-    format_: Annotated[
-        FormatName, typer.Option("--format", help="Engine that the folder is made for.")
-    ],
-    out: Annotated[
-        Path, options.folder("Folder to write; an older export there is replaced.", "EXPORT_DIR")
-    ],
+    format_: Annotated[Literal["onnx", "openvino"], option(None, _FORMAT, name="--format")],
+    out: Annotated[Path, options.folder(_OUT, "EXPORT_DIR")],
     precision: Annotated[
-        PrecisionName,
-        typer.Option(help="auto measures, and takes the fastest that passes the accuracy gate."),
-    ] = PrecisionName.AUTO,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Data set to calibrate INT8 on and to compare the export on. Repeatable.",
-        ),
-    ] = None,
-    compared_images: Annotated[int, options.number("Most images of it to compare on.")] = 100,
+        Literal["auto", "fp32", "fp16", "bf16", "int8"], option(None, _PRECISION)
+    ] = "auto",
+    data: Annotated[list[Path] | None, option("DIR", _DATA)] = None,
+    compared_images: Annotated[int, number("Most images of it to compare on.")] = 100,
     reconstruction: Annotated[
-        bool, typer.Option("--reconstruction", help="Also give the reconstructed image.")
+        bool, flag("--reconstruction", "Also give the reconstructed image.")
     ] = False,
-    with_pictures: Annotated[
-        bool,
-        typer.Option(
-            "--with-pictures",
-            help="Keep a few images of the data in the folder for `omnial verify`, instead of "
-            "made-up ones.",
-        ),
-    ] = False,
+    with_pictures: Annotated[bool, flag("--with-pictures", _PICTURES)] = False,
     max_megapixels: options.MaxMegapixels = None,
     significant_bits: options.SignificantBits = None,
     as_json: options.AsJson = False,
@@ -72,15 +43,13 @@ def export(
 
     The exit code is 1 if the export is not as accurate as it must be; it is written all the same.
     """
-    options.check_out(out)
     with working() as progress:
         from omnial.export.export_model import export_model
 
         record = export_model(
-            model_dir,
-            out,
-            format_=format_.value,
-            precision=precision.value,
+            *(model_dir, out),
+            format_=format_,
+            precision=precision,
             data=data or [],
             compared_images=compared_images,
             reconstruction=reconstruction,
@@ -88,33 +57,75 @@ def export(
             reading=options.reading(max_megapixels, significant_bits),
             progress=progress,
         )
-    result = {"folder": str(out), **record.model_dump(mode="json")}
-    print_result(result, as_json, _show)
-    return exit_code((), failed=not record.gate.passed)
+    print_result({"folder": str(out), **record.model_dump(mode="json")}, as_json, _show_export)
+    return exit_code(failed=not record.gate.passed)
 
 
-def _show(result: Mapping[str, Any]) -> None:
+@verb("omnial verify exports/mvtec")
+def verify(
+    export_dir: Annotated[
+        Path, options.model_folder("Folder that `omnial export` wrote.", "EXPORT_DIR")
+    ],
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Check an export on this machine: its files, and its results against those of PyTorch.
+
+    Needs no PyTorch and no images. The exit code is 1 if the results differ by too much.
+    """
+    with working():
+        from omnial.inference.verify import verify as run
+
+        found = run(export_dir, device=device)
+    result = {
+        "passed": found.passed,
+        "reasons": list(found.reasons),
+        "differences": found.differences.model_dump(),
+        "tolerance": found.tolerance.model_dump(),
+        "engine": found.facts,
+    }
+    print_result(result, as_json, _show_verification)
+    return exit_code(failed=not found.passed)
+
+
+def _show_export(result: Mapping[str, Any]) -> None:
     gate = result["gate"]
-    found = gate["differences"]
     if result["candidates"]:
-        rows = []
-        for row in result["candidates"]:
-            verdict = "passed" if row["passed"] else "; ".join(row["reasons"])
-            rows.append((row["precision"], f"{row['milliseconds']:.1f}", verdict))
+        rows = [
+            (row["precision"], f"{row['milliseconds']:.1f}", _outcome(row, "passed"))
+            for row in result["candidates"]
+        ]
         print_table(("precision", "ms an image", "gate"), rows, texts=(0, 2))
         print()
     images = "images of the data" if gate["images"] == "data" else "made-up pictures"
     facts: list[tuple[str, object]] = [
         ("export", result["folder"]),
         ("precision", f"{result['precision']}, computed in {result['executed']}"),
-        ("compared on", f"{found['images']} {images}"),
-        ("largest map difference", f"{found['map_largest']:.2g}"),
-        ("mean map difference", f"{found['map_mean']:.2g}"),
-        ("largest score difference", f"{found['score_largest']:.2g}"),
+        ("compared on", f"{gate['differences']['images']} {images}"),
+        *_differences(gate["differences"]),
         ("verdicts changed", f"{100 * gate['verdicts_changed']:.1f} %"),
     ]
     if gate["pixel_ap"] is not None:
         before, after = gate["pixel_ap_reference"], gate["pixel_ap"]
         facts.append(("pixel AP", f"{100 * after:.2f}, PyTorch {100 * before:.2f}"))
-    facts.append(("gate", "passed" if gate["passed"] else "; ".join(gate["reasons"])))
-    print_facts(facts)
+    print_facts([*facts, ("gate", _outcome(gate, "passed"))])
+
+
+def _show_verification(result: Mapping[str, Any]) -> None:
+    engine = ", ".join(f"{name} {value}" for name, value in result["engine"].items())
+    found = result["differences"]
+    facts = [("engine", engine), ("samples", found["images"]), *_differences(found)]
+    print_facts([*facts, ("result", _outcome(result, "good"))])
+
+
+def _differences(found: Mapping[str, float]) -> list[tuple[str, str]]:
+    names = {
+        "largest map difference": "map_largest",
+        "mean map difference": "map_mean",
+        "largest score difference": "score_largest",
+    }
+    return [(name, f"{found[key]:.2g}") for name, key in names.items()]
+
+
+def _outcome(checked: Mapping[str, Any], good: str) -> str:
+    return good if checked["passed"] else "; ".join(checked["reasons"])

@@ -9,7 +9,6 @@ import typer
 from omnial.cli import options
 from omnial.cli.output import print_facts, print_result, print_table, print_validation, working
 from omnial.cli.verb import ExitCode, verb
-from omnial.config.settings import Settings
 from omnial.errors import UserError
 
 _DEFAULT_SIZE = "paper"
@@ -43,6 +42,7 @@ def info(
     trained: dict[str, Any] = {}
     with working():
         from omnial.config.load import load_settings
+        from omnial.model_folder.weights_file import load_model
         from omnial.models.count import describe
 
         if model_dir is None:
@@ -54,7 +54,16 @@ def info(
                 default_size=_DEFAULT_SIZE,
             )
         else:
-            settings, trained = _read(model_dir)
+            model = load_model(model_dir, "cpu")
+            settings, calibration = model.settings, model.calibration
+            trained = {
+                "model": str(model_dir),
+                "classes": list(model.classes),
+                "calibration": calibration.summary(),
+                "notes": list(calibration.notes()),
+                "thresholds": {name: calibration.threshold_for(name) for name in model.classes},
+                "training": dict(model.training),
+            }
         shape = {"height": settings.data.height, "width": settings.data.width}
         counts = describe(settings.model, **shape)
     names = {"system": settings.system, "size": settings.size, "input": shape}
@@ -62,24 +71,10 @@ def info(
     return ExitCode.DONE
 
 
-def _read(folder: Path) -> tuple[Settings, dict[str, Any]]:
-    """The settings of a trained model, and what else its folder holds."""
-    from omnial.model_folder.weights_file import load_model
-
-    model = load_model(folder, "cpu")
-    facts = {
-        "model": str(folder),
-        "classes": list(model.classes),
-        "calibration": model.calibration.summary(),
-        "notes": list(model.calibration.notes()),
-        "thresholds": {name: model.calibration.threshold_for(name) for name in model.classes},
-        "training": dict(model.training),
-    }
-    return model.settings, facts
-
-
 def _show(result: Mapping[str, Any]) -> None:
-    size = result["input"]
+    from omnial.model_folder.validation_figures import ValidationFigures
+
+    size, training = result["input"], dict(result.get("training", {}))
     facts: list[tuple[str, object]] = [
         ("system", result["system"]),
         ("size", result["size"]),
@@ -87,18 +82,15 @@ def _show(result: Mapping[str, Any]) -> None:
         ("parameters", f"{result['total']:,}"),
         ("operations", f"{result['flops'] / 1e9:,.1f} GFLOP an image"),
     ]
-    validation = None
+    validation = ValidationFigures.of_training(training)
+    if validation is not None:
+        del training["validation"]  # has a table of its own
     if "model" in result:
-        from omnial.model_folder.validation_figures import ValidationFigures
-
-        training = dict(result["training"])
-        validation = ValidationFigures.of_training(training)
-        if validation is not None:
-            del training["validation"]  # has a table of its own
         facts += [("training", ""), *((f"  {key}", _words(v)) for key, v in training.items())]
     print_facts(facts)
     print()
-    _print_parts(result["parts"])
+    parts = [_part(name, **part) for name, part in result["parts"].items()]
+    print_table(("part", "parameters", "published", "difference"), parts)
     if "model" in result:
         print()
         thresholds = result["thresholds"].items()
@@ -118,12 +110,8 @@ def _words(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _print_parts(parts: dict[str, dict[str, int | None]]) -> None:
-    rows = []
-    for name, part in parts.items():
-        count, published = part["parameters"], part["published"]
-        difference = "-" if count is None or published is None else f"{count - published:+,}"
-        known = "-" if published is None else f"{published:,}"
-        label = "module alone, 512 channels" if name == "module" else name
-        rows.append((label, f"{count:,}", known, difference))
-    print_table(("part", "parameters", "published", "difference"), rows)
+def _part(name: str, parameters: int, published: int | None) -> tuple[str, ...]:
+    label = "module alone, 512 channels" if name == "module" else name
+    if published is None:
+        return label, f"{parameters:,}", "-", "-"
+    return label, f"{parameters:,}", f"{published:,}", f"{parameters - published:+,}"

@@ -2,147 +2,98 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
-from typer.models import OptionInfo
 
 from omnial.config.presets import SIZES, SYSTEMS
 from omnial.config.settings import Reading
 from omnial.errors import UserError
 
-SETTINGS_PANEL: Final = "Settings"
-BUDGET_PANEL: Final = "Budget (one of them)"
-OUTPUT_PANEL: Final = "Output"
+SETTINGS: Final = "Settings"
+OUTPUT: Final = "Output"
 
-Data = Annotated[
-    list[Path],
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Data set: a root with a folder for each class, or one class's folder. Repeatable.",
-    ),
-]
-System = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        rich_help_panel=SETTINGS_PANEL,
-        help=f"What is computed: {', '.join(SYSTEMS)}. Default: omnial.",
-    ),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", rich_help_panel=SETTINGS_PANEL, help="YAML file with settings."),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        rich_help_panel=SETTINGS_PANEL,
-        help="One setting by its dotted path, such as training.batch_size=8. Repeatable.",
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        metavar="S", rich_help_panel=SETTINGS_PANEL, help="Seed of every draw. Default: 0."
-    ),
-]
+
+def option(
+    metavar: str | None,
+    help_: str,
+    panel: str | None = None,
+    *,
+    name: str | None = None,
+    least: float | None = None,
+) -> Any:
+    """An option with a value, in a panel of the help; `name` where it is not the parameter's."""
+    names = () if name is None else (name,)
+    return typer.Option(*names, metavar=metavar, help=help_, rich_help_panel=panel, min=least)
+
+
+def number(help_: str, panel: str | None = None, *, least: int = 1) -> Any:
+    """An option that takes a whole number."""
+    return option("N", help_, panel, least=least)
+
+
+def flag(name: str, help_: str, panel: str | None = None) -> Any:
+    """An option without a value, or with `--yes/--no` as its name."""
+    return typer.Option(name, help=help_, rich_help_panel=panel)
+
+
+def folder(help_: str, metavar: str = "DIR") -> Any:
+    """An option that takes a folder to write to."""
+    return option(metavar, help_, OUTPUT)
+
+
+def size_option(default: str) -> Any:
+    """The `--size` option of a verb whose default size is `default`."""
+    names = ", ".join(SIZES)
+    return option("NAME", f"How large and how long: {names}. Default: {default}.", SETTINGS)
+
+
+def model_folder(help_: str, metavar: str = "MODEL_DIR") -> Any:
+    """An argument that takes a folder that a verb wrote."""
+    return typer.Argument(metavar=metavar, help=help_)
+
+
+_DATA = "Data set: a root with a folder for each class, or one class's folder. Repeatable."
+_SET = "One setting by its dotted path, such as training.batch_size=8. Repeatable."
+_MEGAPIXELS = "Largest picture that is decoded. Default: 100, for a model as it was trained."
+_BITS = (
+    "Bits that carry the signal in 16-bit files: 10, 12, 14 or 16. Default: 16, for a model as it "
+    "was trained."
+)
+_ANY_MODEL = "Model folder that `omnial train` wrote, or one that `omnial export` wrote."
+_SYSTEM = f"What is computed: {', '.join(SYSTEMS)}. Default: omnial."
+_DEVICE = "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
+_DEVICES = "Share the work among N processes of this machine, each with a GPU if there are any."
+_TILE = "Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated."
+_CLASS_OF_ALL = "Product on all images. Default: the folders' names."
+
+ModelDir = Annotated[Path, model_folder("Model folder that `omnial train` wrote.")]
+AnyModelDir = Annotated[Path, model_folder(_ANY_MODEL)]
+Data = Annotated[list[Path], option("DIR", _DATA, name="--data")]
+System = Annotated[str | None, option("NAME", _SYSTEM, SETTINGS)]
+Config = Annotated[Path | None, option("FILE", "YAML file with settings.", SETTINGS)]
+Set = Annotated[list[str] | None, option("KEY=VALUE", _SET, SETTINGS, name="--set")]
+Seed = Annotated[int | None, option("S", "Seed of every draw. Default: 0.", SETTINGS)]
 SkipBadFiles = Annotated[
-    bool, typer.Option("--skip-bad-files", help="Leave unreadable files out instead of stopping.")
+    bool, flag("--skip-bad-files", "Leave unreadable files out instead of stopping.")
 ]
-MaxMegapixels = Annotated[
-    float | None,
-    typer.Option(
-        metavar="MP",
-        help="Largest picture that is decoded. Default: 100, for a model as it was trained.",
-    ),
-]
-SignificantBits = Annotated[
-    int | None,
-    typer.Option(
-        "--significant-bits",
-        metavar="N",
-        help="Bits that carry the signal in 16-bit files: 10, 12, 14 or 16. Default: 16, for a "
-        "model as it was trained.",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME", help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
-    ),
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", rich_help_panel=OUTPUT_PANEL, help="Print the result as JSON alone."),
-]
-ModelDir = Annotated[
-    Path, typer.Argument(metavar="MODEL_DIR", help="Model folder that `omnial train` wrote.")
-]
-AnyModelDir = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL_DIR",
-        help="Model folder that `omnial train` wrote, or one that `omnial export` wrote.",
-    ),
-]
-ClassOfAll = Annotated[
-    str | None,
-    typer.Option(
-        "--class", metavar="NAME", help="Product on all images. Default: the folders' names."
-    ),
-]
-
-
-def number(help_: str, panel: str | None = None, *, least: int = 1) -> OptionInfo:
-    """Make an option that takes a whole number."""
-    option: OptionInfo = typer.Option(min=least, metavar="N", rich_help_panel=panel, help=help_)
-    return option
-
-
-def amount(help_: str, metavar: str, panel: str | None = None, *, least: float) -> OptionInfo:
-    """Make an option that takes a number with a fraction."""
-    option: OptionInfo = typer.Option(min=least, metavar=metavar, rich_help_panel=panel, help=help_)
-    return option
-
-
-def folder(help_: str, metavar: str = "DIR") -> OptionInfo:
-    """Make an option that takes a folder to write to."""
-    option: OptionInfo = typer.Option(metavar=metavar, rich_help_panel=OUTPUT_PANEL, help=help_)
-    return option
-
-
-def size_option(default: str) -> OptionInfo:
-    """Make the `--size` option of a verb whose default size is `default`."""
-    option: OptionInfo = typer.Option(
-        metavar="NAME",
-        rich_help_panel=SETTINGS_PANEL,
-        help=f"How large and how long: {', '.join(SIZES)}. Default: {default}.",
-    )
-    return option
-
-
+MaxMegapixels = Annotated[float | None, option("MP", _MEGAPIXELS)]
+SignificantBits = Annotated[int | None, option("N", _BITS)]
+Device = Annotated[str, option("NAME", _DEVICE)]
+Devices = Annotated[int | None, number(_DEVICES)]
 BatchSize = Annotated[int, number("Images at a time; changes speed alone.")]
 AttackBatchSize = Annotated[int, number("Samples at a time; changes speed and memory.")]
-Tile = Annotated[
-    int | None,
-    number("Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated."),
-]
-Devices = Annotated[
-    int | None,
-    number("Share the work among N processes of this machine, each with a GPU if there are any."),
-]
+Tile = Annotated[int | None, number(_TILE)]
+ClassOfAll = Annotated[str | None, option("NAME", _CLASS_OF_ALL, name="--class")]
+AsJson = Annotated[bool, flag("--json", "Print the result as JSON alone.", OUTPUT)]
 
 
 def reading(max_megapixels: float | None, significant_bits: int | None) -> Reading:
     """How images are read for a trained model.
 
     Raises:
-        UserError: a value is out of its range.
+        UserError: A value is out of its range.
     """
     try:
         return Reading.model_validate(
@@ -150,35 +101,25 @@ def reading(max_megapixels: float | None, significant_bits: int | None) -> Readi
         )
     except ValidationError as error:
         first = error.errors()[0]
-        option = f"--{first['loc'][0]}".replace("_", "-")
-        raise UserError(f"{option} {first['input']}: {first['msg']}") from error
+        name = f"--{first['loc'][0]}".replace("_", "-")
+        raise UserError(f"{name} {first['input']}: {first['msg']}") from error
 
 
 def data_overrides(
     max_megapixels: float | None, significant_bits: int | None, skip_bad_files: bool
 ) -> list[str]:
-    """The same for a training, as overrides of settings.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
+    """The same for a training, as overrides of settings."""
     given = reading(max_megapixels, significant_bits).model_dump(exclude_none=True)
     if skip_bad_files:
         given["on_bad_file"] = "skip"
     return [f"data.{key}={value}" for key, value in given.items()]
 
 
-def check_rate(rate: float | None) -> None:
-    """Refuse a false-alarm rate outside (0, 1) with a UserError."""
-    if rate is not None and not 0.0 < rate < 1.0:
-        raise UserError(f"--false-alarm-rate {rate:g}: give a share above 0 and below 1")
-
-
-def check_out(folder: Path) -> Path:
-    """Return a folder that can be written to or made, before any work is done for it.
+def check_out(folder: Path) -> None:
+    """Refuse a folder that can neither be written to nor made, before any work is done for it.
 
     Raises:
-        UserError: the path is a file, lies below a file, may not be written to, or cannot be one.
+        UserError: The path is a file, lies below a file, may not be written to, or cannot be one.
     """
     try:
         folder.stat()
@@ -191,4 +132,3 @@ def check_out(folder: Path) -> Path:
         raise UserError(f"--out {folder}: {ancestor} is a file; give a folder")
     if not os.access(ancestor, os.W_OK | os.X_OK):
         raise UserError(f"--out {folder}: no permission to write to {ancestor}")
-    return folder

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
-
 _FIGURES: Final = {
     "image_auroc": "image\nAUROC",
     "image_ap": "image\nAP",
@@ -40,16 +39,14 @@ _FIGURES: Final = {
 }
 # On the held-out training images, and on defects synthesized onto them.
 _VALIDATION: Final = {
-    "image_auroc": "image\nAUROC",
-    "pixel_ap": "pixel\nAP",
-    "psnr": "PSNR\ndB",
+    **{name: _FIGURES[name] for name in ("image_auroc", "pixel_ap", "psnr")},
     "erased": "erased",
     "recognised": "recog-\nnised",
 }
 
 
 class _Notes(logging.Handler):
-    """What this package logs, for the user."""
+    """Log records of this package, for the user."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
@@ -59,35 +56,30 @@ class _Notes(logging.Handler):
 def working() -> Iterator[Progress]:
     """Do a verb's work: whatever it prints and logs goes to standard error, not to the result.
 
-    Yields what the work reports its progress to; the bars appear with the first report.
+    Yields a function that shows progress as bars, which appear with the first report.
     """
-    handler = _Notes()
     own, first = logging.getLogger("omnial"), read_processes().rank == 0
-    level = own.level
-    own.addHandler(handler)
-    own.setLevel(logging.INFO if first else logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as shown_bars:
-            yield _bars(shown_bars) if first else silent
-    finally:
-        own.removeHandler(handler)
-        own.setLevel(level)
-
-
-def _bars(stack: contextlib.ExitStack) -> Progress:
-    """Make a progress bar of each thing that is reported, shown until the stack is closed."""
+    handler, level = _Notes(), own.level
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     bars = BarProgress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
     tasks: dict[str, TaskID] = {}
 
     def report(what: str, done: int, total: int) -> None:
-        if not tasks:
-            stack.enter_context(bars)
         if what not in tasks:
+            bars.start()
             tasks[what] = bars.add_task(what, total=total)
         bars.update(tasks[what], completed=done, total=total)
 
-    return report
+    own.addHandler(handler)
+    own.setLevel(logging.INFO if first else logging.ERROR)
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            yield report if first else silent
+        finally:
+            if tasks:
+                bars.stop()
+            own.removeHandler(handler)
+            own.setLevel(level)
 
 
 def say(message: str) -> None:
@@ -101,8 +93,8 @@ def print_result(
     """Print a result as JSON alone, or with `show` in words; paths become text.
 
     Raises:
-        ValueError: the result holds NaN or an infinity, which JSON does not have.
-        TypeError: the result holds something that JSON cannot express.
+        ValueError: The result holds NaN or an infinity, which JSON does not have.
+        TypeError: The result holds something that JSON cannot express.
     """
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False, default=_path_text))
@@ -110,7 +102,13 @@ def print_result(
         show(result)
 
 
-def exit_code(bad_files: Iterable[BadFile], *, failed: bool = False) -> ExitCode:
+def _path_text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def exit_code(bad_files: Iterable[BadFile] = (), *, failed: bool = False) -> ExitCode:
     """Print which files could not be used, and why; with any, the work is done but for some."""
     bad_files = list(bad_files)
     for bad in bad_files:
@@ -118,23 +116,33 @@ def exit_code(bad_files: Iterable[BadFile], *, failed: bool = False) -> ExitCode
     return ExitCode.SOME_BAD if bad_files or failed else ExitCode.DONE
 
 
-def say_trained(counts: Mapping[str, int]) -> None:
-    """Print how many images of each class were left out, being trained on."""
-    for name, count in counts.items():
-        if count:
-            say(f"{name}: {count} images left out, the network was trained on them")
-
-
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], *, texts: Collection[int] = (0,)
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    texts: Collection[int] = (0,),
+    last: Sequence[str] | None = None,
 ) -> None:
-    """Print a table; columns are numbers, aligned to the right, but for those of `texts`."""
+    """Print a table, unwrapped where the output is not a terminal.
+
+    Args:
+        headings: Of the columns.
+        rows: Their cells.
+        texts: Columns aligned to the left; numbers are aligned to the right.
+        last: A row below the others, set apart.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index in texts else "right")
     for row in rows:
         table.add_row(*map(escape, row))
-    _print(table)
+    if last is not None:
+        table.add_section()
+        table.add_row(*last, style="bold")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
+    console.print(table)
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
@@ -152,16 +160,16 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     """
     from omnial.model_folder.validation_figures import ValidationFigures
 
+    headings, classes, mean = _FIGURES, metrics["classes"], metrics["mean"]
     validation = ValidationFigures.of_training(metrics["model"].get("training", {}))
-    if validation is None:
-        _print_figures("class", _FIGURES, metrics["classes"], metrics["mean"])
-        return
-    classes = {
-        name: {**figures, "erased": validation.classes.get(name, {}).get("erased")}
-        for name, figures in metrics["classes"].items()
-    }
-    mean = {**metrics["mean"], "erased": validation.mean.get("erased")}
-    _print_figures("class", {**_FIGURES, "erased": "erased\n(validation)"}, classes, mean)
+    if validation is not None:
+        headings = {**headings, "erased": "erased\n(validation)"}
+        mean = {**mean, "erased": validation.mean.get("erased")}
+        classes = {
+            name: {**figures, "erased": validation.classes.get(name, {}).get("erased")}
+            for name, figures in classes.items()
+        }
+    _print_figures("class", headings, classes, mean)
 
 
 def print_validation(validation: "ValidationFigures") -> None:
@@ -170,37 +178,16 @@ def print_validation(validation: "ValidationFigures") -> None:
 
 
 def _print_figures(
-    corner: str,
-    headings: Mapping[str, str],
-    classes: "Mapping[str, Figures]",
-    mean: "Figures",
+    corner: str, headings: Mapping[str, str], classes: "Mapping[str, Figures]", mean: "Figures"
 ) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(corner)
-    for heading in headings.values():
-        table.add_column(heading, justify="right")
-    for name, figures in classes.items():
-        table.add_row(escape(name), *(_cell(key, figures.get(key)) for key in headings))
-    table.add_section()
-    table.add_row("mean", *(_cell(key, mean.get(key)) for key in headings), style="bold")
-    _print(table)
+    def row(name: str, figures: "Figures") -> list[str]:
+        return [name, *(_cell(key, figures.get(key)) for key in headings)]
 
-
-def _print(table: Table) -> None:
-    """Print a table, unwrapped where the output is not a terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
-    console.print(table)
+    rows = [row(name, figures) for name, figures in classes.items()]
+    print_table((corner, *headings.values()), rows, last=row("mean", mean))
 
 
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.1f}" if key == "psnr" else f"{value:.3f}"
-
-
-def _path_text(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")

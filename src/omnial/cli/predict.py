@@ -1,22 +1,34 @@
 """`omnial predict`: scores, verdicts, heatmaps and outlines for images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from omnial.cli import options
+from omnial.cli.options import flag, number, option
 from omnial.cli.output import print_result, say, working
 from omnial.cli.verb import ExitCode, verb
-from omnial.data.records import BadFile
 from omnial.errors import UserError, shown
 
 if TYPE_CHECKING:
-    from omnial.batch.archive import Engine
+    from omnial.batch.archive import ArchiveSummary, Engine
+    from omnial.inference.predictor import PredictSummary
 
 _ARCHIVES = "Archives"
+_CLASS = "Product on the images. Without it, the model recognises the product."
+_THREADS = (
+    "Threads of the engine, on Ray of each worker's. Scores are equal bit for bit where the "
+    "numbers are. Default: all; on Ray 1."
+)
+_FORMAT = (
+    "predictions.jsonl, or Parquet files in predictions/, made part by part and gone on with after "
+    "an interruption. Default: jsonl; parquet with ray, which makes nothing else."
+)
+_WORKERS = "Ray's workers. Default: as many as there are cores or GPUs for."
+_RAY = "A running Ray cluster. Default: RAY_ADDRESS, else this machine alone."
+_PART = "Images of a Parquet file, rounded up to whole batches."
 
 
 @verb(
@@ -30,74 +42,25 @@ def predict(
         list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")
     ],
     out: Annotated[Path, options.folder("Folder for predictions, maps/ and overlays/.")],
-    class_name: Annotated[
-        str | None,
-        typer.Option(
-            "--class",
-            metavar="NAME",
-            help="Product on the images. Without it, the model recognises the product.",
-        ),
-    ] = None,
+    class_name: Annotated[str | None, option("NAME", _CLASS, name="--class")] = None,
     batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
     max_megapixels: options.MaxMegapixels = None,
     significant_bits: options.SignificantBits = None,
     device: options.Device = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Threads of the engine, on Ray of each worker's. Scores are equal bit for bit "
-            "where the numbers are. Default: all; on Ray 1.",
-        ),
-    ] = None,
+    threads: Annotated[int | None, number(_THREADS)] = None,
     form: Annotated[
-        Literal["jsonl", "parquet"] | None,
-        typer.Option(
-            "--format",
-            rich_help_panel=options.OUTPUT_PANEL,
-            help="predictions.jsonl, or Parquet files in predictions/, made part by part and gone "
-            "on with after an interruption. Default: jsonl; parquet with ray, which makes nothing "
-            "else.",
-        ),
+        Literal["jsonl", "parquet"] | None, option(None, _FORMAT, options.OUTPUT, name="--format")
     ] = None,
     no_pictures: Annotated[
-        bool,
-        typer.Option(
-            "--no-pictures", rich_help_panel=options.OUTPUT_PANEL, help="No maps, no overlays."
-        ),
+        bool, flag("--no-pictures", "No maps, no overlays.", options.OUTPUT)
     ] = False,
     engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(rich_help_panel=_ARCHIVES, help="This process, or workers on Ray."),
+        Literal["local", "ray"], option(None, "This process, or workers on Ray.", _ARCHIVES)
     ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_ARCHIVES,
-            help="Ray's workers. Default: as many as there are cores or GPUs for.",
-        ),
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            rich_help_panel=_ARCHIVES,
-            help="A running Ray cluster. Default: RAY_ADDRESS, else this machine alone.",
-        ),
-    ] = None,
-    part_images: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_ARCHIVES,
-            help="Images of a Parquet file, rounded up to whole batches.",
-        ),
-    ] = 1024,
+    workers: Annotated[int | None, number(_WORKERS, _ARCHIVES)] = None,
+    ray_address: Annotated[str | None, option("HOST:PORT", _RAY, _ARCHIVES)] = None,
+    part_images: Annotated[int, number(_PART, _ARCHIVES)] = 1024,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Inspect images of any size: a score and a verdict each, a heatmap and outlines.
@@ -109,7 +72,6 @@ def predict(
     if engine == "ray" and form == "jsonl":
         raise UserError("--engine ray writes Parquet; leave --format jsonl away")
     read = options.reading(max_megapixels, significant_bits)
-    options.check_out(out)
     if form == "parquet" or engine == "ray":
         with working() as progress:
             from omnial.inference.backends.base import needs_package
@@ -132,9 +94,8 @@ def predict(
             )
         for bad in archive.errors:
             say(f"not readable  {shown(bad.path)}: {bad.reason}")
-        counts = (archive.n_images, archive.n_anomalous, archive.n_errors)
         cost = {"core_seconds": round(archive.core_seconds, 3)}
-        return _finish(*counts, archive.errors, archive.predictions, as_json, cost)
+        return _finish(archive, archive.n_errors, archive.predictions, as_json, cost)
     with working():
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
@@ -145,16 +106,14 @@ def predict(
         )
         hold_process(inspector, threads)
         summary = inspect(
-            inspector,
-            paths,
+            *(inspector, paths),
             out=out,
             class_name=class_name,
             tile=tile or "auto",
             pictures=not no_pictures,
             on_image=_show,
         )
-    counts = (summary.n_images, summary.n_anomalous, len(summary.errors))
-    return _finish(*counts, summary.errors, out / PREDICTIONS_FILE, as_json)
+    return _finish(summary, len(summary.errors), out / PREDICTIONS_FILE, as_json, {})
 
 
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
@@ -172,24 +131,22 @@ def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
 
 
 def _finish(
-    images: int,
-    anomalous: int,
+    summary: "PredictSummary | ArchiveSummary",
     unreadable: int,
-    errors: Sequence[BadFile],
     predictions: Path,
     as_json: bool,
-    more: Mapping[str, float] = MappingProxyType({}),
+    more: Mapping[str, float],
 ) -> ExitCode:
     result = {
-        "images": images,
-        "anomalous": anomalous,
+        "images": summary.n_images,
+        "anomalous": summary.n_anomalous,
         "unreadable": unreadable,
-        "errors": [{"path": str(bad.path), "error": bad.reason} for bad in errors],
-        "predictions": str(predictions),
+        "errors": [{"path": bad.path, "error": bad.reason} for bad in summary.errors],
+        "predictions": predictions,
         **more,
     }
-    counts = f"{images} images, {anomalous} anomalous, {unreadable} not readable"
-    print_result(result, as_json, lambda _: print(f"{counts}; see {predictions}"))
+    counts = "{images} images, {anomalous} anomalous, {unreadable} not readable; see {predictions}"
+    print_result(result, as_json, lambda result: print(counts.format_map(result)))
     return ExitCode.SOME_BAD if unreadable else ExitCode.DONE
 
 

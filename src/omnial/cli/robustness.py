@@ -1,15 +1,76 @@
-"""`omnial robustness`: figures of models under attacks and corruptions."""
+"""`omnial attack` makes an adversarial set; `omnial robustness` evaluates models on it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from omnial.cli import options
-from omnial.cli.output import exit_code, print_result, print_table, say, working
+from omnial.cli.options import flag, model_folder, number, option
+from omnial.cli.output import exit_code, print_facts, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
+from omnial.errors import UserError
+
+_ALPHA = "Length of a step as a share of the radius. Default: 2.5 / steps."
+_OUT = "Folder for robustness.json, robustness.csv, pictures and index.html."
+_WHITE_BOX = "Also attack each model itself: on the set and, with --data, in its verdicts."
+_DATA = "Test images, for attacks on verdicts and for --corruptions. Repeatable."
+_CORRUPTIONS = "Also evaluate on corrupted test images (with --data)."
+
+
+@verb(
+    "omnial attack models/surrogate --data mvtec --out sets/mvtec",
+    "omnial attack models/surrogate --data mvtec --samples 10 --steps 20 --out sets/strong",
+)
+def attack(
+    model_dir: options.ModelDir,
+    data: options.Data,
+    out: Annotated[Path, options.folder("Folder for the set.", "SET_DIR")],
+    samples: Annotated[int, number("Samples a class, four of five with a defect.")] = 50,
+    steps: Annotated[int, number("Steps of the attack.")] = 5,
+    alpha: Annotated[float | None, option("X", _ALPHA)] = None,
+    seed: options.Seed = None,
+    batch_size: options.AttackBatchSize = 10,
+    skip_bad_files: options.SkipBadFiles = False,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Attack a model on synthesized defects at five levels, and keep the samples.
+
+    For the paper's protocol the model is a `surrogate`. An interrupted run goes on when the same
+    command is given again.
+    """
+    if alpha is not None and alpha <= 0:
+        raise UserError(f"--alpha {alpha}: a step needs a length above 0")
+    with working() as progress:
+        from omnial.robustness.build_set import SetPlan, build_set
+
+        plan = SetPlan(samples, seed=seed or 0, steps=steps, alpha=alpha, batch_size=batch_size)
+        built = build_set(
+            *(model_dir, data, out, plan),
+            skip_bad_files=skip_bad_files,
+            reading=options.reading(max_megapixels, significant_bits),
+            device=device,
+            progress=progress,
+        )
+        checks = built.data.checks()
+    areas = [area for name in built.data.classes for area in built.data.defect_pixels(name)]
+    result: dict[str, Any] = {
+        "set": str(out),
+        "classes": list(built.data.classes),
+        "samples": len(areas),
+        "anomalous": sum(area > 0 for area in areas),
+        "levels": [level.name for level in built.data.levels],
+        "checks": [vars(check) for check in checks],
+        "bad_files": [f"{bad.path}: {bad.reason}" for bad in built.bad_files],
+    }
+    print_result(result, as_json, _show_set)
+    failed = any(not check.passed for check in checks)
+    if failed:
+        say("the attack failed a check of itself: its figures would be no measure of robustness")
+    return exit_code(built.bad_files, failed=failed)
 
 
 @verb(
@@ -17,40 +78,16 @@ from omnial.cli.verb import ExitCode, verb
     "omnial robustness sets/mvtec models/omnial --data mvtec --corruptions --out reports/robust",
 )
 def robustness(
-    set_dir: Annotated[
-        Path, typer.Argument(metavar="SET_DIR", help="Set that `omnial attack` wrote.")
-    ],
-    model_dirs: Annotated[
-        list[Path],
-        typer.Argument(metavar="MODEL_DIR", help="Model folders that `omnial train` wrote."),
-    ],
-    out: Annotated[
-        Path, options.folder("Folder for robustness.json, robustness.csv, pictures and index.html.")
-    ],
-    white_box: Annotated[
-        bool,
-        typer.Option(
-            "--white-box/--no-white-box",
-            help="Also attack each model itself: on the set and, with --data, in its verdicts.",
-        ),
-    ] = True,
+    set_dir: Annotated[Path, model_folder("Set that `omnial attack` wrote.", "SET_DIR")],
+    model_dirs: Annotated[list[Path], model_folder("Model folders that `omnial train` wrote.")],
+    out: Annotated[Path, options.folder(_OUT)],
+    white_box: Annotated[bool, flag("--white-box/--no-white-box", _WHITE_BOX)] = True,
     white_box_samples: Annotated[
-        int, options.number("Samples of each class that are attacked this way.")
+        int, number("Samples of each class that are attacked this way.")
     ] = 10,
-    white_box_steps: Annotated[
-        int, options.number("Steps of these attacks, from either start.")
-    ] = 20,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Test images, for attacks on verdicts and for --corruptions. Repeatable.",
-        ),
-    ] = None,
-    corruptions: Annotated[
-        bool,
-        typer.Option("--corruptions", help="Also evaluate on corrupted test images (with --data)."),
-    ] = False,
+    white_box_steps: Annotated[int, number("Steps of these attacks, from either start.")] = 20,
+    data: Annotated[list[Path] | None, option("DIR", _DATA)] = None,
+    corruptions: Annotated[bool, flag("--corruptions", _CORRUPTIONS)] = False,
     batch_size: options.AttackBatchSize = 16,
     skip_bad_files: options.SkipBadFiles = False,
     max_megapixels: options.MaxMegapixels = None,
@@ -59,7 +96,6 @@ def robustness(
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Evaluate models on an adversarial set, attack each of them itself, and write a report."""
-    options.check_out(out)
     with working() as progress:
         from omnial.reporting.robustness_report import write_robustness
         from omnial.robustness.evaluate_models import RobustnessPlan, evaluate_robustness
@@ -78,7 +114,7 @@ def robustness(
         found = evaluate_robustness(set_dir, model_dirs, plan, device=device, progress=progress)
         page = write_robustness(found, out)
     result = found.to_dict()
-    print_result(result, as_json, _show)
+    print_result(result, as_json, _show_levels)
     if not as_json:
         print(f"\nreport: {page}")
     if data and not white_box:
@@ -88,16 +124,26 @@ def robustness(
     return exit_code(found.bad_files, failed=bool(result["failed"]))
 
 
-def _show(result: Mapping[str, Any]) -> None:
+def _show_set(result: Mapping[str, Any]) -> None:
+    facts = {key: value for key, value in result.items() if key != "checks"}
+    for key, value in facts.items():
+        if isinstance(value, list):
+            facts[key] = ", ".join(value)
+    print_facts(list(facts.items()))
+    for check in result["checks"]:
+        print(f"{'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['detail']}")
+
+
+def _show_levels(result: Mapping[str, Any]) -> None:
     """Print the mean figures of each model at each level."""
-    levels = [("0", "clean"), *((level["name"], level["name"]) for level in result["levels"])]
+    levels = {"0": "clean", **{level["name"]: level["name"] for level in result["levels"]}}
     table = []
     for name, model in result["models"].items():
         for label, rows in (("transfer", model["transfer"]), ("white box", model["white_box"])):
             if rows is not None:
                 rows = rows.get("levels", rows)
-                table.append((name, label, *(_cell(rows.get(level)) for level, _ in levels)))
-    print_table(("model", "pixel AP at", *(heading for _, heading in levels)), table, texts=(0, 1))
+                table.append((name, label, *(_cell(rows.get(level)) for level in levels)))
+    print_table(("model", "pixel AP at", *levels.values()), table, texts=(0, 1))
 
 
 def _cell(row: dict[str, Any] | None) -> str:

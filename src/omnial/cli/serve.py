@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import SecretStr
 
 from omnial.cli import options
+from omnial.cli.options import flag, number, option
 from omnial.cli.output import say, working
 from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError
 
 _LIMITS, _HISTORY = "Limits", "History"
 _TOKEN = "OMNIAL_TOKEN"
+_TOKEN_FILE = f"Ask for the token in this file; or set the environment variable {_TOKEN}."
+_BACKEND = "Engine; auto takes the one that the folder was made for."
 _SHORTEST_TOKEN = 16
 _LARGEST_TOKEN_FILE = 4096
 
@@ -24,70 +28,45 @@ _LARGEST_TOKEN_FILE = 4096
 def serve(
     model_dir: options.AnyModelDir,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Listen there; 0.0.0.0 is every address.")
+        str, option("ADDRESS", "Listen there; 0.0.0.0 is every address.")
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")
     ] = 8000,
     name: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST", help="Host name that browsers use for it. Repeatable."),
+        list[str] | None, option("HOST", "Host name that browsers use for it. Repeatable.")
     ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help=f"Ask for the token in this file; or set the environment variable {_TOKEN}.",
-        ),
-    ] = None,
+    token_file: Annotated[Path | None, option("FILE", _TOKEN_FILE)] = None,
     backend: Annotated[
-        Literal["auto", "torch", "onnx", "openvino"],
-        typer.Option(help="Engine; auto takes the one that the folder was made for."),
+        Literal["auto", "torch", "onnx", "openvino"], option(None, _BACKEND)
     ] = "auto",
     device: options.Device = "auto",
-    threads: Annotated[int | None, options.number("Threads of an exported model's engine.")] = None,
+    threads: Annotated[int | None, number("Threads of an exported model's engine.")] = None,
     batch_size: options.BatchSize = 8,
     gather_ms: Annotated[
         float,
         typer.Option(min=0, max=1000, metavar="MS", help="Wait that long for a batch to fill."),
     ] = 4.0,
-    queue: Annotated[int, options.number("Images waiting at most.", _LIMITS)] = 64,
-    timeout: Annotated[
-        float, options.amount("Seconds for one request.", "S", _LIMITS, least=0.001)
-    ] = 30.0,
-    max_megabytes: Annotated[
-        float, options.amount("Largest file.", "MB", _LIMITS, least=0.001)
-    ] = 20.0,
-    max_megapixels: Annotated[
-        float, options.amount("Largest image.", "MP", _LIMITS, least=0.001)
-    ] = 50.0,
+    queue: Annotated[int, number("Images waiting at most.", _LIMITS)] = 64,
+    timeout: Annotated[float, option("S", "Seconds for one request.", _LIMITS, least=0.001)] = 30.0,
+    max_megabytes: Annotated[float, option("MB", "Largest file.", _LIMITS, least=0.001)] = 20.0,
+    max_megapixels: Annotated[float, option("MP", "Largest image.", _LIMITS, least=0.001)] = 50.0,
     significant_bits: options.SignificantBits = None,
-    max_batch: Annotated[int, options.number("Images in one request.", _LIMITS)] = 16,
-    history: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE", rich_help_panel=_HISTORY, help="SQLite file of what was inspected."
-        ),
-    ] = Path("runs/serve/history.sqlite"),
-    no_history: Annotated[
-        bool, typer.Option("--no-history", rich_help_panel=_HISTORY, help="Keep nothing.")
-    ] = False,
-    history_days: Annotated[
-        float, options.amount("Forget after.", "D", _HISTORY, least=0.001)
-    ] = 90.0,
-    history_megabytes: Annotated[
-        float, options.amount("Forget beyond.", "MB", _HISTORY, least=1)
-    ] = 1000.0,
+    max_batch: Annotated[int, number("Images in one request.", _LIMITS)] = 16,
+    history: Annotated[Path, option("FILE", "SQLite file of what was inspected.", _HISTORY)] = Path(
+        "runs/serve/history.sqlite"
+    ),
+    no_history: Annotated[bool, flag("--no-history", "Keep nothing.", _HISTORY)] = False,
+    history_days: Annotated[float, option("D", "Forget after.", _HISTORY, least=0.001)] = 90.0,
+    history_megabytes: Annotated[float, option("MB", "Forget beyond.", _HISTORY, least=1)] = 1000.0,
 ) -> ExitCode:
     """Answer over HTTP, and show a page to drop images on.
 
     Reachable from this machine alone unless --host says otherwise. SIGTERM ends it when every
     request that was begun has its answer.
     """
-    token, read = _token(token_file), options.reading(None, significant_bits)
+    token, read = _read_token(token_file), options.reading(None, significant_bits)
     with working():
-        from pydantic import SecretStr
-
         from omnial.inference.backends.base import needs_package
         from omnial.inference.inspector import Inspector
 
@@ -103,7 +82,7 @@ def serve(
             host=host,
             port=port,
             names=tuple(name or ()),
-            token=None if token is None else SecretStr(token),
+            token=token,
             queue=queue,
             timeout=timeout,
             max_megabytes=max_megabytes,
@@ -134,22 +113,22 @@ def serve(
     return ExitCode.DONE
 
 
-def _token(file: Path | None) -> str | None:
+def _read_token(file: Path | None) -> SecretStr | None:
     if file is None:
-        return _checked(os.environ[_TOKEN], _TOKEN) if _TOKEN in os.environ else None
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_LARGEST_TOKEN_FILE)
-    except OSError as error:
-        raise UserError(f"--token-file {file}: cannot be read: {error}") from error
-    return _checked(content.decode("ascii", "replace"), f"--token-file {file}")
-
-
-def _checked(text: str, source: str) -> str:
+        source, text = _TOKEN, os.environ.get(_TOKEN)
+    else:
+        source = f"--token-file {file}"
+        try:
+            with file.open("rb") as stream:
+                text = stream.read(_LARGEST_TOKEN_FILE).decode("ascii", "replace")
+        except OSError as error:
+            raise UserError(f"{source}: cannot be read: {error}") from error
+    if text is None:
+        return None
     token = text.strip()
     if len(token) < _SHORTEST_TOKEN or not all("!" <= c <= "~" for c in token):
         raise UserError(
             f"{source}: a token is one word of at least {_SHORTEST_TOKEN} ASCII characters. "
             "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'."
         )
-    return token
+    return SecretStr(token)

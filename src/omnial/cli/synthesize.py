@@ -17,7 +17,7 @@ from omnial.config.presets import DEFAULT_SIZE
 def synthesize(
     data: options.Data,
     out: Annotated[Path, options.folder("Folder for the sheets.")],
-    count: Annotated[int, options.number("Samples to draw.", options.OUTPUT_PANEL)] = 24,
+    count: Annotated[int, options.number("Samples to draw.", options.OUTPUT)] = 24,
     system: options.System = None,
     size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
     config: options.Config = None,
@@ -39,7 +39,6 @@ def synthesize(
     settings = load_settings(
         system=system, size=size, config_file=config, overrides=[*seeded, *read, *(set_ or [])]
     )
-    options.check_out(out)
     with working() as progress:
         from omnial.data.checks import check_files
         from omnial.data.layouts import discover

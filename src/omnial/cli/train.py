@@ -4,20 +4,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from omnial.cli import options
-from omnial.cli.output import (
-    print_facts,
-    print_result,
-    print_validation,
-    say,
-    working,
-)
-from omnial.cli.start import must_start, start_again
-from omnial.cli.verb import ExitCode, verb
+from omnial.cli.options import flag, option
+from omnial.cli.output import print_facts, print_result, print_validation, say, working
+from omnial.cli.verb import ExitCode, must_start, start_again, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.distributed.launch import Processes, read_processes
+
+_BUDGET = "Budget (one of them)"
+_IMAGES = "Images to train on, counting repeats. Default: 200,000."
 
 
 @verb(
@@ -34,32 +29,14 @@ def train(
     config: options.Config = None,
     set_: options.Set = None,
     seed: options.Seed = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            metavar="M", rich_help_panel=options.BUDGET_PANEL, help="Minutes of training steps."
-        ),
-    ] = None,
-    images: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=options.BUDGET_PANEL,
-            help="Images to train on, counting repeats. Default: 200,000.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=options.BUDGET_PANEL, help="Training steps (batches)."
-        ),
-    ] = None,
+    minutes: Annotated[float | None, option("M", "Minutes of training steps.", _BUDGET)] = None,
+    images: Annotated[int | None, option("N", _IMAGES, _BUDGET)] = None,
+    steps: Annotated[int | None, option("N", "Training steps (batches).", _BUDGET)] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in MODEL_DIR.")
+        bool, flag("--resume", "Go on from the last checkpoint in MODEL_DIR.")
     ] = False,
     init: Annotated[
-        Path | None,
-        typer.Option(metavar="MODEL_DIR", help="Start from this model's weights: add products."),
+        Path | None, option("MODEL_DIR", "Start from this model's weights: add products.")
     ] = None,
     max_megapixels: options.MaxMegapixels = None,
     significant_bits: options.SignificantBits = None,
@@ -80,7 +57,6 @@ def train(
     settings = load_settings(
         system=system, size=size, config_file=config, overrides=[*given, *read, *(set_ or [])]
     )
-    options.check_out(out)
     count = settings.training.devices
     if must_start(count):
         from omnial.training.devices import check_processes

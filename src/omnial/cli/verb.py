@@ -1,5 +1,6 @@
 """A verb: a command, its exit codes, and how every failure ends in one of them."""
 
+import contextlib
 import functools
 import inspect
 import io
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, TextIO
 import typer
 
 from omnial._version import __version__
+from omnial.cli.options import check_out
 from omnial.distributed.launch import read_processes
 from omnial.errors import RunError, UserError
 
@@ -44,6 +46,8 @@ class Verb(NamedTuple):
 def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCode]], Verb]:
     """Make a command of a function that returns its exit code and may fail in any way.
 
+    A folder `out` is checked before the function is called.
+
     Args:
         examples: Command lines for its help.
         shared: Whether several processes can share its work.
@@ -55,12 +59,14 @@ def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCo
         @functools.wraps(function)
         def run(**given: Any) -> None:
             def work() -> ExitCode:
-                processes = read_processes()
-                if processes.size > 1 and not shared:
+                size = read_processes().size
+                if size > 1 and not shared:
                     raise UserError(
-                        f"{processes.size} processes were started, but train and evaluate alone "
-                        "share their work: start this command once"
+                        f"{size} processes were started, but train and evaluate alone share "
+                        "their work: start this command once"
                     )
+                if given.get("out") is not None:
+                    check_out(given["out"])
                 return function(**given)
 
             code = settle(work, options)
@@ -73,6 +79,24 @@ def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCo
     return make
 
 
+def must_start(devices: int) -> bool:
+    """Whether this process is the one that a user started, and others shall do the work."""
+    return devices > 1 and read_processes().size == 1
+
+
+def start_again(devices: int) -> ExitCode:
+    """Run the command line of this process as so many processes, and end as they end.
+
+    Raises:
+        KeyboardInterrupt: A signal ended this process, and all others.
+        RunError: A process was killed.
+    """
+    from omnial.distributed.launch import start_here
+
+    code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])
+    return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
+
+
 def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitCode:
     """Do the work; turn what it raises into a message on standard error and an exit code.
 
@@ -83,28 +107,37 @@ def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitC
     try:
         code = work()
         sys.stdout.flush()
+        return code
     except typer.Exit as request:
         return ExitCode(request.exit_code)
     except UserError as error:
-        if _speaks():
-            _say(f"error: {error}")
-        return ExitCode.USER_ERROR
+        return _end(ExitCode.USER_ERROR, f"error: {error}", once=True)
     except KeyboardInterrupt:
-        if _speaks():
-            _say("interrupted")
-        return ExitCode.INTERRUPTED
+        return _end(ExitCode.INTERRUPTED, "interrupted", once=True)
     except BrokenPipeError:
         # Whoever read the output is gone; without this, the interpreter fails again at its end.
         _discard(sys.stdout)
-        _say("error: the output was closed before everything was written")
-        return ExitCode.FAILED
-    except RunError as error:
-        if _speaks():
-            _say(f"error: {_one_line(error, options)} ({_write_log()})")
-        return ExitCode.FAILED
+        return _end(ExitCode.FAILED, "error: the output was closed before everything was written")
     except Exception as error:  # the last stop: everything else becomes one line and a log
-        _say(f"error: {_one_line(error, options)} ({_write_log()})")
-        return ExitCode.FAILED
+        return _end(ExitCode.FAILED, error, options, once=isinstance(error, RunError))
+
+
+def _end(
+    code: ExitCode, why: str | Exception, options: Collection[str] = (), *, once: bool = False
+) -> ExitCode:
+    """Print why the command ends, unless standard error is closed.
+
+    What all processes of a machine meet (`once`) is printed by one of them.
+    """
+    with contextlib.suppress(UserError):
+        if once and read_processes().local_rank != 0:
+            return code
+    if isinstance(why, Exception):
+        why = f"error: {_one_line(why, options)} ({_write_log()})"
+    try:
+        print(f"omnial: {why}", file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
     return code
 
 
@@ -126,25 +159,9 @@ def ready_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _say(message: str) -> None:
-    """Print why the command ends, unless standard error is closed."""
-    try:
-        print(f"omnial: {message}", file=sys.stderr, flush=True)
-    except OSError:
-        _discard(sys.stderr)
-
-
 def _discard(stream: TextIO) -> None:
     """Redirect a stream that cannot be written to."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _speaks() -> bool:
-    """Whether this process reports what all processes of a machine meet."""
-    try:
-        return read_processes().local_rank == 0
-    except UserError:
-        return True
 
 
 def _one_line(error: Exception, options: Collection[str]) -> str:
@@ -158,7 +175,6 @@ def _one_line(error: Exception, options: Collection[str]) -> str:
 
 
 def _what_needs_less(options: Collection[str]) -> str:
-    """What of a verb's options takes less memory."""
     if "batch_size" in options:
         return "a smaller --batch-size needs less"
     if "set_" in options:
@@ -168,13 +184,9 @@ def _what_needs_less(options: Collection[str]) -> str:
 
 def _write_log() -> str:
     """Write the traceback being handled to a file, and say where it is."""
-    text = "\n".join(
-        [
-            f"omnial {__version__}, Python {platform.python_version()}, {platform.platform()}",
-            f"command: {' '.join(sys.argv)}",
-            "",
-            traceback.format_exc(),
-        ]
+    text = (
+        f"omnial {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"command: {' '.join(sys.argv)}\n\n{traceback.format_exc()}"
     )
     reason: Exception | None = None
     # Each of them may be missing: a temporary folder, the present one, a home.
@@ -183,8 +195,7 @@ def _write_log() -> str:
             handle, name = tempfile.mkstemp(prefix="omnial-", suffix=".log", dir=folder())
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
+            return f"details in {name}"
         except (OSError, RuntimeError) as error:  # RuntimeError: Path.home() found none
             reason = error
-        else:
-            return f"details in {name}"
     return f"no log could be written: {reason}"

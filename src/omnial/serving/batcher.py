@@ -20,6 +20,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from omnial.config.settings import Reading
 from omnial.data.decode import read_rgb
 from omnial.data.image_file import ImageError
 from omnial.data.prefetch import prefetch
@@ -27,6 +28,7 @@ from omnial.inference.inspector import Inspector, Verdict
 from omnial.serving.findings import Finding, describe
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
+from omnial.serving.settings import ServiceSettings
 from omnial.serving.upload import Upload
 
 _NAME = Path("image")
@@ -37,45 +39,33 @@ _MEMORY = 0.1
 
 
 class Admission:
-    """Counts the images that are being received, wait or are in work.
-
-    Args:
-        most: How many there may be.
-    """
+    """Slots for the images that are being received, wait or are in work: at most `most`."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._inside = 0
+        self.inside = 0
+        """Slots that are taken."""
         self._image_seconds = 0.0
         self._lock = threading.Lock()
 
-    @property
-    def inside(self) -> int:
-        """Images that have a place."""
-        return self._inside
-
     def take(self, count: int = 1) -> None:
-        """Take places.
+        """Take slots.
 
         Raises:
             RefusedError: 429, there are not as many left; the answer says when to come again.
         """
         with self._lock:
-            if self._inside + count <= self.most:
-                self._inside += count
+            if self.inside + count <= self.most:
+                self.inside += count
                 return
-            wait = max(1, math.ceil(self._inside * self._image_seconds))
-        raise RefusedError(
-            429,
-            "busy",
-            f"All {self.most} places are taken; try again in {wait} s.",
-            {"Retry-After": str(wait)},
-        )
+            wait = max(1, math.ceil(self.inside * self._image_seconds))
+        reason = f"All {self.most} slots are taken; try again in {wait} s."
+        raise RefusedError(429, "busy", reason, {"Retry-After": str(wait)})
 
     def give(self, count: int = 1) -> None:
-        """Give places back."""
+        """Give slots back."""
         with self._lock:
-            self._inside -= count
+            self.inside -= count
 
     def took(self, images: int, since: float) -> None:
         """Learn how long images take, from when (`time.monotonic`) their batch began."""
@@ -86,7 +76,7 @@ class Admission:
 
 @dataclass(eq=False)
 class Job:
-    """An image to be inspected; it holds a place of the admission until it is dealt with."""
+    """An image to be inspected; it holds a slot of the admission until it is dealt with."""
 
     upload: Upload
     class_name: str | None
@@ -96,34 +86,21 @@ class Job:
 
 
 class Batcher:
-    """Inspects jobs in a thread of its own.
-
-    Args:
-        inspector: The model.
-        admission: Gets the place of each job back.
-        metrics: Where batches are counted.
-        gather: Seconds that the first job of a batch waits for others.
-        max_megapixels: Larger images are refused before they are decoded.
-        pictures: Whether findings need a picture for the history.
-    """
+    """Inspects jobs in a thread of its own, and gives their slots back."""
 
     def __init__(
         self,
         inspector: Inspector,
         admission: Admission,
         metrics: Metrics,
-        *,
-        gather: float,
-        max_megapixels: float,
-        pictures: bool,
+        settings: ServiceSettings,
     ) -> None:
         self._inspector = inspector
         self._admission = admission
         self._metrics = metrics
-        self._gather_seconds = gather
-        own = inspector.settings.data
-        self._reading = own.model_copy(update={"max_megapixels": max_megapixels})
-        self._pictures = pictures
+        self._gather_seconds = settings.gather_milliseconds / 1000
+        self._reading = Reading(max_megapixels=settings.max_megapixels).of(inspector.settings.data)
+        self._pictures = settings.history is not None
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)
         self._busy_since: float | None = None
@@ -133,7 +110,7 @@ class Batcher:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Put a job into the queue; its place is given back when it has been dealt with."""
+        """Put a job into the queue."""
         self._queue.put(job)
 
     def stop(self) -> None:
@@ -142,7 +119,7 @@ class Batcher:
         self._thread.join()
 
     def alive(self, longest: float) -> bool:
-        """Whether the thread runs and has not been at one batch for longer than that, in s."""
+        """Whether the thread runs and has not been at one batch for longer, in seconds."""
         since = self._busy_since
         return self._thread.is_alive() and (since is None or time.monotonic() - since <= longest)
 
@@ -195,7 +172,7 @@ class Batcher:
                 self._settle(job, error)
 
     def _settle(self, job: Job, result: Finding | Exception) -> None:
-        # The place first: whoever gets an answer may come back at once.
+        # The slot first: whoever gets an answer may come back at once.
         self._admission.give()
         if isinstance(result, Exception):
             job.future.set_exception(result)
@@ -236,9 +213,7 @@ class Batcher:
         if isinstance(inspection, ImageError):
             return job, inspection
         finding = describe(
-            inspection,
-            job.upload,
-            self._inspector.calibration.pixel,
+            *(inspection, job.upload, self._inspector.calibration.pixel),
             self._inspector.settings.data,
             suspects=job.suspects,
             picture=self._pictures,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from hashlib import sha256
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,9 @@ from omnial.inference.outlines import Outline
 from omnial.serving.replies import InspectionReply, OutlineReply
 from omnial.serving.upload import Upload
 
-MAP_EDGE = 320
+_MAP_EDGE = 320
 """Longest edge of the score map that travels; networks see 256 to 320 pixels."""
-PICTURE_EDGE = 384
+_PICTURE_EDGE = 384
 """Longest edge of the picture in the history."""
 
 
@@ -53,10 +53,13 @@ def describe(
     """
     height, width = inspection.image.shape[:2]
     small = _small_map(inspection.score_map)
-    outlined = _replies(inspection.outlines)
-    would_be = outlined
+    outlined = would_be = _replies(inspection.outlines)
     if suspects and not inspection.anomalous:
-        would_be = _replies(_suspects(small, (height, width), level, settings))
+        rows, columns = small.shape
+        frame = {"height": rows, "width": columns, "geometry": "squash"}
+        placement = place((height, width), settings.model_copy(update=frame))
+        cell = max(1.0, rows * columns / (settings.height * settings.width))
+        would_be = _replies(find_outlines(small, level, placement, cell=cell))
     reply = InspectionReply(
         id=None,
         name=upload.name,
@@ -71,27 +74,23 @@ def describe(
         height=height,
         map=None,
     )
-    return Finding(reply, _png(small), _jpeg(inspection.image) if picture else None)
+    grey = Image.fromarray(np.rint(small * np.float32(255)).astype(np.uint8))
+    jpeg = None
+    if picture:
+        thumbnail = Image.fromarray(inspection.image)
+        thumbnail.thumbnail((_PICTURE_EDGE, _PICTURE_EDGE), reducing_gap=2.0)
+        jpeg = _encode(thumbnail, "JPEG", quality=85)
+    return Finding(reply, _encode(grey, "PNG", compress_level=3), jpeg)
 
 
 def _small_map(score_map: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The score map with at most `MAP_EDGE` pixels an edge, by area averages."""
+    """The score map with at most `_MAP_EDGE` pixels an edge, by area averages."""
     height, width = score_map.shape
-    factor = MAP_EDGE / max(height, width)
+    factor = _MAP_EDGE / max(height, width)
     if factor >= 1.0:
         return score_map
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(Image.fromarray(score_map).resize(size, Image.Resampling.BOX))
-
-
-def _suspects(
-    small: NDArray[np.float32], size: tuple[int, int], level: float, settings: DataSettings
-) -> tuple[Outline, ...]:
-    rows, columns = small.shape
-    frame = {"height": rows, "width": columns, "geometry": "squash"}
-    placement = place(size, settings.model_copy(update=frame))
-    cell = max(1.0, rows * columns / (settings.height * settings.width))
-    return find_outlines(small, level, placement, cell=cell)
 
 
 def _replies(found: Iterable[Outline]) -> list[OutlineReply]:
@@ -105,16 +104,7 @@ def _replies(found: Iterable[Outline]) -> list[OutlineReply]:
     ]
 
 
-def _png(score_map: NDArray[np.float32]) -> bytes:
+def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     stream = BytesIO()
-    levels = np.rint(score_map * np.float32(255)).astype(np.uint8)
-    Image.fromarray(levels).save(stream, "PNG", compress_level=3)
-    return stream.getvalue()
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    stream = BytesIO()
-    picture = Image.fromarray(image)
-    picture.thumbnail((PICTURE_EDGE, PICTURE_EDGE), reducing_gap=2.0)
-    picture.save(stream, "JPEG", quality=85)
+    image.save(stream, kind, **options)
     return stream.getvalue()

@@ -5,7 +5,7 @@ import hmac
 import ipaddress
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -15,8 +15,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from omnial.serving.metrics import Metrics
+from omnial.serving.inspect_routes import BATCH_PATH, PATH
 from omnial.serving.problems import RefusedError
+from omnial.serving.service import Service
+from omnial.serving.upload import too_large
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -33,6 +35,9 @@ _HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 _LENGTH: Final = re.compile("[0-9]{1,18}")
+_FORM_OVERHEAD: Final = 16_384
+"""Bytes of a request besides its images: boundaries, headers of the parts, the other fields."""
+_LARGEST_JSON: Final = 4096
 _LINGER_BYTES: Final = 16_000_000
 _LINGER_SECONDS: Final = 3.0
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -45,29 +50,18 @@ class Guards:
     origin or, after the site has pointed its own name here (DNS rebinding), a foreign host. It ends
     a request whose body is larger than its route allows while it arrives, puts the same security
     headers on every answer, and counts and times the answers.
-
-    Args:
-        app: What is guarded.
-        names: Host names in lower case that are ours; IP addresses always are.
-        limit: Bytes that a path may bring.
-        too_large: The refusal beyond it.
-        metrics: Where answers are counted.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        names: Collection[str],
-        limit: Callable[[str], int],
-        too_large: Callable[[], RefusedError],
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
-        self._names = names
-        self._limit = limit
-        self._too_large = too_large
-        self._metrics = metrics
+        self._settings = settings = service.settings
+        self._metrics = service.metrics
+        # IP addresses always are ours.
+        self._names = {name.lower() for name in ("localhost", settings.host, *settings.names)}
+        self._limits = {
+            PATH: settings.image_bytes + _FORM_OVERHEAD,
+            BATCH_PATH: settings.batch_bytes + _FORM_OVERHEAD,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -86,11 +80,16 @@ class Guards:
             await send(message)
 
         try:
-            refusal = self._foreign(scope) or await self._announces_too_much(scope, receive)
+            limit = self._limits.get(scope["path"], _LARGEST_JSON)
+            length = Headers(scope=scope).get("content-length", "0")
+            refusal = self._foreign(scope)
+            if refusal is None and not (_LENGTH.fullmatch(length) and int(length) <= limit):
+                await _drain(receive)
+                refusal = too_large(self._settings)
             if refusal is not None:
                 await refusal.response()(scope, receive, sending)
             else:
-                await self.app(scope, self._counting(scope, receive), sending)
+                await self.app(scope, self._counting(receive, limit), sending)
         finally:
             # The template, not the path: a request must not make up labels.
             route = getattr(scope.get("route"), "path", "other")
@@ -119,15 +118,8 @@ class Guards:
         except ValueError:
             return False
 
-    async def _announces_too_much(self, scope: Scope, receive: Receive) -> RefusedError | None:
-        length = Headers(scope=scope).get("content-length", "0")
-        if _LENGTH.fullmatch(length) and int(length) <= self._limit(scope["path"]):
-            return None
-        await _drain(receive)
-        return self._too_large()
-
-    def _counting(self, scope: Scope, receive: Receive) -> Receive:
-        limit, seen = self._limit(scope["path"]), 0
+    def _counting(self, receive: Receive, limit: int) -> Receive:
+        seen = 0
 
         async def counting() -> Message:
             nonlocal seen
@@ -137,7 +129,7 @@ class Guards:
                 if seen > limit:
                     if message.get("more_body", False):
                         await _drain(receive)
-                    raise self._too_large()
+                    raise too_large(self._settings)
             return message
 
         return counting
@@ -165,16 +157,11 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 def token_guard(token: str) -> Callable[..., None]:
     """A dependency that lets nobody in without the token."""
-    expected = token.encode()
 
     def authorise(_: Request, credentials: Credentials) -> None:
         given = b"" if credentials is None else credentials.credentials.encode()
-        if not hmac.compare_digest(given, expected):
-            raise RefusedError(
-                401,
-                "no_token",
-                "Send the service's token: Authorization: Bearer TOKEN.",
-                {"WWW-Authenticate": "Bearer"},
-            )
+        if not hmac.compare_digest(given, token.encode()):
+            reason = "Send the service's token: Authorization: Bearer TOKEN."
+            raise RefusedError(401, "no_token", reason, {"WWW-Authenticate": "Bearer"})
 
     return authorise

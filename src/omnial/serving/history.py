@@ -53,14 +53,11 @@ CREATE INDEX by_time ON inspections (time);
 CREATE INDEX by_class ON inspections (class, id);
 CREATE INDEX by_review ON inspections (review, id) WHERE review IS NOT NULL;
 """
-_COLUMNS = (
-    "id, time, name, sha256, class, score, threshold, anomalous, width, height, outlines, "
-    "suspects, model, review, reviewed"
-)
-
-
-_SHARED = {"name", "sha256", "score", "threshold", "anomalous", "width", "height"}
+_SHARED = ("name", "sha256", "score", "threshold", "anomalous", "width", "height")
 """Columns that are fields of a reply under the same name."""
+_COLUMNS = ", ".join(
+    (*_SHARED, "id", "time", "class", "outlines", "suspects", "model", "review", "reviewed")
+)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -82,29 +79,18 @@ class Search:
 
     def where(self) -> tuple[str, list[object]]:
         """An SQL condition and its values; no value becomes SQL."""
-        parts: list[str] = []
-        values: list[object] = []
-
-        def narrow(condition: str, *given: object) -> None:
-            parts.append(condition)
-            values.extend(given)
-
-        if self.text:
-            pattern = "".join("\\" + c if c in "\\%_" else c for c in self.text)
-            condition = r"(name LIKE ? ESCAPE '\' OR sha256 LIKE ? ESCAPE '\')"
-            narrow(condition, f"%{pattern}%", f"{pattern}%")
-        if self.class_name is not None:
-            narrow("class IS ?", self.class_name or None)
-        if self.anomalous is not None:
-            narrow("anomalous = ?", int(self.anomalous))
-        if self.review is not None:
-            narrow("review = ?", self.review)
+        found: list[tuple[str, object]] = [
+            ("(instr(lower(name), lower(?1)) OR instr(sha256, lower(?1)) = 1)", self.text or None),
+            ("class IS nullif(?, '')", self.class_name),
+            ("anomalous = ?", self.anomalous),
+            ("review = ?", self.review),
+            ("time >= ?", self.since),
+            ("time < ?", self.until),
+        ]
+        parts = [condition for condition, value in found if value is not None]
         if self.reviewed is not None:
-            narrow("review IS NOT NULL" if self.reviewed else "review IS NULL")
-        if self.since is not None:
-            narrow("time >= ?", self.since)
-        if self.until is not None:
-            narrow("time < ?", self.until)
+            parts.append("review IS NOT NULL" if self.reviewed else "review IS NULL")
+        values = [value for _, value in found if value is not None]
         return " AND ".join(parts) or "1", values
 
 
@@ -122,17 +108,11 @@ class History:
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        days: float,
-        megabytes: float,
-        clock: Callable[[], float] = time.time,
+        self, path: Path, *, days: float, megabytes: float, clock: Callable[[], float] = time.time
     ) -> None:
         self._seconds = days * 86400
         self._bytes = megabytes * MEGABYTE
         self._clock = clock
-        self._until_purge = 0
         self._db = _open(path)
         self._purge()
 
@@ -151,7 +131,7 @@ class History:
         row = {
             "time": self._clock(),
             "class": reply.class_name,
-            **reply.model_dump(include=_SHARED),
+            **reply.model_dump(include=set(_SHARED)),
             "outlines": json.dumps(texts["outlines"]),
             "suspects": None if reply.suspects is None else json.dumps(texts["suspects"]),
             "model": model,
@@ -163,10 +143,10 @@ class History:
                 f"INSERT INTO inspections ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
                 list(row.values()),
             )
-        self._until_purge -= 1
-        if self._until_purge <= 0:
+        number = cursor.lastrowid or 0
+        if number % _PURGE_EVERY == 0:
             self._purge()
-        return cursor.lastrowid or 0
+        return number
 
     def search(self, search: Search, before: int | None, limit: int) -> list[HistoryItem]:
         """The latest inspections that match, those with a smaller number than `before`."""
@@ -181,9 +161,8 @@ class History:
 
     def get(self, number: int) -> HistoryItem | None:
         """One inspection."""
-        row = self._db.execute(
-            f"SELECT {_COLUMNS} FROM inspections WHERE id = ?", (number,)
-        ).fetchone()
+        query = f"SELECT {_COLUMNS} FROM inspections WHERE id = ?"
+        row = self._db.execute(query, (number,)).fetchone()
         return None if row is None else _item(row)
 
     def file(self, number: int, kind: Literal["picture", "map"]) -> bytes | None:
@@ -194,20 +173,16 @@ class History:
     def review(self, number: int, review: Review | None) -> HistoryItem | None:
         """Keep a person's review of a verdict, or take it back; None: there is no such number."""
         when = None if review is None else self._clock()
+        change = "UPDATE inspections SET review = ?, reviewed = ? WHERE id = ?"
         with self._db:
-            self._db.execute(
-                "UPDATE inspections SET review = ?, reviewed = ? WHERE id = ?",
-                (review, when, number),
-            )
+            self._db.execute(change, (review, when, number))
         return self.get(number)
 
     def _purge(self) -> None:
         """Forget what is too old or too much."""
-        self._until_purge = _PURGE_EVERY
+        oldest = self._clock() - self._seconds
         with self._db:
-            self._db.execute(
-                "DELETE FROM inspections WHERE time < ?", (self._clock() - self._seconds,)
-            )
+            self._db.execute("DELETE FROM inspections WHERE time < ?", (oldest,))
         limit = self._bytes
         while self._size() > limit:
             limit = _SHARE_KEPT * self._bytes
@@ -234,34 +209,28 @@ def _open(path: Path) -> sqlite3.Connection:
         # The pictures are the owner's; SQLite gives its side files the same permissions.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(path, timeout=10.0, check_same_thread=False)
-        db.row_factory = sqlite3.Row
     except (OSError, sqlite3.Error) as error:
         raise UserError(
             f"The history {path} cannot be written: {error}. Name another file with --history, "
             "or give --no-history."
         ) from error
+    db.row_factory = sqlite3.Row
     try:
-        _prepare(db, path)
+        _prepare(db)
     except sqlite3.Error as error:
         db.close()
         raise UserError(
             f"{path} is not a usable history: {error}. Name another file with --history."
         ) from error
-    except UserError:
-        db.close()
-        raise
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection) -> None:
     application = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and (application, version) != (_APPLICATION, _SCHEMA_VERSION):
-        raise UserError(
-            f"{path} is a database, but not a history that this version of omnial reads. "
-            "Name another file with --history."
-        )
+        raise sqlite3.DatabaseError("another program or another version of omnial made it")
     if not tables:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -292,11 +261,7 @@ def _utc(seconds: float) -> str:
 
 
 class Recorder:
-    """A `History` for coroutines: every access to the file in one thread of its own.
-
-    Args:
-        history: The file, which nobody else uses from now on.
-    """
+    """A `History` for coroutines, its only user: every access in one thread of its own."""
 
     def __init__(self, history: History) -> None:
         self._history = history

@@ -4,13 +4,13 @@ import csv
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from io import StringIO
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from omnial.serving.history import History, Recorder, Search
-from omnial.serving.problems import RefusedError, Responses, refusals
+from omnial.serving.problems import RefusedError, refusals
 from omnial.serving.replies import HistoryItem, HistoryReply, Review, ReviewRequest, Verdict
 
 _HEADINGS = (
@@ -21,9 +21,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 _PAGE = 500
 _LONGEST = 200
 _LARGEST_NUMBER = 2**62
-_BLOB_HEADERS = {"Cache-Control": "private, max-age=86400"}
-_PICTURES: Responses = {200: {"content": {"image/jpeg": {}}}}
-_MAPS: Responses = {200: {"content": {"image/png": {}}}}
 _T = TypeVar("_T")
 
 Number = Annotated[int, Path(ge=1, le=_LARGEST_NUMBER)]
@@ -70,9 +67,9 @@ def history_routes(recorder: Recorder) -> APIRouter:
     ) -> HistoryReply:
         """The inspections that match, the latest first; page on with `before`."""
         found = await recorder.call(History.search, searched, before, limit + 1)
-        more = len(found) > limit
-        found = found[:limit]
-        return HistoryReply(items=found, next=found[-1].id if more else None)
+        return HistoryReply(
+            items=found[:limit], next=found[limit - 1].id if len(found) > limit else None
+        )
 
     @router.get(
         ".csv",
@@ -93,27 +90,20 @@ def history_routes(recorder: Recorder) -> APIRouter:
         """What was found, and what a person said."""
         return _found(await recorder.call(History.get, number))
 
-    @router.get(
-        "/{number}/picture",
-        response_class=Response,
-        responses={**_PICTURES, **refusals(404, 503)},
-        summary="Its picture, small",
-    )
+    async def send(number: int, kind: Literal["picture", "map"], media_type: str) -> Response:
+        content = _found(await recorder.call(History.file, number, kind))
+        headers = {"Cache-Control": "private, max-age=86400"}
+        return Response(content, media_type=media_type, headers=headers)
+
+    @router.get("/{number}/picture", **_image("image/jpeg"), summary="Its picture, small")
     async def picture(number: Number) -> Response:
         """A JPEG of at most 384 pixels an edge."""
-        content = _found(await recorder.call(History.file, number, "picture"))
-        return Response(content, media_type="image/jpeg", headers=_BLOB_HEADERS)
+        return await send(number, "picture", "image/jpeg")
 
-    @router.get(
-        "/{number}/map",
-        response_class=Response,
-        responses={**_MAPS, **refusals(404, 503)},
-        summary="Its score map, small",
-    )
+    @router.get("/{number}/map", **_image("image/png"), summary="Its score map, small")
     async def score_map(number: Number) -> Response:
         """A grey PNG of at most 320 pixels an edge; 255 is probability 1."""
-        content = _found(await recorder.call(History.file, number, "map"))
-        return Response(content, media_type="image/png", headers=_BLOB_HEADERS)
+        return await send(number, "map", "image/png")
 
     @router.put(
         "/{number}/review",
@@ -123,14 +113,18 @@ def history_routes(recorder: Recorder) -> APIRouter:
     async def review(number: Number, request: ReviewRequest) -> HistoryItem:
         """`right`, `false_alarm` (of an anomalous one), `missed` (of a good one), or null."""
         kept = _found(await recorder.call(History.get, number))
-        verdict = "anomalous" if kept.anomalous else "good"
-        if request.review == ("missed" if kept.anomalous else "false_alarm"):
-            raise RefusedError(
-                409, "unfit", f"{request.review} cannot be said of a verdict of {verdict}."
-            )
+        verdict, unfit = ("anomalous", "missed") if kept.anomalous else ("good", "false_alarm")
+        if request.review == unfit:
+            raise RefusedError(409, "unfit", f"{unfit} cannot be said of a verdict of {verdict}.")
         return _found(await recorder.call(History.review, number, request.review))
 
     return router
+
+
+def _image(media_type: str) -> dict[str, Any]:
+    """What FastAPI needs to know of a route that sends an image."""
+    described = {200: {"content": {media_type: {}}}, **refusals(404, 503)}
+    return {"response_class": Response, "responses": described}
 
 
 def _seconds(when: datetime | None) -> float | None:
@@ -181,6 +175,4 @@ def _line(cells: tuple[object, ...]) -> str:
 
 
 def _harmless(text: str | None) -> str:
-    if text is None:
-        return ""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    return f"'{text}" if text and text.lstrip(" ").startswith(_FORMULA) else text or ""

@@ -8,41 +8,29 @@ from fastapi import APIRouter, Query, Request, Response
 from omnial.serving.problems import RefusedError, refusals
 from omnial.serving.replies import BadImageReply, BatchReply, InspectionReply, Reply
 from omnial.serving.service import Service
-from omnial.serving.upload import Rejected, Upload, read_many, read_one
+from omnial.serving.upload import Upload, fault, read_many, read_one
 
 PATH, BATCH_PATH = "/v1/inspect", "/v1/inspect/batch"
 
 _FILE: Final = {"type": "string", "format": "binary"}
 _FILES: Final = {"type": "array", "items": _FILE, "minItems": 1}
-_PRODUCT: Final = {"type": "string", "description": "The product; recognised where not named."}
+_PRODUCT: Final = "The product; recognised where not named."
 
 
-def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:
-    properties = {field: schema, "class": _PRODUCT}
-    return {"schema": {"type": "object", "properties": properties, "required": [field]}}
+def _body(field: str, schema: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI's description of a form with files in a field, or of other content."""
+    product = {"type": "string", "description": _PRODUCT}
+    properties = {field: schema, "class": product}
+    form = {"schema": {"type": "object", "properties": properties, "required": [field]}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form, **others}}}
 
 
-_ONE_BODY: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": _form("image", _FILE),
-            "application/octet-stream": {"schema": _FILE},
-            "image/*": {"schema": _FILE},
-        },
-    }
-}
-_BATCH_BODY: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": _form("images", _FILES)},
-    }
-}
+_ONE_BODY: Final = _body(
+    "image", _FILE, **{kind: {"schema": _FILE} for kind in ("application/octet-stream", "image/*")}
+)
+_BATCH_BODY: Final = _body("images", _FILES)
 
-Product = Annotated[
-    str | None,
-    Query(alias="class", max_length=500, description="The product; recognised where not named."),
-]
+Product = Annotated[str | None, Query(alias="class", max_length=500, description=_PRODUCT)]
 WithMap = Annotated[bool, Query(alias="map", description="Send the score map along.")]
 Suspects = Annotated[
     bool, Query(description="Outline good images too: what would be marked if they were not.")
@@ -79,8 +67,7 @@ def inspect_routes(service: Service) -> APIRouter:
         except BaseException:
             service.admission.give()
             raise
-        reply = await service.inspect(upload, product, with_map=with_map, suspects=suspects)
-        return _json(reply)
+        return _json(await service.inspect(upload, product, with_map=with_map, suspects=suspects))
 
     @router.post(
         BATCH_PATH,
@@ -111,22 +98,22 @@ def inspect_routes(service: Service) -> APIRouter:
             service.admission.give(taken)
             raise
 
-        async def one(upload: Upload | Rejected) -> InspectionReply | BadImageReply:
-            if isinstance(upload, Rejected):
+        async def one(upload: Upload) -> InspectionReply | BadImageReply:
+            refusal = fault(upload, service.settings)
+            if refusal is not None:
                 service.admission.give()
-                return _bad(upload.name, upload.why)
-            try:
-                return await service.inspect(upload, product, with_map=with_map, suspects=suspects)
-            except RefusedError as error:
-                return _bad(upload.name, error)
+            else:
+                try:
+                    return await service.inspect(
+                        upload, product, with_map=with_map, suspects=suspects
+                    )
+                except RefusedError as error:
+                    refusal = error
+            return BadImageReply(name=upload.name, **refusal.problem.model_dump())
 
         return _json(BatchReply(results=await asyncio.gather(*map(one, uploads))))
 
     return router
-
-
-def _bad(name: str | None, why: RefusedError) -> BadImageReply:
-    return BadImageReply(name=name, error=why.error, reason=why.reason)
 
 
 def _json(reply: Reply) -> Response:

@@ -17,8 +17,8 @@ class Metrics:
 
     Args:
         facts: What runs.
-        inside: Gives the number of images inside.
-        most: How many there may be.
+        inside: Gives the number of slots that are taken, of `most`.
+        most: Slots of images.
     """
 
     def __init__(self, facts: dict[str, str], inside: Callable[[], float], most: int) -> None:

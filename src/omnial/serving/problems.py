@@ -28,6 +28,7 @@ _REASONS: Final = {
     503: "The service is ill or stopping.",
     504: "No result in time.",
 }
+_FRAMEWORK_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
 class Problem(BaseModel):
@@ -39,29 +40,18 @@ class Problem(BaseModel):
     """A sentence for people."""
 
 
-class RefusedError(Exception):
-    """A request that gets no result.
-
-    Args:
-        status: The HTTP status.
-        error: A short code, see `Problem`.
-        reason: A sentence for people.
-        headers: Headers of the answer.
-    """
+class RefusedError(HTTPException):
+    """A request that gets no result: its HTTP status, a `Problem`, and headers of the answer."""
 
     def __init__(
         self, status: int, error: str, reason: str, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.error = error
-        self.reason = reason
-        self.headers = dict(headers or {})
+        super().__init__(status, reason, headers)
+        self.problem = Problem(error=error, reason=reason)
 
     def response(self) -> JSONResponse:
         """The answer."""
-        problem = Problem(error=self.error, reason=self.reason)
-        return JSONResponse(problem.model_dump(), self.status, self.headers)
+        return JSONResponse(self.problem.model_dump(), self.status_code, self.headers)
 
 
 def refusals(*statuses: int) -> Responses:
@@ -72,20 +62,18 @@ def refusals(*statuses: int) -> Responses:
 def answer_problems(app: FastAPI) -> None:
     """Let every failure of a handler become an answer of the shape `Problem`."""
 
-    @app.exception_handler(RefusedError)
-    async def refused(_: Request, error: RefusedError) -> JSONResponse:
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        if not isinstance(error, RefusedError):
+            code = _FRAMEWORK_CODES.get(error.status_code, "bad_request")
+            error = RefusedError(error.status_code, code, str(error.detail), error.headers)
         return error.response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first.get("loc", ()))
-        return RefusedError(422, "invalid", f"{place}: {first.get('msg', 'invalid')}").response()
-
-    @app.exception_handler(HTTPException)
-    async def framework(_: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-        return RefusedError(error.status_code, code, str(error.detail), error.headers).response()
+        where = ".".join(str(part) for part in first.get("loc", ()))
+        return RefusedError(422, "invalid", f"{where}: {first.get('msg', 'invalid')}").response()
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> JSONResponse:

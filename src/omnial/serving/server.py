@@ -14,7 +14,7 @@ from omnial.serving.service import Service
 from omnial.serving.settings import ServiceSettings
 
 _SPARE_CONNECTIONS = 256
-"""Connections besides those with a place in the queue: pages, health checks."""
+"""Connections besides those of images in the queue: pages, health checks."""
 _BACKLOG = 512
 
 
@@ -54,15 +54,11 @@ def url(listening: socket.socket) -> str:
 
 
 def serve(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Answer requests until SIGTERM or SIGINT.
+    """Answer requests until SIGTERM or SIGINT, then close the socket.
 
     SIGTERM is a normal end: new connections are refused, requests that were begun get their
-    answers, and the call returns. SIGINT does the same and then raises.
-
-    Args:
-        service: What answers.
-        listening: From `listen`; closed at the end.
-        on_ready: Called when the service is about to answer.
+    answers, and the call returns. SIGINT does the same and then raises. `on_ready` is called when
+    the service is about to answer.
 
     Raises:
         KeyboardInterrupt: It was ended by SIGINT.

@@ -49,14 +49,7 @@ class Service:
             days, megabytes = settings.history_days, settings.history_megabytes
             self.recorder = Recorder(History(settings.history, days=days, megabytes=megabytes))
         self._inspector = inspector
-        self._batcher = Batcher(
-            inspector,
-            self.admission,
-            self.metrics,
-            gather=settings.gather_milliseconds / 1000,
-            max_megapixels=settings.max_megapixels,
-            pictures=self.recorder is not None,
-        )
+        self._batcher = Batcher(inspector, self.admission, self.metrics, settings)
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -73,11 +66,7 @@ class Service:
         return self._batcher.alive(_STUCK * self.settings.timeout)
 
     def check_class(self, name: str | None) -> None:
-        """Refuse a class that the model does not know.
-
-        Raises:
-            RefusedError: 422.
-        """
+        """Refuse a class that the model does not know, with a RefusedError."""
         try:
             self._inspector.check_class(name)
         except UserError as error:
@@ -86,7 +75,7 @@ class Service:
     async def inspect(
         self, upload: Upload, class_name: str | None, *, with_map: bool, suspects: bool
     ) -> InspectionReply:
-        """Inspect an image that has its place (`Admission.take`), which it gives back.
+        """Inspect an image that has its slot (`Admission.take`), which it gives back.
 
         Raises:
             RefusedError: The image cannot be used, or it took too long.
@@ -97,11 +86,12 @@ class Service:
             async with asyncio.timeout(self.settings.timeout):
                 finding = await asyncio.wrap_future(job.future)
         except TimeoutError as error:
-            raise RefusedError(
-                504, "timeout", f"No result within {self.settings.timeout:g} s."
-            ) from error
+            reason = f"No result within {self.settings.timeout:g} s."
+            raise RefusedError(504, "timeout", reason) from error
         except ImageError as error:
-            raise self._unusable(error) from error
+            refusal = self._unusable(error)
+            self.metrics.bad_images.labels(refusal.problem.error).inc()
+            raise refusal from error
         reply = finding.reply
         verdict = "anomalous" if reply.anomalous else "good"
         self.metrics.images.labels(reply.class_name or "unknown product", verdict).inc()
@@ -115,12 +105,8 @@ class Service:
 
     def _unusable(self, error: ImageError) -> RefusedError:
         if isinstance(error, TooManyPixelsError):
-            self.metrics.bad_images.labels("too_many_pixels").inc()
-            most = self.card.limits["megapixels"]
-            return RefusedError(
-                413, "too_many_pixels", f"An image may have {most:g} megapixels, it has more."
-            )
-        self.metrics.bad_images.labels("bad_image").inc()
+            reason = f"An image may have {self.settings.max_megapixels:g} megapixels, it has more."
+            return RefusedError(413, "too_many_pixels", reason)
         return RefusedError(422, "bad_image", f"The image cannot be used: {error.reason}.")
 
 

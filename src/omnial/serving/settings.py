@@ -8,8 +8,6 @@ from pydantic import Field, SecretStr
 from omnial.config.settings import PositiveFloat, PositiveInt, Section
 
 MEGABYTE = 1_000_000
-FORM_OVERHEAD = 16_384
-"""Bytes of a request besides its images: boundaries, headers of the parts, the other fields."""
 
 
 class ServiceSettings(Section):

@@ -12,9 +12,10 @@ from starlette.datastructures import UploadFile
 from omnial.serving.problems import RefusedError
 from omnial.serving.settings import MEGABYTE, ServiceSettings
 
-LONGEST_NAME = 200
+_LONGEST_NAME = 200
 _LONGEST_FIELD = 1024
 _FIELDS = 4
+_CLOSE = {"Connection": "close"}
 
 
 class Upload(NamedTuple):
@@ -25,18 +26,6 @@ class Upload(NamedTuple):
     """For people to read; never a path."""
 
 
-class Rejected(NamedTuple):
-    """An image file of a form that is refused unread."""
-
-    name: str | None
-    why: RefusedError
-
-
-def is_form(request: Request) -> bool:
-    """Whether a request brings a form, instead of one image as its body."""
-    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
-
-
 async def read_one(request: Request, settings: ServiceSettings) -> tuple[Upload, str | None]:
     """The image of a request, and the product that a form names.
 
@@ -45,52 +34,59 @@ async def read_one(request: Request, settings: ServiceSettings) -> tuple[Upload,
             long to arrive.
     """
     async with _in_time(settings):
-        if is_form(request):
-            uploads, product = await _form(request, settings, most=1)
+        if _is_form(request):
+            uploads, product = await _read_form(request, most=1)
             if len(uploads) != 1:
                 raise RefusedError(422, "no_image", "Send exactly one file, in the field image.")
         else:
             name = clean_name(request.query_params.get("name"))
             uploads, product = [Upload(await request.body(), name)], None
-    return _checked(uploads[0], settings), product
+    if (refusal := fault(uploads[0], settings)) is not None:
+        raise refusal
+    return uploads[0], product
 
 
-async def read_many(
-    request: Request, settings: ServiceSettings
-) -> tuple[list[Upload | Rejected], str | None]:
-    """The images of a form in order, each or what is wrong with it, and the product.
+async def read_many(request: Request, settings: ServiceSettings) -> tuple[list[Upload], str | None]:
+    """The images of a form in order, and the product.
 
     Raises:
         RefusedError: It is no form, has no image or too many, or took too long to arrive.
     """
-    if not is_form(request):
+    if not _is_form(request):
         raise RefusedError(415, "no_form", "Send a form (multipart/form-data) of files.")
     async with _in_time(settings):
-        uploads, product = await _form(request, settings, most=settings.max_batch)
+        uploads, product = await _read_form(request, most=settings.max_batch)
     if not uploads:
         raise RefusedError(422, "no_image", "Send at least one file, in fields named images.")
-    checked: list[Upload | Rejected] = []
-    for upload in uploads:
-        try:
-            checked.append(_checked(upload, settings))
-        except RefusedError as error:
-            checked.append(Rejected(upload.name, error))
-    return checked, product
+    return uploads, product
+
+
+def fault(upload: Upload, settings: ServiceSettings) -> RefusedError | None:
+    """The refusal of a file that need not be read for that: it is empty, or too large."""
+    if not upload.content:
+        return RefusedError(422, "no_image", "The image is empty.")
+    return too_large(settings) if len(upload.content) > settings.image_bytes else None
+
+
+def too_large(settings: ServiceSettings) -> RefusedError:
+    """The refusal of a file of too many bytes."""
+    largest = f"{settings.max_megabytes:g} MB, a request {settings.batch_bytes / MEGABYTE:g} MB"
+    return RefusedError(413, "too_large", f"An image may have {largest}.", _CLOSE)
 
 
 def clean_name(name: str | None) -> str | None:
     """A file name for people: its last part, without control characters, not too long."""
-    if not name:
-        return None
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    last = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
     # Category C: control and formatting characters, lone surrogates.
     shown = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
-    return shown[:LONGEST_NAME] or None
+    return shown[:_LONGEST_NAME] or None
 
 
-async def _form(
-    request: Request, settings: ServiceSettings, most: int
-) -> tuple[list[Upload], str | None]:
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+async def _read_form(request: Request, most: int) -> tuple[list[Upload], str | None]:
     uploads: list[Upload] = []
     product: str | None = None
     form = request.form(max_files=most, max_fields=_FIELDS, max_part_size=_LONGEST_FIELD)
@@ -103,29 +99,9 @@ async def _form(
                     product = value or None
     except ValueError as error:
         # Python has character sets that no text is in, and the form may name one of these.
-        raise RefusedError(
-            400, "bad_request", "The form's charset cannot be used; send UTF-8."
-        ) from error
+        reason = "The form's charset cannot be used; send UTF-8."
+        raise RefusedError(400, "bad_request", reason) from error
     return uploads, product
-
-
-def _checked(upload: Upload, settings: ServiceSettings) -> Upload:
-    if len(upload.content) > settings.image_bytes:
-        raise too_large(settings)
-    if not upload.content:
-        raise RefusedError(422, "no_image", "The image is empty.")
-    return upload
-
-
-def too_large(settings: ServiceSettings) -> RefusedError:
-    """The refusal of a file of too many bytes."""
-    return RefusedError(
-        413,
-        "too_large",
-        f"An image may have {settings.max_megabytes:g} MB, a request "
-        f"{settings.batch_bytes / MEGABYTE:g} MB.",
-        {"Connection": "close"},
-    )
 
 
 @asynccontextmanager
@@ -135,9 +111,5 @@ async def _in_time(settings: ServiceSettings) -> AsyncIterator[None]:
         async with asyncio.timeout(settings.timeout):
             yield
     except TimeoutError as error:
-        raise RefusedError(
-            408,
-            "slow",
-            f"The request took more than {settings.timeout:g} s to arrive.",
-            {"Connection": "close"},
-        ) from error
+        reason = f"The request took more than {settings.timeout:g} s to arrive."
+        raise RefusedError(408, "slow", reason, _CLOSE) from error
