@@ -159,7 +159,7 @@ def test_search(tmp_path: Path) -> None:
     assert names(kept, text=f"{int(1e9 + 60):064x}") == ["a_1.png"]
     assert names(kept, class_name="moss") == [None, "a_1.png"]
     assert names(kept, class_name="") == ["100%.png"]
-    assert names(kept, anomalous=True) == ["100%.png", "a_1.png"]
+    assert names(kept, verdict="anomalous") == ["100%.png", "a_1.png"]
     assert names(kept, review="missed") == ["ab1.png"]
     assert names(kept, reviewed=False) == [None, "100%.png"]
     assert names(kept, since=1e9 + 120, until=1e9 + 240) == ["100%.png", "ab1.png"]

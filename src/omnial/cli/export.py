@@ -97,34 +97,22 @@ def _show_export(result: Mapping[str, Any]) -> None:
         ]
         print_table(("precision", "ms an image", "gate"), rows, texts=(0, 2))
         print()
-    images = "images of the data" if gate["images"] == "data" else "made-up pictures"
-    facts: list[tuple[str, object]] = [
-        ("export", result["folder"]),
-        ("precision", f"{result['precision']}, computed in {result['executed']}"),
-        ("compared on", f"{gate['differences']['images']} {images}"),
-        *_differences(gate["differences"]),
-        ("verdicts changed", f"{100 * gate['verdicts_changed']:.1f} %"),
-    ]
+    facts = {
+        "export": result["folder"],
+        "precision": f"{result['precision']}, computed in {result['executed']}",
+        "compared on": "images of the data" if gate["images"] == "data" else "made-up pictures",
+        **gate["differences"],
+        "verdicts changed": f"{100 * gate['verdicts_changed']:.1f} %",
+    }
     if gate["pixel_ap"] is not None:
         before, after = gate["pixel_ap_reference"], gate["pixel_ap"]
-        facts.append(("pixel AP", f"{100 * after:.2f}, PyTorch {100 * before:.2f}"))
-    print_facts([*facts, ("gate", _outcome(gate, "passed"))])
+        facts["pixel AP"] = f"{100 * after:.2f}, PyTorch {100 * before:.2f}"
+    print_facts({**facts, "gate": _outcome(gate, "passed")})
 
 
 def _show_verification(result: Mapping[str, Any]) -> None:
-    engine = ", ".join(f"{name} {value}" for name, value in result["engine"].items())
-    found = result["differences"]
-    facts = [("engine", engine), ("samples", found["images"]), *_differences(found)]
-    print_facts([*facts, ("result", _outcome(result, "good"))])
-
-
-def _differences(found: Mapping[str, float]) -> list[tuple[str, str]]:
-    names = {
-        "largest map difference": "map_largest",
-        "mean map difference": "map_mean",
-        "largest score difference": "score_largest",
-    }
-    return [(name, f"{found[key]:.2g}") for name, key in names.items()]
+    engine, differences = result["engine"], result["differences"]
+    print_facts({"engine": engine, **differences, "result": _outcome(result, "good")})
 
 
 def _outcome(checked: Mapping[str, Any], good: str) -> str:

@@ -75,19 +75,20 @@ def _show(result: Mapping[str, Any]) -> None:
     from omnial.model_folder.validation_figures import ValidationFigures
 
     size, training = result["input"], dict(result.get("training", {}))
-    facts: list[tuple[str, object]] = [
-        ("system", result["system"]),
-        ("size", result["size"]),
-        ("input", f"{size['height']} x {size['width']}"),
-        ("parameters", f"{result['total']:,}"),
-        ("operations", f"{result['flops'] / 1e9:,.1f} GFLOP an image"),
-    ]
     validation = ValidationFigures.of_training(training)
     if validation is not None:
         del training["validation"]  # has a table of its own
-    if "model" in result:
-        facts += [("training", ""), *((f"  {key}", _words(v)) for key, v in training.items())]
-    print_facts(facts)
+    print_facts(
+        {
+            "system": result["system"],
+            "size": result["size"],
+            "input": f"{size['height']} x {size['width']}",
+            "parameters": f"{result['total']:,}",
+            "operations": f"{result['flops'] / 1e9:,.1f} GFLOP an image",
+            **({"training": ""} if training else {}),
+            **{f"  {key}": value for key, value in training.items()},
+        }
+    )
     print()
     parts = [_part(name, **part) for name, part in result["parts"].items()]
     print_table(("part", "parameters", "published", "difference"), parts)
@@ -99,15 +100,6 @@ def _show(result: Mapping[str, Any]) -> None:
             print()
             print_validation(validation)
         print("\n".join(["", *result["notes"]]).rstrip())
-
-
-def _words(value: object) -> str:
-    """A fact of the training as people read it: `gear 80, tile 80`, six digits, `-` for none."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "-" if value is None else str(value)
 
 
 def _part(name: str, parameters: int, published: int | None) -> tuple[str, ...]:

@@ -145,11 +145,22 @@ def print_table(
     console.print(table)
 
 
-def print_facts(facts: Sequence[tuple[str, object]]) -> None:
+def print_facts(facts: Mapping[str, object]) -> None:
     """Print names and values in two columns."""
-    width = max(len(name) for name, _ in facts)
-    for name, value in facts:
-        print(f"{name:<{width}}  {value}")
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<{width}}  {_words(value)}".rstrip())
+
+
+def _words(value: object) -> str:
+    """A fact as people read it: `gear 80, tile 80`, six digits, `-` for none."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_words(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:

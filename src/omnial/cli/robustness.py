@@ -125,11 +125,7 @@ def robustness(
 
 
 def _show_set(result: Mapping[str, Any]) -> None:
-    facts = {key: value for key, value in result.items() if key != "checks"}
-    for key, value in facts.items():
-        if isinstance(value, list):
-            facts[key] = ", ".join(value)
-    print_facts(list(facts.items()))
+    print_facts({key: value for key, value in result.items() if key != "checks"})
     for check in result["checks"]:
         print(f"{'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['detail']}")
 

@@ -1,13 +1,26 @@
-"""`omnial train`: one model for all the classes that it is given."""
+"""`omnial train`: one model for all its classes; `omnial evaluate`: its figures, and a report.
 
-from collections.abc import Iterator, Mapping
+Several processes can share the work of both: where `--devices` asks for them, the command starts
+itself again.
+"""
+
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from omnial.cli import options
 from omnial.cli.options import flag, option
-from omnial.cli.output import print_facts, print_result, print_validation, say, working
-from omnial.cli.verb import ExitCode, must_start, start_again, verb
+from omnial.cli.output import (
+    exit_code,
+    print_facts,
+    print_metrics,
+    print_result,
+    print_validation,
+    say,
+    working,
+)
+from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.distributed.launch import Processes, read_processes
 
@@ -58,18 +71,18 @@ def train(
         system=system, size=size, config_file=config, overrides=[*given, *read, *(set_ or [])]
     )
     count = settings.training.devices
-    if must_start(count):
+    if _must_start(count):
         from omnial.training.devices import check_processes
 
         check_processes(settings.training, Processes(size=count, local_size=count))
-        return start_again(count)
+        return _start(count)
     with working():
         from omnial.training.fit import train as fit
 
         summary = fit(settings, data, out, resume=resume, init=init, progress=True)
     if read_processes().rank:
         return ExitCode.DONE
-    print_result(summary.to_dict(), as_json, lambda result: print_facts(list(_facts(result))))
+    print_result(summary.to_dict(), as_json, _show)
     if not as_json:
         print()
         print_validation(summary.validation)
@@ -80,10 +93,66 @@ def train(
     return ExitCode.SOME_BAD if summary.bad_files else ExitCode.DONE
 
 
-def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The summary's single values as text."""
-    for key, value in summary.items():
-        if key not in {"validation", "notes", "bad_files"}:
-            if isinstance(value, list):
-                value = ", ".join(map(str, value))
-            yield key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else f"{value}"
+@verb("omnial evaluate models/mvtec --data mvtec --out reports/mvtec", shared=True)
+def evaluate(
+    model_dir: options.AnyModelDir,
+    data: options.Data,
+    out: Annotated[
+        Path, options.folder("Folder for metrics.json, metrics.csv and index.html.", "REPORT_DIR")
+    ],
+    batch_size: options.BatchSize = 16,
+    gallery: Annotated[
+        int, options.number("Most pictures shown of each class.", options.OUTPUT, least=0)
+    ] = 6,
+    skip_bad_files: options.SkipBadFiles = False,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    device: options.Device = "auto",
+    devices: options.Devices = None,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Compute the figures of a model on test images, and write a report that opens offline."""
+    if devices is not None and _must_start(devices):
+        return _start(devices)
+    with working() as progress:
+        from omnial.reporting.evaluation_report import REPORT_FILE
+        from omnial.reporting.evaluation_report import evaluate as run
+
+        result = run(
+            *(model_dir, data, out),
+            batch_size=batch_size,
+            gallery_per_class=gallery,
+            skip_bad_files=skip_bad_files,
+            reading=options.reading(max_megapixels, significant_bits),
+            device=device,
+            progress=progress,
+        )
+    if read_processes().rank:
+        return ExitCode.DONE
+    print_result(result.to_metrics(), as_json, print_metrics)
+    if not as_json:
+        print(f"\nreport: {out / REPORT_FILE}")
+    return exit_code(result.bad_files)
+
+
+def _must_start(devices: int) -> bool:
+    """Whether this process is the one that a user started, and others shall do the work."""
+    return devices > 1 and read_processes().size == 1
+
+
+def _start(devices: int) -> ExitCode:
+    """Run the command line of this process as so many processes, and end as they end.
+
+    Raises:
+        KeyboardInterrupt: A signal ended this process, and all others.
+        RunError: A process was killed.
+    """
+    from omnial.distributed.launch import start_here
+
+    code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])
+    return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
+
+
+def _show(summary: Mapping[str, Any]) -> None:
+    apart = {"validation", "notes", "bad_files"}
+    print_facts({key: value for key, value in summary.items() if key not in apart})

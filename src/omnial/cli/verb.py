@@ -79,24 +79,6 @@ def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCo
     return make
 
 
-def must_start(devices: int) -> bool:
-    """Whether this process is the one that a user started, and others shall do the work."""
-    return devices > 1 and read_processes().size == 1
-
-
-def start_again(devices: int) -> ExitCode:
-    """Run the command line of this process as so many processes, and end as they end.
-
-    Raises:
-        KeyboardInterrupt: A signal ended this process, and all others.
-        RunError: A process was killed.
-    """
-    from omnial.distributed.launch import start_here
-
-    code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])
-    return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
-
-
 def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitCode:
     """Do the work; turn what it raises into a message on standard error and an exit code.
 

@@ -12,20 +12,22 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Annotated, Concatenate, Literal, ParamSpec, TypeVar
+
+from pydantic import Field
 
 from omnial.errors import UserError
 from omnial.serving.findings import Finding
 from omnial.serving.problems import RefusedError
-from omnial.serving.replies import HistoryItem, Review
+from omnial.serving.replies import HistoryItem, Reply, Review, Verdict
 from omnial.serving.settings import MEGABYTE
 
 _APPLICATION = 0x6F6D6E69
 """`omni`, in the file's header: another program's file is not touched."""
 _SCHEMA_VERSION = 1
+LARGEST_NUMBER = 2**62
 _PURGE_EVERY = 64
 _SHARE_KEPT = 0.9
 """What is left of a history that has grown too large, so that not every image deletes others."""
@@ -63,35 +65,45 @@ _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(Reply):
     """What to look for; None does not narrow."""
 
-    text: str | None = None
+    text: Annotated[str | None, Field(max_length=200)] = None
     """Part of the name, or the start of the digest."""
-    class_name: str | None = None
-    """A product; the empty text stands for unknown products."""
-    anomalous: bool | None = None
+    class_name: Annotated[str | None, Field(alias="class", max_length=500)] = None
+    """A product; empty: unknown products."""
+    verdict: Verdict | None = None
     review: Review | None = None
+    """What a person said."""
     reviewed: bool | None = None
-    since: float | None = None
-    until: float | None = None
+    """Whether a person said anything."""
+    since: datetime | None = None
+    """Not before; UTC if no zone."""
+    until: datetime | None = None
+    """Before; UTC if no zone."""
 
     def where(self) -> tuple[str, list[object]]:
         """An SQL condition and its values; no value becomes SQL."""
         found: list[tuple[str, object]] = [
             ("(instr(lower(name), lower(?1)) OR instr(sha256, lower(?1)) = 1)", self.text or None),
             ("class IS nullif(?, '')", self.class_name),
-            ("anomalous = ?", self.anomalous),
+            ("anomalous = ?", self.verdict and self.verdict == "anomalous"),
             ("review = ?", self.review),
-            ("time >= ?", self.since),
-            ("time < ?", self.until),
+            ("time >= ?", _seconds(self.since)),
+            ("time < ?", _seconds(self.until)),
         ]
         parts = [condition for condition, value in found if value is not None]
         if self.reviewed is not None:
             parts.append("review IS NOT NULL" if self.reviewed else "review IS NULL")
         values = [value for _, value in found if value is not None]
         return " AND ".join(parts) or "1", values
+
+
+class SearchPage(Search):
+    """A page of what was found."""
+
+    before: Annotated[int | None, Field(ge=1, le=LARGEST_NUMBER)] = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
 class History:
@@ -244,14 +256,16 @@ def _prepare(db: sqlite3.Connection) -> None:
 
 
 def _item(row: sqlite3.Row) -> HistoryItem:
-    values = {
-        **dict(row),
-        "time": _utc(row["time"]),
-        "outlines": json.loads(row["outlines"]),
-        "suspects": row["suspects"] and json.loads(row["suspects"]),
-        "reviewed": row["reviewed"] and _utc(row["reviewed"]),
-    }
+    values = {**row, "time": _utc(row["time"]), "outlines": json.loads(row["outlines"])}
+    values["suspects"] = row["suspects"] and json.loads(row["suspects"])
+    values["reviewed"] = row["reviewed"] and _utc(row["reviewed"])
     return HistoryItem.model_validate(values)
+
+
+def _seconds(when: datetime | None) -> float | None:
+    if when is None:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _utc(seconds: float) -> str:
@@ -266,16 +280,6 @@ class Recorder:
     def __init__(self, history: History) -> None:
         self._history = history
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
-
-    async def keep(self, finding: Finding, model: str) -> int | None:
-        """Keep an inspection; its number, or None if it cannot be written.
-
-        A full disk must not stop the line: the verdict is given all the same.
-        """
-        try:
-            return await self.call(History.add, finding, model)
-        except RefusedError:
-            return None
 
     async def call(
         self, method: Callable[Concatenate[History, _P], _T], *args: _P.args, **kwargs: _P.kwargs

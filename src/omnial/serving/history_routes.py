@@ -2,16 +2,15 @@
 
 import csv
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from io import StringIO
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from omnial.serving.history import History, Recorder, Search
+from omnial.serving.history import LARGEST_NUMBER, History, Recorder, Search, SearchPage
 from omnial.serving.problems import RefusedError, refusals
-from omnial.serving.replies import HistoryItem, HistoryReply, Review, ReviewRequest, Verdict
+from omnial.serving.replies import HistoryItem, HistoryReply, ReviewRequest
 
 _HEADINGS = (
     *("id", "time", "name", "class", "score", "threshold", "verdict", "review", "reviewed"),
@@ -19,40 +18,9 @@ _HEADINGS = (
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _PAGE = 500
-_LONGEST = 200
-_LARGEST_NUMBER = 2**62
 _T = TypeVar("_T")
 
-Number = Annotated[int, Path(ge=1, le=_LARGEST_NUMBER)]
-
-
-def _search(
-    text: Annotated[
-        str | None,
-        Query(max_length=_LONGEST, description="Part of the name, or the start of the digest."),
-    ] = None,
-    class_name: Annotated[
-        str | None,
-        Query(alias="class", max_length=500, description="A product; empty: unknown products."),
-    ] = None,
-    verdict: Annotated[Verdict | None, Query()] = None,
-    review: Annotated[Review | None, Query(description="What a person said.")] = None,
-    reviewed: Annotated[bool | None, Query(description="Whether a person said anything.")] = None,
-    since: Annotated[datetime | None, Query(description="Not before; UTC if no zone.")] = None,
-    until: Annotated[datetime | None, Query(description="Before; UTC if no zone.")] = None,
-) -> Search:
-    return Search(
-        text=text or None,
-        class_name=class_name,
-        anomalous=None if verdict is None else verdict == "anomalous",
-        review=review,
-        reviewed=reviewed,
-        since=_seconds(since),
-        until=_seconds(until),
-    )
-
-
-Searched = Annotated[Search, Depends(_search)]
+Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]
 
 
 def history_routes(recorder: Recorder) -> APIRouter:
@@ -60,13 +28,10 @@ def history_routes(recorder: Recorder) -> APIRouter:
     router = APIRouter(prefix="/v1/history", tags=["history"])
 
     @router.get("", responses=refusals(422, 503), summary="Search the history")
-    async def search(
-        searched: Searched,
-        before: Annotated[int | None, Query(ge=1, le=_LARGEST_NUMBER)] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    ) -> HistoryReply:
+    async def search(page: Annotated[SearchPage, Query()]) -> HistoryReply:
         """The inspections that match, the latest first; page on with `before`."""
-        found = await recorder.call(History.search, searched, before, limit + 1)
+        limit = page.limit
+        found = await recorder.call(History.search, page, page.before, limit + 1)
         return HistoryReply(
             items=found[:limit], next=found[limit - 1].id if len(found) > limit else None
         )
@@ -77,7 +42,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
         responses={200: {"content": {"text/csv": {}}}, **refusals(422, 503)},
         summary="The history as a table",
     )
-    async def table(searched: Searched) -> StreamingResponse:
+    async def table(searched: Annotated[Search, Query()]) -> StreamingResponse:
         """All inspections that match, safe to open in a spreadsheet."""
         return StreamingResponse(
             csv_lines(_all(recorder, searched)),
@@ -125,12 +90,6 @@ def _image(media_type: str) -> dict[str, Any]:
     """What FastAPI needs to know of a route that sends an image."""
     described = {200: {"content": {media_type: {}}}, **refusals(404, 503)}
     return {"response_class": Response, "responses": described}
-
-
-def _seconds(when: datetime | None) -> float | None:
-    if when is None:
-        return None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _found(value: _T | None) -> _T:

@@ -96,8 +96,10 @@ class Service:
         verdict = "anomalous" if reply.anomalous else "good"
         self.metrics.images.labels(reply.class_name or "unknown product", verdict).inc()
         if self.recorder is not None:
-            reply.id = await self.recorder.keep(finding, self.card.model)
-            if reply.id is None:
+            try:
+                reply.id = await self.recorder.call(History.add, finding, self.card.model)
+            except RefusedError:
+                # A full disk must not stop the line: the verdict is given all the same.
                 self.metrics.history_failures.inc()
         if with_map:
             reply.map = base64.b64encode(finding.map_png).decode()
