@@ -25,9 +25,8 @@ import typer
 
 from benchmarks.common import Entries, entries, ratio, report
 from omnial.batch.archive import Engine, in_this_process, inspect_archive
-from omnial.batch.archive_job import LISTING_FILE
+from omnial.batch.archive_parts import LISTING_FILE, PREDICTIONS, Assignment, PartResult
 from omnial.batch.on_ray import OnRay
-from omnial.batch.worker import PREDICTIONS, Assignment, PartResult
 from omnial.config.load import load_settings
 from omnial.demo.production_line import generate
 from omnial.inference.pictures import MAPS, OVERLAYS

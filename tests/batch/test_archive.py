@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from omnial.batch.archive import in_this_process, inspect_archive
-from omnial.batch.worker import Assignment, PartResult, Worker
+from omnial.batch.archive_parts import Assignment, PartResult, Worker
 from omnial.cli import app
 from omnial.errors import RunError, UserError
 from omnial.inference.predictor import Row

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from omnial.batch.archive_job import Job, begin, model_digest
+from omnial.batch.archive_parts import Assignment, Job, PartResult, begin, model_digest
 from omnial.batch.on_ray import ATTEMPTS, _RayWorker
-from omnial.batch.worker import Assignment, PartResult
 from omnial.errors import RunError, UserError
 
 

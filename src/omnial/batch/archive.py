@@ -6,8 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from omnial.batch.archive_job import Job, begin, is_begun, model_digest, open_listing
-from omnial.batch.worker import PREDICTIONS, Assignment, PartResult, Worker, finished, pictures_of
+from omnial.batch.archive_parts import (
+    PREDICTIONS,
+    Assignment,
+    Job,
+    PartResult,
+    Worker,
+    begin,
+    finished,
+    is_begun,
+    model_digest,
+    open_listing,
+    pictures_of,
+)
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.errors import UserError

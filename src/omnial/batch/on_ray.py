@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from omnial.batch.worker import Assignment, PartResult, Worker, part_file
+from omnial.batch.archive_parts import Assignment, PartResult, Worker, part_file
 from omnial.errors import RunError, UserError
 
 ATTEMPTS: Final = 4

@@ -38,7 +38,7 @@ from omnial.untrusted import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
 JOB_FILE = "job.json"
-"""What the results of an archive are known by, see `omnial.batch.job`."""
+"""What the results of an archive are known by, see `omnial.batch.archive_parts.Job`."""
 Row = dict[str, JSON]
 
 
