@@ -256,19 +256,6 @@ class TestFailures:
         assert ("details in" if temporary else "no log could be written") in ended.err
         assert len(ended.err.splitlines()) == 1
 
-    def test_a_fit_that_ends_the_process_when_interrupted(
-        self, run: Run, training: Callable[[Callable[..., object]], None], tmp_path: Path
-    ) -> None:
-        def function(*_: object, **__: object) -> object:
-            try:
-                raise KeyboardInterrupt
-            except KeyboardInterrupt:
-                sys.exit(1)
-
-        training(function)
-
-        assert run("train", "--data", tmp_path, "--out", tmp_path / "model").code == 130
-
 
 class TestTrain:
     def test_what_the_training_is_given(

@@ -72,14 +72,14 @@ def _health_routes(service: Service) -> APIRouter:
 
     @router.get("/healthz", responses=ill, summary="Does the service live?")
     async def health() -> HealthReply:
-        """503 tells that inspections are stuck, and that a restart is the cure."""
+        """503: inspections are stuck; restart the service."""
         if not service.alive():
             raise RefusedError(503, "stuck", "Inspections do not go on; restart the service.")
         return HealthReply(status="ok")
 
     @router.get("/readyz", responses=ill, summary="May requests be sent?")
     async def ready() -> HealthReply:
-        """503 while inspections are stuck, or the queue has no place left."""
+        """503 while inspections are stuck, or the queue is full."""
         if service.admission.inside >= service.admission.most and service.alive():
             raise RefusedError(503, "busy", "The queue is full.")
         return await health()

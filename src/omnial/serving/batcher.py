@@ -20,7 +20,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from omnial.config.settings import Reading
 from omnial.data.decode import read_rgb
 from omnial.data.image_file import ImageError
 from omnial.data.prefetch import prefetch
@@ -99,7 +98,8 @@ class Batcher:
         self._admission = admission
         self._metrics = metrics
         self._gather_seconds = settings.gather_milliseconds / 1000
-        self._reading = Reading(max_megapixels=settings.max_megapixels).of(inspector.settings.data)
+        limit = {"max_megapixels": settings.max_megapixels}
+        self._reading = inspector.settings.data.model_copy(update=limit)
         self._pictures = settings.history is not None
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)

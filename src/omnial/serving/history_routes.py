@@ -30,11 +30,9 @@ def history_routes(recorder: Recorder) -> APIRouter:
     @router.get("", responses=refusals(422, 503), summary="Search the history")
     async def search(page: Annotated[SearchPage, Query()]) -> HistoryReply:
         """The inspections that match, the latest first; page on with `before`."""
-        limit = page.limit
-        found = await recorder.call(History.search, page, page.before, limit + 1)
-        return HistoryReply(
-            items=found[:limit], next=found[limit - 1].id if len(found) > limit else None
-        )
+        found = await recorder.call(History.search, page, page.before, page.limit + 1)
+        items = found[: page.limit]
+        return HistoryReply(items=items, next=items[-1].id if items != found else None)
 
     @router.get(
         ".csv",
@@ -113,21 +111,19 @@ async def csv_lines(items: AsyncIterator[HistoryItem]) -> AsyncIterator[str]:
     Texts that a request chose get an apostrophe in front where a spreadsheet would take them for
     a formula (OWASP, "CSV Injection"); every text is quoted.
     """
-    yield _line(_HEADINGS)
+    yield _line(*_HEADINGS)
     async for item in items:
+        verdict = "anomalous" if item.anomalous else "good"
+        areas = [outline.area for outline in item.outlines]
         yield _line(
-            (
-                *(item.id, item.time, _harmless(item.name), _harmless(item.class_name)),
-                *(f"{item.score:.6f}", f"{item.threshold:.6f}"),
-                *("anomalous" if item.anomalous else "good", item.review or ""),
-                *(item.reviewed or "", len(item.outlines)),
-                max((outline.area for outline in item.outlines), default=0),
-                *(item.width, item.height, item.model, item.sha256),
-            )
+            *(item.id, item.time, _harmless(item.name), _harmless(item.class_name)),
+            *(f"{item.score:.6f}", f"{item.threshold:.6f}", verdict),
+            *(item.review or "", item.reviewed or "", len(areas), max(areas, default=0)),
+            *(item.width, item.height, item.model, item.sha256),
         )
 
 
-def _line(cells: tuple[object, ...]) -> str:
+def _line(*cells: object) -> str:
     text = StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerow(cells)
     return text.getvalue()

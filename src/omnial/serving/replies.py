@@ -46,7 +46,7 @@ class InspectionReply(Reply):
     suspects: list[OutlineReply] | None
     """With `suspects=true`: what would be outlined if the image were anomalous."""
     width: int
-    """Of the image turned upright, in pixels."""
+    """Of the image rotated upright, in pixels."""
     height: int
     map: str | None
     """With `map=true`: the score map as a grey PNG in base64, at most 320 pixels an edge, 255 is

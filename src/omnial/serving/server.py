@@ -56,12 +56,9 @@ def url(listening: socket.socket) -> str:
 def serve(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
     """Answer requests until SIGTERM or SIGINT, then close the socket.
 
-    SIGTERM is a normal end: new connections are refused, requests that were begun get their
-    answers, and the call returns. SIGINT does the same and then raises. `on_ready` is called when
+    On SIGTERM new connections are refused, requests that were begun get their answers, and the
+    call returns. SIGINT does the same and then raises KeyboardInterrupt. `on_ready` is called when
     the service is about to answer.
-
-    Raises:
-        KeyboardInterrupt: It was ended by SIGINT.
     """
     settings = service.settings
     config = uvicorn.Config(
