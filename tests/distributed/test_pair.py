@@ -3,6 +3,7 @@
 import filecmp
 import json
 import math
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +49,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
         small.run(data, out / "one_then_two", dies_at=small.DIES_AT)
         evaluate(out / "one", [data], out / "report_of_one", batch_size=2, device="cpu")
         command = [sys.executable, Path(__file__).with_name("pair.py"), data, out / "one", out]
+        handler = signal.getsignal(signal.SIGINT)
         assert start_here(2, [str(part) for part in command]) == 0
+        # Ctrl+C means afterwards what it meant before.
+        assert signal.getsignal(signal.SIGINT) is handler
     torch.set_num_threads(threads)
     ranks = [json.loads((out / f"found_{rank}.json").read_text()) for rank in (0, 1)]
     return Pair(data, out, ranks, losses)

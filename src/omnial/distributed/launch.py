@@ -183,6 +183,7 @@ def start_here(count: int, command: Sequence[str]) -> int:
     # The processes report for themselves, not the launcher for them.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     try:
         elastic_launch(config, command[0])(*command[1:])
     except SignalException as error:
@@ -197,4 +198,8 @@ def start_here(count: int, command: Sequence[str]) -> int:
         return int(failure.exitcode)
     finally:
         logging.disable(level)
+        # The launcher leaves its own behind.
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
     return 0
