@@ -1,7 +1,6 @@
 """Defects that several products share, drawn into a `Surface`.
 
 Each takes the canvas of the product's frame, so that positions and sizes are in product units.
-Where it takes `within`, that is the coverage of the material that the defect can have.
 """
 
 from dataclasses import dataclass
@@ -11,6 +10,11 @@ from numpy.random import Generator
 
 from omnial.demo.canvas import TURN, Canvas, Field, Point, along, ridge, smooth, walk
 from omnial.demo.surface import Colour, Surface
+
+Line = tuple[Point, float, float]
+"""Start, heading and length."""
+Share = Field | float
+"""Coverage of the material that a defect can have; 1 is all of it."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +44,14 @@ class Defect:
         """A point at a normal distance along both axes."""
         return point[0] + self.rng.normal(0.0, spread), point[1] + self.rng.normal(0.0, spread)
 
-    def line(self, half: float, mild: float, strong: float) -> tuple[Point, float, float]:
-        """Start, heading and length of a line whose centre lies in the central square."""
+    def line(self, half: float, mild: float, strong: float) -> Line:
+        """A line whose centre lies in the central square."""
         heading, length = self.rng.uniform(0.0, TURN), self.between(mild, strong)
         return along(self.point(half), heading, -0.5 * length), heading, length
 
 
 def scratch(
-    surface: Surface,
-    canvas: Canvas,
-    defect: Defect,
-    half: float,
-    bared: Colour,
-    within: Field | float = 1.0,
+    surface: Surface, canvas: Canvas, defect: Defect, half: float, bare: Colour, within: Share = 1.0
 ) -> None:
     """One to three nearly parallel grooves that bare another colour."""
     rng = defect.rng
@@ -64,7 +63,7 @@ def scratch(
         profile = np.sin(np.linspace(0.12, np.pi - 0.05, len(points))) ** 0.5
         distance = canvas.polyline(points, [peak * float(p) for p in profile])
         cover = canvas.cover(distance, soft=0.006) * within
-        surface.paint(cover * defect.between(0.55, 0.95), bared)
+        surface.paint(cover * defect.between(0.55, 0.95), bare)
         rim = np.maximum(0.012 - np.abs(distance), 0.0)
         surface.height += (0.6 * within) * (rim - 1.5 * np.maximum(-distance, 0.0))
         start = defect.near(start, 0.05)
@@ -87,7 +86,7 @@ def stain(
     half: float,
     colour: Colour,
     radius: float,
-    within: Field | float = 1.0,
+    within: Share = 1.0,
 ) -> None:
     """A spilt liquid: an irregular patch with a darker dried edge and a few splashes.
 
@@ -108,13 +107,9 @@ def stain(
 
 
 def crack(
-    surface: Surface,
-    canvas: Canvas,
-    defect: Defect,
-    line: tuple[Point, float, float],
-    within: Field | float = 1.0,
+    surface: Surface, canvas: Canvas, defect: Defect, line: Line, within: Share = 1.0
 ) -> None:
-    """A dark jagged gap along a line (start, heading, length) with up to three side branches."""
+    """A dark jagged gap along a line, with up to three side branches."""
     rng = defect.rng
     start, heading, length = line
     width = defect.between(0.008, 0.017)

@@ -14,8 +14,8 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -28,35 +28,16 @@ from scipy import ndimage
 from omnial.data.records import GOOD
 from omnial.demo.canvas import Canvas, Field
 from omnial.demo.defects import Defect
-from omnial.demo.products import (
-    blister,
-    circuit_board,
-    fabric,
-    gear,
-    label,
-    metal_plate,
-    tile,
-    wood,
-)
-from omnial.demo.surface import Lighting, grain, photograph
+from omnial.demo.surface import grain, photograph
 from omnial.errors import UserError
 from omnial.files import locked, scratch_in, writing
 from omnial.untrusted import read_json
 
 Split = Literal["train", "test"]
 
-_PRODUCTS: Mapping[str, ModuleType] = {
-    "blister": blister,
-    "circuit_board": circuit_board,
-    "fabric": fabric,
-    "gear": gear,
-    "label": label,
-    "metal_plate": metal_plate,
-    "tile": tile,
-    "wood": wood,
-}
-CLASS_NAMES: tuple[str, ...] = tuple(_PRODUCTS)
-"""The product classes, sorted."""
+CLASS_NAMES = ("blister", "circuit_board", "fabric", "gear", "label", "metal_plate", "tile", "wood")
+"""The product classes, sorted: what draws each has its name in `products`."""
+_PRODUCTS = {name: import_module(f"omnial.demo.products.{name}") for name in CLASS_NAMES}
 DEFECT_KINDS: Mapping[str, tuple[str, ...]] = {n: p.KINDS for n, p in _PRODUCTS.items()}
 """The defect kinds of each class, sorted."""
 MARKER = "production_line.json"
@@ -118,24 +99,24 @@ def render_pair(
     # Fine textures need 256 pixels to be drawn well; smaller images are the average of those.
     factor = -(-256 // size)
     canvas = Canvas.of_size(size * factor)
-    lighting = Lighting.draw(_stream(key, 0))
-    noise = grain(_stream(key, 1), size, lighting.grain)
 
-    def shot(defect: Defect) -> Field:
-        image = photograph(product.build(canvas, _stream(key, 2), defect), canvas, lighting)
+    def shot(defect: Defect, camera: Generator) -> Field:
+        image = photograph(product.build(canvas, _stream(key, 2), defect), canvas, camera)
         if factor == 1:
             return image
         reduced: Field = image.reshape(size, factor, size, factor, 3).mean(axis=(1, 3))
         return reduced
 
-    clean = shot(Defect(GOOD, 0.0, _stream(key, 4)))
+    camera = _stream(key, 0)
+    clean = shot(Defect(GOOD, 0.0, _stream(key, 4)), camera)
+    noise = grain(_stream(key, 1), size, camera.uniform(0.005, 0.011))
     normal = _quantised(clean + noise)
     if kind == GOOD:
         return Pair(normal, normal, np.zeros((size, size), dtype=np.bool_))
     severity = (_stream(key[:1] + key[2:], 3).uniform() + index * _GOLDEN) % 1.0
     least, best = np.inf, (clean, np.zeros((size, size), dtype=np.bool_))
     for attempt in range(_ATTEMPTS):
-        defective = shot(Defect(kind, severity, _stream(key, 4 + attempt)))
+        defective = shot(Defect(kind, severity, _stream(key, 4 + attempt)), _stream(key, 0))
         mask = _changed(clean, defective)
         share = float(mask.mean())
         miss = max(_AREA[0] - share, share - _AREA[1], 0.0)
@@ -230,20 +211,14 @@ def generate(
 ) -> None:
     """Write the production line as `CLASS/{train,test,ground_truth}/KIND/000.png`.
 
+    For each of the classes (all if None): `train` and `test_good` defect-free images, and
+    `per_kind` of each defect kind with a mask (0 or 255), of size x size pixels, 64..1024.
+
     Each image is a pure function of (seed, class, split, kind, index) and the size: more images,
     fewer classes or another number of cores change no image. Everything is written next to `out`
     and moved there when complete. A complete data set of the same parameters is left as it is;
     one of other parameters, or with files missing, is replaced as long as `out` holds nothing
     but files that this function wrote.
-
-    Args:
-        out: Folder to write; made if it is not there.
-        seed: Of all random numbers, from 0.
-        classes: Names from `CLASS_NAMES`; all of them if None.
-        size: Edge of the square images in pixels, 64..1024.
-        train: Defect-free training images a class, at least 1.
-        test_good: Defect-free test images a class.
-        per_kind: Test images of each defect kind of a class, each with its mask (0 or 255).
 
     Raises:
         UserError: A value out of range, an unknown class, foreign files in `out`, or another

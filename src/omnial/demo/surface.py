@@ -99,60 +99,39 @@ class Surface:
         self.albedo *= np.maximum(1.0 + amount * noise, 0.05)[..., None]
 
 
-@dataclass(frozen=True)
-class Lighting:
-    """One exposure: where the lamp stands and what lens and sensor do."""
-
-    lamp: tuple[float, float, float]
-    ambient: float
-    exposure: float
-    warmth: tuple[float, float, float]
-    vignette: float
-    blur: float
-    grain: float
-
-    @classmethod
-    def draw(cls, rng: Generator) -> "Lighting":
-        """A lamp at the upper left and a camera, varied as over the shifts of a factory."""
-        warm = rng.normal(0.0, 0.02)
-        return cls(
-            lamp=(rng.uniform(-1.9, -1.2), rng.uniform(-1.9, -1.2), rng.uniform(2.4, 3.0)),
-            ambient=rng.uniform(0.28, 0.38),
-            exposure=float(np.exp(rng.normal(0.0, 0.07))),
-            warmth=(1.0 + warm, 1.0, 1.0 - warm),
-            vignette=rng.uniform(0.03, 0.12),
-            blur=rng.uniform(0.45, 0.7),
-            grain=rng.uniform(0.005, 0.011),
-        )
-
-
-def photograph(surface: Surface, canvas: Canvas, lighting: Lighting) -> Field:
+def photograph(surface: Surface, canvas: Canvas, rng: Generator) -> Field:
     """The surface under the lamp without sensor grain, (N, N, 3) float32 in [0, 1].
 
-    Diffuse reflection after Lambert and a highlight after Blinn (1977), light that falls off
-    with the square of the distance, a vignette, a shoulder instead of hard clipping, gamma 2.
+    A lamp at the upper left and a lens, varied by `rng` as over the shifts of a factory. Diffuse
+    reflection after Lambert and a highlight after Blinn (1977), light that falls off with the
+    square of the distance, a vignette, a shoulder instead of hard clipping, gamma 2.
     """
+    warm = rng.normal(0.0, 0.02)
+    lamp = (rng.uniform(-1.9, -1.2), rng.uniform(-1.9, -1.2), rng.uniform(2.4, 3.0))
+    ambient, exposure = rng.uniform(0.28, 0.38), np.exp(rng.normal(0.0, 0.07))
+    vignette, blur = rng.uniform(0.03, 0.12), rng.uniform(0.45, 0.7)
+
     slope_y, slope_x = np.gradient(surface.height, np.float32(canvas.pixel))
     steep = 1.0 / np.sqrt(1.0 + slope_x**2 + slope_y**2)
-    lx, ly, lz = lighting.lamp[0] - canvas.x, lighting.lamp[1] - canvas.y, lighting.lamp[2]
+    lx, ly, lz = lamp[0] - canvas.x, lamp[1] - canvas.y, lamp[2]
     distance = np.sqrt(lx**2 + ly**2 + np.float32(lz) ** 2)
     facing = np.maximum((lz - slope_x * lx - slope_y * ly) * steep / distance, 0.0)
-    fall_off = np.float32(sum(c * c for c in lighting.lamp)) / distance**2
+    fall_off = np.float32(sum(c * c for c in lamp)) / distance**2
 
     hx, hy, hz = lx / distance, ly / distance, lz / distance + 1.0
     half = np.maximum((hz - slope_x * hx - slope_y * hy) * steep, 0.0)
     half /= np.sqrt(hx**2 + hy**2 + hz**2)
     highlight = surface.gloss * half**24 * surface.light
 
-    level = lighting.ambient * (0.5 + 0.5 * surface.light)
+    level = ambient * (0.5 + 0.5 * surface.light)
     level = level + 0.95 * facing * fall_off * surface.light
-    level *= 1.0 - lighting.vignette * (canvas.x**2 + canvas.y**2)
+    level *= 1.0 - vignette * (canvas.x**2 + canvas.y**2)
     image = surface.albedo * level[..., None] + highlight[..., None]
-    image *= np.asarray(lighting.warmth, np.float32) * np.float32(lighting.exposure)
+    image *= np.float32([1.0 + warm, 1.0, 1.0 - warm]) * np.float32(exposure)
     over = np.maximum(image - 0.7, 0.0) / np.float32(0.3)
     image = np.sqrt(np.clip(image, 0.0, 0.7) + 0.3 * over / (1.0 + over))
     # The lens blurs by part of an output pixel at 256; the canvas may be finer than the output.
-    sigma = lighting.blur * len(canvas.x) / 256.0
+    sigma = blur * len(canvas.x) / 256.0
     blurred = ndimage.gaussian_filter(image, (sigma, sigma, 0.0), mode="nearest", truncate=3.0)
     return np.clip(blurred, 0.0, 1.0).astype(np.float32)
 
