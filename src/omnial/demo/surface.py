@@ -127,7 +127,7 @@ def photograph(surface: Surface, canvas: Canvas, rng: Generator) -> Field:
     level = level + 0.95 * facing * fall_off * surface.light
     level *= 1.0 - vignette * (canvas.x**2 + canvas.y**2)
     image = surface.albedo * level[..., None] + highlight[..., None]
-    image *= np.float32([1.0 + warm, 1.0, 1.0 - warm]) * np.float32(exposure)
+    image *= np.asarray([1.0 + warm, 1.0, 1.0 - warm], np.float32) * np.float32(exposure)
     over = np.maximum(image - 0.7, 0.0) / np.float32(0.3)
     image = np.sqrt(np.clip(image, 0.0, 0.7) + 0.3 * over / (1.0 + over))
     # The lens blurs by part of an output pixel at 256; the canvas may be finer than the output.
