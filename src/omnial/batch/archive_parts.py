@@ -200,9 +200,6 @@ class PartResult:
 class Worker:
     """Opens the model, and inspects parts.
 
-    Args:
-        assignment: The job, and where the files are.
-
     Raises:
         RunError: This machine has another version of omnial or another model than the one that
             started the job, or the listing cannot be read.

@@ -125,11 +125,7 @@ def print_table(
 ) -> None:
     """Print a table, unwrapped where the output is not a terminal.
 
-    Args:
-        headings: Of the columns.
-        rows: Their cells.
-        texts: Columns aligned to the left; numbers are aligned to the right.
-        last: A row below the others, set apart.
+    Columns are numbers, aligned to the right, but for those of `texts`; the last row is set apart.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):

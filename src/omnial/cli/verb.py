@@ -46,11 +46,8 @@ class Verb(NamedTuple):
 def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCode]], Verb]:
     """Make a command of a function that returns its exit code and may fail in any way.
 
-    A folder `out` is checked before the function is called.
-
-    Args:
-        examples: Command lines for its help.
-        shared: Whether several processes can share its work.
+    Its help shows the examples. A folder `out` is checked before the function is called. Several
+    processes can share its work if it is `shared`.
     """
 
     def make(function: Callable[..., ExitCode]) -> Verb:
@@ -82,9 +79,7 @@ def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCo
 def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitCode:
     """Do the work; turn what it raises into a message on standard error and an exit code.
 
-    Args:
-        work: What a verb does.
-        options: Names of the verb's options, which advice may name.
+    The message may name the verb's options.
     """
     try:
         code = work()

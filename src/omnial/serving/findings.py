@@ -43,13 +43,8 @@ def describe(
 ) -> Finding:
     """Shrink and encode what an inspection found.
 
-    Args:
-        inspection: The verdict with its arrays.
-        upload: The file that was inspected.
-        level: Score-map level of outlines.
-        settings: The network input.
-        suspects: Outline a good image too.
-        picture: Make the history's picture.
+    `level` is the score of outlines, `settings` those of the network input. `suspects` outlines a
+    good image too; `picture` makes the history's picture.
     """
     height, width = inspection.image.shape[:2]
     small = _small_map(inspection.score_map)

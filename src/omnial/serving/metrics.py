@@ -14,11 +14,7 @@ class Metrics:
     """What the service counts.
 
     No label holds anything that a request chose: routes are templates, products are the model's.
-
-    Args:
-        facts: What runs.
-        inside: Gives the number of slots that are taken, of `most`.
-        most: Slots of images.
+    `inside` gives the number of slots that are taken, of `most`.
     """
 
     def __init__(self, facts: dict[str, str], inside: Callable[[], float], most: int) -> None:

@@ -27,12 +27,7 @@ _STUCK: Final = 4
 
 
 class Service:
-    """A model, its queue and its history.
-
-    Args:
-        inspector: The model, warmed up.
-        model: Its name, see `model_name`.
-        settings: Limits, and where the history is.
+    """A model that is warmed up, its queue and its history.
 
     Raises:
         UserError: The history cannot be used.
