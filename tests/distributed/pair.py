@@ -72,13 +72,18 @@ with launched(gpu=False) as fabric:
     found["losses_before"] = small.run(data, out / "two_then_one", dies_at=small.DIES_AT)
     found["losses_after"] = small.run(data, out / "one_then_two", resume=True)
     done: list[tuple[int, int]] = []
+
+    def note_progress(what: str, count: int, total: int) -> None:
+        if what == "evaluating":
+            done.append((count, total))
+
     result = evaluate(
         model,
         [data],
         out / "report",
         batch_size=2,
         device="cpu",
-        on_evaluated=lambda *counts: done.append(counts),
+        progress=note_progress,
     )
     found |= {
         "progress": done,

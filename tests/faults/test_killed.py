@@ -112,7 +112,7 @@ def test_a_set_ends_in_the_same_bytes(model: Path, data: Path, tmp_path: Path) -
     build_set(model, [data], tmp_path / "undisturbed", plan)
 
     with mock.patch.object(set_builder, "load_model", return_value=load_model(model, "cpu")):
-        assert killed_everywhere(lambda: build_set(model, [data], tmp_path / "set", plan)) > 4
+        assert killed_everywhere(lambda: build_set(model, [data], tmp_path / "set", plan)) >= 4
 
     undisturbed, found = files(tmp_path / "undisturbed"), files(tmp_path / "set")
     for manifest in (undisturbed, found):

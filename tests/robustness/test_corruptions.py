@@ -12,7 +12,7 @@ from omnial.metrics.reconstruction import psnr
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 
 NAMED = {corruption.name: corruption for corruption in CORRUPTIONS}
-MOVING = [c for c in CORRUPTIONS if c.move is not None]
+MOVING = [c for c in CORRUPTIONS if c.moves]
 
 
 def sample(name: str = "000.png", size: int = 96, deep: bool = False) -> Sample:

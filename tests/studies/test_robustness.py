@@ -32,7 +32,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 ASKED = ("omnial",)
 OPTIONS = RobustnessOptions(
-    *("tiny", 4, SMALL, ASKED),
+    *("tiny", 4),
+    overrides=SMALL,
+    rows=ASKED,
     samples=2,
     white_box_samples=1,
     white_box_steps=2,

@@ -12,10 +12,10 @@ from omnial.errors import UserError
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.model_folder.weights_file import load_model
 from omnial.studies import trial as trial_module
-from omnial.studies.run_study import PAGE, StudyOptions, run_study
+from omnial.studies.run_study import PAGE, run_study
 from omnial.studies.study_data import DATA_VARIABLE, StudyData, class_digests, find_roots, name_of
 from omnial.studies.study_pictures import pick
-from omnial.studies.study_rows import Row, Study
+from omnial.studies.study_rows import Row, Study, StudyOptions
 from tests.studies.small_runs import CLASSES, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -118,12 +118,7 @@ def test_any_other_run_has_another_key(change: str, data: Path, tmp_path: Path) 
     keys = []
     for root, count, number, given in ((data, 8, 0, SMALL), (place, images, seed, overrides)):
         (trial,) = trial_module.plan_trials(
-            STUDY.rows[0],
-            StudyData.of([root]),
-            size="tiny",
-            images=count,
-            overrides=given,
-            seed=number,
+            STUDY.rows[0], StudyData.of([root]), StudyOptions("tiny", count, 1, given), number
         )
         keys.append(trial.key)
     assert keys[0] != keys[1]

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import pytest
 import torch
 
 from omnial.errors import RunError, UserError
-from omnial.studies.run_study import StudyOptions, run_study
+from omnial.studies.run_study import run_study
 from omnial.studies.run_trials import run_trials
 from omnial.studies.study_data import StudyData
-from omnial.studies.study_rows import Row, Study
+from omnial.studies.study_rows import Row, Study, StudyOptions
 from omnial.studies.trial import Trial, model_folder, plan_trials
 from omnial.training.run_identity import CHECKPOINT, folder_of_checkpoints
 from tests.studies.small_runs import SMALL
@@ -34,11 +33,8 @@ ENDLESS = 10**6
 
 def trials(data: Path, images: int = ENDLESS) -> list[Trial]:
     source = StudyData.of([data])
-    return [
-        trial
-        for row in ROWS
-        for trial in plan_trials(row, source, size="tiny", images=images, overrides=SMALL)
-    ]
+    options = StudyOptions("tiny", images, overrides=SMALL)
+    return [trial for row in ROWS for trial in plan_trials(row, source, options)]
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -125,7 +121,7 @@ def test_an_error_of_one_reaches_the_user(data: Path, tmp_path: Path) -> None:
     first, second = trials(data, images=2)
     with pytest.raises(UserError, match="nowhere"):
         run_trials(
-            [first, replace(second, roots=(Path("nowhere"),))], tmp_path / "out", tmp_path, 2
+            [first, second._replace(roots=(Path("nowhere"),))], tmp_path / "out", tmp_path, 2
         )
     assert not multiprocessing.active_children()
 

@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 
 from omnial.evaluation.result import FIGURES
-from omnial.studies.markdown import remarks_on
-from omnial.studies.study_page import RowFigures, SeedFigures, compare, order_of, study_page
+from omnial.studies.study_page import (
+    RowFigures,
+    SeedFigures,
+    compare,
+    order_of,
+    remarks_on,
+    study_page,
+)
 from omnial.studies.study_pictures import chart
 from omnial.studies.study_rows import STUDIES, Row, Study
 

@@ -11,7 +11,7 @@ from omnial.cli.output import print_result, say, working
 from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.errors import UserError
-from omnial.studies.study_rows import STUDIES
+from omnial.studies.study_rows import STUDIES, StudyOptions
 
 _ROBUSTNESS = "robustness"
 _PANEL = "The study robustness"
@@ -70,8 +70,6 @@ def study(
     read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
     overrides, chosen = (*read, *(set_ or ())), tuple(rows or ())
     with working():
-        from omnial.studies.run_study import StudyOptions, run_study
-
         if name == _ROBUSTNESS:
             if seeds not in (None, 1) or classes:
                 raise UserError("the study robustness has one seed and all classes of the data")
@@ -79,12 +77,13 @@ def study(
             from omnial.studies.robustness_study import run_robustness_study
 
             robustness = RobustnessOptions(
-                *(size, images, overrides, chosen),
+                *(size, images, 1, overrides, (), chosen, gallery, jobs),
                 *(samples, white_box_samples, white_box_steps, corruption_images),
-                *(gallery, jobs),
             )
             summary = run_robustness_study(data, out, work, robustness)
         else:
+            from omnial.studies.run_study import run_study
+
             table, about = STUDIES[name], tuple(classes or ())
             number_ = table.seeds if seeds is None else seeds
             asked = StudyOptions(size, images, number_, overrides, about, chosen, gallery, jobs)

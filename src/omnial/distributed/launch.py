@@ -49,7 +49,7 @@ def read_processes(environment: Mapping[str, str] = os.environ) -> Processes:
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         names = _TORCHRUN
-    elif _is_job_step(environment):
+    elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         names = _SRUN
     else:
         return Processes()
@@ -74,10 +74,6 @@ def read_processes(environment: Mapping[str, str] = os.environ) -> Processes:
     return found
 
 
-def _is_job_step(environment: Mapping[str, str]) -> bool:
-    return int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-
-
 def share_of_threads(alone: int, processes: int) -> int:
     """The equal part of so many threads, or all of them where `OMP_NUM_THREADS` has set them."""
     return alone if "OMP_NUM_THREADS" in os.environ else max(1, alone // processes)
@@ -96,6 +92,7 @@ def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
     """
     import torch
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins import ClusterEnvironment
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -104,6 +101,12 @@ def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
     from omnial.distributed.collectives import together
 
     processes, nested = read_processes(), together()
+    if processes.size == 1:
+        environment: ClusterEnvironment = LightningEnvironment()
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        environment = TorchElasticEnvironment()
+    else:
+        environment = SLURMEnvironment(auto_requeue=False)
     # Decisions travel between the hosts, gradients between the GPUs.
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     ddp = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
@@ -115,13 +118,7 @@ def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
             devices=processes.local_size,
             num_nodes=processes.size // processes.local_size,
             strategy=ddp if processes.size > 1 and strategy == "auto" else strategy,
-            plugins=[
-                LightningEnvironment()
-                if processes.size == 1
-                else TorchElasticEnvironment()
-                if "TORCHELASTIC_RUN_ID" in os.environ
-                else SLURMEnvironment(auto_requeue=False)
-            ],
+            plugins=[environment],
         )
         fabric.launch()
         yield fabric
@@ -152,12 +149,8 @@ def connected(*, gpu: bool) -> Iterator[None]:
 def start_here(count: int, command: Sequence[str]) -> int:
     """Run a command as so many processes on this machine, with the launcher of `torchrun`.
 
-    A signal that ends this process is passed on, and the processes get 30 seconds to end. When
-    one fails, the others are ended.
-
-    Args:
-        count: Number of processes.
-        command: Program and arguments, the same for all; they share this process's output.
+    They share this process's output. A signal that ends this process is passed on, and the
+    processes get 30 seconds to end. When one fails, the others are ended.
 
     Returns:
         0, or the exit code of the process that failed first.

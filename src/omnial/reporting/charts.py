@@ -5,7 +5,6 @@ No text of a user reaches matplotlib, whose labels would read `$` as mathematics
 names the lines.
 """
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from omnial.metrics.ranking import Curve
+from omnial.reporting.render import data_uri
 
 SERIES_COLOURS = (
     *("#0b62a8", "#c2571a", "#18794e", "#8a3f9e"),
@@ -49,14 +49,12 @@ class LineStyle(NamedTuple):
 
 
 class CurveKind(NamedTuple):
-    """One chart of curves: its key in `ClassResult.curves`, its words, and its kind."""
+    """One chart of curves: its key in `ClassResult.curves`, and its words."""
 
     key: str
     title: str
     x_label: str
     y_label: str
-    meaning: str
-    chance: bool
 
 
 CURVE_KINDS = (
@@ -65,34 +63,24 @@ CURVE_KINDS = (
         "Images: found against false alarms",
         "good images called defective",
         "defective images found",
-        "Each point is one possible threshold; the closer a line comes to the upper left corner, "
-        "the fewer false alarms a found defect costs.",
-        True,
     ),
     CurveKind(
         "image_pr",
         "Images: right alarms against found",
         "defective images found",
         "alarms that are right",
-        "A line that stays high to the right edge finds every defective part without crying wolf.",
-        False,
     ),
     CurveKind(
         "pixel_roc",
         "Pixels: found against falsely marked",
         "sound pixels marked",
         "defect pixels marked",
-        "The same as for images, counted pixel by pixel: does the mark lie where the defect is?",
-        True,
     ),
     CurveKind(
         "pixel_pr",
         "Pixels: rightly marked against found",
         "defect pixels marked",
         "marked pixels that are right",
-        "Defects cover little of an image, so this is the hardest chart: "
-        "high lines mean tight outlines.",
-        False,
     ),
 )
 """The charts of curves in the order of the page."""
@@ -100,27 +88,24 @@ CURVE_KINDS = (
 
 def line_style(index: int) -> LineStyle:
     """Look of the line at this position: colours repeat after eight, with other dashes."""
-    dashes = " ".join(f"{length:g}" for length in _dashes(index)) or "none"
-    return LineStyle(_colour(index), dashes)
+    colour, dashes = _look(index)
+    return LineStyle(colour, " ".join(f"{length:g}" for length in dashes) or "none")
 
 
 def line_arguments(index: int) -> dict[str, Any]:
     """Matplotlib's arguments of the line at this position."""
-    dashes = _dashes(index) or (None, None)
-    return {"color": _colour(index), "linewidth": 1.9, "dashes": dashes}
+    colour, dashes = _look(index)
+    return {"color": colour, "linewidth": 1.9, "dashes": dashes or (None, None)}
 
 
 def curve_chart(kind: CurveKind, curves: Sequence[Curve | None]) -> Chart:
-    """Draw one curve for each class.
-
-    Args:
-        kind: Which chart.
-        curves: Curve of every class, in the page's order; None is left out, so that a class keeps
-            its colour in every chart.
-    """
-    figure, axes = _figure(4.0, 3.4)
+    """Draw one curve for each class; one that is None keeps the others' colours as they are."""
+    figure = Figure(figsize=(4.0, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    _plain(axes)
     axes.grid(color=_GRID, linewidth=0.8)
-    if kind.chance:
+    if kind.key.endswith("roc"):
+        # Chance.
         axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, dashes=(2, 3))
     drawn = sum(curve is not None for curve in curves)
     for index, curve in enumerate(curves):
@@ -141,11 +126,7 @@ def score_histogram(
 ) -> Chart:
     """Draw how often each score occurs, for good images above and defective ones below.
 
-    Args:
-        good: (n,) finite scores of the good images; may be empty.
-        defective: (m,) finite scores of the defective images; may be empty.
-        thresholds: Finite thresholds to mark; may be empty.
-        name: The class, for the description.
+    Scores (n,), (m,) and the thresholds to mark are finite, and may be none; `name` is the class.
     """
     edges = _edges(np.concatenate([good, defective, np.asarray(thresholds, dtype=np.float64)]))
     figure = Figure(figsize=(4.6, 2.8), layout="constrained")
@@ -189,12 +170,9 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _colour(index: int) -> str:
-    return SERIES_COLOURS[index % len(SERIES_COLOURS)]
-
-
-def _dashes(index: int) -> tuple[float, ...]:
-    return _DASHES[index // len(SERIES_COLOURS) % len(_DASHES)]
+def _look(index: int) -> tuple[str, tuple[float, ...]]:
+    cycle, position = divmod(index, len(SERIES_COLOURS))
+    return SERIES_COLOURS[position], _DASHES[cycle % len(_DASHES)]
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -204,13 +182,6 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = float(values.min()), float(values.max())
     air = 0.03 * (high - low) or 0.05
     return np.linspace(low - air, high + air, _BINS + 1)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    _plain(axes)
-    return figure, axes
 
 
 def _plain(axes: Axes) -> None:
@@ -226,6 +197,5 @@ def _svg(figure: Figure, words: str) -> Chart:
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "omnial"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    uri = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Chart(uri, words, width, height)
+    return Chart(data_uri(buffer.getvalue(), "image/svg+xml"), words, width, height)

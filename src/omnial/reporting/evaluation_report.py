@@ -42,27 +42,9 @@ from omnial.progress import Progress, silent
 from omnial.reporting import tables
 from omnial.reporting.charts import CURVE_KINDS, curve_chart, line_style, score_histogram
 from omnial.reporting.render import render
-from omnial.reporting.report_pictures import PICTURES, pictures
+from omnial.reporting.report_pictures import pictures
 
 REPORT_FILE = "index.html"
-
-_GROUPS = (
-    (
-        "missed",
-        "Worst misses",
-        "The defective images with the lowest scores: these slip through first.",
-    ),
-    (
-        "false alarm",
-        "False alarms",
-        "The good images with the highest scores: these raise an alarm first.",
-    ),
-    (
-        "hit",
-        "Best hits",
-        "The defective images with the highest scores: these are found most surely.",
-    ),
-)
 
 
 def evaluate(
@@ -131,17 +113,7 @@ def _write(result: EvaluationResult, out: Path) -> None:
 
 
 def write_report(result: EvaluationResult, out_dir: Path) -> Path:
-    """Write `index.html` for people who inspect parts.
-
-    The same result gives the same bytes. An earlier report is replaced in one step, so that a
-    reader never meets half a page.
-
-    Args:
-        result: The evaluation's result.
-        out_dir: The folder, made if it is missing.
-
-    Returns:
-        The file.
+    """Write `index.html`, whole or not at all; the same result gives the same bytes.
 
     Raises:
         UserError: `out_dir` is a file.
@@ -176,7 +148,6 @@ def _page(result: EvaluationResult) -> str:
         mean_note=_mean_note(result),
         rebuilding=_rebuilding(result),
         charts=_charts(result),
-        picture_kinds=PICTURES,
         heat_stops=", ".join(stops),
         level=None if math.isnan(result.pixel_threshold) else result.pixel_threshold,
         details=(("Model", tables.flat(result.model)), ("Data", tables.flat(result.data))),
@@ -230,10 +201,7 @@ def _mean_note(result: EvaluationResult) -> str:
 
 
 def _rebuilding(result: EvaluationResult) -> list[tuple[str, str]]:
-    """What the model's validation images say of the reconstruction of each product, in words.
-
-    Empty where the model does not say.
-    """
+    """What the model's validation images say of the reconstruction of each product, if known."""
     training = result.model.get("training")
     found = ValidationFigures.of_training(training) if isinstance(training, Mapping) else None
     if found is None:
@@ -291,11 +259,11 @@ def _scores(product: ClassResult, anomalous: bool) -> NDArray[np.float64]:
 def _groups(items: Sequence[GalleryItem], anchor: str, level: float) -> list[dict[str, Any]]:
     """The gallery of a class; roles without an item are left out."""
     found = []
-    for number, (role, title, meaning) in enumerate(_GROUPS):
+    for number, role in enumerate(("missed", "false alarm", "hit")):
         chosen = [item for item in items if item.role == role]
         shots = [_shot(item, f"{anchor}-{number}-{i}", level) for i, item in enumerate(chosen)]
         if shots:
-            found.append({"title": title, "meaning": meaning, "shots": shots})
+            found.append({"role": role, "shots": shots})
     return found
 
 

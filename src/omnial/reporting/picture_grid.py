@@ -123,9 +123,7 @@ def write_contact_sheets(
         mark_own(out_dir, [path.name for path in pages])
         for path, start in zip(pages, starts, strict=True):
             samples = range(start, min(start + rows, count))
-            lines = [
-                (_label(batch, index, names[index]), _cells(batch, index)) for index in samples
-            ]
+            lines = [(_label(batch, i, names[i]), _cells(batch, i)) for i in samples]
             maps = {"mask", "JND map", "level"}
             sheet = picture_grid(_COLUMNS, lines, cell_height, sharp=maps, foot=_FOOT)
             with replacing(path) as part:

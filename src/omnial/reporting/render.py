@@ -1,5 +1,7 @@
 """Fill a page's template: HTML that is one file and loads nothing, or Markdown."""
 
+import base64
+
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
@@ -7,12 +9,7 @@ from omnial._version import __version__
 
 
 def render(template: str, **values: object) -> str:
-    """The text of a page.
-
-    Args:
-        template: File name in `templates/`; an `.html` file extends `base.html`.
-        values: Its variables; a missing one is an error.
-    """
+    """The text of a page from a file in `templates/`; a missing variable is an error."""
     loader = PackageLoader("omnial.reporting")
     templates = Environment(
         loader=loader,
@@ -25,3 +22,8 @@ def render(template: str, **values: object) -> str:
     # The style sheet is the project's own markup; every other value of an HTML page is escaped.
     style = Markup(loader.get_source(templates, "report.css")[0])
     return templates.get_template(template).render(style=style, version=__version__, **values)
+
+
+def data_uri(content: bytes, kind: str = "image/png") -> str:
+    """A file as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

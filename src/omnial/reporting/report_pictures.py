@@ -1,6 +1,5 @@
 """The report's pictures: one gallery item becomes a row of images that live inside the page."""
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,41 +11,25 @@ from PIL import Image
 from omnial.evaluation.result import GalleryItem
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import TRUTH, draw_outlines, heat, overlay
+from omnial.reporting.render import data_uri
 
 _JPEG_QUALITY = 88
 LONGER_SIDE = (256, 384)
 """Pixels of a picture's longer side, at least and at most: small network inputs are enlarged so
 that outlines stay fine lines, large ones shrunk so that the page stays one file to send on."""
 
-PICTURES = (
-    ("Input", "The image as the model saw it."),
-    ("Rebuilt", "The part as the model believes a good one would look."),
-    (
-        "JND",
-        "The visibility map that the model rebuilt: "
-        "the brighter, the larger a change must be before an eye would notice it.",
-    ),
-    ("Score map", "How sure the model is of a defect at each pixel, black for not at all."),
-    ("Marked", "What the model marks: its scores as colour, outlined in cyan above the level."),
-    ("Truth", "What a person marked as defective, outlined in green."),
-)
-"""Caption and one plain sentence for each picture of a row."""
+PICTURES = ("Input", "Rebuilt", "JND", "Score map", "Marked", "Truth")
+"""Caption of each picture of a row; the template says what it shows."""
 
 
 class Picture(NamedTuple):
-    """One picture of a row.
-
-    Attributes:
-        caption: Its name.
-        words: Description, for those who cannot see it.
-        uri: A `data:` address; None where there is no such picture.
-        width: Pixels.
-        height: Pixels.
-    """
+    """One picture of a row, of so many pixels."""
 
     caption: str
     words: str
+    """Description, for those who cannot see it."""
     uri: str | None
+    """A `data:` address; None where there is no such picture."""
     width: int
     height: int
 
@@ -54,13 +37,8 @@ class Picture(NamedTuple):
 def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
     """The pictures of a gallery item, in the order of `PICTURES`.
 
-    Args:
-        item: The item.
-        pixel_threshold: Level of the score map for outlines; NaN draws none.
-
-    Returns:
-        As many as `PICTURES`. The ground truth of a defective image without a mask has no
-        content.
+    Findings are outlined at the threshold, for NaN not at all. The ground truth of a defective
+    image without a mask has no content.
     """
     height, width = _display_size(item.image.shape[0], item.image.shape[1])
     image = _resized(item.image, height, width)
@@ -89,10 +67,13 @@ def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
         (overlay(image, scores, marked), f"Input with {len(marked)} outlined findings"),
         (truth, truth_words),
     )
-    return [
-        Picture(caption, words, None if content is None else data_uri(content), width, height)
-        for (caption, _), (content, words) in zip(PICTURES, contents, strict=True)
-    ]
+    found = []
+    for caption, (content, words) in zip(PICTURES, contents, strict=True):
+        # Lines are thin.
+        file = None if content is None else jpeg(content, thin_lines=True)
+        uri = None if file is None else data_uri(file, "image/jpeg")
+        found.append(Picture(caption, words, uri, width, height))
+    return found
 
 
 def _display_size(height: int, width: int) -> tuple[int, int]:
@@ -143,10 +124,3 @@ def jpeg(image: NDArray[np.uint8], *, thin_lines: bool) -> bytes:
     subsampling = "4:4:4" if thin_lines else "4:2:0"
     Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=subsampling)
     return buffer.getvalue()
-
-
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """A picture as a `data:` address: JPEG in full colour resolution, since lines are thin."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, thin_lines=True)).decode(
-        "ascii"
-    )

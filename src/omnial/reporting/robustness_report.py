@@ -1,6 +1,5 @@
 """The robustness report: figures, two pictures and one HTML page that opens offline."""
 
-import base64
 import csv
 import json
 from pathlib import Path
@@ -11,7 +10,7 @@ from omnial.errors import shown
 from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.reporting import robustness_tables as tables
 from omnial.reporting.charts import line_style
-from omnial.reporting.render import render
+from omnial.reporting.render import data_uri, render
 from omnial.reporting.robustness_charts import (
     level_chart,
     levels_figure,
@@ -29,11 +28,7 @@ _TARGETED_FILE, _LEVELS_FILE = "targeted.png", "levels.png"
 
 
 def write_robustness(result: RobustnessResult, out: Path) -> Path:
-    """Write robustness.json, robustness.csv, targeted.png, levels.png and index.html.
-
-    Args:
-        result: The figures.
-        out: The folder, made if it is missing. The files are put in place together.
+    """Write robustness.json, robustness.csv, targeted.png, levels.png and index.html together.
 
     Returns:
         The page.
@@ -98,13 +93,9 @@ def _page(result: RobustnessResult, targeted: bytes, levels: bytes) -> str:
         verdicts=tables.verdict_table(result),
         corruptions=tables.corruption_tables(result),
         perception=tables.perception_table(result),
-        level_chart=_data_uri(level_chart(result)),
-        severity_chart=None if severities is None else _data_uri(severities),
-        targeted=_data_uri(targeted),
-        levels=_data_uri(levels),
+        level_chart=data_uri(level_chart(result)),
+        severity_chart=None if severities is None else data_uri(severities),
+        targeted=data_uri(targeted),
+        levels=data_uri(levels),
         bad_files=[(shown(bad.path), shown(bad.reason)) for bad in result.bad_files],
     )
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from omnial.attacks.ball import UNATTACKED, UNTARGETED
 from omnial.errors import shown
@@ -16,8 +16,7 @@ from omnial.robustness.transfer import LevelFigures
 SEVERITY_KEYS: Final = (UNATTACKED, *map(str, SEVERITIES))
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """One figure: its key, its words, and how it is shown."""
 
     key: str
@@ -73,21 +72,16 @@ Row = tuple[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a heading for groups of columns.
-
-    Attributes:
-        title: What it shows.
-        groups: Heading and number of columns of each group.
-        columns: Heading of every column.
-        rows: Label and cells of every row.
-        feet: The same for rows below the line: means, published averages.
-    """
+    """A table with a heading for groups of columns."""
 
     title: str
     groups: Sequence[tuple[str, int]]
+    """Heading and number of columns of each."""
     columns: Sequence[str]
+    """Heading of each."""
     rows: Sequence[Row]
     feet: Sequence[Row] = ()
+    """Rows below the line: means, published averages."""
 
     @classmethod
     def of(
@@ -141,13 +135,10 @@ def published_table() -> Table:
     rows = []
     for metric in METRICS:
         own = {(r.system, r.level): r for r in published() if r.metric == metric.key}
-        # The mean of what may be running means says nothing.
-        running = metric.key in ("psnr", "ssim")
-        other = (
-            ("last_row", "last row (zipper)")
-            if running
-            else ("mean_of_rows", "mean of the printed rows")
-        )
+        other = ("mean_of_rows", "mean of the printed rows")
+        if metric.key in ("psnr", "ssim"):
+            # The mean of what may be running means says nothing.
+            other = ("last_row", "last row (zipper)")
         for field, words in (("printed_average", "average as printed"), other):
             cells = [metric.printed(getattr(own[s, n], field)) for s in systems for n in levels]
             rows.append((f"{metric.title}: {words}", cells))
@@ -179,44 +170,29 @@ def corruption_tables(result: RobustnessResult) -> list[Table]:
         found = model.corruptions[corruption][severity]
         return found.figures.mean[key] if key in found.figures.mean else getattr(found, key)
 
-    return [
-        Table.of(
-            metric.title,
-            [shown(model.name) for model in models],
-            ["as is", *SEVERITY_KEYS[1:]],
-            [
-                (
-                    corruption.name,
-                    [
-                        metric.text(value(model, corruption.name, severity, metric.key))
-                        for model in models
-                        for severity in SEVERITY_KEYS
-                    ],
-                )
-                for corruption in CORRUPTIONS
-            ],
-        )
-        for metric in (*METRICS, IMAGE_AUROC, *_SHARES)
-        if models
-    ]
+    found = []
+    for metric in (*METRICS, IMAGE_AUROC, *_SHARES) if models else ():
+        rows = []
+        for corruption in CORRUPTIONS:
+            values = [
+                value(m, corruption.name, s, metric.key) for m in models for s in SEVERITY_KEYS
+            ]
+            rows.append((corruption.name, [metric.text(one) for one in values]))
+        groups, columns = [shown(model.name) for model in models], ["as is", *SEVERITY_KEYS[1:]]
+        found.append(Table.of(metric.title, groups, columns, rows))
+    return found
 
 
 def perception_table(result: RobustnessResult) -> Table:
     """How imperceptible each level is, by class and in the mean."""
     levels = [level.name for level in result.levels]
-    *rows, mean = (
-        (
-            shown(name),
-            [
-                metric.text(getattr(result.perception[level][name], metric.key))
-                for metric in _PERCEPTION
-                for level in levels
-            ],
-        )
-        for name in (*result.classes, "mean")
-    )
+    rows = []
+    for name in (*result.classes, "mean"):
+        own = [result.perception[level][name] for level in levels]
+        cells = [metric.text(getattr(row, metric.key)) for metric in _PERCEPTION for row in own]
+        rows.append((shown(name), cells))
     groups = [m.label if m.key == "ssim" else m.title for m in _PERCEPTION]
-    return Table.of("Attacked and clean samples", groups, levels, rows, [mean])
+    return Table.of("Attacked and clean samples", groups, levels, rows[:-1], rows[-1:])
 
 
 def named_checks(result: RobustnessResult) -> list[tuple[str, Check]]:

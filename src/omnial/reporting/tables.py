@@ -13,21 +13,14 @@ NOTHING = "\N{EM DASH}"
 
 
 class Column(NamedTuple):
-    """One figure of the tables.
-
-    Attributes:
-        key: Its name in metrics.json.
-        group: What the figure is about; neighbours with the same group share a heading.
-        label: Heading of the column.
-        unit: Unit of the shown number.
-        meaning: One plain sentence for the reader.
-    """
+    """One figure of the tables; what it means is said in the template."""
 
     key: str
+    """Its name in metrics.json."""
     group: str
+    """What the figure is about; neighbours with the same group share a heading."""
     label: str
     unit: str
-    meaning: str
 
     @property
     def long_label(self) -> str:
@@ -36,74 +29,19 @@ class Column(NamedTuple):
         return f"{subject} {self.label}" if subject in ("image", "pixel") else self.label
 
 
-_WHOLE = "Is the part defective?"
-_WHERE = "Where is the defect?"
+_WHOLE, _WHERE = "Is the part defective?", "Where is the defect?"
 _REBUILD = "Rebuilding good parts"
 
 COLUMNS = (
-    Column(
-        "image_auroc",
-        _WHOLE,
-        "AUROC",
-        "%",
-        "The chance that a defective part gets a higher score than a good one; 50 % is guessing.",
-    ),
-    Column(
-        "image_ap",
-        _WHOLE,
-        "AP",
-        "%",
-        "How purely defective the top of the list is when all parts are sorted by score.",
-    ),
-    Column(
-        "image_f1_max",
-        _WHOLE,
-        "best F1",
-        "%",
-        "The balance of defects found and alarms that are right, at the best possible threshold.",
-    ),
-    Column(
-        "pixel_auroc",
-        _WHERE,
-        "AUROC",
-        "%",
-        "The chance that a pixel of a defect scores higher than a pixel of sound material.",
-    ),
-    Column(
-        "pixel_ap",
-        _WHERE,
-        "AP",
-        "%",
-        "How purely defective the highest scoring pixels are: the strictest figure for outlines.",
-    ),
-    Column(
-        "pixel_f1_max",
-        _WHERE,
-        "best F1",
-        "%",
-        "How well marked area and true defect area agree, at the best possible threshold.",
-    ),
-    Column(
-        "aupro",
-        _WHERE,
-        "AUPRO",
-        "%",
-        "How much of each defect is covered while little else is marked; small ones count in full.",
-    ),
-    Column(
-        "psnr",
-        _REBUILD,
-        "PSNR",
-        "dB",
-        "How closely the model redraws a good part; 6 dB more means half the typical difference.",
-    ),
-    Column(
-        "ssim",
-        _REBUILD,
-        "SSIM",
-        "%",
-        "How much of the structure of a good part survives the redrawing; 100 % is all of it.",
-    ),
+    Column("image_auroc", _WHOLE, "AUROC", "%"),
+    Column("image_ap", _WHOLE, "AP", "%"),
+    Column("image_f1_max", _WHOLE, "best F1", "%"),
+    Column("pixel_auroc", _WHERE, "AUROC", "%"),
+    Column("pixel_ap", _WHERE, "AP", "%"),
+    Column("pixel_f1_max", _WHERE, "best F1", "%"),
+    Column("aupro", _WHERE, "AUPRO", "%"),
+    Column("psnr", _REBUILD, "PSNR", "dB"),
+    Column("ssim", _REBUILD, "SSIM", "%"),
 )
 """The figures in the order of every table."""
 
@@ -117,21 +55,18 @@ class Cell(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """Counts of the verdicts at the calibrated threshold.
-
-    Attributes:
-        good: Good images that have a verdict.
-        false_alarms: Of these, called defective.
-        defective: Defective images that have a verdict.
-        found: Of these, called defective.
-        without: Images without a verdict, since the detector has no threshold for them.
-    """
+    """Counts of the verdicts at the calibrated threshold."""
 
     good: int
+    """Good images that have a verdict."""
     false_alarms: int
+    """Of these, called defective."""
     defective: int
+    """Defective images that have a verdict."""
     found: int
+    """Of these, called defective."""
     without: int
+    """Images without a verdict, since the detector has no threshold for them."""
 
     @property
     def missed(self) -> int:
@@ -159,25 +94,21 @@ def number(column: Column, value: float | None) -> str:
 
 def present_columns(rows: Iterable[Figures]) -> tuple[Column, ...]:
     """The columns that at least one row has a value for."""
-    kept = list(rows)
-    return tuple(
-        column for column in COLUMNS if any(row.get(column.key) is not None for row in kept)
-    )
+    known = {key for row in rows for key, value in row.items() if value is not None}
+    return tuple(column for column in COLUMNS if column.key in known)
 
 
 def verdicts(images: Iterable[ImageResult]) -> Verdicts:
     """Count verdicts; an image whose threshold is NaN has none."""
-    good = alarms = defective = found = without = 0
+    known: dict[bool, list[bool]] = {False: [], True: []}
+    without = 0
     for image in images:
         if math.isnan(image.threshold):
             without += 1
-        elif image.record.anomalous:
-            defective += 1
-            found += image.anomalous_verdict
         else:
-            good += 1
-            alarms += image.anomalous_verdict
-    return Verdicts(good, alarms, defective, found, without)
+            known[image.record.anomalous].append(image.anomalous_verdict)
+    good, defective = known[False], known[True]
+    return Verdicts(len(good), sum(good), len(defective), sum(defective), without)
 
 
 def share(part: int, whole: int) -> str:

@@ -4,14 +4,14 @@ The manifest is written after every class: one that names all classes is a finis
 compared with what the manifest asks for before memory is taken, and samples are read in batches.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,19 +62,16 @@ class Identity(_Strict):
     """
 
     schema_version: int
-    """Of the files."""
     version: str
     """Of omnial."""
     surrogate: dict[str, str]
     """System, size and weights' SHA-256 of the attacked model."""
     seed: int
-    """Of samples and attacks."""
     samples: int = Field(ge=1)
     """Samples a class."""
     anomalous_share: float
     """Share of them that have a defect."""
     steps: int = Field(ge=1, le=10_000)
-    """Steps of the attack."""
     alpha: float
     """Length of a step, as a share of the radius."""
     levels: tuple[Level, ...] = Field(min_length=1)
@@ -132,11 +129,7 @@ class Manifest(_Strict):
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json with a digest of itself.
-
-    Raises:
-        RunError: The folder cannot be written.
-    """
+    """Write manifest.json with a digest of itself."""
     content = manifest.model_dump(mode="json")
     content["sha256"] = _digest(content)
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
@@ -155,7 +148,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(
             f"{path}: there is no such file. Name the folder that `omnial attack --out` wrote."
         )
-    try:
+    with _refusing(path):
         content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
             raise UntrustedError("it is not a manifest")
@@ -168,14 +161,6 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{quoted(version)}, this one reads {SCHEMA_VERSION})"
             )
         return Manifest.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise _refusal(path, f"it is not a manifest ({where}: {first['msg']})") from error
-    except UntrustedError as error:
-        raise _refusal(path, str(error)) from error
-    except OSError as error:
-        raise _refusal(path, f"it cannot be read ({error})") from error
 
 
 def class_arrays(
@@ -184,23 +169,19 @@ def class_arrays(
     traces: Mapping[str, Trace],
 ) -> dict[str, NDArray[Any]]:
     """Arrays of a class's file, of n samples; perturbations and traces by level."""
-    arrays: dict[str, NDArray[Any]] = {"normal": clean.normal, "anomalous": clean.anomalous}
     flags = _MASK * clean.mask + _PANEL * clean.panel + _VALID * clean.valid
+    arrays: dict[str, NDArray[Any]] = {"normal": clean.normal, "anomalous": clean.anomalous}
     arrays["flags"] = flags.astype(np.uint8)
     for name, values in perturbations.items():
         trace = traces[name]
+        columns = [trace.unattacked, trace.random, trace.gradient, *trace.values]
         arrays[f"perturbation.{name}"] = values
-        arrays[f"trace.{name}"] = np.stack(
-            [trace.unattacked, trace.random, trace.gradient, *trace.values], axis=1
-        )
+        arrays[f"trace.{name}"] = np.stack(columns, axis=1)
     return arrays
 
 
 def write_class(folder: Path, class_name: str, arrays: dict[str, NDArray[Any]]) -> str:
-    """Write a class's file, and compare what the disk holds with it.
-
-    Returns:
-        The file's SHA-256.
+    """Write a class's file, and compare what the disk holds with it; returns its SHA-256.
 
     Raises:
         RunError: The file cannot be written, or the disk holds something else.
@@ -214,17 +195,13 @@ def write_class(folder: Path, class_name: str, arrays: dict[str, NDArray[Any]]) 
     return digest
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Samples of one class with their perturbations.
-
-    Attributes:
-        clean: The samples before the attack.
-        perturbations: (n, 3, H, W) int16 a level, in steps of the grid.
-    """
+class Batch(NamedTuple):
+    """Samples of one class with their perturbations."""
 
     clean: CleanSamples
+    """The samples before the attack."""
     perturbations: Mapping[str, NDArray[np.int16]]
+    """(n, 3, H, W) a level, in steps of the grid."""
 
     def images(self, level: str) -> NDArray[np.float32]:
         """Network input at a level, or before the attack: (n, 3, H, W) float32 in [0, 1]."""
@@ -237,6 +214,8 @@ class Batch:
 class AdversarialSet:
     """A finished set on disk, verified as a whole, then read class by class.
 
+    What reads its samples raises a UserError where a file is not what the set should hold.
+
     Args:
         folder: What `omnial attack` wrote.
 
@@ -248,93 +227,61 @@ class AdversarialSet:
         self.folder = folder
         self.manifest = read_manifest(folder)
         self.identity = self.manifest.identity
+        self.levels, self.size = self.identity.levels, self.identity.size
         if not self.manifest.finished:
             raise UserError(
                 f"{folder / MANIFEST_FILE}: the set is not finished. Run the same `omnial attack` "
                 "command again to finish it."
             )
         self._entries = {entry.name: entry for entry in self.manifest.classes}
+        self.classes = tuple(self._entries)
         self._forms = self._expected_forms()
-        for entry in self.manifest.classes:
-            path = folder / f"{entry.name}.safetensors"
-            try:
+        for name, entry in self._entries.items():
+            with _refusing(self._path(name)) as path:
                 check_regular(path)
                 if file_digest(path) != entry.sha256:
                     raise UntrustedError("it is not what the manifest names (another digest)")
                 check_forms(read_forms(path, len(self._forms)), self._forms)
-            except UntrustedError as error:
-                raise _refusal(path, str(error)) from error
-            except OSError as error:
-                raise _refusal(path, f"it cannot be read ({error.strerror or error})") from error
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """Levels, in the order of the tables."""
-        return self.identity.levels
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes, in order."""
-        return tuple(self._entries)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self.identity.size
 
     def defect_pixels(self, class_name: str) -> tuple[int, ...]:
         """Pixels of each sample's mask."""
         return self._entries[class_name].defect_pixels
 
     def batches(self, class_name: str, size: int, most: int | None = None) -> Iterator[Batch]:
-        """A class's samples in batches.
-
-        Args:
-            class_name: The class.
-            size: Samples a batch.
-            most: Only so many of the first samples.
-
-        Raises:
-            UserError: A file is not what the set should hold.
-        """
-        path, entry = self.folder / f"{class_name}.safetensors", self._entries[class_name]
+        """The first `most` samples of a class, or all, in batches of this size."""
         count = min(self.identity.samples, most or self.identity.samples)
+        names = [name for name in self._forms if not name.startswith("trace.")]
         for start in range(0, count, size):
             rows = slice(start, min(start + size, count))
-            names = [name for name in self._forms if not name.startswith("trace.")]
-            arrays = self._read(path, names, rows)
+            arrays = self._read(class_name, names, rows)
             flags = arrays["flags"]
             clean = CleanSamples(
                 class_name=class_name,
                 numbers=tuple(range(rows.start, rows.stop)),
-                sources=entry.sources[rows],
+                sources=self._entries[class_name].sources[rows],
                 normal=arrays["normal"],
                 anomalous=arrays["anomalous"],
                 mask=(flags & _MASK) > 0,
                 panel=(flags & _PANEL) > 0,
                 valid=(flags & _VALID) > 0,
             )
-            perturbations = {
-                level.name: arrays[f"perturbation.{level.name}"] for level in self.levels
-            }
+            perturbations = {}
             for level in self.levels:
-                _check_ball(path, clean.anomalous, perturbations[level.name], level)
+                perturbations[level.name] = steps = arrays[f"perturbation.{level.name}"]
+                if not _is_in_ball(clean.anomalous, steps, level):
+                    reason = f"the perturbation of level {level.name} leaves its ball"
+                    raise _refusal(self._path(class_name), reason)
             yield Batch(clean, perturbations)
 
     @cached_property
     def traces(self) -> dict[str, Trace]:
-        """How the attack that made the set went, at each level.
-
-        Raises:
-            UserError: A file is not what the set should hold.
-        """
+        """How the attack that made the set went, at each level."""
         names = [f"trace.{level.name}" for level in self.levels]
         parts = []
         for class_name in self.classes:
-            path = self.folder / f"{class_name}.safetensors"
-            parts.append(self._read(path, names, slice(None)))
+            parts.append(self._read(class_name, names, slice(None)))
             if not all(np.isfinite(values).all() for values in parts[-1].values()):
-                raise _refusal(path, "a loss in it is NaN or infinity")
+                raise _refusal(self._path(class_name), "a loss in it is NaN or infinity")
         found = {}
         for level in self.levels:
             rows = np.concatenate([part[f"trace.{level.name}"] for part in parts])
@@ -345,13 +292,13 @@ class AdversarialSet:
         """Checks of the attack that made the set."""
         return check_traces(self.traces, self.levels)
 
-    def _read(self, path: Path, names: list[str], rows: slice) -> dict[str, NDArray[Any]]:
+    def _path(self, class_name: str) -> Path:
+        return self.folder / f"{class_name}.safetensors"
+
+    def _read(self, class_name: str, names: list[str], rows: slice) -> dict[str, NDArray[Any]]:
         """Rows of some arrays of a class's file, whose shapes were checked."""
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return {name: file.get_slice(name)[rows] for name in names}
-        except (OSError, SafetensorError) as error:
-            raise _refusal(path, f"it cannot be read ({error})") from error
+        with _refusing(self._path(class_name)) as path, safe_open(path, "numpy") as file:
+            return {name: file.get_slice(name)[rows] for name in names}
 
     def _expected_forms(self) -> dict[str, Form]:
         count, (height, width) = self.identity.samples, self.size
@@ -364,13 +311,26 @@ class AdversarialSet:
         return expected
 
 
-def _check_ball(
-    path: Path, clean: NDArray[np.uint16], steps: NDArray[np.int16], level: Level
-) -> None:
+def _is_in_ball(clean: NDArray[np.uint16], steps: NDArray[np.int16], level: Level) -> bool:
     reached = clean.astype(np.int32) + steps
     bound = round(level.grey_levels * GRID_PER_GREY_LEVEL)
-    if np.abs(steps.astype(np.int32)).max() > bound or reached.min() < 0 or reached.max() > GRID:
-        raise _refusal(path, f"the perturbation of level {level.name} leaves its ball")
+    largest = np.abs(steps.astype(np.int32)).max()
+    return bool(largest <= bound and reached.min() >= 0 and reached.max() <= GRID)
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[Path]:
+    """Refuse a file of a set where what is in it, or reading it, is not as it should be."""
+    try:
+        yield path
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise _refusal(path, f"it is not a manifest ({where}: {first['msg']})") from error
+    except UntrustedError as error:
+        raise _refusal(path, str(error)) from error
+    except (OSError, SafetensorError) as error:
+        raise _refusal(path, f"it cannot be read ({error})") from error
 
 
 def _refusal(path: Path, reason: str) -> UserError:

@@ -8,7 +8,7 @@ moves (Carlini et al. 2019, "On evaluating adversarial robustness").
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -25,32 +25,23 @@ RANDOM_SHARE: Final = 0.25
 _DIP = 0.1  # share of its whole rise that the mean objective may fall back in one step [O]
 
 
-@dataclass(frozen=True)
-class Trace:
-    """Objective of n samples over an attack, all float32.
-
-    Attributes:
-        unattacked: (n,) on the clean samples.
-        random: (n,) after a random perturbation that has the attack's full size everywhere.
-        values: (steps + 1, n) at the attack's start and after each of its steps; the attacked
-            image is the one with the largest.
-        gradient: (n,) mean absolute gradient of the first step.
-    """
+class Trace(NamedTuple):
+    """Objective of n samples over an attack, all float32."""
 
     unattacked: NDArray[np.float32]
+    """(n,) on the clean samples."""
     random: NDArray[np.float32]
+    """(n,) after a random perturbation that has the attack's full size everywhere."""
     values: NDArray[np.float32]
+    """(steps + 1, n) at the attack's start and after each of its steps; the attacked image is the
+    one with the largest."""
     gradient: NDArray[np.float32]
+    """(n,) mean absolute gradient of the first step."""
 
     @classmethod
     def joined(cls, traces: Sequence["Trace"]) -> "Trace":
         """Traces of several batches as one."""
-        return cls(
-            np.concatenate([trace.unattacked for trace in traces]),
-            np.concatenate([trace.random for trace in traces]),
-            np.concatenate([trace.values for trace in traces], axis=1),
-            np.concatenate([trace.gradient for trace in traces]),
-        )
+        return cls(*(np.concatenate(parts, axis=-1) for parts in zip(*traces, strict=True)))
 
     def rise(self) -> float:
         """How far the attack raises the mean objective above that of the clean samples."""
@@ -86,7 +77,10 @@ def check_traces(traces: Mapping[str, Trace], levels: Sequence[Level]) -> list[C
     rising = sorted((level for level in levels if not level.targeted), key=lambda x: x.grey_levels)
     found = [_gradients(traces), _steps(traces)]
     if len(rising) > 1:
-        found.append(_radii({level.name: traces[level.name].rise() for level in rising}))
+        rises = {level.name: traces[level.name].rise() for level in rising}
+        passed = all(weak < strong for weak, strong in pairwise(rises.values()))
+        shown = ", ".join(f"{name}: {rise:.4g}" for name, rise in rises.items())
+        found.append(Check("the mean objective rises with the radius", passed, f"rise at {shown}"))
     return [*found, _random(traces)]
 
 
@@ -100,45 +94,34 @@ def check_unbounded(pixel_auroc: float | None) -> Check:
 
 def _gradients(traces: Mapping[str, Trace]) -> Check:
     # Not `<= 0`, which lets a NaN pass for a gradient.
-    dead = {name: float(np.mean(~(trace.gradient > 0.0))) for name, trace in traces.items()}
-    worst = max(dead, key=lambda name: dead[name])
-    detail = f"at most {100 * dead[worst]:.1f} % of the samples are without one"
+    worst = max(float(np.mean(~(trace.gradient > 0.0))) for trace in traces.values())
     smallest = min(float(trace.gradient.min()) for trace in traces.values())
-    return Check(
-        "gradients are not zero",
-        dead[worst] == 0.0,
-        f"{detail}; the smallest mean gradient is {smallest:.2e}",
+    detail = (
+        f"at most {100 * worst:.1f} % of the samples are without one; "
+        f"the smallest mean gradient is {smallest:.2e}"
     )
+    return Check("gradients are not zero", worst == 0.0, detail)
 
 
 def _steps(traces: Mapping[str, Trace]) -> Check:
     """The mean objective rises from step to step, but for small dips."""
-    failed = []
+    failed, shown = [], []
     for name, trace in traces.items():
         means = trace.values.mean(axis=1, dtype=np.float64)
         whole = means[-1] - means[0]
         if not (whole > 0.0 and np.all(np.diff(means) >= -_DIP * whole)):
             failed.append(name)
-    shown = "; ".join(
-        f"{name}: {trace.values[0].mean():.4g} to {trace.values[-1].mean():.4g}"
-        for name, trace in traces.items()
-    )
-    detail = f"it does not at {', '.join(failed)} ({shown})" if failed else shown
+        shown.append(f"{name}: {means[0]:.4g} to {means[-1]:.4g}")
+    detail = "; ".join(shown)
+    if failed:
+        detail = f"it does not at {', '.join(failed)} ({detail})"
     return Check("the mean objective rises with the steps", not failed, detail)
-
-
-def _radii(rises: Mapping[str, float]) -> Check:
-    """The rise grows with the radius; weakest level first."""
-    shown = ", ".join(f"{name}: {rise:.4g}" for name, rise in rises.items())
-    passed = all(weak < strong for weak, strong in pairwise(rises.values()))
-    return Check("the mean objective rises with the radius", passed, f"rise at {shown}")
 
 
 def _random(traces: Mapping[str, Trace]) -> Check:
     shares = {}
     for name, trace in traces.items():
-        rise = trace.rise()
-        by_chance = float(np.mean(trace.random - trace.unattacked))
+        rise, by_chance = trace.rise(), float(np.mean(trace.random - trace.unattacked))
         shares[name] = by_chance / rise if rise > 0.0 else float("inf")
     shown = ", ".join(f"{name}: {100 * share:.1f} %" for name, share in shares.items())
     return Check(

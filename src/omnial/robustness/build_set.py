@@ -3,11 +3,11 @@
 import hashlib
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,8 +71,7 @@ class SetPlan:
         return Schedule(self.steps, self.alpha)
 
 
-@dataclass(frozen=True)
-class BuiltSet:
+class BuiltSet(NamedTuple):
     """A finished set, and what was left out of its data."""
 
     data: AdversarialSet
@@ -102,9 +101,6 @@ def build_set(
         device: A PyTorch device name, or `auto`.
         progress: Called with files checked and samples attacked.
 
-    Returns:
-        The set, verified.
-
     Raises:
         UserError: The model or the data is bad, the folder holds something else or is in use, or
             a class is not the model's.
@@ -127,7 +123,8 @@ def build_set(
             dataset = load_dataset(records, catalogue, settings, cache)
             labels = [record.class_name for record in records]
         for product in catalogue.classes[len(manifest.classes) :]:
-            entry = _build_class(trained, dataset, labels, product, plan, out, progress)
+            attacked = partial(progress, f"attacking {product.name}")
+            entry = _build_class(trained, dataset, labels, product, plan, out, attacked)
             facts = {
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seconds": round(time.perf_counter() - started, 1),
@@ -148,16 +145,17 @@ def _build_class(
     product: ProductClass,
     plan: SetPlan,
     out: Path,
-    progress: Progress,
+    progress: Callable[[int, int], None],
 ) -> ClassEntry:
     """Draw, attack and write the samples of a class."""
     parts: list[dict[str, NDArray[Any]]] = []
     sources: list[str] = []
     areas: list[int] = []
+    recipe = _recipe(model)
     for start in range(0, plan.samples, plan.batch_size):
         numbers = range(start, min(start + plan.batch_size, plan.samples))
         clean = draw_clean(
-            *(dataset, labels, product, numbers, _recipe(model)), plan.anomalous_share, plan.seed
+            dataset, labels, product, numbers, recipe, plan.anomalous_share, plan.seed
         )
         perturbations, traces = {}, {}
         for level, images, trace in attack_levels(model, clean, LEVELS, plan.schedule, plan.seed):
@@ -167,7 +165,7 @@ def _build_class(
         parts.append(class_arrays(clean, perturbations, traces))
         sources += map(shown, clean.sources)
         areas += clean.mask.sum(axis=(1, 2)).tolist()
-        progress(f"attacking {product.name}", numbers.stop, plan.samples)
+        progress(numbers.stop, plan.samples)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     digest = write_class(out, product.name, arrays)
     return ClassEntry(
@@ -181,11 +179,7 @@ def _recipe(model: TrainedModel) -> SynthesisSettings:
 
 
 def _begin(out: Path, identity: Identity) -> Manifest:
-    """The manifest in a folder, which must be of this set; a new one where there is none.
-
-    Raises:
-        UserError: The folder holds another set, or something else.
-    """
+    """The manifest in a folder, which must be of this set; a new one where there is none."""
     if (out / MANIFEST_FILE).is_file():
         manifest = read_manifest(out)
         if differ := manifest.identity.differences(identity):

@@ -45,13 +45,7 @@ def from_grid(values: NDArray[np.uint16]) -> NDArray[np.float32]:
 def perturbation(
     attacked: NDArray[np.float32], clean: NDArray[np.uint16], grey_levels: float
 ) -> NDArray[np.int16]:
-    """Perturbation in steps of the grid, inside its ball.
-
-    Args:
-        attacked: Images in [0, 1].
-        clean: The same images before the attack, of the same shape.
-        grey_levels: Radius of the ball in 1/255, at most 127.
-    """
+    """Perturbation of images in [0, 1] in steps of the grid, inside its ball of up to 127/255."""
     bound = round(grey_levels * GRID_PER_GREY_LEVEL)
     steps = to_grid(attacked).astype(np.int32) - clean.astype(np.int32)
     # Between the clean value and a value of the grid, so the sum stays on the grid.
@@ -60,27 +54,23 @@ def perturbation(
 
 @dataclass(frozen=True)
 class CleanSamples:
-    """Samples before the attack, n of one class, on the grid.
-
-    Attributes:
-        class_name: The class.
-        numbers: Number of each sample within its class.
-        sources: File name of the defect-free image of each.
-        normal: (n, 3, H, W) uint16, the defect-free images I.
-        anomalous: (n, 3, H, W) uint16, the samples A; as `normal` for a sample without defect.
-        mask: (n, H, W) bool, Y.
-        panel: (n, H, W) bool, where a defect was allowed.
-        valid: (n, H, W) bool, the region of interest.
-    """
+    """Samples before the attack, n of one class, on the grid."""
 
     class_name: str
     numbers: tuple[int, ...]
+    """Of the samples within their class."""
     sources: tuple[str, ...]
+    """File name of the defect-free image of each."""
     normal: NDArray[np.uint16]
+    """(n, 3, H, W), the defect-free images I."""
     anomalous: NDArray[np.uint16]
+    """(n, 3, H, W), the samples A; as `normal` for a sample without defect."""
     mask: NDArray[np.bool_]
+    """(n, H, W), Y."""
     panel: NDArray[np.bool_]
+    """(n, H, W), where a defect was allowed."""
     valid: NDArray[np.bool_]
+    """(n, H, W), the region of interest."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -120,21 +110,19 @@ def draw_clean(
     share: float,
     seed: int,
 ) -> CleanSamples:
-    """Draw samples of one class.
+    """Draw samples of one class, each a function of seed, class, number and dataset.
+
+    One that shows no defect after 64 draws stays without, as can happen where the region of
+    interest is small. Of an image that is seen in windows a sample is one of them, anywhere.
 
     Args:
         dataset: The defect-free images of all classes; a defect's texture comes from any of them.
         labels: Class of each image of the dataset.
         product: The class; its images of the dataset stand in the order of its training images.
-        numbers: Which samples; each is a function of seed, class, number and the dataset. Of an
-            image that is seen in windows it is one of them, anywhere.
+        numbers: Which samples.
         recipe: How defects are drawn.
         share: Share of samples with a defect.
         seed: The set's seed.
-
-    Returns:
-        The samples. One that shows no defect after 64 draws stays without, as can happen where
-        the region of interest is small.
     """
     own = [index for index, label in enumerate(labels) if label == product.name]
     crc = crc32(product.name.encode())

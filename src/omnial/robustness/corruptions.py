@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product as pairs_of
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -34,39 +34,26 @@ from omnial.sample_random import SampleRandom
 
 SEVERITIES: Final = (1, 2, 3, 4, 5)
 
-Change = Callable[[Tensor, float, SampleRandom], Tensor]
-"""Image (1, 3, H, W) float32 in [0, 1], amount, random numbers, to an image of the same kind."""
-Move = Callable[[Tensor, float, SampleRandom, str, str], Tensor]
-"""The same for what moves: also the mode of sampling and of filling from beyond the frame."""
+Change = Callable[..., Tensor]
+"""Image (1, 3, H, W) float32 in [0, 1], amount, random numbers, to an image of the same kind; what
+moves also takes `fill`, which says what comes from beyond the frame."""
 
 
-@dataclass(frozen=True)
-class Corruption:
-    """One corruption.
-
-    Attributes:
-        name: Its key in the results.
-        amounts: Five amounts, from weak to strong.
-        unit: What the amounts are.
-        change: Changes the image; None for what moves.
-        move: Moves the image and its maps; None for what only changes.
-    """
+class Corruption(NamedTuple):
+    """One corruption."""
 
     name: str
     amounts: tuple[float, float, float, float, float]
-    unit: str
-    change: Change | None = None
-    move: Move | None = None
+    """From weak to strong."""
+    change: Change
+    moves: bool = False
+    """Whether the image's maps move with it."""
 
 
 def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) -> Sample:
-    """Corrupt one decoded image.
+    """Corrupt one decoded image, at a severity of 1 to 5.
 
-    Args:
-        sample: The image; what is drawn for it depends on its class, kind and file name.
-        corruption: Which.
-        severity: 1 to 5.
-        seed: Another seed draws other directions and noise.
+    What is drawn depends on the seed, and on the image's class, kind and file name.
 
     Returns:
         The sample, its image of the same dtype: 8-bit images stay 8-bit, as a camera gives them.
@@ -75,21 +62,26 @@ def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) ->
     """
     number = torch.tensor([image_number(sample.record)])
     random = SampleRandom(seed, crc32(corruption.name.encode()), number)
-    image = torch.from_numpy(np.array(as_unit(sample.image)))[None]
     amount = corruption.amounts[severity - 1]
-    if corruption.change is not None:
-        image = corruption.change(image, amount, random)
-    mask, valid = sample.mask, sample.valid
-    if corruption.move is not None:
-        image = corruption.move(image, amount, random, "bilinear", "border")
-        valid = _moved(valid, corruption.move, amount, random)
-        mask = None if mask is None else _moved(mask, corruption.move, amount, random)
-        if not valid.any():
-            # A region of interest of a few pixels at the frame: better the old one than none.
-            valid = sample.valid
-    values: NDArray[Any] = image[0].clamp(0.0, 1.0).numpy()
+
+    def moved(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        values = torch.from_numpy(region.astype(np.float32))[None, None]
+        shares = corruption.change(values, amount, random, fill="zeros")[0, 0].numpy()
+        # At least half a pixel, the rule of masks; a pixel's rim may fall short by rounding.
+        inside: NDArray[np.bool_] = shares >= 0.5 - 1e-4
+        return inside
+
+    image = torch.from_numpy(np.array(as_unit(sample.image)))[None]
+    values: NDArray[Any] = corruption.change(image, amount, random)[0].clamp(0.0, 1.0).numpy()
     if sample.image.dtype == np.uint8:
         values = np.rint(values * np.float32(255)).astype(np.uint8)
+    if not corruption.moves:
+        return sample._replace(image=values)
+    valid = moved(sample.valid)
+    if not valid.any():
+        # A region of interest of a few pixels at the frame: better the old one than none.
+        valid = sample.valid
+    mask = None if sample.mask is None else moved(sample.mask)
     return sample._replace(image=values, valid=valid, mask=mask)
 
 
@@ -98,16 +90,6 @@ def image_number(record: ImageRecord) -> int:
     name = f"{record.class_name}/{record.kind}/{record.path.name}"
     # A file's name may hold bytes that are no text.
     return crc32(name.encode("utf-8", "surrogateescape"))
-
-
-def _moved(
-    region: NDArray[np.bool_], move: Move, amount: float, random: SampleRandom
-) -> NDArray[np.bool_]:
-    """A map that moves with its image; nothing comes in from beyond the frame."""
-    values = torch.from_numpy(region.astype(np.float32))[None, None]
-    shares: NDArray[np.float32] = move(values, amount, random, "bilinear", "zeros")[0, 0].numpy()
-    # At least half a pixel, the rule of masks; a pixel's rim may fall short by rounding.
-    return shares >= 0.5 - 1e-4
 
 
 def _sign(random: SampleRandom) -> float:
@@ -169,50 +151,46 @@ def _jpeg(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
     return torch.from_numpy(back.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None]
 
 
-def _shift(image: Tensor, amount: float, random: SampleRandom, mode: str, fill: str) -> Tensor:
+def _shift(image: Tensor, amount: float, random: SampleRandom, fill: str = "border") -> Tensor:
     """The part lies elsewhere, in a direction that is drawn."""
     angle = float(random.uniform("direction", high=2.0 * math.pi))
     length = amount * _scale(image)
     way = torch.tensor([[length * math.cos(angle), length * math.sin(angle)]])
-    moved: Tensor = translate(image, way, mode, fill, True)
+    moved: Tensor = translate(image, way, "bilinear", fill, True)
     return moved
 
 
-def _rotation(image: Tensor, amount: float, random: SampleRandom, mode: str, fill: str) -> Tensor:
+def _rotation(image: Tensor, amount: float, random: SampleRandom, fill: str = "border") -> Tensor:
     """The part is rotated, to a side that is drawn."""
     angle = torch.tensor([amount * _sign(random)])
-    moved: Tensor = rotate(image, angle, mode=mode, padding_mode=fill)
+    moved: Tensor = rotate(image, angle, mode="bilinear", padding_mode=fill)
     return moved
 
 
 CORRUPTIONS: Final = (
-    Corruption("brightness", (0.05, 0.1, 0.15, 0.2, 0.3), "of the range, up or down", _brightness),
-    Corruption("contrast", (0.85, 0.7, 0.55, 0.4, 0.3), "times the contrast", _contrast),
-    Corruption("defocus", (0.75, 1.25, 2.0, 3.0, 4.0), "pixels of radius", _defocus),
-    Corruption("motion", (3.0, 5.0, 8.0, 12.0, 16.0), "pixels of length", _motion),
-    Corruption("noise", (0.01, 0.02, 0.04, 0.07, 0.1), "of the range, deviation", _noise),
-    Corruption("jpeg", (90.0, 75.0, 50.0, 30.0, 15.0), "of quality", _jpeg),
-    Corruption("shift", (1.0, 2.0, 4.0, 8.0, 12.0), "pixels", move=_shift),
-    Corruption("rotation", (0.5, 1.0, 2.0, 3.0, 5.0), "degrees", move=_rotation),
+    Corruption("brightness", (0.05, 0.1, 0.15, 0.2, 0.3), _brightness),  # of the range, +-
+    Corruption("contrast", (0.85, 0.7, 0.55, 0.4, 0.3), _contrast),  # times the contrast
+    Corruption("defocus", (0.75, 1.25, 2.0, 3.0, 4.0), _defocus),  # pixels of radius
+    Corruption("motion", (3.0, 5.0, 8.0, 12.0, 16.0), _motion),  # pixels of length
+    Corruption("noise", (0.01, 0.02, 0.04, 0.07, 0.1), _noise),  # deviation, of the range
+    Corruption("jpeg", (90.0, 75.0, 50.0, 30.0, 15.0), _jpeg),  # quality
+    Corruption("shift", (1.0, 2.0, 4.0, 8.0, 12.0), _shift, moves=True),  # pixels
+    Corruption("rotation", (0.5, 1.0, 2.0, 3.0, 5.0), _rotation, moves=True),  # degrees
 )
 """All corruptions, in the order of the tables."""
 
 
 @dataclass(frozen=True)
 class CorruptedFigures:
-    """Figures on test images at one severity.
-
-    Attributes:
-        figures: As for attacks, but PSNR and SSIM compare the reconstructions of good images
-            with these images as corrupted: a test image has no other original.
-        false_alarms: Share of the good images that are called defective at the model's own
-            thresholds; None where there is none.
-        missed: Share of the defective images that are called good; None where there is none.
-    """
+    """Figures on test images at one severity; None where there are no such images."""
 
     figures: LevelFigures
+    """As for attacks, but PSNR and SSIM compare the reconstructions of good images with these
+    images as corrupted: a test image has no other original."""
     false_alarms: float | None
+    """Share of the good images that are called defective at the model's own thresholds."""
     missed: float | None
+    """Share of the defective images that are called good."""
 
 
 def evaluate_corrupted(

@@ -68,79 +68,63 @@ class RobustnessPlan:
 
 @dataclass(frozen=True)
 class ModelRobustness:
-    """Figures of one model.
-
-    Attributes:
-        name: What it is called in every table.
-        folder: Its folder.
-        facts: System, size, weights' SHA-256, adversarial training.
-        transfer: Figures by level on the set, level `0` being the samples before the attack.
-        white_box: Attacks on itself; None where they were not asked for.
-        verdicts: Attacks on its verdicts over test images; None likewise.
-        corruptions: By corruption and severity; empty likewise.
-    """
+    """Figures of one model; what was not asked for is None or empty."""
 
     name: str
+    """What it is called in every table."""
     folder: str
     facts: Mapping[str, Any]
+    """System, size, weights' SHA-256, training."""
     transfer: Mapping[str, LevelFigures]
+    """By level of the set, level `0` being the samples before the attack."""
     white_box: WhiteBox | None
+    """Attacks on itself."""
     verdicts: VerdictAttack | None
+    """Attacks on its verdicts over test images."""
     corruptions: Mapping[str, Mapping[str, CorruptedFigures]]
+    """By corruption and severity."""
 
     def checks(self) -> list[tuple[str, Check]]:
         """Checks of every attack on this model, with the attack's name."""
-        found = [("white box", check) for check in self.white_box.checks] if self.white_box else []
-        if self.verdicts is not None:
-            found += [("verdicts", check) for check in self.verdicts.checks]
-        return found
+        attacks = (("white box", self.white_box), ("verdicts", self.verdicts))
+        return [(name, check) for name, found in attacks if found for check in found.checks]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One sample of a class, with the predictions of every model for it.
-
-    Attributes:
-        class_name: Its class.
-        mask: (H, W) bool, Y.
-        images: (3, H, W) float32 a level, `0` being the sample before the attack.
-        reconstructions: (3, H, W) float32 of each model for the targeted sample; None for a model
-            that does not reconstruct.
-        score_maps: (H, W) float32 of each model and level.
-    """
+    """One sample of a class, with the predictions of every model for it."""
 
     class_name: str
     mask: NDArray[np.bool_]
+    """(H, W), Y."""
     images: Mapping[str, NDArray[np.float32]]
+    """(3, H, W) a level, `0` being the sample before the attack."""
     reconstructions: Mapping[str, NDArray[np.float32] | None]
+    """(3, H, W) of each model for the targeted sample; None where it does not reconstruct."""
     score_maps: Mapping[str, Mapping[str, NDArray[np.float32]]]
+    """(H, W) of each model and level."""
 
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """Figures of some models on one adversarial set.
-
-    Attributes:
-        set_facts: What the set is, JSON values.
-        levels: Its levels, in the order of the tables.
-        classes: Its classes.
-        models: The models, in the order given.
-        set_checks: Checks of the attack that made the set.
-        perception: How imperceptible each level is, by class.
-        examples: A sample of each class.
-        bad_files: Test files that were left out.
-        seconds: Wall-clock time.
-    """
+    """Figures of some models on one adversarial set."""
 
     set_facts: Mapping[str, Any]
+    """What the set is, JSON values."""
     levels: tuple[Level, ...]
+    """Its levels, in the order of the tables."""
     classes: tuple[str, ...]
     models: tuple[ModelRobustness, ...]
     set_checks: tuple[Check, ...]
+    """Checks of the attack that made the set."""
     perception: Mapping[str, Mapping[str, Perception]]
+    """How imperceptible each level is, by class."""
     examples: tuple[Example, ...] = ()
+    """A sample of each class."""
     bad_files: tuple[BadFile, ...] = ()
+    """Test files that were left out."""
     seconds: float = 0.0
+    """Wall-clock time."""
 
     def attacks(self) -> dict[str, dict[str, Mapping[str, LevelFigures]]]:
         """Figures by attack (`transfer`, and `white_box` where it was made), model and level."""
@@ -151,20 +135,18 @@ class RobustnessResult:
 
     def failed(self) -> list[str]:
         """Checks that failed, each with the attack that it belongs to, in words."""
-        found = [f"set: {check.name}" for check in self.set_checks if not check.passed]
-        for model in self.models:
-            for attack, check in model.checks():
-                if not check.passed:
-                    found.append(f"{model.name}, {attack}: {check.name}")
-        return found
+        checks = [("set", check) for check in self.set_checks]
+        checks += [
+            (f"{m.name}, {attack}", check) for m in self.models for attack, check in m.checks()
+        ]
+        return [f"{attack}: {check.name}" for attack, check in checks if not check.passed]
 
     def to_dict(self) -> dict[str, Any]:
         """Content of robustness.json."""
         models = {}
         for model in self.models:
             values = asdict(model)
-            name, facts = values.pop("name"), values.pop("facts")
-            models[name] = {**facts, **values}
+            models[values.pop("name")] = {**values.pop("facts"), **values}
         perception = {
             level: {name: asdict(row) for name, row in classes.items()}
             for level, classes in self.perception.items()
@@ -228,7 +210,6 @@ def evaluate_robustness(
         _evaluate_model(name, path, model, data, catalogues.get(name), plan, progress)
         for path, (name, model) in zip(models, trained.items(), strict=True)
     ]
-    some = next(iter(catalogues.values()), None)
     return RobustnessResult(
         set_facts=set_facts(data),
         levels=data.levels,
@@ -237,7 +218,7 @@ def evaluate_robustness(
         set_checks=tuple(data.checks()),
         perception=measure_perception(data, plan.batch_size),
         examples=tuple(_example(data, class_name, trained) for class_name in data.classes),
-        bad_files=() if some is None else some.bad_files,
+        bad_files=next((found.bad_files for found in catalogues.values()), ()),
         seconds=time.perf_counter() - started,
     )
 
@@ -261,11 +242,7 @@ def set_facts(data: AdversarialSet) -> dict[str, Any]:
 
 
 def _names(models: Sequence[Path]) -> list[str]:
-    """A name for each model folder: its own, or its path where two have the same.
-
-    Raises:
-        UserError: A folder is given twice.
-    """
+    """A name for each model folder: its own, or its path where two have the same."""
     paths = [path.resolve() for path in models]
     if len(set(paths)) != len(paths):
         raise UserError("the same model folder is given twice; name each once")
@@ -290,9 +267,8 @@ def _check_test_images(
         settings = model.settings.data.model_copy(update={"on_bad_file": bad})
         key = settings.model_dump_json()
         if key not in checked:
-            checked[key] = check_files(
-                found, settings, progress=partial(progress, "checking files")
-            )
+            report = partial(progress, "checking files")
+            checked[key] = check_files(found, settings, progress=report)
         catalogues[name] = checked[key]
     return catalogues
 
@@ -309,13 +285,12 @@ def _evaluate_model(
     def report(what: str, done: int, total: int) -> None:
         progress(f"{name}: {what}", done, total)
 
-    box = verdicts = None
+    white_box, verdicts = plan.white_box, None
     corruptions: Mapping[str, Mapping[str, CorruptedFigures]] = {}
     transfer = evaluate_on_set(TorchBackend(model), data, plan.batch_size, report)
-    if plan.white_box is not None:
-        box = attack_white_box(model, data, plan.white_box, report)
-        if catalogue is not None:
-            verdicts = attack_verdicts(model, catalogue, plan.white_box, report)
+    box = None if white_box is None else attack_white_box(model, data, white_box, report)
+    if white_box is not None and catalogue is not None:
+        verdicts = attack_verdicts(model, catalogue, white_box, report)
     if plan.corruptions and catalogue is not None:
         corruptions = evaluate_corrupted(
             model, catalogue, seed=plan.seed, batch_size=plan.batch_size, progress=report

@@ -52,12 +52,8 @@ def attack_levels(
 def reversed_mask(network: nn.Module, mask: Tensor, gamma: float) -> Objective:
     """Minus the focal loss towards 1 - Y: the network is to say the opposite everywhere [P].
 
-    No reconstruction terms: what is rebuilt does not matter to this attack.
-
-    Args:
-        network: The attacked network.
-        mask: (B, 1, H, W), 1 where the sample is anomalous.
-        gamma: Exponent of the focal loss.
+    No reconstruction terms: what is rebuilt does not matter to this attack. The mask Y
+    (B, 1, H, W) is 1 where the sample is anomalous, gamma the exponent of the focal loss.
     """
     return lambda images: -focal_loss(network(images).logits, 1.0 - mask, gamma)
 

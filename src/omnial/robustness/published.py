@@ -25,16 +25,13 @@ LABELS: Final = MappingProxyType({"draem": "DRAEM", "jnld": "JNLD", "omnial": "O
 
 
 class Published(NamedTuple):
-    """One published average."""
+    """One published average, in percent, dB, or 0..1 for SSIM."""
 
     metric: str
     """`pixel_ap`, `pixel_auroc`, `psnr` or `ssim`, as in our own tables."""
     level: str
-    """`8t`, `8`, `4`, `2` or `1`."""
     system: str
-    """`draem`, `jnld` or `omnial`."""
     printed_average: float
-    """As printed; percent, dB, or 0..1 for SSIM."""
     mean_of_rows: float
     """Mean of the fifteen rows of the printed column."""
     last_row: float

@@ -4,7 +4,7 @@ PSNR and SSIM compare the reconstruction with the defect-free original I of ever
 and without defect, as the paper's tables do; never with the attacked sample.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,30 +34,20 @@ SampleBatches = Iterable[tuple[CleanSamples, Mapping[str, NDArray[np.float32]]]]
 
 @dataclass(frozen=True)
 class LevelFigures:
-    """Figures at one level.
-
-    Attributes:
-        classes: Figures of each class; None where a class cannot have one.
-        mean: Their means over the classes that have them.
-    """
+    """Figures at one level, of each class and their means; None where there cannot be one."""
 
     classes: Mapping[str, Figures]
     mean: Figures
 
     @classmethod
     def over(cls, classes: Mapping[str, Figures]) -> "LevelFigures":
-        """Take the means over classes."""
+        """Take the means over the classes that have a figure."""
         mean, _ = mean_figures(list(classes.values()), FIGURES)
         return cls(classes, mean)
 
 
-class FigureCollector:
-    """Figures of one class at one level, collected batch by batch.
-
-    Args:
-        samples: Number of samples in all.
-        pixels: Pixels of one sample.
-    """
+class _Collector:
+    """Figures of one class at one level, collected batch by batch: so many samples of a size."""
 
     def __init__(self, samples: int, pixels: int) -> None:
         self._pixels = PixelFigures({"sample": samples * pixels})
@@ -67,16 +57,11 @@ class FigureCollector:
         self._ssim: list[float] = []
 
     def add(self, clean: CleanSamples, prediction: Prediction) -> None:
-        """Add a batch: the samples before the attack, and the prediction for them after it.
-
-        Raises:
-            RunError: A score is not finite.
-        """
+        """Add a batch: the samples before the attack, and the prediction for them after it."""
         if not (np.isfinite(prediction.score_maps).all() and np.isfinite(prediction.scores).all()):
             raise RunError("The scores are not finite numbers: the model is of no use.")
         # One kind: every sample's normal pixels count, as in the paper's tables.
-        for row in range(len(clean)):
-            maps, mask, valid = prediction.score_maps[row], clean.mask[row], clean.valid[row]
+        for maps, mask, valid in zip(prediction.score_maps, clean.mask, clean.valid, strict=True):
             self._pixels.add("sample", maps, mask if mask.any() else None, valid)
         self._scores += prediction.scores.tolist()
         self._anomalous += [bool(mask.any()) for mask in clean.mask]
@@ -85,7 +70,7 @@ class FigureCollector:
             self._psnr += psnr(prediction.reconstruction, normal, clean.valid).tolist()
             self._ssim += ssim(prediction.reconstruction, normal, clean.valid).tolist()
 
-    def finish(self) -> dict[str, float | None]:
+    def finish(self) -> Figures:
         """The figures; None where the samples cannot have one. Call this once."""
         pixels = self._pixels.finish().figures
         counts = ranking.count(self._scores, self._anomalous)
@@ -98,49 +83,52 @@ class FigureCollector:
         }
 
 
-def class_figures(
-    backend: Backend, batches: SampleBatches, levels: Sequence[str], samples: int
-) -> dict[str, dict[str, float | None]]:
-    """Figures of one class at several levels; `samples` is the number in all batches."""
-    collectors: dict[str, FigureCollector] = {}
-    for clean, images in batches:
-        for level in levels:
-            if level not in collectors:
-                collectors[level] = FigureCollector(samples, clean.mask[0].size)
-            collectors[level].add(clean, backend.run(images[level], clean.valid))
-    return {level: collector.finish() for level, collector in collectors.items()}
+def figures_of_classes(
+    backend: Backend,
+    classes: Sequence[str],
+    batches: Callable[[str], SampleBatches],
+    samples: int,
+) -> dict[str, LevelFigures]:
+    """Figures by level of what `batches` gives for each class, in all so many samples of each.
+
+    Raises:
+        RunError: A score is not finite.
+    """
+    found: dict[str, dict[str, Figures]] = {}
+    for class_name in classes:
+        collectors: dict[str, _Collector] = {}
+        for clean, images in batches(class_name):
+            for level, values in images.items():
+                if level not in collectors:
+                    collectors[level] = _Collector(samples, clean.mask[0].size)
+                collectors[level].add(clean, backend.run(values, clean.valid))
+        for level, collector in collectors.items():
+            found.setdefault(level, {})[class_name] = collector.finish()
+    return {level: LevelFigures.over(figures) for level, figures in found.items()}
 
 
 def evaluate_on_set(
     backend: Backend, data: AdversarialSet, batch_size: int = 16, progress: Progress = silent
 ) -> dict[str, LevelFigures]:
-    """Evaluate a model on every level of a set, and on the samples before the attack.
+    """Figures of a model at level `0` (unattacked) and at each level of a set.
 
-    Returns:
-        Figures of level `0` (unattacked) and of each level of the set.
+    Raises:
+        RunError: A score is not finite.
     """
-    levels = (UNATTACKED, *(level.name for level in data.levels))
-    rows: dict[str, dict[str, Figures]] = {name: {} for name in levels}
-    count = data.identity.samples
-    for index, class_name in enumerate(data.classes):
+    levels, done = (UNATTACKED, *(level.name for level in data.levels)), 0
 
-        def batches(class_name: str = class_name, before: int = index * count) -> SampleBatches:
-            for batch in data.batches(class_name, batch_size):
-                yield batch.clean, {name: batch.images(name) for name in levels}
-                done = before + batch.clean.numbers[-1] + 1
-                progress("transfer", done, count * len(data.classes))
+    def batches(class_name: str) -> SampleBatches:
+        nonlocal done
+        for batch in data.batches(class_name, batch_size):
+            yield batch.clean, {name: batch.images(name) for name in levels}
+            done += len(batch.clean)
+            progress("transfer", done, data.identity.samples * len(data.classes))
 
-        for name, figures in class_figures(backend, batches(), levels, count).items():
-            rows[name][class_name] = figures
-    return {name: LevelFigures.over(classes) for name, classes in rows.items()}
+    return figures_of_classes(backend, data.classes, batches, data.identity.samples)
 
 
 def check_fits(model: TrainedModel, name: str, data: AdversarialSet) -> None:
-    """Refuse a model that the set was not made for.
-
-    Raises:
-        UserError: It sees images of another size, or has not learned one of the classes.
-    """
+    """Refuse a model that sees images of another size, or has not learned one of the classes."""
     settings, identity = model.settings.data, data.identity
     if (settings.height, settings.width) != data.size or settings.geometry != identity.geometry:
         raise UserError(
@@ -159,13 +147,11 @@ def check_fits(model: TrainedModel, name: str, data: AdversarialSet) -> None:
 
 @dataclass(frozen=True)
 class Perception:
-    """Distance of attacked samples from clean ones: how imperceptible a perturbation is.
-
-    All are means over samples.
+    """Distance of attacked samples A_adv from clean ones A, means over samples.
 
     Attributes:
-        psnr: PSNR of A_adv against A in dB.
-        ssim: SSIM of A_adv against A.
+        psnr: In dB.
+        ssim: In 0..1.
         within_jnd: Share of pixels whose change of luma is at most the JND of A there.
         channels_within_jnd: Share of pixels of which every channel changes by at most the JND, a
             stricter reading.
@@ -182,22 +168,16 @@ class Perception:
 def measure_perception(
     data: AdversarialSet, batch_size: int = 16
 ) -> dict[str, dict[str, Perception]]:
-    """Measure the perception of every level of a set.
-
-    Returns:
-        By level, then by class; the class `mean` is the mean over classes.
-    """
+    """Perception of every level of a set, by class; the class `mean` is the mean over classes."""
     found: dict[str, dict[str, Perception]] = {}
     for level in data.levels:
-        rows = {
-            class_name: np.concatenate(
-                [
-                    _perceived(batch.images(UNATTACKED), batch.images(level.name))
-                    for batch in data.batches(class_name, batch_size)
-                ]
-            ).mean(axis=0)
-            for class_name in data.classes
-        }
+        rows: dict[str, NDArray[np.float64]] = {}
+        for class_name in data.classes:
+            samples = [
+                _perceived(batch.images(UNATTACKED), batch.images(level.name))
+                for batch in data.batches(class_name, batch_size)
+            ]
+            rows[class_name] = np.concatenate(samples).mean(axis=0)
         rows["mean"] = np.mean(list(rows.values()), axis=0)
         found[level.name] = {name: Perception(*row.tolist()) for name, row in rows.items()}
     return found

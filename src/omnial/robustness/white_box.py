@@ -17,7 +17,6 @@ from omnial.data.records import Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
 from omnial.evaluation.sample import Sample, in_windows, load_sample, sample_batches, stack
 from omnial.metrics import ranking
-from omnial.metrics.means import Figures
 from omnial.models.thresholds import is_anomalous
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
@@ -32,10 +31,11 @@ from omnial.robustness.attack_checks import (
 )
 from omnial.robustness.corruptions import image_number, subset
 from omnial.robustness.objectives import attack_levels, reversed_mask, score_objective
-from omnial.robustness.transfer import LevelFigures, SampleBatches, class_figures
+from omnial.robustness.transfer import LevelFigures, SampleBatches, figures_of_classes
 from omnial.sample_random import SampleRandom
 
 _VERDICT_STEP = 2**43  # no other draw has this number
+_LEVELS = tuple(level.name for level in UNTARGETED)
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,12 @@ class WhiteBoxPlan:
 
 @dataclass(frozen=True)
 class WhiteBox:
-    """Result of attacks on a model itself.
-
-    Attributes:
-        levels: Figures of level `0` (unattacked) and of the untargeted levels.
-        checks: Whether the attack is one.
-    """
+    """Result of attacks on a model itself."""
 
     levels: Mapping[str, LevelFigures]
+    """Figures of level `0` (unattacked) and of the untargeted levels."""
     checks: tuple[Check, ...]
+    """Whether the attack is one."""
 
 
 def attack_white_box(
@@ -79,12 +76,10 @@ def attack_white_box(
 
     The set's own perturbations play no part. The attack without bounds is among the checks.
     """
-    backend, names = TorchBackend(model), (UNATTACKED, *(level.name for level in UNTARGETED))
-    traces: dict[str, list[Trace]] = {level.name: [] for level in UNTARGETED}
-    rows: dict[str, dict[str, Figures]] = {name: {} for name in names}
+    backend, device = TorchBackend(model), next(model.network.parameters()).device
+    traces: dict[str, list[Trace]] = {name: [] for name in _LEVELS}
     count = min(plan.samples, data.identity.samples)
     unbounded_count = min(plan.unbounded_samples, data.identity.samples)
-    unbounded: list[float] = []
     done = 0
 
     def attacked(class_name: str) -> SampleBatches:
@@ -100,44 +95,30 @@ def attack_white_box(
             done += len(batch.clean)
             progress("white box", done, count * len(data.classes))
 
-    for class_name in data.classes:
-        for name, figures in class_figures(backend, attacked(class_name), names, count).items():
-            rows[name][class_name] = figures
-        batches = _unbounded(model, data, class_name, plan)
-        without = class_figures(backend, batches, ["unbounded"], unbounded_count)["unbounded"]
-        if without["pixel_auroc"] is not None:
-            unbounded.append(without["pixel_auroc"])
+    def unbounded(class_name: str) -> SampleBatches:
+        # Targeted, and free to change everything.
+        for clean, _ in data.batches(class_name, plan.batch_size, unbounded_count):
+            mask = torch.from_numpy(clean.mask[:, None].astype(np.float32)).to(device)
+            objective = reversed_mask(model.network, mask, model.settings.objective.focal_gamma)
+            random = clean.random(plan.seed, device)
+            with undisturbed(model.network):
+                result = attack(objective, clean.images(device), Ball(1.0), plan.unbounded, random)
+            yield clean, {"unbounded": result.images.cpu().numpy()}
+
+    levels = figures_of_classes(backend, data.classes, attacked, count)
+    free = figures_of_classes(backend, data.classes, unbounded, unbounded_count)["unbounded"]
     checks = check_traces({n: Trace.joined(parts) for n, parts in traces.items()}, UNTARGETED)
-    checks.append(check_unbounded(_mean(unbounded)))
-    levels = {name: LevelFigures.over(classes) for name, classes in rows.items()}
-    return WhiteBox(levels, tuple(checks))
-
-
-def _unbounded(
-    model: TrainedModel, data: AdversarialSet, class_name: str, plan: WhiteBoxPlan
-) -> SampleBatches:
-    """Samples of a class after a targeted attack that may change everything."""
-    device = next(model.network.parameters()).device
-    for batch in data.batches(class_name, plan.batch_size, plan.unbounded_samples):
-        clean = batch.clean
-        mask = torch.from_numpy(clean.mask[:, None].astype(np.float32)).to(device)
-        objective = reversed_mask(model.network, mask, model.settings.objective.focal_gamma)
-        random = clean.random(plan.seed, device)
-        with undisturbed(model.network):
-            images = clean.images(device)
-            result = attack(objective, images, Ball(1.0), plan.unbounded, random)
-        yield clean, {"unbounded": result.images.cpu().numpy()}
+    return WhiteBox(levels, (*checks, check_unbounded(free.mean["pixel_auroc"])))
 
 
 @dataclass(frozen=True)
 class VerdictFigures:
-    """Verdicts at one level, over the chosen images of all classes.
+    """Verdicts at one level, over the chosen images of all classes; None where there are none.
 
     Attributes:
-        image_auroc: Mean over classes of the image AUROC, defective images pushed down and good
-            ones up; None where no class has both.
-        defective_score: Mean score of the defective images; None where there is none.
-        good_score: Mean score of the good images; None where there is none.
+        image_auroc: Mean over the classes that have both good and defective images.
+        defective_score: Mean score of the defective images, which are pushed down.
+        good_score: Mean score of the good images, which are pushed up.
         missed: Share of the defective images below their threshold.
         false_alarms: Share of the good images above their threshold.
     """
@@ -164,7 +145,8 @@ class _Scored(NamedTuple):
     class_name: str
     anomalous: bool
     score: float
-    threshold: float
+    called: bool
+    """Whether the score is above the class's threshold."""
 
 
 def attack_verdicts(
@@ -184,12 +166,18 @@ def attack_verdicts(
     if total == 0:
         raise UserError("There is no test image whose score could be attacked.")
     done = 0
-    names = [level.name for level in UNTARGETED]
-    scored: dict[str, list[_Scored]] = {name: [] for name in (UNATTACKED, *names)}
-    traces: dict[str, list[Trace]] = {name: [] for name in names}
+    scored: dict[str, list[_Scored]] = {name: [] for name in (UNATTACKED, *_LEVELS)}
+    traces: dict[str, list[Trace]] = {name: [] for name in _LEVELS}
     for product in chosen:
+        limit = model.calibration.threshold_for_any(product.name)
         for samples in _window_batches(model, product, plan.batch_size):
-            _attack_batch(model, product.name, samples, plan, scored, traces)
+            for level, scores, trace in _attack_scores(model, samples, plan):
+                for sample, score in zip(samples, scores.tolist(), strict=True):
+                    called = is_anomalous(score, limit)
+                    anomalous = sample.record.anomalous
+                    scored[level].append(_Scored(product.name, anomalous, score, called))
+                if trace is not None:
+                    traces[level].append(trace)
             done += len(samples)
             progress("verdicts", done, total)
     checks = check_traces({n: Trace.joined(parts) for n, parts in traces.items()}, UNTARGETED)
@@ -216,38 +204,24 @@ def _window_batches(
     return sample_batches(product.test, load, size)
 
 
-def _attack_batch(
-    model: TrainedModel,
-    class_name: str,
-    samples: Sequence[Sample],
-    plan: WhiteBoxPlan,
-    scored: dict[str, list[_Scored]],
-    traces: dict[str, list[Trace]],
-) -> None:
-    """Attack a batch at every level, and note scores and traces."""
-    device = next(model.network.parameters()).device
+def _attack_scores(
+    model: TrainedModel, samples: Sequence[Sample], plan: WhiteBoxPlan
+) -> Iterator[tuple[str, NDArray[np.float64], Trace | None]]:
+    """Level, scores (n,) and trace of n samples: unattacked, and attacked at every level."""
+    device, backend = next(model.network.parameters()).device, TorchBackend(model)
     images, valid = stack(samples)
     clean, inside = torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device)
     upward = torch.tensor([not sample.record.anomalous for sample in samples], device=device)
     positions = torch.tensor([image_number(sample.record) for sample in samples], device=device)
     random = SampleRandom(plan.seed, _VERDICT_STEP, positions)
-    backend, limit = TorchBackend(model), model.calibration.threshold_for_any(class_name)
-
-    def note(level: str, images: NDArray[np.float32]) -> None:
-        scored[level] += [
-            _Scored(class_name, sample.record.anomalous, float(score), limit)
-            for sample, score in zip(samples, backend.run(images, valid).scores, strict=True)
-        ]
-
-    note(UNATTACKED, images)
     objective = score_objective(model.network, inside, upward, model.settings.model.image_score)
+    yield UNATTACKED, backend.run(images, valid).scores, None
     for level in UNTARGETED:
         with undisturbed(model.network):
             attacked, trace = traced_attack(
                 objective, clean, Ball(level.epsilon), plan.schedule, random
             )
-        traces[level.name].append(trace)
-        note(level.name, attacked.cpu().numpy())
+        yield level.name, backend.run(attacked.cpu().numpy(), valid).scores, trace
 
 
 def _verdict_figures(rows: Sequence[_Scored]) -> VerdictFigures:
@@ -263,8 +237,8 @@ def _verdict_figures(rows: Sequence[_Scored]) -> VerdictFigures:
         image_auroc=_mean(aurocs),
         defective_score=_mean([row.score for row in bad]),
         good_score=_mean([row.score for row in good]),
-        missed=_mean([float(not is_anomalous(row.score, row.threshold)) for row in bad]),
-        false_alarms=_mean([float(is_anomalous(row.score, row.threshold)) for row in good]),
+        missed=_mean([not row.called for row in bad]),
+        false_alarms=_mean([row.called for row in good]),
     )
 
 

@@ -41,12 +41,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 def read_result(
     path: Path, key: str, parse: Callable[[dict[str, Any]], dict[str, Any]] = dict
 ) -> dict[str, Any]:
-    """Read a result file.
-
-    Args:
-        path: The file.
-        key: The key that it must have.
-        parse: Makes the returned content; a ValueError says that the file is wrong.
+    """Read a result file; `parse` makes its content, and refuses it by a ValueError.
 
     Raises:
         UserError: It is not a result file, or has another key.

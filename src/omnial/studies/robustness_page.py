@@ -12,7 +12,7 @@ from omnial.reporting.tables import NOTHING
 from omnial.robustness.evaluate_models import RobustnessResult
 from omnial.robustness.published import CAVEATS, LABELS
 from omnial.robustness.transfer import LevelFigures
-from omnial.studies.markdown import Table, machines
+from omnial.studies.study_page import Table, machines
 
 _CAPTIONS: Final = {
     "levels.png": "Means over classes; above perturbations of the surrogate, below white boxes",
@@ -43,7 +43,7 @@ def robustness_page(
         charts: File names of the charts.
         pictures: File names of the paper's two figures.
         missing: Parts that are not answered yet, in words.
-        remarks: The author's remarks, kept from page to page.
+        remarks: Of the author, see `remarks_on`.
     """
     values: dict[str, object] = {"captions": _CAPTIONS, "caveats": CAVEATS}
     if found is not None:
@@ -107,15 +107,11 @@ def _means(
 ) -> Table:
     """Means over classes, a row a model and metric, a column a level; published ones below."""
     names = [level.name for level in levels]
-    rows = [
-        [
-            name,
-            metric.title,
-            *(metric.text(figures[n].mean[metric.key]) for n in (*names, UNATTACKED)),
-        ]
-        for name, figures in models.items()
-        for metric in METRICS
-    ]
+    rows = []
+    for name, figures in models.items():
+        for metric in METRICS:
+            cells = [metric.text(figures[n].mean[metric.key]) for n in (*names, UNATTACKED)]
+            rows.append([name, metric.title, *cells])
     for system, label in LABELS.items() if published else ():
         for metric in METRICS:
             printed = tables.published_averages(metric)

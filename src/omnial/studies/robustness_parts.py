@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -18,7 +18,7 @@ from omnial.robustness.corruptions import CorruptedFigures
 from omnial.robustness.transfer import LevelFigures, Perception
 from omnial.robustness.white_box import VerdictAttack, WhiteBox, WhiteBoxPlan
 from omnial.studies.results_store import read_result
-from omnial.studies.study_rows import Row
+from omnial.studies.study_rows import Row, StudyOptions
 
 SURROGATE: Final = Row("surrogate", "surrogate", "surrogate")
 ROWS: Final = (
@@ -38,35 +38,25 @@ SET: Final = "set"
 TRANSFER, WHITE_BOX, VERDICTS, CORRUPTIONS = "transfer", "white-box", "verdicts", "corruptions"
 QUESTIONS: Final = (TRANSFER, WHITE_BOX, CORRUPTIONS, VERDICTS)
 """What is asked about each model, in the order in which it is computed."""
+ABOUT_SET: Final = (TRANSFER, WHITE_BOX)
+"""Those that need the adversarial set."""
 
 
 @dataclass(frozen=True)
-class RobustnessOptions:
-    """Options of the study.
+class RobustnessOptions(StudyOptions):
+    """Options of the study; it has one seed and all classes of the data.
 
     Attributes:
-        size: Name of the size, the same for every model.
-        images: Images that each model is trained on.
-        overrides: Settings of every model, as `key=value`.
-        rows: Names of the rows to compute now; empty is all.
         samples: Samples of each class in the adversarial set.
         white_box_samples: Samples, and test images, of each class that a model's own attacks take.
         white_box_steps: Steps of these attacks, from either start.
         corruption_images: Test images of each class under every corruption, half of them good.
-        gallery: Train each row on the demo data as well, and draw the paper's two figures.
-        jobs: Trainings at the same time, each with its share of the cores.
     """
 
-    size: str
-    images: int
-    overrides: tuple[str, ...] = ()
-    rows: tuple[str, ...] = ()
     samples: int = 50
     white_box_samples: int = 10
     white_box_steps: int = 20
     corruption_images: int = 40
-    gallery: bool = True
-    jobs: int = 1
 
     @property
     def set_plan(self) -> SetPlan:
@@ -81,25 +71,20 @@ class RobustnessOptions:
 
     def demands(self, question: str) -> dict[str, Any]:
         """What an answer depends on besides model and set."""
-        if question == SET:
-            values = asdict(self.set_plan)
-        elif question in (WHITE_BOX, VERDICTS):
-            values = asdict(self.white_box_plan)
-        else:
-            values = {"images": self.corruption_images} if question == CORRUPTIONS else {}
+        white_box = asdict(self.white_box_plan)
+        values = {
+            SET: asdict(self.set_plan),
+            WHITE_BOX: white_box,
+            VERDICTS: white_box,
+            CORRUPTIONS: {"images": self.corruption_images},
+        }.get(question, {})
         # How many samples go through at once changes speed and memory alone.
         return {name: value for name, value in values.items() if name != "batch_size"}
 
 
 @dataclass(frozen=True)
 class SetFindings:
-    """Findings about the adversarial set itself.
-
-    Attributes:
-        facts: See `omnial.robustness.evaluate_models.set_facts`.
-        checks: Whether the attack that made it is one.
-        perception: How imperceptible each level is, by class.
-    """
+    """Findings about the adversarial set itself, see the fields of `RobustnessResult`."""
 
     facts: Mapping[str, Any]
     checks: tuple[Check, ...]
@@ -115,19 +100,20 @@ FOUND_TYPES: Final[Mapping[str, TypeAdapter[Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """One question about one model, or about the set.
-
-    Attributes:
-        question: `set`, or one of `QUESTIONS`.
-        row: Name of the row; for the set, of its surrogate.
-        key: Digest of all that the answer depends on.
-    """
+class Part(NamedTuple):
+    """One question about one model, or about the set."""
 
     question: str
+    """`set`, or one of `QUESTIONS`."""
     row: str
+    """Name of the row; for the set, of its surrogate."""
     key: str
+    """Digest of all that the answer depends on."""
+
+    @property
+    def words(self) -> str:
+        """The question for people."""
+        return self.question.replace("-", " ")
 
     @property
     def file_name(self) -> str:
@@ -142,10 +128,8 @@ class Part:
         """
 
         def parse(content: dict[str, Any]) -> dict[str, Any]:
-            return {
-                **content,
-                "found": FOUND_TYPES[self.question].validate_python(content["found"]),
-            }
+            found = FOUND_TYPES[self.question].validate_python(content["found"])
+            return {**content, "found": found}
 
         path = out / self.file_name
         return read_result(path, self.key, parse) if os.path.lexists(path) else None

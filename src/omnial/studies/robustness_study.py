@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,10 +40,10 @@ from omnial.robustness.evaluate_models import (
 )
 from omnial.robustness.transfer import evaluate_on_set, measure_perception
 from omnial.robustness.white_box import attack_verdicts, attack_white_box
-from omnial.studies.markdown import remarks_on
 from omnial.studies.results_store import SCHEMA, digest, provenance, write_file, write_result
 from omnial.studies.robustness_page import robustness_page
 from omnial.studies.robustness_parts import (
+    ABOUT_SET,
     CORRUPTIONS,
     FOUND_TYPES,
     QUESTIONS,
@@ -59,6 +60,7 @@ from omnial.studies.robustness_parts import (
 from omnial.studies.run_study import PAGE, StudySummary
 from omnial.studies.run_trials import DEMO_DATA, run_trials, train_on_demo
 from omnial.studies.study_data import StudyData, command_line, find_roots
+from omnial.studies.study_page import remarks_on
 from omnial.studies.study_rows import chosen_rows
 from omnial.studies.trial import Trial, has_model, model_folder, plan_trials
 
@@ -81,53 +83,37 @@ def run_robustness_study(
 ) -> StudySummary:
     """Compute what is missing of the robustness study, and write its page after every part.
 
-    Args:
-        data: Data folders, here or below `$OMNIAL_DATA`.
-        out: Folder for the page and a small file for each part; meant to be kept.
-        work: Folder for models and the set, which need not last.
-        options: Size, budget, how hard the attacks are.
-        progress: Show each training's progress.
+    Arguments and errors are those of `run_study`; `work` holds the adversarial set too.
 
     Returns:
         Its `rows` hold the mean pixel AP in percent, level by level.
-
-    Raises:
-        UserError: Unusable data, settings or names, or another run of the study.
-        RunError: A result cannot be written.
     """
     with locked(out):
         rows = chosen_rows("robustness", ROWS, options.rows)
         study = RobustnessStudy(StudyData.of(find_roots(data)), out, work, options, progress)
         study.write_page()
         study.train(rows)
-        for question in QUESTIONS:
-            for row in rows:
-                if study.parts[row, question] not in study.answers:
-                    study.answer(study.parts[row, question])
-                    study.write_page()
+        for part in [study.parts[row, question] for question in QUESTIONS for row in rows]:
+            if part not in study.answers:
+                study.answer(part)
+                study.write_page()
         if options.gallery and not study.missing() and not (out / TARGETED_PICTURE).is_file():
             study.draw_demo()
         return study.write_page()
 
 
 class RobustnessStudy:
-    """A study under way: its trainings, its parts, and those that are answered.
-
-    Raises:
-        UserError: Unusable data, or a result file that holds something else.
-    """
+    """A study under way: its trainings, its parts, and those that are answered."""
 
     def __init__(
         self, source: StudyData, out: Path, work: Path, options: RobustnessOptions, progress: bool
     ) -> None:
         self.source, self.out, self.work = source, out, work
         self.options, self.progress = options, progress
-        self.trials: dict[str, Trial] = {}
-        for row in (SURROGATE, *ROWS):
-            (self.trials[row.name],) = plan_trials(
-                row, source, size=options.size, images=options.images, overrides=options.overrides
-            )
-        self.surrogate = self.trials.pop(SURROGATE.name)
+        self.surrogate, *trials = (
+            trial for row in (SURROGATE, *ROWS) for trial in plan_trials(row, source, options)
+        )
+        self.trials = {trial.row.name: trial for trial in trials}
         # Every file before the first run, not when the first evaluation comes to it.
         check_files(source.catalogue, self.surrogate.settings.data)
         key = digest([SCHEMA, self.surrogate.key, options.demands(SET)])
@@ -135,32 +121,32 @@ class RobustnessStudy:
         self.parts: dict[tuple[str, str], Part] = {}
         for row_name, trial in self.trials.items():
             for question in QUESTIONS:
-                on_set = self.set_part.key if question in (TRANSFER, WHITE_BOX) else None
+                on_set = self.set_part.key if question in ABOUT_SET else None
                 facts = [SCHEMA, question, trial.key, on_set, options.demands(question)]
                 self.parts[row_name, question] = Part(question, row_name, digest(facts))
-        self.answers: dict[Part, dict[str, Any]] = {}
-        for part in (self.set_part, *self.parts.values()):
-            if (found := part.read(out)) is not None:
-                self.answers[part] = found
+        found = {part: part.read(out) for part in (self.set_part, *self.parts.values())}
+        self.answers = {part: answer for part, answer in found.items() if answer is not None}
         self._kept = len(self.answers)
         self._loaded: dict[str, tuple[TrainedModel, str]] = {}  # of the model asked last
 
     def answer(self, part: Part) -> None:
         """Compute a part; the set's own is computed with the first that needs the set."""
-        trial, options = self.trials[part.row], self.options
+        trial, plan = self.trials[part.row], self.options.white_box_plan
         model, weights = self._model(trial)
-        data = self._set() if part.question in (TRANSFER, WHITE_BOX) else None
-        _logger.info("%s, %s", trial.row.label, part.question.replace("-", " "))
+        data = self.adversarial_set if part.question in ABOUT_SET else None
+        _logger.info("%s, %s", trial.row.label, part.words)
         started = time.perf_counter()
         found: object
-        if part.question == TRANSFER and data is not None:
-            found = evaluate_on_set(TorchBackend(model), data)
-        elif part.question == WHITE_BOX and data is not None:
-            found = attack_white_box(model, data, options.white_box_plan)
+        if data is not None:
+            found = (
+                evaluate_on_set(TorchBackend(model), data)
+                if part.question == TRANSFER
+                else attack_white_box(model, data, plan)
+            )
         elif part.question == VERDICTS:
-            found = attack_verdicts(model, self.source.catalogue, options.white_box_plan)
+            found = attack_verdicts(model, self.source.catalogue, plan)
         else:
-            everything, most = self.source.catalogue, options.corruption_images
+            everything, most = self.source.catalogue, self.options.corruption_images
             some = tuple(subset(product, most) for product in everything.classes)
             found = evaluate_corrupted(model, replace(everything, classes=some))
         self._keep(part, found, time.perf_counter() - started, weights)
@@ -171,43 +157,37 @@ class RobustnessStudy:
             return  # Each model when its first answer is due: answers come sooner.
         missing = [p for p in self.parts.values() if p.row in rows and p not in self.answers]
         trials = [self.trials[row] for row in rows if any(part.row == row for part in missing)]
-        if any(part.question in (TRANSFER, WHITE_BOX) for part in missing):
+        if any(part.question in ABOUT_SET for part in missing):
             trials.insert(0, self.surrogate)
         self._train(trials)
 
     def missing(self) -> list[str]:
         """Parts that are not answered yet, in words."""
-        return [
-            f"{self.trials[part.row].row.label}: {part.question.replace('-', ' ')}"
-            for part in self.parts.values()
-            if part not in self.answers
-        ]
+        parts = [part for part in self.parts.values() if part not in self.answers]
+        return [f"{self.trials[part.row].row.label}: {part.words}" for part in parts]
 
     def result(self) -> RobustnessResult | None:
         """The answers as one result, without pictures; None before a model saw the set."""
-        if self.set_part not in self.answers:
-            return None
-        about: SetFindings = self.answers[self.set_part]["found"]
         models = []
         for row, trial in self.trials.items():
             found: dict[str, Any] = {
                 q: self.answers.get(self.parts[row, q], {}).get("found") for q in QUESTIONS
             }
             if found[TRANSFER] is not None:
-                facts = {"system": trial.settings.system, "size": trial.settings.size}
                 models.append(
                     ModelRobustness(
                         name=trial.row.label,
                         folder="",
-                        facts=facts,
+                        facts={"system": trial.settings.system, "size": trial.settings.size},
                         transfer=found[TRANSFER],
                         white_box=found[WHITE_BOX],
                         verdicts=found[VERDICTS],
                         corruptions=found[CORRUPTIONS] or {},
                     )
                 )
-        if not models:
+        if not models or self.set_part not in self.answers:
             return None
+        about: SetFindings = self.answers[self.set_part]["found"]
         return RobustnessResult(
             set_facts=about.facts,
             levels=LEVELS,
@@ -219,47 +199,48 @@ class RobustnessStudy:
 
     def write_page(self) -> StudySummary:
         """Write the page with the answers that are there."""
-        target, found = self.out / PAGE, self.result()
-        rows: dict[str, dict[str, list[float]]] = {}
-        charts = {}
+        target, found, options = self.out / PAGE, self.result(), self.options
+        models = () if found is None else found.models
+        charts: dict[str, bytes | None] = {}
         if found is not None:
-            names = [model.name for model in found.models]
+            names = [model.name for model in models]
             charts = {
                 LEVELS_CHART: level_chart(found, names),
                 SEVERITY_CHART: severity_chart(found, names),
             }
-            for model in found.models:
-                values = {name: row.mean["pixel_ap"] for name, row in model.transfer.items()}
-                rows[model.name] = {
-                    level: [100.0 * value] for level, value in values.items() if value is not None
-                }
         drawn = {name: picture for name, picture in charts.items() if picture is not None}
         for name, picture in drawn.items():
             write_file(self.out / name, picture)
+        own = (
+            f"--samples {options.samples} --white-box-samples {options.white_box_samples} "
+            f"--white-box-steps {options.white_box_steps} "
+            f"--corruption-images {options.corruption_images}"
+        )
         text = robustness_page(
             found,
             list(self.answers.values()),
-            command=self._command(),
+            command=command_line("robustness", self.source, options, own),
             charts=list(drawn),
             pictures=[n for n in (TARGETED_PICTURE, LEVELS_PICTURE) if (self.out / n).is_file()],
             missing=self.missing(),
             remarks=remarks_on(target),
         )
         write_file(target, text.encode())
+        rows = {
+            model.name: {
+                level: [100.0 * value]
+                for level, row in model.transfer.items()
+                if (value := row.mean["pixel_ap"]) is not None
+            }
+            for model in models
+        }
         computed = len(self.answers) - self._kept
         return StudySummary(target, rows, computed, self._kept, self.missing())
 
     def draw_demo(self) -> None:
         """Draw the paper's two figures on the demo data, whose pictures may be published."""
-        surrogate, *others = train_on_demo(
-            (SURROGATE, *ROWS),
-            self.work,
-            self.options.jobs,
-            size=self.options.size,
-            images=self.options.images,
-            overrides=self.options.overrides,
-            progress=self.progress,
-        )
+        rows = (SURROGATE, *ROWS)
+        surrogate, *others = train_on_demo(rows, self.work, self.options, progress=self.progress)
         folder = self.work / "sets" / f"demo-{surrogate.key[:16]}"
         roots, plan = [self.work / DEMO_DATA], SetPlan(_DEMO_SAMPLES)
         build_set(model_folder(surrogate, self.work), roots, folder, plan)
@@ -276,13 +257,30 @@ class RobustnessStudy:
         ):
             write_file(self.out / name, jpeg(np.asarray(figure), thin_lines=False))
 
+    @cached_property
+    def adversarial_set(self) -> AdversarialSet:
+        """The adversarial set, built now if it is not there."""
+        folder = self.work / "sets" / self.set_part.key[:16]
+        if not has_model(self.surrogate, self.work):
+            self._train([self.surrogate])
+        model = model_folder(self.surrogate, self.work)
+        _logger.info("the set in %s", folder)
+        started = time.perf_counter()
+        data = build_set(model, self.source.roots, folder, self.options.set_plan).data
+        if self.set_part not in self.answers:
+            facts = {k: v for k, v in set_facts(data).items() if k not in ("folder", "made")}
+            found = SetFindings(facts, tuple(data.checks()), measure_perception(data))
+            seconds = time.perf_counter() - started
+            self._keep(self.set_part, found, seconds, file_digest(model / WEIGHTS_FILE))
+        return data
+
     def _keep(self, part: Part, found: object, seconds: float, weights: str) -> None:
         """Write an answer, with the weights that it is about and those that the set came from.
 
         A model that is trained again on another machine may have others under the same key.
         """
         attacked = None
-        if part.question in (TRANSFER, WHITE_BOX):
+        if part.question in ABOUT_SET:
             attacked = file_digest(model_folder(self.surrogate, self.work) / WEIGHTS_FILE)
         content: dict[str, Any] = {
             "schema": SCHEMA,
@@ -304,38 +302,11 @@ class RobustnessStudy:
         if trial.row.name not in self._loaded:
             self._train([trial])
             folder = model_folder(trial, self.work)
-            self._loaded = {
-                trial.row.name: (load_model(folder), file_digest(folder / WEIGHTS_FILE))
-            }
+            weights = file_digest(folder / WEIGHTS_FILE)
+            self._loaded = {trial.row.name: (load_model(folder), weights)}
         return self._loaded[trial.row.name]
 
     def _train(self, trials: Sequence[Trial]) -> None:
         """Ensure that the results and models of some rows are there."""
         jobs = self.options.jobs
         run_trials(trials, self.out, self.work, jobs, models=True, progress=self.progress)
-
-    def _set(self) -> AdversarialSet:
-        """The adversarial set, built now if it is not there."""
-        folder = self.work / "sets" / self.set_part.key[:16]
-        if not has_model(self.surrogate, self.work):
-            self._train([self.surrogate])
-        model = model_folder(self.surrogate, self.work)
-        _logger.info("the set in %s", folder)
-        started = time.perf_counter()
-        data = build_set(model, self.source.roots, folder, self.options.set_plan).data
-        if self.set_part not in self.answers:
-            facts = {k: v for k, v in set_facts(data).items() if k not in ("folder", "made")}
-            found = SetFindings(facts, tuple(data.checks()), measure_perception(data))
-            seconds = time.perf_counter() - started
-            self._keep(self.set_part, found, seconds, file_digest(model / WEIGHTS_FILE))
-        return data
-
-    def _command(self) -> str:
-        options = self.options
-        words = (
-            f"--size {options.size} --images {options.images} --samples {options.samples} "
-            f"--white-box-samples {options.white_box_samples} "
-            f"--white-box-steps {options.white_box_steps} "
-            f"--corruption-images {options.corruption_images}"
-        )
-        return command_line("robustness", self.source.roots, words, options.overrides)

@@ -11,13 +11,12 @@ from omnial.errors import UserError
 from omnial.files import locked
 from omnial.model_folder.weights_file import load_model
 from omnial.reporting.report_pictures import jpeg
-from omnial.studies.markdown import remarks_on
 from omnial.studies.results_store import write_file
 from omnial.studies.run_trials import run_trials, train_on_demo
 from omnial.studies.study_data import StudyData, command_line, find_roots
-from omnial.studies.study_page import RowFigures, SeedFigures, study_page
+from omnial.studies.study_page import RowFigures, SeedFigures, remarks_on, study_page
 from omnial.studies.study_pictures import chart, gallery, pick
-from omnial.studies.study_rows import Study, chosen_rows
+from omnial.studies.study_rows import Study, StudyOptions, chosen_rows
 from omnial.studies.trial import Trial, find_result, has_model, model_folder, plan_trials
 
 PAGE: Final = "README.md"
@@ -26,40 +25,10 @@ GALLERY: Final = "gallery.jpg"
 
 
 @dataclass(frozen=True)
-class StudyOptions:
-    """How a study is run.
-
-    Attributes:
-        size: Name of the size, the same for every row.
-        images: Images of a trial.
-        seeds: Trials of each row, with the seeds from 0.
-        overrides: Settings of every row, as `key=value`.
-        classes: The classes that the table is about; empty leaves it to the study.
-        rows: Names of the rows to compute now; empty is all. The page shows every row.
-        gallery: Train each row on the demo data as well, and draw ten images as it sees them.
-        jobs: Trainings at the same time, each with its share of the cores.
-    """
-
-    size: str
-    images: int
-    seeds: int
-    overrides: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    rows: tuple[str, ...] = ()
-    gallery: bool = True
-    jobs: int = 1
-
-
-@dataclass(frozen=True)
 class StudySummary:
-    """Summary of a study.
+    """Summary of a study: what was computed now, was kept from before, and is not finished.
 
-    Attributes:
-        page: The page.
-        rows: Each row's figures in percent, a list over seeds for each metric.
-        computed: Trials that were computed now.
-        kept: Trials that were finished before.
-        missing: Trials that are not finished.
+    `rows` holds each row's figures in percent, a list over seeds for each metric.
     """
 
     page: Path
@@ -119,24 +88,14 @@ class _RunningStudy:
         self.classes = options.classes or known[: study.classes]
         self.chosen = chosen_rows(study.name, study.rows, options.rows)
         self.trials = {
-            (row.name, seed): plan_trials(
-                row,
-                data,
-                size=options.size,
-                images=options.images,
-                overrides=options.overrides,
-                seed=seed,
-                classes=self.classes,
-            )
+            (row.name, seed): plan_trials(row, data, options, seed, self.classes)
             for seed in range(options.seeds)
             for row in study.rows
         }
         every = [trial for group in self.trials.values() for trial in group]
         check_files(data.catalogue, every[0].settings.data)
-        self.results: dict[str, dict[str, Any]] = {}
-        for trial in every:
-            if (found := find_result(trial, out)) is not None:
-                self.results[trial.file_name] = found
+        found = {trial.file_name: find_result(trial, out) for trial in every}
+        self.results = {name: result for name, result in found.items() if result is not None}
         self.kept = len(self.results)
 
     def compute(self, progress: bool) -> None:
@@ -157,21 +116,13 @@ class _RunningStudy:
         A gallery shows unified rows only. That of the study's own data lies with the models, since
         not every licence allows its publication.
         """
-        options, rows = self.options, [row for row in self.study.rows if not row.separate]
+        rows = [row for row in self.study.rows if not row.separate]
         own = self.work / f"{self.study.name}-{GALLERY}"
         if len(self.results) > self.kept or not own.is_file():
             self._draw([self.trials[row.name, 0][0] for row in rows], own)
         missing = any(t.file_name not in self.results for g in self.trials.values() for t in g)
-        if options.gallery and not missing and not (self.out / GALLERY).is_file():
-            trials = train_on_demo(
-                rows,
-                self.work,
-                options.jobs,
-                size=options.size,
-                images=options.images,
-                overrides=options.overrides,
-                progress=progress,
-            )
+        if self.options.gallery and not missing and not (self.out / GALLERY).is_file():
+            trials = train_on_demo(rows, self.work, self.options, progress=progress)
             self._draw(trials, self.out / GALLERY)
 
     def write_page(self) -> StudySummary:
@@ -195,11 +146,13 @@ class _RunningStudy:
                 "What each row makes of the same ten images of the demo data, after a training "
                 "there with a quarter of the images"
             )
+        seeds_option = f"--seeds {self.options.seeds}"
+        classes = (f"--class {name}" for name in self.options.classes)
         page = self.out / PAGE
         text = study_page(
             self.study,
             rows,
-            command=self._command(),
+            command=command_line(self.study.name, self.data, self.options, seeds_option, *classes),
             pictures=pictures,
             missing=missing,
             remarks=remarks_on(page),
@@ -212,12 +165,6 @@ class _RunningStudy:
             for row in rows
         }
         return StudySummary(page, figures, len(self.results) - self.kept, self.kept, missing)
-
-    def _command(self) -> str:
-        options = self.options
-        own = [f"--size {options.size} --images {options.images} --seeds {options.seeds}"]
-        own += [f"--class {name}" for name in options.classes]
-        return command_line(self.study.name, self.data.roots, " ".join(own), options.overrides)
 
     def _draw(self, trials: Sequence[Trial], target: Path) -> None:
         """Draw the gallery of the trials whose models are there."""

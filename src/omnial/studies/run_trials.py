@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing.connection import wait as wait_for_end
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,7 +25,7 @@ from omnial.demo.production_line import generate
 from omnial.distributed.launch import share_of_threads
 from omnial.errors import RunError
 from omnial.studies.study_data import StudyData
-from omnial.studies.study_rows import Row
+from omnial.studies.study_rows import Row, StudyOptions
 from omnial.studies.trial import Trial, find_result, has_model, plan_trials, run_trial
 
 DEMO_DATA: Final = "demo-data"
@@ -99,39 +100,19 @@ def run_trials(
 
 
 def train_on_demo(
-    rows: Sequence[Row],
-    work: Path,
-    at_once: int,
-    *,
-    size: str,
-    images: int,
-    overrides: Sequence[str],
-    progress: bool,
+    rows: Sequence[Row], work: Path, options: StudyOptions, *, progress: bool
 ) -> list[Trial]:
-    """Train each row on the demo data, whose pictures may be published, as far as it is missing.
-
-    Args:
-        rows: Unified rows.
-        work: Folder for data, models and results, none of which need last.
-        at_once: Trainings at the same time.
-        size: Name of the size.
-        images: Images of the study's trials; the models here get a quarter of them.
-        overrides: Settings of all rows.
-        progress: Show each training's progress.
+    """Train each unified row on the demo data, whose pictures may be published, where missing.
 
     Returns:
         A trial for each row, whose model lies in `model_folder(trial, work)`.
     """
     generate(work / DEMO_DATA, seed=0)
     data = StudyData.of([work / DEMO_DATA])
-    budget = max(1, images // _DEMO_SHARE)
-    trials = [
-        trial
-        for row in rows
-        for trial in plan_trials(row, data, size=size, images=budget, overrides=overrides)
-    ]
+    shorter = replace(options, images=max(1, options.images // _DEMO_SHARE))
+    trials = [trial for row in rows for trial in plan_trials(row, data, shorter)]
     _logger.info("the same rows on the demo data, for the pictures")
-    run_trials(trials, work / "demo-results", work, at_once, models=True, progress=progress)
+    run_trials(trials, work / "demo-results", work, options.jobs, models=True, progress=progress)
     return trials
 
 

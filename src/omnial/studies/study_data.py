@@ -3,28 +3,21 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.files import file_digest
+from omnial.studies.study_rows import StudyOptions
 
 DATA_VARIABLE: Final = "OMNIAL_DATA"
 """Environment variable: the folder that data roots are named relative to."""
 
 
-@dataclass(frozen=True)
-class StudyData:
-    """The data of a study.
-
-    Attributes:
-        roots: Data folders.
-        catalogue: Their classes and images.
-        digests: Digest of each class, see `class_digests`.
-    """
+class StudyData(NamedTuple):
+    """Data folders, their classes and images, and a digest of each class."""
 
     roots: tuple[Path, ...]
     catalogue: Catalogue
@@ -32,7 +25,7 @@ class StudyData:
 
     @classmethod
     def of(cls, roots: Sequence[Path]) -> "StudyData":
-        """The classes and images in data folders, with their digests."""
+        """The data in these folders."""
         catalogue = discover(roots, need="test")
         return cls(tuple(roots), catalogue, class_digests(catalogue))
 
@@ -59,10 +52,17 @@ def name_of(root: Path) -> str:
     return resolved.name
 
 
-def command_line(study: str, roots: Sequence[Path], options: str, overrides: Sequence[str]) -> str:
-    """The command that repeats a study on any machine: its data, its own options, its settings."""
-    parts = [f"omnial study {study}", *(f"--data {name_of(root)}" for root in roots), options]
-    return " ".join([*parts, *(f"--set '{text}'" for text in overrides)])
+def command_line(study: str, data: StudyData, options: StudyOptions, *own: str) -> str:
+    """The command that repeats a study on any machine; `own` are the study's own options."""
+    return " ".join(
+        [
+            f"omnial study {study}",
+            *(f"--data {name_of(root)}" for root in data.roots),
+            f"--size {options.size} --images {options.images}",
+            *own,
+            *(f"--set '{text}'" for text in options.overrides),
+        ]
+    )
 
 
 def class_digests(catalogue: Catalogue) -> dict[str, str]:

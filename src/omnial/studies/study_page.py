@@ -1,8 +1,12 @@
-"""A study's page: its figures next to the published ones, and what the spread allows to say."""
+"""A study's page: its figures next to the published ones, and what the spread allows to say.
+
+`Table`, `machines` and `remarks_on` serve the page of the robustness study too.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from omnial.config.load import load_settings
@@ -10,29 +14,30 @@ from omnial.evaluation.result import FIGURES
 from omnial.metrics.means import mean_figures
 from omnial.models.count import describe
 from omnial.reporting.render import render
-from omnial.studies.markdown import Table, machines
 from omnial.studies.study_rows import COMPARED, WORDS, Row, Study
 
 
-class SeedFigures(NamedTuple):
-    """Figures of a row with one seed.
+class Table(NamedTuple):
+    """A table as the template's macro `table` shows it: headings, and cells row by row."""
 
-    Attributes:
-        mean: Means over classes in percent, those of `WORDS` that the classes can have.
-        classes: Each class's figures in 0..1.
-        results: The result files: one, or one for each class of a separate row.
-    """
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class SeedFigures(NamedTuple):
+    """Figures of a row with one seed."""
 
     mean: Mapping[str, float]
+    """Means over classes in percent, those of `WORDS` that the classes can have."""
     classes: Mapping[str, Mapping[str, float | None]]
+    """Each class's figures in 0..1."""
     results: Sequence[Mapping[str, Any]]
+    """The result files: one, or one for each class of a separate row."""
 
     @classmethod
     def of(cls, results: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> "SeedFigures":
         """The figures of some classes from the result files of one row and seed."""
-        found: dict[str, Any] = {}
-        for result in results:
-            found |= result["figures"]["classes"]
+        found = {n: values for r in results for n, values in r["figures"]["classes"].items()}
         chosen = {name: found[name] for name in classes}
         mean, _ = mean_figures(list(chosen.values()), FIGURES)
         percent = {name: 100.0 * value for name in WORDS if (value := mean[name]) is not None}
@@ -95,7 +100,7 @@ def study_page(
         command: The command that repeats it.
         pictures: Caption of each picture by its file name.
         missing: Trials that are not finished.
-        remarks: The author's remarks, kept from page to page.
+        remarks: Of the author, see `remarks_on`.
     """
     names = next((list(row.seeds[0].classes) for row in rows if row.seeds), [])
     return render(
@@ -114,6 +119,27 @@ def study_page(
     )
 
 
+def remarks_on(page: Path) -> str:
+    """The author's remarks on an earlier page, between its markers; empty without a page."""
+    if not page.is_file():
+        return ""
+    _, begin, rest = page.read_text("utf-8").partition("<!-- remarks: begin -->")
+    kept, end, _ = rest.partition("<!-- remarks: end -->")
+    return kept.strip("\n") if begin and end else ""
+
+
+def machines(results: Sequence[Mapping[str, Any]]) -> str:
+    """Commits and machines that result files come from, in words."""
+    commits, words = set(), set()
+    for result in results:
+        facts, precision = result["machine"], result.get("precision")
+        cores = "1 core" if facts["cores"] == 1 else f"{facts['cores']} cores"
+        parts = [f"{cores} {facts['cpu']}", precision, f"PyTorch {facts['torch']}"]
+        commits.add(facts["commit"])
+        words.add(", ".join(filter(None, parts)))
+    return f"Commits {', '.join(sorted(commits))}. Machines: {'; '.join(sorted(words))}."
+
+
 def _setting(results: Sequence[Mapping[str, Any]]) -> str:
     """Data, size, budget and machines of the finished trials."""
     if not results:
@@ -129,12 +155,14 @@ def _setting(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _figures(rows: Sequence[RowFigures]) -> Table:
     columns = ["row", "system", "seeds", *WORDS.values(), "published (image / pixel AUROC / AP)"]
-    lines = []
-    for row in rows:
-        published = [_percent(row.row.published.get(metric)) for metric in COMPARED]
-        spread = [_spread(row.values(metric)) for metric in WORDS]
-        first = [row.row.label, f"`{row.row.system}`", str(len(row.seeds))]
-        lines.append([*first, *spread, " / ".join(published)])
+    lines = [
+        [
+            *(row.row.label, f"`{row.row.system}`", str(len(row.seeds))),
+            *(_spread(row.values(metric)) for metric in WORDS),
+            " / ".join(_percent(row.row.published.get(metric)) for metric in COMPARED),
+        ]
+        for row in rows
+    ]
     return Table(columns, lines)
 
 

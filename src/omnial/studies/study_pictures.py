@@ -29,10 +29,9 @@ _COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d")
 
 
 def chart(study: Study, rows: Sequence[RowFigures]) -> bytes | None:
-    """Draw the three compared metrics of the finished rows, with their spread over the seeds.
+    """A PNG of the three compared metrics of the finished rows, with their spread over the seeds.
 
-    Returns:
-        A PNG; None where no row is finished.
+    None where no row is finished.
     """
     finished = [row for row in rows if row.seeds]
     if not finished:
@@ -46,19 +45,14 @@ def chart(study: Study, rows: Sequence[RowFigures]) -> bytes | None:
         low, high = ([ends(seeds) for seeds in values] for ends in (min, max))
         style: dict[str, Any] = {"color": colour, "label": WORDS[metric], "capsize": 3}
         style["yerr"] = means - low, high - means
-        if study.chart == "line":
+        if study.axis:
             # 0 would have no position on a logarithmic axis, so the axis is even.
             axes.errorbar(positions, means, marker="o", **style)
         else:
             axes.bar(positions + (index - 1) * width, means, width, **style)
     labels = [row.row.label for row in finished]
-    if study.chart == "line":
-        axes.set_xlabel(study.axis)
-    else:
-        labels = [textwrap.fill(label, 16) for label in labels]
-    axes.set_xticks(positions, labels)
-    axes.set_ylabel("percent, mean over classes")
-    axes.set_ylim(0.0, 100.0)
+    axes.set_xticks(positions, labels if study.axis else [textwrap.fill(n, 16) for n in labels])
+    axes.set(xlabel=study.axis, ylabel="percent, mean over classes", ylim=(0.0, 100.0))
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

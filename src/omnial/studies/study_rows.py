@@ -13,9 +13,6 @@ from typing import Final
 
 from omnial.errors import UserError
 
-Published = Mapping[str, float]
-"""Published figures in percent, by the keys of metrics.json."""
-
 WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "image_auroc": "image AUROC",
@@ -42,7 +39,7 @@ class Row:
         label: Name in the table.
         system: A system by name.
         overrides: Settings as `key=value`, over the system's.
-        published: Published figures, where there are any.
+        published: Published figures in percent, by the keys of metrics.json.
         separate: Train a model for each class instead of one for all.
     """
 
@@ -50,7 +47,7 @@ class Row:
     label: str
     system: str
     overrides: tuple[str, ...] = ()
-    published: Published = field(default_factory=dict)
+    published: Mapping[str, float] = field(default_factory=dict)
     separate: bool = False
 
 
@@ -64,8 +61,7 @@ class Study:
         question: What the table answers, in a sentence.
         rows: The rows, in the order in which the paper ranks them where it does.
         seeds: Runs of each row unless more or fewer are asked for.
-        chart: `bars`, or `line` for rows that differ in one number, `axis`.
-        axis: For a line: the setting along it.
+        axis: The number in which the rows differ, drawn as a line; empty draws bars.
         classes: How many classes the table is about, the first ones; None is all.
     """
 
@@ -74,17 +70,37 @@ class Study:
     question: str
     rows: tuple[Row, ...]
     seeds: int
-    chart: str = "bars"
     axis: str = ""
     classes: int | None = None
 
 
-def chosen_rows(study: str, rows: Sequence[Row], wanted: Sequence[str]) -> list[str]:
-    """Names of the rows to compute now: those that are wanted, or all.
+@dataclass(frozen=True)
+class StudyOptions:
+    """How a study is run.
 
-    Raises:
-        UserError: A wanted row does not exist.
+    Attributes:
+        size: Name of the size, the same for every row.
+        images: Images that each run trains on.
+        seeds: Runs of each row, with the seeds from 0.
+        overrides: Settings of every row, as `key=value`.
+        classes: The classes that the table is about; empty leaves it to the study.
+        rows: Names of the rows to compute now; empty is all. The page shows every row.
+        gallery: Train each row on the demo data as well, and draw images as it sees them.
+        jobs: Trainings at the same time, each with its share of the cores.
     """
+
+    size: str
+    images: int
+    seeds: int = 1
+    overrides: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    gallery: bool = True
+    jobs: int = 1
+
+
+def chosen_rows(study: str, rows: Sequence[Row], wanted: Sequence[str]) -> list[str]:
+    """Names of the rows to compute now: those that are wanted, or all."""
     known = [row.name for row in rows]
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -96,13 +112,8 @@ def chosen_rows(study: str, rows: Sequence[Row], wanted: Sequence[str]) -> list[
 
 def _row(name: str, label: str, system: str, *published: float, separate: bool = False) -> Row:
     """A row with its published figures in the order of `COMPARED`, or with none."""
-    return Row(
-        name,
-        label,
-        system,
-        published=dict(zip(COMPARED, published, strict=False)),
-        separate=separate,
-    )
+    figures = dict(zip(COMPARED, published, strict=False))
+    return Row(name, label, system, published=figures, separate=separate)
 
 
 _OMNIAL: Final = (97.2, 98.3, 73.4)
@@ -150,7 +161,6 @@ _BALANCE = Study(
         for factor in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
     ),
     seeds=1,
-    chart="line",
     axis="balance factor",
 )
 _SYSTEMS = Study(
@@ -173,7 +183,7 @@ _PARADIGMS = Study(
     "images of the unified one: each gets an equal part.",
     (
         _row("omnial-unified", "OmniAL, unified", "omnial", *_OMNIAL),
-        Row("omnial-separate", "OmniAL, separate", "omnial", separate=True),
+        _row("omnial-separate", "OmniAL, separate", "omnial", separate=True),
         _row("baseline-unified", "baseline, unified", "surrogate", 86.7, 86.4, 44.2),
         _row(
             "baseline-separate", "baseline, separate", "surrogate", 98.8, 98.4, 75.0, separate=True

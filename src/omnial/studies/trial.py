@@ -4,9 +4,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
@@ -17,30 +16,24 @@ from omnial.model_folder.weights_file import load_model
 from omnial.models.count import describe
 from omnial.studies.results_store import SCHEMA, digest, provenance, read_result, write_result
 from omnial.studies.study_data import StudyData, name_of
-from omnial.studies.study_rows import COMMON, Row
+from omnial.studies.study_rows import COMMON, Row, StudyOptions
 from omnial.training.fit import train
 from omnial.training.run_identity import folder_of_checkpoints, read_identity, what_is_computed
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A training to do and evaluate.
-
-    Attributes:
-        row: The row it belongs to.
-        settings: Its settings, seed and budget among them.
-        roots: Data folders: the study's, or one class's for a separate model.
-        only: The class of a separate model; None for a unified one.
-        key: Digest of settings and data: trials of equal keys are equal.
-        data: Names and digest of the data, for the result file.
-    """
+class Trial(NamedTuple):
+    """A training to do and evaluate."""
 
     row: Row
     settings: Settings
     roots: tuple[Path, ...]
+    """Data folders: the study's, or one class's for a separate model."""
     only: str | None
+    """The class of a separate model; None for a unified one."""
     key: str
+    """Digest of settings and data: trials of equal keys are equal."""
     data: Mapping[str, Any]
+    """Names and digest of the data, for the result file."""
 
     @property
     def label(self) -> str:
@@ -58,36 +51,21 @@ class Trial:
 
 
 def plan_trials(
-    row: Row,
-    data: StudyData,
-    *,
-    size: str,
-    images: int,
-    overrides: Sequence[str],
-    seed: int = 0,
-    classes: Sequence[str] = (),
+    row: Row, data: StudyData, options: StudyOptions, seed: int = 0, classes: Sequence[str] = ()
 ) -> list[Trial]:
-    """The trials of a row with one seed: one, or one for each class of a separate row.
+    """The trials of a row with one seed: one, or one for each of `classes` of a separate row.
 
-    Args:
-        row: The row.
-        data: The study's data.
-        size: Name of the size.
-        images: Images of the unified model; each separate model gets an equal part of them.
-        overrides: Settings of all rows, over the rows' own.
-        seed: Seed of every draw.
-        classes: The classes that a separate row trains on.
+    Each separate model trains on an equal part of the images of the unified one.
     """
     root_of = {product.name: product.root for product in data.catalogue.classes}
     parts: list[tuple[tuple[Path, ...], str | None]] = [(data.roots, None)]
-    budget = images
+    budget = options.images
     if row.separate:
         parts = [((root_of[name],), name) for name in classes]
-        budget = max(1, images // len(root_of))
+        budget = max(1, budget // len(root_of))
     own = (f"training.seed={seed}", f"training.images={budget}")
-    settings = load_settings(
-        system=row.system, size=size, overrides=[*COMMON, *row.overrides, *overrides, *own]
-    )
+    overrides = [*COMMON, *row.overrides, *options.overrides, *own]
+    settings = load_settings(system=row.system, size=options.size, overrides=overrides)
     trials = []
     for roots, only in parts:
         names = sorted(root_of) if only is None else [only]
@@ -121,14 +99,7 @@ def run_trial(trial: Trial, out: Path, work: Path, *, model: bool, progress: boo
     """Make what is missing of a trial: its result, and its model where that is asked for.
 
     A training that was cut short goes on. The model stays in the working folder, without the
-    state of its training.
-
-    Args:
-        trial: The trial.
-        out: Folder of the results.
-        work: Folder of the models.
-        model: The model is needed too: it is trained again where it did not last.
-        progress: Show the training's progress.
+    state of its training; where it did not last and is asked for, it is trained again.
     """
     folder = model_folder(trial, work)
     missing = find_result(trial, out) is None

@@ -11,11 +11,8 @@ class WeightAverage(nn.Module):
 
     Without the ramp of the decay a short run would keep its random start; without the buffers,
     averaged weights would meet batch statistics that are not theirs. The number of updates is the
-    caller's, so that nothing is read back from the device.
-
-    Args:
-        network: What is averaged; its present state is the start.
-        decay: Largest decay d; 0 follows the network.
+    caller's, so that nothing is read back from the device. The largest decay is d; 0 follows the
+    network.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -27,9 +24,7 @@ class WeightAverage(nn.Module):
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the network's state: decay min(d, (1 + t)/(10 + t)) after t updates.
 
-        Args:
-            network: The network, in the form it was given in.
-            step: Updates before this one; the first one copies.
+        The first update, of step 0, copies.
         """
         decay = min(self._decay, (1.0 + step) / (10.0 + step)) if step else 0.0
         averaged, current = [], []

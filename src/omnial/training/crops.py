@@ -12,12 +12,7 @@ from omnial.sample_random import SampleRandom
 def random_crops(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:
     """Cut a crop out of each sample, at the same position in every batch of images.
 
-    Args:
-        batches: (B, C, H, W) each, of any type; H and W are theirs together.
-        random: The samples' random numbers.
-
-    Returns:
-        The same with ceil(H / 2) rows and ceil(W / 2) columns.
+    From (B, C, H, W) each, of any type, to (B, C, ceil(H / 2), ceil(W / 2)).
     """
     height, width = batches[0].shape[-2:]
     rows, columns = -(-height // 2), -(-width // 2)
@@ -26,21 +21,15 @@ def random_crops(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor
     y = top + torch.arange(rows, device=random.device).view(1, -1, 1)
     x = left + torch.arange(columns, device=random.device).view(1, 1, -1)
     sample = torch.arange(len(random), device=random.device).view(-1, 1, 1)
-    cut = []
-    for images in batches:
-        # Indexing moves the channels to the end, and back.
-        cut.append(images.permute(0, 2, 3, 1)[sample, y, x].permute(0, 3, 1, 2).contiguous())
-    return cut
+    # Indexing needs the channels at the end.
+    cut = (images.permute(0, 2, 3, 1)[sample, y, x] for images in batches)
+    return [images.permute(0, 3, 1, 2).contiguous() for images in cut]
 
 
 def halved(images: Tensor) -> Tensor:
-    """Half the rows and columns by area average.
+    """Half the rows and columns by area average, of bool where half a pixel is set.
 
-    Args:
-        images: (B, C, H, W) float, or bool: a pixel is set where half of it is.
-
-    Returns:
-        (B, C, ceil(H / 2), ceil(W / 2)) of the same type.
+    From (B, C, H, W) to (B, C, ceil(H / 2), ceil(W / 2)) of the same type.
     """
     means = F.avg_pool2d(images.float(), 2, ceil_mode=True)
     return means >= 0.5 if images.dtype == torch.bool else means

@@ -36,12 +36,7 @@ def choose_precision(settings: TrainingSettings) -> tuple[Precision, str]:
 
 
 def check_processes(training: TrainingSettings, processes: Processes) -> None:
-    """Refuse a run that its processes cannot share, before anything is done.
-
-    Raises:
-        UserError: The settings ask for another number of processes than were started, there are
-            fewer GPUs than processes, or the batch cannot be shared equally.
-    """
+    """Refuse a run that its processes cannot share, before anything is done."""
     size, local_size = processes.size, processes.local_size
     for name, wanted, found, what in (
         ("training.devices", training.devices, local_size, "processes on this machine"),

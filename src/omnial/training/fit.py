@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from omnial._version import __version__
-from omnial.config.settings import DataSettings, Settings
+from omnial.config.settings import Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
 from omnial.data.dataset import ImageDataset, load_dataset
@@ -46,7 +46,7 @@ from omnial.training.data_remarks import (
     images_in_windows,
     images_per_class,
 )
-from omnial.training.devices import Precision, check_processes, choose_precision, on_gpu
+from omnial.training.devices import check_processes, choose_precision, on_gpu
 from omnial.training.log import RunLog
 from omnial.training.loop import TrainState, run_loop
 from omnial.training.run_identity import CHECKPOINT, RunIdentity, claim, folder_of_checkpoints
@@ -127,9 +127,9 @@ def train(
             # The first process has decoded the files meanwhile.
             cache = open_cache(settings.data)
         _logger.info("training in %s: %s", plan.run.precision, plan.reason)
-        data = collectives.everyone(lambda: _load(settings, plan, cache))
-        _logger.info("%s", geometry_line(settings.data, plan.learn, data.images))
-        dim = dim_classes(settings.data, plan.learn, data.images)
+        run = collectives.everyone(lambda: _Run.load(settings, out, plan, cache))
+        _logger.info("%s", geometry_line(settings.data, plan.learn, run.images))
+        dim = dim_classes(settings.data, plan.learn, run.images)
         for note in dim:
             _logger.warning("%s", note)
         network = None
@@ -138,10 +138,8 @@ def train(
         state, budget = TrainState.start(settings, fabric, network), Budget(training)
         # What the loop reads is in memory or in the cache, so a failing disk is this one.
         with writing("The state of the training", out):
-            _train(state, budget, settings, fabric, data, out, plan.run.precision, progress)
-        return collectives.first(
-            lambda: _finish(settings, plan, data, state, budget, out, cache, dim)
-        )
+            run.train(state, budget, fabric, progress)
+        return collectives.first(lambda: run.finish(state, budget, dim))
 
 
 class _Plan(NamedTuple):
@@ -157,13 +155,9 @@ class _Plan(NamedTuple):
     reason: str
     """Why the precision is what it is."""
 
-
-class _Data(NamedTuple):
-    """What every process holds in memory."""
-
-    images: ImageDataset
-    labels: list[int]
-    textures: ImageDataset | None
+    def labels(self, records: Sequence[ImageRecord]) -> list[int]:
+        """Class number of each record."""
+        return [self.catalogue.names.index(record.class_name) for record in records]
 
 
 def _plan(
@@ -179,7 +173,11 @@ def _plan(
     counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
     _logger.info("learnt as good: %s", ", ".join(counts))
     records = [record for product in catalogue.classes for record in product.train]
-    _check_names(catalogue)
+    try:
+        # What no model folder may hold is refused now, not after the training.
+        class_names(list(catalogue.names))
+    except ValueError as error:
+        raise UserError(f"{error}. Rename that class in the data.") from error
     start = None if init is None else _digest(init / WEIGHTS_FILE)
     earlier = frozenset[bytes]() if init is None else read_config(init).trained_files
     learn, held_out = split_validation(records, settings.data, settings.training.seed)
@@ -190,12 +188,8 @@ def _plan(
     # A copy of a trained image is no new one, nor one that the weights to start from know.
     new = [record for record in held_out if digests[record] not in trained]
     if len(new) < len(held_out):
-        _logger.warning(
-            "%d of the %d images held out for validation are copies of trained ones: they set no "
-            "thresholds",
-            len(held_out) - len(new),
-            len(held_out),
-        )
+        text = "%d of the %d images held out for validation are copies of trained ones: they set "
+        _logger.warning(text + "no thresholds", len(held_out) - len(new), len(held_out))
     if not new:
         raise UserError(
             "No image is left for validation, so no threshold could be set: give at least 5 "
@@ -207,50 +201,113 @@ def _plan(
     return _Plan(catalogue, learn, new, textures, trained, claim(out, run, resume), reason)
 
 
-def _load(settings: Settings, plan: _Plan, cache: InputCache) -> _Data:
-    """The training images and the texture collection."""
-    images = load_dataset(plan.learn, plan.catalogue, settings.data, cache)
-    textures = None
-    if plan.textures:
-        textures = ImageDataset(plan.textures, [None] * len(plan.textures), settings.data, cache)
-    return _Data(images, _labels(plan, plan.learn), textures)
+class _Run(NamedTuple):
+    """A run in one of its processes, with what it holds in memory."""
 
+    settings: Settings
+    out: Path
+    plan: _Plan
+    cache: InputCache
+    images: ImageDataset
+    labels: list[int]
+    textures: ImageDataset | None
 
-def _labels(plan: _Plan, records: Sequence[ImageRecord]) -> list[int]:
-    return [plan.catalogue.names.index(record.class_name) for record in records]
+    @classmethod
+    def load(cls, settings: Settings, out: Path, plan: _Plan, cache: InputCache) -> "_Run":
+        """Load the training images and the texture collection."""
+        images = load_dataset(plan.learn, plan.catalogue, settings.data, cache)
+        textures, paths = None, plan.textures
+        if paths:
+            textures = ImageDataset(paths, [None] * len(paths), settings.data, cache)
+        return cls(settings, out, plan, cache, images, plan.labels(plan.learn), textures)
 
+    def train(self, state: TrainState, budget: Budget, fabric: Fabric, progress: bool) -> None:
+        """Run the loop, from the last checkpoint where there is one."""
+        settings, training = self.settings, self.settings.training
+        checkpoint = folder_of_checkpoints(self.out) / CHECKPOINT
+        stored = _stored(checkpoint)
+        if stored is not None:
+            state.load_state_dict(stored)
+            budget.load_state_dict(stored["budget"])
+        sampler = BatchSampler(
+            self.images,
+            self.labels,
+            self.textures,
+            settings.synthesis.texture_share,
+            training.batch_size,
+            training.seed,
+            fabric.global_rank,
+            fabric.world_size,
+            pinned=fabric.device.type == "cuda",
+        )
+        first, batch_size = fabric.is_global_zero, training.batch_size
+        log = RunLog(self.out, state.step, batch_size, first=first, progress=progress)
+        with closing(log):
+            precision = self.plan.run.precision
+            run_loop(state, sampler, budget, settings, fabric, log, checkpoint, precision)
 
-def _train(
-    state: TrainState,
-    budget: Budget,
-    settings: Settings,
-    fabric: Fabric,
-    data: _Data,
-    out: Path,
-    precision: Precision,
-    progress: bool,
-) -> None:
-    """Run the loop, from the last checkpoint where there is one."""
-    training = settings.training
-    checkpoint = folder_of_checkpoints(out) / CHECKPOINT
-    stored = _stored(checkpoint)
-    if stored is not None:
-        state.load_state_dict(stored)
-        budget.load_state_dict(stored["budget"])
-    sampler = BatchSampler(
-        *data,
-        settings.synthesis.texture_share,
-        training.batch_size,
-        training.seed,
-        fabric.global_rank,
-        fabric.world_size,
-        pinned=fabric.device.type == "cuda",
-    )
-    first = fabric.is_global_zero
-    with closing(
-        RunLog(out, state.step, training.batch_size, first=first, progress=progress)
-    ) as log:
-        run_loop(state, sampler, budget, settings, fabric, log, checkpoint, precision)
+    def finish(self, state: TrainState, budget: Budget, notes: Sequence[str]) -> TrainSummary:
+        """Set thresholds, and write the model folder."""
+        settings, plan, network = self.settings, self.plan, state.average.module
+        names = plan.catalogue.names
+        held_out = load_dataset(plan.held_out, plan.catalogue, settings.data, self.cache)
+        labels = plan.labels(plan.held_out)
+        validated = validate(network, settings, names, self.images, self.labels, held_out, labels)
+        _logger.info("%s", _sentence(validated.figures))
+        notes = [*notes, *validated.calibration.notes()]
+        if budget.shortened_at is not None:
+            notes.append(
+                f"the machine slowed down: the schedule was shortened at step {budget.shortened_at}"
+            )
+        images = state.step * settings.training.batch_size
+        summary = TrainSummary(
+            model=str(self.out),
+            classes=list(names),
+            steps=state.step,
+            images=images,
+            seconds=round(budget.seconds, 1),
+            images_per_second=round(images / max(budget.seconds, 1e-9), 2),
+            precision=plan.run.precision,
+            validation=validated.figures,
+            notes=notes,
+            bad_files=[f"{bad.path}: {bad.reason}" for bad in plan.catalogue.bad_files],
+        )
+        model = TrainedModel(
+            settings=settings,
+            classes=names,
+            network=network,
+            calibration=validated.calibration,
+            recogniser=validated.recogniser,
+            rois=self._regions(),
+            training={
+                "version": __version__,
+                "torch": torch.__version__,
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "seed": settings.training.seed,
+                "steps": summary.steps,
+                "images": summary.images,
+                "seconds": summary.seconds,
+                "precision": summary.precision,
+                "training_images": images_per_class(plan.learn),
+                "images_in_windows": images_in_windows(plan.learn, self.images),
+                "validation_images": images_per_class(plan.held_out),
+                "validation": asdict(summary.validation),
+                "started_from": plan.run.start,
+            },
+            trained_files=plan.trained_files,
+        )
+        save_model(self.out, model)
+        return summary
+
+    def _regions(self) -> dict[str, NDArray[np.bool_]]:
+        """The region of interest of each class that has one, at network size."""
+        classes = [record.class_name for record in self.plan.learn]
+        found = {}
+        for product in self.plan.catalogue.classes:
+            if product.roi is not None:
+                region = self.images.regions([classes.index(product.name)])[0, 0].numpy()
+                found[product.name] = whole_region(region, self.settings.data)
+        return found
 
 
 def _stored(checkpoint: Path) -> dict[str, Any] | None:
@@ -266,77 +323,6 @@ def _stored(checkpoint: Path) -> dict[str, Any] | None:
         return read_checkpoint(checkpoint) if exists else None
 
     return collectives.everyone(read)
-
-
-def _finish(
-    settings: Settings,
-    plan: _Plan,
-    data: _Data,
-    state: TrainState,
-    budget: Budget,
-    out: Path,
-    cache: InputCache,
-    notes: Sequence[str],
-) -> TrainSummary:
-    """Set thresholds, and write the model folder."""
-    names, network = plan.catalogue.names, state.average.module
-    held_out = load_dataset(plan.held_out, plan.catalogue, settings.data, cache)
-    validated = validate(
-        network, settings, names, data.images, data.labels, held_out, _labels(plan, plan.held_out)
-    )
-    _logger.info("%s", _sentence(validated.figures))
-    notes = [*notes, *validated.calibration.notes()]
-    if budget.shortened_at is not None:
-        notes.append(
-            f"the machine slowed down: the schedule was shortened at step {budget.shortened_at}"
-        )
-    images = state.step * settings.training.batch_size
-    summary = TrainSummary(
-        model=str(out),
-        classes=list(names),
-        steps=state.step,
-        images=images,
-        seconds=round(budget.seconds, 1),
-        images_per_second=round(images / max(budget.seconds, 1e-9), 2),
-        precision=plan.run.precision,
-        validation=validated.figures,
-        notes=notes,
-        bad_files=[f"{bad.path}: {bad.reason}" for bad in plan.catalogue.bad_files],
-    )
-    model = TrainedModel(
-        settings=settings,
-        classes=names,
-        network=network,
-        calibration=validated.calibration,
-        recogniser=validated.recogniser,
-        rois=_regions(plan, data.images, settings.data),
-        training={
-            "version": __version__,
-            "torch": torch.__version__,
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "seed": settings.training.seed,
-            "steps": summary.steps,
-            "images": summary.images,
-            "seconds": summary.seconds,
-            "precision": summary.precision,
-            "training_images": images_per_class(plan.learn),
-            "images_in_windows": images_in_windows(plan.learn, data.images),
-            "validation_images": images_per_class(plan.held_out),
-            "validation": asdict(summary.validation),
-            "started_from": plan.run.start,
-        },
-        trained_files=plan.trained_files,
-    )
-    save_model(out, model)
-    return summary
-
-
-def _check_names(catalogue: Catalogue) -> None:
-    """Refuse now what no model folder may hold, not after the training."""
-    try:
-        class_names(list(catalogue.names))
-    except ValueError as error:
-        raise UserError(f"{error}. Rename that class in the data.") from error
 
 
 def _texture_files(settings: Settings) -> list[Path]:
@@ -361,20 +347,6 @@ def _initial_network(settings: Settings, init: Path) -> nn.Module:
             "--size and model settings."
         )
     return model.network.train().requires_grad_(True)
-
-
-def _regions(
-    plan: _Plan, images: ImageDataset, settings: DataSettings
-) -> dict[str, NDArray[np.bool_]]:
-    """The region of interest of each class that has one, at network size."""
-    classes = [record.class_name for record in plan.learn]
-    return {
-        product.name: whole_region(
-            images.regions([classes.index(product.name)])[0, 0].numpy(), settings
-        )
-        for product in plan.catalogue.classes
-        if product.roi is not None
-    }
 
 
 def _sentence(figures: ValidationFigures) -> str:

@@ -60,13 +60,7 @@ class RunLog:
             self._bar.start()
 
     def write(self, step: int, values: Mapping[str, float], total: int | None) -> None:
-        """Log the values of a step, and show how far the run is.
-
-        Args:
-            step: Steps taken.
-            values: The losses and figures of the last of them.
-            total: Steps of the run; None while a time budget has not been measured yet.
-        """
+        """Log the values of the last of `step` steps, and show how far the run is."""
         if not self._first:
             return
         seconds = time.monotonic() - self._time
@@ -85,12 +79,9 @@ class RunLog:
                 _logger.info(text, step, of, values["loss"], speed)
 
     def picture(self, step: int, network: nn.Module, sample: SynthesizedBatch) -> None:
-        """Draw samples with reconstructions and score maps while the run is young.
+        """Draw what the last step trained on, with reconstructions and score maps, early on.
 
-        Args:
-            step: Steps taken.
-            network: The weight average, which is set to eval mode: looking changes no state.
-            sample: What the last step trained on.
+        The network, the weight average, is set to eval mode: looking changes no state.
         """
         doubled = step >= 100 and step & (step - 1) == 0
         if not self._first or not (step in _PICTURE_STEPS or doubled):

@@ -34,15 +34,12 @@ class Losses(NamedTuple):
 
 
 def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-    """Mean weighted squared error of each sample.
+    """Mean weighted squared error of each sample: (B,) float32.
 
     Args:
         prediction: (B, C, H, W).
         target: The same, float32.
         weight: (B, 1, H, W), or one for all pixels.
-
-    Returns:
-        (B,) float32.
     """
     error = F.mse_loss(prediction.float(), target, reduction="none")
     return (weight * error).mean((1, 2, 3))
@@ -51,16 +48,9 @@ def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | float = 1
 def ssim_loss(
     prediction: Tensor, target: Tensor, stride: int, weight: Tensor | float = 1.0
 ) -> Tensor:
-    """Mean weighted 1 - SSIM of each sample.
+    """Mean weighted 1 - SSIM of each sample, arguments as above: (B,) float32.
 
-    Args:
-        prediction: (B, C, H, W) in [0, 1].
-        target: The same, float32.
-        stride: Take it at every stride-th row and column only.
-        weight: (B, 1, H, W), or one for all pixels.
-
-    Returns:
-        (B,) float32.
+    It is taken at every stride-th row and column only.
     """
     if isinstance(weight, Tensor):
         weight = weight[..., ::stride, ::stride]
@@ -88,16 +78,9 @@ def focal_loss(logits: Tensor, mask: Tensor, gamma: float) -> Tensor:
 
 
 def losses(output: Output, batch: SynthesizedBatch, settings: ObjectiveSettings) -> Losses:
-    """All terms of the objective.
+    """All terms of the objective, unweighted, of the network's output for the anomalous images.
 
-    Args:
-        output: The network's, of the anomalous images.
-        batch: The targets: normal image, JND target and mask.
-        settings: Weight of a defective pixel, stride of the SSIM and focusing exponent; the weights
-            of the terms are not applied.
-
-    Returns:
-        Five (B,) float32 tensors; the terms of a JND map that the network does not have are 0.
+    Five (B,) float32 tensors; the terms of a JND map that the network does not have are 0.
     """
     stride = settings.ssim_stride
     weight = 1.0 + (settings.defect_weight - 1.0) * batch.mask
@@ -117,10 +100,7 @@ def training_loss(
 ) -> Objective:
     """The loss as a function of the images: what the untargeted attack ascends [P].
 
-    Args:
-        network: The attacked network; nothing of it is changed.
-        targets: Normal image, JND target and mask of the unattacked sample.
-        settings: Weights of the terms.
+    The targets are those of the unattacked sample; nothing of the network is changed.
     """
 
     def objective(images: Tensor) -> Tensor:

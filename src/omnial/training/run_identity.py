@@ -1,5 +1,6 @@
 """A run's identity on disk: what it was started with, so that a resume cannot mix two runs."""
 
+import functools
 import hashlib
 import json
 import os
@@ -39,9 +40,7 @@ def what_is_computed(settings: Settings) -> dict[str, Any]:
     dumped = settings.model_dump(mode="json")
     for path, before in _LATER.items():
         *sections, key = path.split(".")
-        section = dumped
-        for name in sections:
-            section = section[name]
+        section = functools.reduce(dict.__getitem__, sections, dumped)
         if section[key] == before:
             section.pop(key)
     for name, free in _FREE.items():
@@ -79,11 +78,7 @@ class RunIdentity:
         precision: Precision,
         content: Callable[[Path], bytes],
     ) -> "RunIdentity":
-        """The identity of a run about to start; `content` gives the SHA-256 of a file.
-
-        Raises:
-            ImageError: A file cannot be read.
-        """
+        """The identity of a run about to start; `content` gives the SHA-256 of a file."""
         files = [("texture", path) for path in textures]
         for product in catalogue.classes:
             files += [(product.name, record.path) for record in product.train]
@@ -122,11 +117,6 @@ def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
 
     Returns:
         The identity to train under: on resume the stored one, whose precision is kept.
-
-    Raises:
-        UserError: The folder holds a run and `resume` was not asked for; or the stored run
-            differs from the wanted one.
-        RunError: The folder cannot be written.
     """
     stored, folder = read_identity(out), folder_of_checkpoints(out)
     if stored is None:

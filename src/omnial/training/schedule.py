@@ -97,31 +97,21 @@ class Budget:
 
 
 def is_quarter(step: int, total: int | None, settings: TrainingSettings) -> bool:
-    """Whether a step trains on a quarter of the pixels.
+    """Whether a step, from 0, trains on a quarter of the pixels: the first of `total` do.
 
-    Args:
-        step: Number of the step, from 0.
-        total: Steps of the whole run; None while a time budget has not been measured yet.
-        settings: The share of such steps, which come first.
+    `total` is None while a time budget has not been measured yet.
     """
-    if settings.quarter_share == 0.0:
-        return False
-    if settings.minutes is not None and step in _PROBE:
+    probing = settings.minutes is not None and step in _PROBE
+    if settings.quarter_share == 0.0 or probing:
         return False
     return total is None or step < settings.quarter_share * total
 
 
 def learning_rate(step: int, total: int | None, settings: TrainingSettings) -> float:
-    """The rate of one step.
+    """The rate of one step, from 0, of `total`, which is None while that is not known yet.
 
-    Args:
-        step: Number of the step, from 0.
-        total: Steps of the whole run; None while a time budget has not been measured yet.
-        settings: Peak rate, kind of schedule and steps of linear warm-up.
-
-    Returns:
-        The rate: rising linearly over the warm-up, then times 0.2 at 80 % and 90 % (`step`) or
-        following half a cosine to zero (`cosine`).
+    It rises linearly over the warm-up, then is multiplied by 0.2 at 80 % and 90 % (`step`), or
+    follows half a cosine to zero (`cosine`).
     """
     peak = settings.learning_rate
     if step < settings.warmup_steps:

@@ -41,14 +41,11 @@ class Validated(NamedTuple):
 
 
 class _Normal(NamedTuple):
-    """Results on n normal images."""
+    """Results on n normal images: scores (n,), features (n, F) and PSNR (n,) in dB."""
 
     scores: NDArray[np.float64]
-    """(n,)."""
     features: NDArray[np.float32]
-    """(n, F)."""
     psnr: NDArray[np.float64]
-    """(n,) in dB."""
 
 
 class _Drawn(NamedTuple):
@@ -57,7 +54,6 @@ class _Drawn(NamedTuple):
     labels: NDArray[np.int64]
     """(n,) class numbers."""
     scores: NDArray[np.float64]
-    """(n,)."""
     maps: list[NDArray[np.float32]]
     """The scores of each image's pixels in the region of interest."""
     masks: list[NDArray[np.bool_]]
@@ -92,28 +88,19 @@ def validate(
         Thresholds from the normal images; the outline level that gives the best pixel F1 on
         the same images with synthesized defects; the recogniser; figures.
     """
-    normal = _inspect_normal(network, settings, validation)
-    scores, features = normal.scores, normal.features
-    own = np.asarray(labels)
+    normal, own = _inspect_normal(network, settings, validation), np.asarray(labels)
     drawn = _inspect_defects(network, settings, validation, own)
     recogniser = _learn_products(settings, names, train, train_labels)
-    recognised = recogniser.recognise(features)
+    recognised = recogniser.recognise(normal.features)
     right = np.array([name == names[label] for name, label in zip(recognised, labels, strict=True)])
-    maps = np.concatenate(drawn.maps)
-    return Validated(
-        calibration=calibrate(
-            {name: scores[own == index] for index, name in enumerate(names)},
-            _outline_level(count(maps, np.concatenate(drawn.masks)), maps),
-            settings.calibration.false_alarm_rate,
-        ),
-        recogniser=recogniser,
-        figures=ValidationFigures.over(
-            {
-                name: _figures(normal, own == index, right, drawn, drawn.labels == index)
-                for index, name in enumerate(names)
-            }
-        ),
-    )
+    maps, masks = np.concatenate(drawn.maps), np.concatenate(drawn.masks)
+    scores = {name: normal.scores[own == index] for index, name in enumerate(names)}
+    level, rate = _outline_level(count(maps, masks), maps), settings.calibration.false_alarm_rate
+    figures = {
+        name: _figures(normal, own == index, right, drawn, drawn.labels == index)
+        for index, name in enumerate(names)
+    }
+    return Validated(calibrate(scores, level, rate), recogniser, ValidationFigures.over(figures))
 
 
 def _figures(
@@ -208,17 +195,12 @@ def _learn_products(
     """Fit the recogniser on training images, and on noise as what shows no product."""
     chosen = _some_of_each(labels, MOST_EXAMPLES)
     size = (settings.data.height, settings.data.width)
-    known = [
-        _appearance(to_unit(train.images(part)), size) for part in train.batches(chosen, _BATCH)
-    ]
+    batches = (to_unit(train.images(part)) for part in train.batches(chosen, _BATCH))
+    known = torch.cat([_appearance(images, size) for images in batches])
     generator = torch.Generator().manual_seed(settings.training.seed)
-    unknown = [appearance(images) for images in noise(*size, generator)]
-    return Recogniser.fit(
-        torch.cat(known).numpy(),
-        [labels[index] for index in chosen],
-        names,
-        torch.cat(unknown).numpy(),
-    )
+    unknown = torch.cat([appearance(images) for images in noise(*size, generator)])
+    own = [labels[index] for index in chosen]
+    return Recogniser.fit(known.numpy(), own, names, unknown.numpy())
 
 
 def _appearance(frames: Tensor, window: tuple[int, int]) -> Tensor:
