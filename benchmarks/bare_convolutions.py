@@ -50,8 +50,8 @@ class Call:
         taps = self.weight[1] * self.weight[2] * self.weight[3]
         with torch.device("meta"):
             outputs = self.run(torch.empty(self.inputs), torch.empty(self.weight), None)
-        places = torch.Size(self.inputs) if self.transposed else outputs.shape
-        return 2.0 * places.numel() * taps * (3 if self.wants_input_gradient else 2)
+        positions = torch.Size(self.inputs) if self.transposed else outputs.shape
+        return 2.0 * positions.numel() * taps * (3 if self.wants_input_gradient else 2)
 
 
 def collect(network: nn.Module, images: Tensor) -> Counter[Call]:

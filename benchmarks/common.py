@@ -65,7 +65,7 @@ def seconds(work: Callable[[], object]) -> float:
 def side_by_side(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Time several pieces of work in turn, round after round, after one round of warming up.
 
-    The turns are short beside the swings of a shared machine, so that all pieces meet the same
+    The turns are short next to the swings of a shared machine, so that all pieces meet the same
     swings; `ratio` then compares within the rounds.
 
     Returns:

@@ -138,7 +138,7 @@ def _filled(
 def _scar(
     normal: Normal, rng: np.random.Generator, change: tuple[float, float]
 ) -> tuple[Array, Array]:
-    """A thin strip of the same image, turned, its colours changed by up to a tenth."""
+    """A thin strip of the same image, rotated, its colours changed by up to a tenth."""
     size = normal.image.shape[1:]
     strip = [int(rng.integers(2, 17)), int(rng.integers(10, 61))]
     if rng.random() < 0.5:
@@ -151,14 +151,14 @@ def _scar(
     mean = cut.mean((1, 2), keepdims=True)
     cut = mean + (cut - mean) * rng.uniform(0.9, 1.1)
     angle = rng.uniform(-45, 45)
-    turned = ndimage.rotate(cut, angle, axes=(2, 1), order=1, mode="nearest")
+    rotated = ndimage.rotate(cut, angle, axes=(2, 1), order=1, mode="nearest")
     seen = ndimage.rotate(np.ones(strip), angle, order=1)
     seen = seen[: size[0], : size[1]]
-    turned = turned[:, : seen.shape[0], : seen.shape[1]]
+    rotated = rotated[:, : seen.shape[0], : seen.shape[1]]
     top, left = (
         int(rng.integers(whole - n + 1)) for n, whole in zip(seen.shape, size, strict=True)
     )
-    source, alpha = _within(normal.image, turned, top, left)
+    source, alpha = _within(normal.image, rotated, top, left)
     alpha[top : top + seen.shape[0], left : left + seen.shape[1]] = seen.clip(0, 1)
     return source, alpha
 

@@ -1,15 +1,16 @@
 """Compare settings on validation images: train, then score defects drawn onto unseen good images.
 
-The training synthesis cannot judge itself, and test images are for the final figure alone. So
+The training synthesis cannot evaluate itself, and test images are for the final figure alone. So
 this draws the families of `benchmarks.defect_families`, none of which the training synthesis
 draws, onto the normal images that training kept for validation, and looks at what the
-reconstruction makes of both. The scores of these normal images beside those of as many training
+reconstruction makes of both. The scores of these normal images next to those of as many training
 images say whether the network has learned its images by heart.
 
     python -m benchmarks.drawn_defects --data DIR --steps 160 --set training.learning_rate=1e-3
     python -m benchmarks.drawn_defects --data DIR --model MODEL_DIR
 
-A model that is judged must have been trained on the same data, so that the same images were kept.
+A model that is evaluated must have been trained on the same data, so that the same images were
+held out.
 """
 
 import json
@@ -74,7 +75,7 @@ class Split(NamedTuple):
     kept: list[ImageRecord]
 
 
-class Judged(NamedTuple):
+class Evaluated(NamedTuple):
     """The figures of one class."""
 
     figures: Figures
@@ -115,12 +116,12 @@ def split_images(data: list[Path], settings: Settings) -> dict[str, Split]:
     }
 
 
-def judge(
+def evaluate(
     inspect: Inspect,
     records: Sequence[ImageRecord],
     settings: DataSettings,
     change: tuple[float, float] = CHANGE,
-) -> Judged:
+) -> Evaluated:
     """The figures of a class's good images and defective copies.
 
     A copy is defective where its mask is not empty; one without any visible change is good.
@@ -149,7 +150,7 @@ def judge(
             _Sample, [None, *families], found.scores, found.score_maps, truth, left, drawn
         )
     figures = {**_figures(samples), "psnr": float(np.mean(ratios)) if ratios else None}
-    return Judged(
+    return Evaluated(
         figures,
         {name: _figures([s for s in samples if s.family in (None, name)]) for name in FAMILIES},
     )
@@ -194,7 +195,7 @@ def main(
     size: str = "lite",
     steps: int = 160,
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
-    model_dir: Annotated[Path | None, typer.Option("--model", help="Judge this one.")] = None,
+    model_dir: Annotated[Path | None, typer.Option("--model", help="Evaluate this one.")] = None,
     change: Annotated[
         tuple[float, float], typer.Option(help="Contrast of what is drawn.")
     ] = CHANGE,
@@ -208,12 +209,12 @@ def main(
         model = load_model(model_dir)
     settings, inspect = model.settings.data, of_model(model)
     split = split_images(data, model.settings)
-    judged = {name: judge(inspect, own.kept, settings, change) for name, own in split.items()}
+    evaluated = {name: evaluate(inspect, own.kept, settings, change) for name, own in split.items()}
     families = {
-        family: mean_figures([found.families[family] for found in judged.values()], OF_FAMILY)[0]
+        family: mean_figures([found.families[family] for found in evaluated.values()], OF_FAMILY)[0]
         for family in FAMILIES
     }
-    classes = {name: found.figures for name, found in judged.items()}
+    classes = {name: found.figures for name, found in evaluated.items()}
     mean = mean_figures(list(classes.values()), FIGURES)[0]
     kept = {name: normality(inspect, own.kept, settings) for name, own in split.items()}
     learned = {
@@ -225,7 +226,7 @@ def main(
     console.print(_table("family, mean over classes", families, OF_FAMILY))
     normal = {}
     for name in split:
-        normal[f"{name}, kept back"], normal[f"{name}, learned from"] = kept[name], learned[name]
+        normal[f"{name}, held out"], normal[f"{name}, learned from"] = kept[name], learned[name]
     console.print(_table("good images", normal, NORMALITY))
     result = {
         "training": dict(model.training),

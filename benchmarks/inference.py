@@ -1,6 +1,6 @@
 """One image through every engine and precision, as ratios to PyTorch in float32 in the same run.
 
-Random weights and a batch of one: speed does not depend on what was learnt. OpenVINO is told its
+Random weights and a batch of one: speed does not depend on what was learnt. OpenVINO gets its
 precision each time, since its own default is bf16 where the processor has it. Every engine gets
 the same number of threads.
 

@@ -3,8 +3,8 @@
 Images of the generated production line are made a training run's store three ways: decoded
 without the cache, decoded into an empty cache, and from a filled one. The files lie in the
 system's page cache each time, so the times are those of computing, not of a disk. The ways take
-turns; the fastest of the rounds counts, and the processor time beside the wall-clock time tells
-whether something else held the machine up. Beside it, check and store together, as `omnial train`
+turns; the fastest of the rounds counts, and the processor time next to the wall-clock time says
+whether something else held the machine up. Next to it, check and store together, as `omnial train`
 begins: without the cache, each file is decoded twice there.
 
     python benchmarks/input_cache.py --images 96 --size 512 --out bench.json

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import side_by_side
-from benchmarks.drawn_defects import DETECTION, Found, Inspect, judge, of_model, split_images
+from benchmarks.drawn_defects import DETECTION, Found, Inspect, evaluate, of_model, split_images
 from omnial.config.settings import Settings
 from omnial.export.build import HINTS, build
 from omnial.export.graph import FLOAT_LAYERS, float_nodes, write_onnx
@@ -49,7 +49,7 @@ CHOICES: Final[Mapping[str, re.Pattern[str]]] = {
     ),
     "as exported": FLOAT_LAYERS,
 }
-"""What stays in float beside attention and everything that is no convolution."""
+"""What stays in float next to attention and everything that is no convolution."""
 
 
 def main(
@@ -63,8 +63,8 @@ def main(
     split = split_images(data, model.settings)
 
     def figures(inspect: Inspect) -> NDArray[np.float64]:
-        judged = [judge(inspect, own.kept, model.settings.data) for own in split.values()]
-        return np.array([[found.figures[name] for name in DETECTION] for found in judged], float)
+        evaluated = [evaluate(inspect, own.kept, model.settings.data) for own in split.values()]
+        return np.array([[found.figures[name] for name in DETECTION] for found in evaluated], float)
 
     heads = ("image AUROC", "pixel AUROC", "pixel AP", "largest loss of a class's AUROC, AP")
     table = Table("in float", "convolutions in int8", *heads, "times PyTorch's speed")

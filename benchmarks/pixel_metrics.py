@@ -1,4 +1,4 @@
-"""Time and peak memory of the exact pixel figures, beside scikit-learn on the same maps.
+"""Time and peak memory of the exact pixel figures, next to scikit-learn on the same maps.
 
 Each side runs in a process of its own, so that one side's peak is not the other's. This project's
 side computes all its figures, AUROC, AP, F1-max, AUPRO and both curves; scikit-learn's computes

@@ -1,4 +1,4 @@
-"""Training by two processes with one thread each beside one process with two threads.
+"""Training by two processes with one thread each next to one process with two threads.
 
 Both have the same cores, so that the ratio shows what sharing a batch costs: the exchange of
 gradients, and smaller pieces of work. It says nothing of what a second device gains.

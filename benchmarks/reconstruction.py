@@ -1,7 +1,7 @@
 """Train the reconstruction alone for some hundred steps: its `psnr` and `erased` as curves.
 
 A minute says whether a change of blocks, loss or rate makes it learn early and erase: PSNR on
-defect-free images that were kept back, and how much of the defects drawn on them it takes away.
+defect-free images that were held out, and how much of the defects drawn on them it takes away.
 All steps see a quarter of the pixels, under the schedule of a run of that length.
 
     python -m benchmarks.reconstruction --data DIR --steps 600 --set objective.defect_weight=20
@@ -36,7 +36,7 @@ from omnial.training.sampler import BatchSampler
 from omnial.training.schedule import learning_rate
 
 _PER_CLASS = 10
-"""Kept-back images of each class that are looked at."""
+"""Held-out images of each class that are looked at."""
 
 
 class Curve(NamedTuple):
@@ -169,7 +169,7 @@ def main(
     ] = 100,
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
 ) -> None:
-    """Print psnr and erased on kept-back images while the reconstruction alone learns."""
+    """Print psnr and erased on held-out images while the reconstruction alone learns."""
     settings = load_settings(system=system, size=size, overrides=set_ or [])
     names, curves = train(settings, data, steps, every)
     print(json.dumps({"classes": names, "curves": [point._asdict() for point in curves]}))

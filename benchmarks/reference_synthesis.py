@@ -28,7 +28,7 @@ _DIAGONAL = np.array(
     [[0, 0, 1, 0, 0], [0, 8, 3, 0, 0], [1, 3, 0, -3, -1], [0, 0, -3, -8, 0], [0, 0, -1, 0, 0]],
     np.float32,
 )
-# Chou and Li's four directions: two of them are the other two turned by a quarter.
+# Chou and Li's four directions: two of them are the other two rotated by a quarter.
 _DIRECTIONS = (_HORIZONTAL, _DIAGONAL, np.rot90(_DIAGONAL), np.rot90(_HORIZONTAL))
 
 
@@ -67,17 +67,17 @@ def _fade(t: Floats) -> Floats:
 def shape(
     rng: np.random.Generator, settings: SynthesisSettings, size: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Noise of a random scale per axis, turned by up to 90 degrees about the centre, cut off."""
+    """Noise of a random scale per axis, rotated by up to 90 degrees about the centre, cut off."""
     low, high = settings.perlin_octaves
     cells = 2 ** rng.integers(low, high + 1, 2)
     noise = perlin(rng, (int(cells[0]), int(cells[1])), size)
     angle = rng.uniform(-np.pi / 2, np.pi / 2)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     centre = (np.array(size) - 1) / 2
-    turned = ndimage.affine_transform(
+    rotated = ndimage.affine_transform(
         noise, turn, centre - turn @ centre, order=1, mode="grid-constant"
     )
-    inside: NDArray[np.bool_] = turned > settings.perlin_threshold
+    inside: NDArray[np.bool_] = rotated > settings.perlin_threshold
     return inside
 
 

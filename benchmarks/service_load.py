@@ -142,7 +142,7 @@ async def load(url: str, clients: int, seconds: float, content: bytes, process: 
 
 
 def resident(process: int) -> int:
-    """Resident bytes of a process; 0 where the system does not tell."""
+    """Resident bytes of a process; 0 where the system does not say."""
     status = Path(f"/proc/{process}/status")
     if not status.exists():
         return 0

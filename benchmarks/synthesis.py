@@ -1,4 +1,4 @@
-"""The batched synthesis beside the same recipe written image by image (`reference_synthesis`).
+"""The batched synthesis next to the same recipe written image by image (`reference_synthesis`).
 
 python -m benchmarks.synthesis --edge 256 --batch 16 --rounds 8
 """
@@ -35,10 +35,10 @@ def measure(edge: int = 256, batch: int = 16, rounds: int = 8) -> Entries:
     images, textures = smooth_images(batch, edge, 0), smooth_images(batch, edge, 1)
     pairs = list(zip(images.numpy(), textures.numpy(), strict=True))
     rng = np.random.default_rng(0)
-    places, step = torch.arange(batch), itertools.count()
+    positions, step = torch.arange(batch), itertools.count()
 
     def ours() -> None:
-        synthesize(images, textures, settings, SampleRandom(0, next(step), places))
+        synthesize(images, textures, settings, SampleRandom(0, next(step), positions))
 
     def reference() -> None:
         for image, texture in pairs:

@@ -1,4 +1,4 @@
-"""The training step beside the naive version of its network, and beside its bare convolutions.
+"""The training step next to the naive version of its network, and next to its bare convolutions.
 
 - Ours: synthesis, network, losses, backward, clipping, fused Adam and weight average, as a
   training run does them, in the precision that this machine trains in. Logging and the choice of

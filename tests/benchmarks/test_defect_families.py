@@ -1,4 +1,4 @@
-"""Drawn defects: each family changes what its mask says, and the judge believes the masks."""
+"""Drawn defects: each family changes what its mask says, and the evaluation believes the masks."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from benchmarks.defect_families import FAMILIES, Normal, draw_defect, harmonic
-from benchmarks.drawn_defects import COPIES, FIGURES, Found, judge, normality
+from benchmarks.drawn_defects import COPIES, FIGURES, Found, evaluate, normality
 from omnial.config.settings import DataSettings
 from omnial.data.records import ImageRecord
 
@@ -111,16 +111,16 @@ def seeing(kept: float) -> object:
     return inspect
 
 
-def test_the_judge_believes_the_masks(records: list[ImageRecord]) -> None:
+def test_the_evaluation_believes_the_masks(records: list[ImageRecord]) -> None:
     """A copy whose mask is empty is good: who sees every change tells all copies apart."""
-    judged = judge(seeing(0.5), records, DataSettings(height=SIZE, width=SIZE))  # type: ignore[arg-type]
-    assert set(judged.figures) == set(FIGURES)
-    assert judged.figures["image_auroc"] == 1.0
-    assert judged.figures["psnr"] == 100.0
-    assert judged.figures["erased"] == pytest.approx(0.75)
-    assert set(judged.families) == set(FAMILIES)
+    evaluated = evaluate(seeing(0.5), records, DataSettings(height=SIZE, width=SIZE))  # type: ignore[arg-type]
+    assert set(evaluated.figures) == set(FIGURES)
+    assert evaluated.figures["image_auroc"] == 1.0
+    assert evaluated.figures["psnr"] == 100.0
+    assert evaluated.figures["erased"] == pytest.approx(0.75)
+    assert set(evaluated.families) == set(FAMILIES)
     assert len(FAMILIES) <= COPIES * len(records)
-    for figures in judged.families.values():
+    for figures in evaluated.families.values():
         assert figures["image_auroc"] in (1.0, None)
         assert figures["erased"] in (pytest.approx(0.75), None)
 
@@ -132,9 +132,9 @@ def test_a_detector_that_does_not_reconstruct_has_scores_alone(records: list[Ima
         maps = images.mean(1)
         return Found(maps.mean((1, 2)).astype(np.float64), maps, None)
 
-    judged = judge(inspect, records, settings)
-    assert judged.figures["psnr"] is None
-    assert judged.figures["erased"] is None
+    evaluated = evaluate(inspect, records, settings)
+    assert evaluated.figures["psnr"] is None
+    assert evaluated.figures["erased"] is None
     levels = [np.asarray(Image.open(record.path)).mean() / 255 for record in records]
     found = normality(inspect, records, settings)
     assert found["score_median"] == pytest.approx(np.median(levels), abs=1e-6)

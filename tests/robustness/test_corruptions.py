@@ -58,7 +58,7 @@ def test_the_mask_stays_on_the_defect(corruption: Corruption) -> None:
     for severity in SEVERITIES:
         result = corrupt(clean, corruption, severity, 2)
         assert result.mask is not None
-        if corruption.move is None:
+        if not corruption.moves:
             assert np.array_equal(result.mask, clean.mask)
             assert result.valid.all()
         else:

@@ -20,19 +20,16 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Level:
-    """Strength and aim of an attack.
-
-    Attributes:
-        name: As in the paper's tables: the radius in grey levels, `t` for targeted.
-        grey_levels: Largest change of a value, in 1/255.
-        targeted: Whether the network is to say the reversed mask, instead of anything wrong.
-    """
+    """Strength and aim of an attack."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     name: str
+    """As in the paper's tables: the radius in grey levels, `t` for targeted."""
     grey_levels: Annotated[float, Field(gt=0.0, le=127.0)]
+    """Largest change of a value, in 1/255."""
     targeted: bool = False
+    """Whether the network is to say the reversed mask, instead of anything wrong."""
 
     @property
     def epsilon(self) -> float:
@@ -54,16 +51,12 @@ UNTARGETED: Final = tuple(level for level in LEVELS if not level.targeted)
 
 @dataclass(frozen=True)
 class Ball:
-    """All images that differ from a clean one by at most `epsilon`, and lie in [0, 1].
-
-    Attributes:
-        epsilon: Radius, in units of the pixels' range: 8 / 255 is eight grey levels.
-        norm: `linf`, the largest change of a value; `l2`, the root of the summed squares over
-            all values of a sample.
-    """
+    """All images that differ from a clean one by at most `epsilon`, and lie in [0, 1]."""
 
     epsilon: float
+    """Radius, in units of the pixels' range: 8 / 255 is eight grey levels."""
     norm: Norm = "linf"
+    """`linf`, the largest change of a value; `l2`, the root of the summed squares of a sample."""
 
     def __post_init__(self) -> None:
         if not self.epsilon >= 0.0 or not math.isfinite(self.epsilon):
@@ -72,15 +65,9 @@ class Ball:
             raise ValueError(f"the norm is linf or l2, not {self.norm!r}")
 
     def start(self, random: SampleRandom, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Points drawn uniformly from the ball around zero.
+        """Points drawn uniformly from the ball around zero: (B, *shape) float32.
 
-        Args:
-            random: The samples' random numbers.
-            name: What the numbers are for; another name gives an independent point.
-            shape: Shape of one sample.
-
-        Returns:
-            (B, *shape) float32.
+        Another `name` of the random numbers gives an independent point.
         """
         if self.norm == "linf":
             return random.uniform(name, *shape, low=-self.epsilon, high=self.epsilon)

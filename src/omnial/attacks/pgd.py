@@ -82,9 +82,6 @@ def attack(
         random: The samples' random numbers, on the images' device; the start of a sample is a
             function of these alone.
 
-    Returns:
-        The attacked images and how the objective rose.
-
     Raises:
         TypeError: The images are not float32: near 1, bfloat16 cannot hold 1/255.
     """
@@ -149,11 +146,8 @@ def undisturbed(network: nn.Module, *, exact: bool = True) -> Iterator[None]:
     """Run an attack on a network that must not notice it: eval mode, no own gradients.
 
     Batch norm then uses its running statistics and leaves them as they are, and no gradient is
-    kept for parameters. Afterwards every module is in the mode that it was in.
-
-    Args:
-        network: The attacked network.
-        exact: In float32, whatever precision is in force around it.
+    kept for parameters. Afterwards every module is in the mode that it was in. `exact` is in
+    float32, whatever precision is in force around it.
     """
     modes = {module: module.training for module in network.modules()}
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}

@@ -83,9 +83,8 @@ def share_of_threads(alone: int, processes: int) -> int:
 def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
     """Connect the processes of a run for the length of a block, and share out the cores.
 
-    Args:
-        gpu: Each process computes on a GPU of its own, that of its local rank.
-        strategy: Fabric's; `auto` is DDP for several processes.
+    On GPUs each process has one of its own, that of its local rank. The strategy is Fabric's;
+    `auto` is DDP for several processes.
 
     Raises:
         RunError: The others cannot be reached, or one of them has ended meanwhile.

@@ -233,7 +233,6 @@ def _product(result: EvaluationResult, index: int) -> dict[str, Any]:
         "name": shown(product.name),
         "line": line_style(index),
         "verdicts": tables.verdicts(product.images),
-        "images": len(product.images),
         "threshold": ", ".join(map(tables.score, thresholds)) or tables.NOTHING,
         "cells": tables.cells(product.figures),
         "kind_columns": columns,
@@ -269,25 +268,22 @@ def _groups(items: Sequence[GalleryItem], anchor: str, level: float) -> list[dic
 
 def _shot(item: GalleryItem, anchor: str, level: float) -> dict[str, Any]:
     """One gallery item: its decision in words, and its pictures."""
-    path, truth = item.record.path, item.record.anomalous
-    badge, wrong = "no verdict", False
-    sentence = f"score {tables.score(item.score)}, no threshold"
+    path, score = item.record.path, tables.score(item.score)
+    badge, sentence = "no verdict", f"score {score}, no threshold"
     if not math.isnan(item.threshold):
         called = is_anomalous(item.score, item.threshold)
-        wrong = truth != called
-        badge = ("false alarm" if called else "missed") if wrong else "passed"
-        badge = "found" if called and truth else badge
+        right, wrong = ("found", "false alarm") if called else ("passed", "missed")
+        badge = right if item.record.anomalous == called else wrong
         sentence = (
-            f"score {tables.score(item.score)} is {'above' if called else 'not above'} "
-            f"the threshold {tables.score(item.threshold)}: "
-            f"called {'defective' if called else 'good'}"
+            f"score {score} is {'above' if called else 'not above'} the threshold "
+            f"{tables.score(item.threshold)}: called {'defective' if called else 'good'}"
         )
     return {
         "anchor": anchor,
         "file": shown(f"{item.record.kind}/{path.name}"),
         "path": shown(path),
         "badge": badge,
-        "wrong": wrong,
+        "wrong": badge in ("missed", "false alarm"),
         "sentence": sentence,
         "pictures": pictures(item, level),
     }

@@ -40,15 +40,12 @@ def picture_grid(
     """Lay pictures out in rows, each below its label.
 
     Args:
-        headings: A heading for each column.
+        headings: Of the columns.
         rows: A label and a picture for each column, (H, W, 3) uint8 RGB of one shape; None
             leaves a cell empty.
         cell_height: Pixels of a cell's height; its width keeps the shape.
         sharp: Headings whose pictures are maps: enlarged without values in between.
         foot: A line below all rows.
-
-    Raises:
-        ValueError: A row has not one picture a column, or there is none at all.
     """
     if any(len(cells) != len(headings) for _, cells in rows):
         raise ValueError(f"every row needs {len(headings)} pictures")
@@ -94,20 +91,13 @@ def write_contact_sheets(
     """Write what a model learns from as pages `samples_001.png`, ..., one sample a row.
 
     A row shows the normal image, the anomalous image, the mask that the model is taught, the JND
-    map, the panel and the defect levels. Further pages of an earlier run are removed.
-
-    Args:
-        batch: The samples.
-        names: A label for each sample, such as its class; B of them.
-        out_dir: The folder, made if it is missing.
-        rows: Samples a page.
-        cell_height: Pixels of each picture's height; the width keeps the shape.
+    map, the panel and the defect levels. Further pages of an earlier run are removed. `names` are
+    labels of the samples, `rows` is how many of them a page has, `cell_height` is in pixels.
 
     Returns:
         The pages, in order.
 
     Raises:
-        ValueError: Not one name a sample.
         UserError: `out_dir` is a file.
         RunError: A page cannot be written.
     """

@@ -120,7 +120,7 @@ def grey_picture(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 def jpeg(image: NDArray[np.uint8], *, thin_lines: bool) -> bytes:
     """A picture (H, W, 3) as a JPEG file; thin lines need the full colour resolution."""
     buffer = io.BytesIO()
-    # Not optimised: Pillow then has room for a byte a pixel only, and a grainy picture takes more.
+    # Not optimised: Pillow then has a byte a pixel only, and a grainy picture takes more.
     subsampling = "4:4:4" if thin_lines else "4:2:0"
     Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=subsampling)
     return buffer.getvalue()

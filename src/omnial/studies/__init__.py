@@ -1,1 +1,1 @@
-"""The paper's tables, each a study: which rows, at which budget, beside which published figures."""
+"""The paper's tables, each a study: rows at an equal budget next to published figures."""

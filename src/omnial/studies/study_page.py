@@ -56,13 +56,10 @@ class RowFigures(NamedTuple):
 
 
 def order_of(lower: Sequence[float], higher: Sequence[float]) -> str:
-    """Whether the seeds say that one row is below another.
+    """Whether the seeds say that one row is below another: `holds`, `reversed` or `undecided`.
 
     Two rows differ where every seed of one is above every seed of the other, and there are
     at least two of each: one seed has no spread.
-
-    Returns:
-        `holds`, `reversed` or `undecided`.
     """
     if min(len(lower), len(higher)) < 2:
         return "undecided"
@@ -97,7 +94,7 @@ def study_page(
     Args:
         study: The study.
         rows: Its rows, with the seeds that are finished.
-        command: The command that repeats it.
+        command: What repeats it.
         pictures: Caption of each picture by its file name.
         missing: Trials that are not finished.
         remarks: Of the author, see `remarks_on`.

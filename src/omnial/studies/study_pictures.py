@@ -83,13 +83,7 @@ def gallery(
 ) -> NDArray[np.uint8]:
     """Draw a line an image: input, ground truth, and each model's reconstruction and score map.
 
-    Args:
-        catalogue: Where the records are from.
-        records: The images.
-        models: Name of each model, and the model; all take the same network input.
-
-    Returns:
-        (H, W, 3) RGB.
+    The models, by name, all take the same network input. The result is (H, W, 3) RGB.
     """
     products = {product.name: product for product in catalogue.classes}
     settings = models[0][1].settings.data

@@ -11,11 +11,7 @@ from omnial.files import failure, replacing
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint; until it is on disk whole, the one before stays.
-
-    Raises:
-        RunError: The disk is full or cannot be written.
-    """
+    """Write a checkpoint; until it is on disk whole, the one before stays."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part, part.open("wb") as file:
@@ -31,11 +27,7 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content on the CPU, tensors and plain values alone.
-
-    Raises:
-        UserError: It is no whole checkpoint.
-    """
+    """A checkpoint's content on the CPU, tensors and plain values alone."""
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
         if not isinstance(content, dict) or type(content.get("step")) is not int:

@@ -14,13 +14,11 @@ class Interrupts:
 
     A second Ctrl+C does not wait for the step's end. A signal that the process ignores, as those
     that a shell starts in the background do, stays ignored.
-
-    Attributes:
-        received: Whether a signal came.
     """
 
     def __init__(self) -> None:
         self.received = False
+        """Whether a signal came."""
         self._replaced: dict[int, Any] = {}
 
     def __enter__(self) -> Self:

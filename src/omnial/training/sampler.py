@@ -33,9 +33,7 @@ class BalancedOrder:
     Every round of C numbers visits the C classes in a new order; a class's visits walk through its
     images in an order that is new for every pass.
 
-    Args:
-        labels: Class number of each image, 0 to C - 1, each at least once.
-        seed: The run's seed.
+    The labels are class numbers of the images, 0 to C - 1, each at least once.
     """
 
     def __init__(self, labels: Sequence[int], seed: int) -> None:
@@ -68,14 +66,12 @@ class BatchSampler:
     is the caller's.
 
     Args:
-        dataset: The training images.
-        labels: Class number of each.
+        dataset: The training images, and `labels` the class number of each.
         textures: A texture collection, or None.
         texture_share: With a collection, the share of samples that take their texture from it.
         batch_size: Samples of a step over all processes.
         seed: The run's seed.
-        rank: This process.
-        world: Number of processes; process r takes the positions r, r + world, ...
+        rank: This process r, of `world`: it takes the positions r, r + world, ...
         pinned: Give batches in page-locked memory, from which a GPU copies while it computes.
     """
 
