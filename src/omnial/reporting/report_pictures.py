@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
     """
     height, width = _display_size(item.image.shape[0], item.image.shape[1])
     image = _resized(item.image, height, width)
-    scores = _resized_map(item.score_map, height, width)
+    scores = _resized(item.score_map, height, width)
     marked = _polygons(item.score_map, pixel_threshold, (height, width))
     peak = float(item.score_map.max())
     truth, truth_words = None, "No defect was marked by hand: no mask belongs to this image"
@@ -83,19 +83,13 @@ def _display_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """An image of another size."""
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-
-
-def _resized_map(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """A map of another size, never beyond its own extremes."""
-    if values.shape == (height, width):
-        return values
-    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+def _resized(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """An image (H, W, 3) or a map (H, W) of another size, a map never beyond its own extremes."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    method = Image.Resampling.LANCZOS if pixels.ndim == 3 else Image.Resampling.BILINEAR
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(picture.resize((width, height), method))
 
 
 def _polygons(
