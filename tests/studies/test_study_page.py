@@ -73,9 +73,8 @@ def test_the_page_shows_means_spread_and_what_is_missing() -> None:
     study = STUDIES["stages"]
     rows = empty(study)
     rows[1] = RowFigures(study.rows[1], (seed(image_auroc=60.0), seed(image_auroc=64.0)))
-    text = study_page(
-        study, rows, command="omnial study stages", pictures={}, missing=["OmniAL (seed 0)"]
-    )
+    missing = ["OmniAL (seed 0)"]
+    text = study_page(study, rows, command="x", pictures={}, missing=missing, remarks="")
     assert "| baseline | `surrogate` | 2 | 62.0 (60.0 to 64.0) | - |" in text
     assert "86.7 / 86.4 / 44.2" in text
     assert "Not finished: OmniAL (seed 0)." in text
@@ -91,11 +90,13 @@ def test_remarks_survive_a_new_page(tmp_path: Path) -> None:
     assert remarks_on(tmp_path / "none.md") == ""
     study = STUDIES["balance"]
     rows = empty(study)
-    first = study_page(study, rows, command="x", pictures={})
+    first = study_page(study, rows, command="x", pictures={}, missing=(), remarks="")
     assert remarks_in(first) == ""
     written = first.replace("begin -->\n", "begin -->\nTwo words.\n\nAnd more.\n")
     assert remarks_in(written) == "Two words.\n\nAnd more."
-    again = study_page(study, rows, command="x", pictures={}, remarks=remarks_in(written))
+    again = study_page(
+        study, rows, command="x", pictures={}, missing=(), remarks=remarks_in(written)
+    )
     assert remarks_in(again) == remarks_in(written)
 
 

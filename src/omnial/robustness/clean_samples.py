@@ -121,8 +121,8 @@ def draw_clean(
         product: The class; its images of the dataset stand in the order of its training images.
         numbers: Which samples.
         recipe: How defects are drawn.
-        share: Share of samples with a defect.
-        seed: The set's seed.
+        share: Of samples with a defect.
+        seed: The set's.
     """
     own = [index for index, label in enumerate(labels) if label == product.name]
     crc = crc32(product.name.encode())
@@ -147,9 +147,8 @@ def draw_clean(
         random = SampleRandom(seed, _DRAW + attempt, _positions(product.name, chosen))
         sources = random.integers("texture source", high=len(dataset)).tolist()
         corners = random.uniform("texture window", 2).tolist()
-        textures = torch.cat(
-            [to_unit(dataset.windows([n], [at])[0]) for n, at in zip(sources, corners, strict=True)]
-        )
+        windows = [dataset.windows([n], [at])[0] for n, at in zip(sources, corners, strict=True)]
+        textures = torch.cat([to_unit(window) for window in windows])
         batch = synthesize(normal[waiting], textures, always, random, region[waiting])
         seen = [index for index, area in enumerate(batch.mask.sum((1, 2, 3))) if area >= least]
         rows = [waiting[index] for index in seen]

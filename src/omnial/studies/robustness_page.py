@@ -25,27 +25,17 @@ _CORRUPTIONS: Final = ("Pixel AP, %", "Image AUROC, %", "False alarms, %", "Defe
 
 
 def robustness_page(
-    found: RobustnessResult | None,
-    answers: Sequence[Mapping[str, Any]],
-    *,
-    command: str,
-    charts: Sequence[str],
-    pictures: Sequence[str],
-    missing: Sequence[str],
-    remarks: str,
+    found: RobustnessResult | None, answers: Sequence[Mapping[str, Any]], **words: object
 ) -> str:
     """The page in Markdown.
 
     Args:
         found: The answers as one result; None before the first model is evaluated.
         answers: Every part's file, for machines, times and weights.
-        command: The command that repeats the study.
-        charts: File names of the charts.
-        pictures: File names of the paper's two figures.
-        missing: Parts that are not answered yet, in words.
-        remarks: Of the author, see `remarks_on`.
+        words: What the template shows as it is: the command that repeats the study, file names of
+            charts and pictures, parts that are missing, and the author's remarks.
     """
-    values: dict[str, object] = {"captions": _CAPTIONS, "caveats": CAVEATS}
+    values: dict[str, object] = {}
     if found is not None:
         checks = [
             [attack, check.name, "passed" if check.passed else "**failed**", check.detail]
@@ -69,16 +59,8 @@ def robustness_page(
             "white_box_of_classes": [_flat(table) for table in tables.white_box_tables(found)],
             "perception_of_classes": _flat(tables.perception_table(found)),
         }
-    return render(
-        "robustness.md",
-        found=found is not None,
-        command=command,
-        charts=charts,
-        pictures=pictures,
-        missing=missing,
-        remarks=remarks,
-        **values,
-    )
+    values |= {"captions": _CAPTIONS, "caveats": CAVEATS, **words}
+    return render("robustness.md", found=found is not None, **values)
 
 
 def _setting(found: RobustnessResult, answers: Sequence[Mapping[str, Any]]) -> str:

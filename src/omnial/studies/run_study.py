@@ -53,13 +53,8 @@ def run_study(
 ) -> StudySummary:
     """Compute what is missing of a study, and write its page after every trial.
 
-    Args:
-        study: The study.
-        data: Data folders, here or below `$OMNIAL_DATA`.
-        out: Folder for the page and a small file for each trial; meant to be kept.
-        work: Folder for models, which need not last.
-        options: Size, budget, seeds.
-        progress: Show each training's progress.
+    The data folders lie here or below `$OMNIAL_DATA`. `out` is meant to be kept: it gets the page
+    and a small file for each trial. `work` gets the models, which need not last.
 
     Raises:
         UserError: Unusable data, settings or names, or another run of the study.

@@ -52,14 +52,14 @@ def run_trials(
     Where this process is interrupted, fails or dies, trainings save a checkpoint and stop.
 
     Args:
-        trials: The trials, no two of them equal.
+        trials: No two of them equal.
         out: Folder of the results.
         work: Folder of the models.
         at_once: Trainings at the same time. More than one share out the cores, unless
             `OMP_NUM_THREADS` sets the threads of each, and show no progress.
         models: The models are needed, not only the results.
         on_done: Called with each trial that was missing when it is done, in any order.
-        progress: Show each training's progress.
+        progress: Show the progress of a training.
 
     Raises:
         RunError: A training was killed.

@@ -80,39 +80,23 @@ def compare(rows: Sequence[RowFigures], metric: str) -> list[tuple[RowFigures, R
     ]
 
 
-def study_page(
-    study: Study,
-    rows: Sequence[RowFigures],
-    *,
-    command: str,
-    pictures: Mapping[str, str],
-    missing: Sequence[str] = (),
-    remarks: str = "",
-) -> str:
-    """The study's page in Markdown.
+def study_page(study: Study, rows: Sequence[RowFigures], **words: object) -> str:
+    """The study's page in Markdown, of the seeds that are finished.
 
-    Args:
-        study: The study.
-        rows: Its rows, with the seeds that are finished.
-        command: What repeats it.
-        pictures: Caption of each picture by its file name.
-        missing: Trials that are not finished.
-        remarks: Of the author, see `remarks_on`.
+    `words` are what the template shows as it is: the command that repeats the study, the caption of
+    each picture by its file name, trials that are missing, and the author's remarks.
     """
     names = next((list(row.seeds[0].classes) for row in rows if row.seeds), [])
     return render(
         "study.md",
         study=study,
-        command=command,
         setting=_setting([result for row in rows for seed in row.seeds for result in seed.results]),
         figures=_figures(rows),
         classes=f"{len(names)} classes ({', '.join(names)})" if names else "the classes",
-        missing=missing,
-        pictures=pictures,
         order=_order(rows),
-        remarks=remarks,
         of_classes=_of_classes(rows, names),
         parameters=_parameters(rows),
+        **words,
     )
 
 

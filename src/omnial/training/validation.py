@@ -81,12 +81,9 @@ def validate(
         names: The classes.
         train: Images the network was trained on; the recogniser is fitted on them.
         train_labels: Class number of each.
-        validation: Normal images that it has not seen.
+        validation: Normal images that it has not seen: they set the thresholds, and with
+            synthesized defects the outline level, that of the best pixel F1.
         labels: Class number of each.
-
-    Returns:
-        Thresholds from the normal images; the outline level that gives the best pixel F1 on
-        the same images with synthesized defects; the recogniser; figures.
     """
     normal, own = _inspect_normal(network, settings, validation), np.asarray(labels)
     drawn = _inspect_defects(network, settings, validation, own)
