@@ -30,6 +30,7 @@ def level_chart(result: RobustnessResult, legend: Sequence[str] = ()) -> bytes:
     the page instead.
     """
     attacks, metrics = result.attacks(), (*METRICS, IMAGE_AUROC)
+    names = [model.name for model in result.models]
     steps = [UNATTACKED, *(level.name for level in reversed(UNTARGETED))]
     figure = Figure(figsize=(13.0, 0.6 + 2.4 * len(attacks)), layout="constrained")
     panels = figure.subplots(len(attacks), len(metrics), squeeze=False, sharex=True, sharey="col")
@@ -37,7 +38,7 @@ def level_chart(result: RobustnessResult, legend: Sequence[str] = ()) -> bytes:
         for axes, metric in zip(row, metrics, strict=True):
             for name, levels in models.items():
                 values = [levels[step].mean[metric.key] for step in steps]
-                _draw(axes, result, name, values, metric.scale)
+                _draw(axes, names.index(name), values, metric.scale)
             axes.set_title(f"{metric.title}, {attack.replace('_', ' ')}", fontsize=8)
             axes.set_xticks(range(len(steps)), steps)
             if metric.unit == "%":
@@ -49,17 +50,17 @@ def level_chart(result: RobustnessResult, legend: Sequence[str] = ()) -> bytes:
 
 def severity_chart(result: RobustnessResult, legend: Sequence[str] = ()) -> bytes | None:
     """Draw pixel AP over the severities of each corruption as a PNG; None where there are none."""
-    models = [model for model in result.models if model.corruptions]
+    models = [(index, m) for index, m in enumerate(result.models) if m.corruptions]
     if not models:
         return None
     lines = -(-len(CORRUPTIONS) // _SEVERITY_COLUMNS)
     figure = Figure(figsize=(9.0, 0.6 + 2.2 * lines), layout="constrained")
     panels = figure.subplots(lines, _SEVERITY_COLUMNS, squeeze=False, sharex=True, sharey=True)
     for axes, corruption in zip(panels.flat, CORRUPTIONS, strict=False):
-        for model in models:
+        for index, model in models:
             rows = model.corruptions[corruption.name]
             values = [rows[key].figures.mean["pixel_ap"] for key in SEVERITY_KEYS]
-            _draw(axes, result, model.name, values, 100.0)
+            _draw(axes, index, values, 100.0)
         axes.set_title(corruption.name, fontsize=8)
         axes.set_xticks(range(len(SEVERITY_KEYS)), SEVERITY_KEYS)
     # From 0, so that a loss is seen in proportion; the panels share the axis.
@@ -101,14 +102,7 @@ def levels_figure(result: RobustnessResult) -> Image:
     return picture_grid(headings, rows)
 
 
-def _draw(
-    axes: Axes,
-    result: RobustnessResult,
-    name: str,
-    values: Sequence[float | None],
-    scale: float,
-) -> None:
-    index = [model.name for model in result.models].index(name)
+def _draw(axes: Axes, index: int, values: Sequence[float | None], scale: float) -> None:
     drawn = [np.nan if value is None else scale * value for value in values]
     axes.plot(drawn, marker="o", markersize=3, **line_arguments(index))
     axes.grid(alpha=0.3)

@@ -103,14 +103,12 @@ def _scale(image: Tensor) -> float:
 
 def _brightness(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
     """More or less light: every value moves by the same amount."""
-    changed: Tensor = adjust_brightness(image, amount * _sign(random))
-    return changed
+    return adjust_brightness(image, amount * _sign(random))
 
 
 def _contrast(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
     """Values move towards the image's mean."""
-    changed: Tensor = adjust_contrast_with_mean_subtraction(image, amount)
-    return changed
+    return adjust_contrast_with_mean_subtraction(image, amount)
 
 
 def _defocus(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
@@ -121,16 +119,14 @@ def _defocus(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
     distance = (offsets[:, None] ** 2 + offsets**2).sqrt()
     # The rim's pixels count by how much of them the disk covers, about.
     disk = (radius + 0.5 - distance).clamp(0.0, 1.0)
-    blurred: Tensor = filter2d(image, (disk / disk.sum())[None], border_type="reflect")
-    return blurred
+    return filter2d(image, (disk / disk.sum())[None], border_type="reflect")
 
 
 def _motion(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
     """A point becomes a line of one direction."""
     length = max(3, 2 * round(amount * _scale(image) / 2) + 1)
     angle = float(random.uniform("angle", high=180.0))
-    blurred: Tensor = motion_blur(image, length, angle, 0.0, "reflect", "bilinear")
-    return blurred
+    return motion_blur(image, length, angle, 0.0, "reflect", "bilinear")
 
 
 def _noise(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
@@ -156,15 +152,13 @@ def _shift(image: Tensor, amount: float, random: SampleRandom, fill: str = "bord
     angle = float(random.uniform("direction", high=2.0 * math.pi))
     length = amount * _scale(image)
     way = torch.tensor([[length * math.cos(angle), length * math.sin(angle)]])
-    moved: Tensor = translate(image, way, "bilinear", fill, True)
-    return moved
+    return translate(image, way, "bilinear", fill, True)
 
 
 def _rotation(image: Tensor, amount: float, random: SampleRandom, fill: str = "border") -> Tensor:
     """The part is rotated, to a side that is drawn."""
     angle = torch.tensor([amount * _sign(random)])
-    moved: Tensor = rotate(image, angle, mode="bilinear", padding_mode=fill)
-    return moved
+    return rotate(image, angle, mode="bilinear", padding_mode=fill)
 
 
 CORRUPTIONS: Final = (
