@@ -29,7 +29,7 @@ from omnial.batch.archive_parts import LISTING_FILE, PREDICTIONS, Assignment, Pa
 from omnial.batch.on_ray import OnRay
 from omnial.config.load import load_settings
 from omnial.demo.production_line import generate
-from omnial.inference.pictures import MAPS, OVERLAYS
+from omnial.inference.predictor import MAPS, OVERLAYS
 from omnial.training.fit import train
 
 _CLASSES = ("gear", "tile")

@@ -23,8 +23,7 @@ from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from omnial.config.load import load_settings
 from omnial.export.build import HINTS, build
 from omnial.export.graph import ExportedNetwork, float_nodes, write_onnx
-from omnial.inference.backends.onnx import OnnxBackend
-from omnial.inference.backends.openvino import OpenVinoBackend
+from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.model_folder.export_folder import Hint, Precision
 from omnial.models.channels_last import to_channels_last
 from omnial.models.prediction import Backend

@@ -25,9 +25,9 @@ from benchmarks.common import side_by_side
 from benchmarks.drawn_defects import DETECTION, Found, Inspect, evaluate, of_model, split_images
 from omnial.config.settings import Settings
 from omnial.export.build import HINTS, build
+from omnial.export.gate import from_data
 from omnial.export.graph import FLOAT_LAYERS, float_nodes, write_onnx
-from omnial.export.images import from_data
-from omnial.inference.backends.openvino import OpenVinoBackend
+from omnial.inference.engines import OpenVinoBackend
 from omnial.model_folder.weights_file import load_model
 from omnial.models.prediction import Backend
 from omnial.models.trained_model import TrainedModel

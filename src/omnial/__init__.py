@@ -10,8 +10,7 @@ from omnial._version import __version__
 if TYPE_CHECKING:
     from omnial.config.load import load_settings
     from omnial.errors import RunError, UserError
-    from omnial.inference.inspection import Inspection
-    from omnial.inference.inspector import Inspector
+    from omnial.inference.inspector import Inspection, Inspector
     from omnial.inference.predictor import predict
     from omnial.model_folder.weights_file import load_model
     from omnial.reporting.evaluation_report import evaluate
@@ -31,7 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Inspection": "omnial.inference.inspection",
+    "Inspection": "omnial.inference.inspector",
     "Inspector": "omnial.inference.inspector",
     "RunError": "omnial.errors",
     "UserError": "omnial.errors",

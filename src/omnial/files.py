@@ -42,26 +42,14 @@ _RUST_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
 def as_path(value: StrPath, name: str) -> Path:
-    """A path that a user gave.
-
-    Args:
-        value: A text or a path.
-        name: What the user calls it.
-
-    Raises:
-        TypeError: It is neither.
-    """
+    """A path that a user gave and calls `name`; a TypeError if it is none."""
     if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
         return Path(value)
     raise TypeError(f"{name} is a path (str or os.PathLike), not {type(value).__name__}")
 
 
 def as_paths(values: StrPath | Iterable[StrPath], name: str) -> list[Path]:
-    """Paths that a user gave, or a single one.
-
-    Raises:
-        TypeError: It is neither.
-    """
+    """Paths that a user gave, or a single one; a TypeError if it is neither."""
     if isinstance(values, str | os.PathLike):
         return [as_path(values, name)]
     if isinstance(values, bytes) or not isinstance(values, Iterable):
@@ -71,11 +59,10 @@ def as_paths(values: StrPath | Iterable[StrPath], name: str) -> list[Path]:
 
 @contextmanager
 def replacing(path: Path, *, flush: bool = True, rivals: bool = False) -> Iterator[Path]:
-    """Write a file under another name in the same folder, and put it in place at the end.
+    """Write a file as `NAME.part` in the same folder, and put it in place at the end.
 
-    Yields the name to write to, `path` with `.part` appended. When the block ends well, the
-    file is flushed to disk and replaces `path` in one step; when it fails, it is removed and
-    `path` stays as it was.
+    When the block ends well, the file is flushed to disk and replaces `path` in one step; when it
+    fails, it is removed and `path` stays as it was.
 
     Args:
         path: The file.
@@ -96,13 +83,12 @@ def replacing(path: Path, *, flush: bool = True, rivals: bool = False) -> Iterat
         os.replace(part, path)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
-            # A write that fails does not know its file's name.
-            error.filename = str(path)
+            error.filename = str(path)  # which a write that fails does not know
         with suppress(OSError):
             part.unlink()
         raise
     if flush:
-        _flush_folder(path.parent)
+        _flush(path.parent)
 
 
 @contextmanager
@@ -122,17 +108,14 @@ def locked(folder: Path) -> Iterator[None]:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         handle = _lock(folder)
-        try:
-            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-        except BaseException:
-            _unlock(handle)
-            raise
     except OSError as error:
         raise UserError(failure("Nothing could be written", folder, error)) from error
     try:
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
         yield
     finally:
-        _unlock(handle)
+        if handle is not None:
+            os.close(handle)
         if made:
             with suppress(OSError):
                 folder.rmdir()
@@ -140,13 +123,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch_in(folder: Path) -> Iterator[Path]:
-    """Make a folder for unfinished files inside a folder that the caller has locked.
-
-    It is gone at the end, with all that was left in it.
-
-    Raises:
-        OSError: It cannot be made.
-    """
+    """A folder for unfinished files inside a folder that the caller has locked, gone at the end."""
     scratch = folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -161,19 +138,15 @@ def replace_together(
 ) -> None:
     """Put files in place together, after all of them are written and flushed to disk.
 
-    A full disk, or a kill until then, leaves the earlier files as they were. The steps from one
-    file to the next are few and short; a kill between two of them leaves new files among old
-    ones. Where readers must not take them for one result, the first name is that of the file with
-    the digests of the others.
+    A full disk, or a kill until then, leaves the earlier files as they were; a kill between two of
+    the few steps from file to file leaves new files among old ones. Where readers must not take
+    them for one result, the first name is that of the file with the digests of the others.
 
     Args:
         scratch: Where the files are.
         folder: Where they go, on the same file system.
         names: Relative paths with forward slashes, in the order in which they are put in place.
         flush: See `replacing`.
-
-    Raises:
-        OSError: A file is missing, or cannot be put in place.
     """
     for name in names if flush else ():
         _flush(scratch / name)
@@ -183,11 +156,11 @@ def replace_together(
     for name in names:
         os.replace(scratch / name, folder / name)
     for parent in parents if flush else ():
-        _flush_folder(parent)
+        _flush(parent)
 
 
 def unused(folder: Path, first: str) -> bool:
-    """Whether a folder is free for a new run: missing, empty, or left by one that was killed early.
+    """Whether a folder is missing, empty, or left by a run that was killed early.
 
     Args:
         folder: The folder.
@@ -232,19 +205,14 @@ def failure(what: str, where: Path, error: Exception) -> str:
     if isinstance(error, OSError):
         number, reason = error.errno, error.strerror or str(error)
         file = str(error.filename or where)
-    elif found := _RUST_ERROR.search(reason):
-        # How the libraries that are written in Rust report it.
+    elif found := _RUST_ERROR.search(reason):  # from a library that is written in Rust
         number = int(found[1])
     remedy = _REMEDIES.get(number or 0)
     return f"{what} to {file}: {reason}." + ("" if remedy is None else f" {remedy}, and repeat.")
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -268,19 +236,12 @@ def _lock(folder: Path) -> int | None:
     return handle
 
 
-def _unlock(handle: int | None) -> None:
-    if handle is not None:
-        os.close(handle)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":
-        _flush(folder)
-
-
 def _flush(path: Path) -> None:
+    is_folder = path.is_dir()
+    if is_folder and os.name != "posix":
+        return
     # Windows flushes only what is open for writing; a folder opens only for reading.
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

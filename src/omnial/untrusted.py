@@ -1,7 +1,8 @@
 """Bounded reading of untrusted files: plain files, JSON and safetensors headers.
 
 A folder with a model can be downloaded. Nothing here takes more memory than a fixed multiple of
-a bound that the caller names.
+a bound that the caller names. A file that is something else than asked for is an `UntrustedError`,
+one that cannot be read an `OSError`.
 """
 
 import json
@@ -9,6 +10,7 @@ import math
 import os
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -24,6 +26,7 @@ MOST_JSON_BYTES: Final = 2**24
 """Largest JSON file that is read where the caller names no other bound."""
 MOST_DEPTH: Final = 32
 """Deepest nesting of objects and lists in JSON."""
+_TOO_DEEP = f"it is nested deeper than {MOST_DEPTH}"
 
 _MOST_VALUES = 2**20  # a value is up to a hundred bytes in memory, in the file only two
 _MOST_DIGITS = 19  # whole numbers of 64 bits
@@ -36,10 +39,9 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class UntrustedError(ValueError):
-    """A file is not what it should be.
+    """A file is not what it should be: why, as a clause about `it`.
 
-    The message says why, as a clause about `it`, and names no path: the caller knows what the
-    file is for and how the user can fix it.
+    The message names no path: the caller knows what the file is for and how the user can fix it.
     """
 
 
@@ -63,26 +65,13 @@ def check_regular(path: Path, most: int | None = None) -> int:
 
     Returns:
         The file's size in bytes.
-
-    Raises:
-        UntrustedError: It is something else, or larger.
-        OSError: It does not exist or cannot be looked at.
     """
     return _checked_size(os.lstat(path), most)
 
 
 @contextmanager
 def open_regular(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
-    """Open a plain file for reading, without ever following a link or waiting for a pipe.
-
-    Args:
-        path: The file.
-        most: Largest size in bytes; None for any.
-
-    Raises:
-        UntrustedError: It is no plain file, or larger.
-        OSError: It cannot be opened or read.
-    """
+    """Open a plain file of at most so many bytes, never following a link or waiting for a pipe."""
     check_regular(path, most)
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_LINK)) as file:
         # Once more on what was opened: the name may mean another file by now.
@@ -91,12 +80,7 @@ def open_regular(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """Content of a plain file of at most so many bytes.
-
-    Raises:
-        UntrustedError: It is no plain file, or larger.
-        OSError: It cannot be read.
-    """
+    """Content of a plain file of at most so many bytes."""
     with open_regular(path, most) as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -105,16 +89,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path, most: int = MOST_JSON_BYTES) -> object:
-    """Read a JSON file; see `parse_json`.
-
-    Args:
-        path: The file.
-        most: Largest size in bytes.
-
-    Raises:
-        UntrustedError: It is no plain file, larger, or not such JSON.
-        OSError: It cannot be read.
-    """
+    """Content of a JSON file of at most so many bytes; see `parse_json`."""
     return parse_json(read_bytes(path, most))
 
 
@@ -124,9 +99,6 @@ def parse_json(content: bytes) -> object:
     Besides what the format asks for: UTF-8 with no lone surrogates, no key twice in an object, no
     NaN or infinity, whole numbers within 64 bits, nesting of at most `MOST_DEPTH`, and a bounded
     number of values.
-
-    Raises:
-        UntrustedError: It is something else.
     """
     if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise UntrustedError(f"it holds more than {_MOST_VALUES:,} values")
@@ -139,7 +111,7 @@ def parse_json(content: bytes) -> object:
             object_pairs_hook=_object,
         )
     except RecursionError as error:
-        raise UntrustedError(f"it is nested deeper than {MOST_DEPTH}") from error
+        raise UntrustedError(_TOO_DEEP) from error
     except UntrustedError:
         raise
     except ValueError as error:
@@ -149,18 +121,10 @@ def parse_json(content: bytes) -> object:
 
 
 def read_forms(path: Path, most: int) -> dict[str, Form]:
-    """Types and shapes of a safetensors file's tensors, without reading one of them.
+    """Types and shapes of the tensors in a safetensors file, at most so many, reading none of them.
 
     The library refuses every header that does not describe the file to its last byte; file and
     header are bounded before it sees them.
-
-    Args:
-        path: The file.
-        most: Most tensors.
-
-    Raises:
-        UntrustedError: It is no such file.
-        OSError: It cannot be read.
     """
     with open_regular(path, _MOST_TENSOR_BYTES) as file:
         length = int.from_bytes(file.read(8), "little")
@@ -171,23 +135,16 @@ def read_forms(path: Path, most: int) -> dict[str, Form]:
         )
     try:
         with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            if len(names) > most:
-                raise UntrustedError(
-                    f"it holds {len(names):,} tensors, at most {most:,} are expected"
-                )
-            parts = {name: file.get_slice(name) for name in names}
-            return {n: Form(part.get_dtype(), tuple(part.get_shape())) for n, part in parts.items()}
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UntrustedError(f"it is no safetensors file: {error}") from error
+    if len(parts) > most:
+        raise UntrustedError(f"it holds {len(parts):,} tensors, at most {most:,} are expected")
+    return {name: Form(part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
 
 
 def check_forms(found: Mapping[str, Form], expected: Mapping[str, Form]) -> None:
-    """Compare what a file holds with what it should hold.
-
-    Raises:
-        UntrustedError: A tensor is missing, unexpected, or of another type or shape.
-    """
+    """Refuse a file in which a tensor is missing, unexpected, or of another type or shape."""
     missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     for word, names in (("lacks the", missing), ("has the unexpected", surplus)):
         if names:
@@ -199,15 +156,7 @@ def check_forms(found: Mapping[str, Form], expected: Mapping[str, Form]) -> None
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a file that a list in a folder names.
-
-    Args:
-        folder: The folder.
-        name: The name in the list, relative, with forward slashes.
-
-    Raises:
-        UntrustedError: The name leads out of the folder, by itself or over a link.
-    """
+    """Path of a file that a list in a folder names; one that leads out of it is refused."""
     parts = PurePosixPath(name).parts
     if not parts or not all(map(is_plain_name, parts)) or "/".join(parts) != name:
         raise UntrustedError(f"it names a file outside of its folder: {quoted(name)}")
@@ -270,8 +219,7 @@ def _kind(mode: int) -> str:
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise UntrustedError(f"it has the key {quoted(twice)} twice in one object")
     return values
 
@@ -300,23 +248,16 @@ def _check_tree(value: object) -> None:
     while level:
         below: list[object] = []
         for item in level:
-            if isinstance(item, str):
-                _check_text(item)
+            if isinstance(item, str) and not item.isascii():
+                try:
+                    item.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise UntrustedError("it is not valid JSON: a text is not Unicode") from error
             elif isinstance(item, dict | list) and depth == MOST_DEPTH:
-                raise UntrustedError(f"it is nested deeper than {MOST_DEPTH}")
+                raise UntrustedError(_TOO_DEEP)
             elif isinstance(item, dict):
-                for key in item:
-                    _check_text(key)
-                below += item.values()
+                below += [*item, *item.values()]
             elif isinstance(item, list):
                 below += item
         level = below
         depth += 1
-
-
-def _check_text(text: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UntrustedError("it is not valid JSON: a text is not Unicode") from error

@@ -104,7 +104,7 @@ NAMES = (
     over("hidden.png.txt", "a PNG file with the ending txt"),
     over("picture", "a PNG file without an ending"),
     over(".hidden.png", "begins with a dot"),
-    over("._photo.png", "what macOS puts beside a file"),
+    over("._photo.png", "what macOS puts next to a file"),
     over("folder.png", "a folder", _folder),
     over("here.png", "a link to its own folder", _to(".")),
     special("nowhere.png", "a link to nothing", _to("nothing.png"), MISSING),

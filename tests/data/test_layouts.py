@@ -190,7 +190,7 @@ def test_a_mask_without_its_image(write, orphan):
 
 def test_two_folders_of_masks(write):
     root = write(*MVTEC, "bolt/masks/scratch/000.png")
-    with pytest.raises(UserError, match="two folders of masks"):
+    with pytest.raises(UserError, match="two folders for masks"):
         discover([root], need="any")
 
 

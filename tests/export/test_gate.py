@@ -15,8 +15,7 @@ from omnial.errors import UserError
 from omnial.export import export_model as export_module
 from omnial.export.build import halve_weights
 from omnial.export.export_model import export_model
-from omnial.export.gate import TOLERANCES, Reference, compare
-from omnial.export.images import from_data, made_up, spread
+from omnial.export.gate import TOLERANCES, Reference, compare, from_data, made_up, spread
 from omnial.files import file_digest
 from omnial.inference.inspector import Inspector
 from omnial.inference.verify import differences, verify

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from omnial.config.settings import ImageScore
 from omnial.errors import UserError
 from omnial.export.graph import float_nodes, write_onnx
-from omnial.inference.backends.onnx import OnnxBackend
-from omnial.inference.backends.openvino import OpenVinoBackend
+from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format
 from omnial.models.channels_last import InstanceNorm

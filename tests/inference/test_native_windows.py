@@ -22,8 +22,7 @@ from omnial.data.layouts import discover
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.sample import in_windows, load_sample
 from omnial.export.export_model import export_model
-from omnial.export.gate import Reference, compare
-from omnial.export.images import from_data
+from omnial.export.gate import Reference, compare, from_data
 from omnial.inference.inspector import Inspector
 from omnial.inference.verify import verify
 from omnial.model_folder.weights_file import load_model

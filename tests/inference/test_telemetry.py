@@ -23,7 +23,7 @@ import os
 from pathlib import Path
 import numpy as np
 from omnial.export.build import build
-from omnial.inference.backends.onnx import OnnxBackend
+from omnial.inference.engines import OnnxBackend
 
 source = Path(sys.argv[1])
 images = [np.full((3, 16, 16), level, np.float32) for level in (0.25, 0.75)]

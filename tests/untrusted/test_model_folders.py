@@ -200,7 +200,7 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     "config-5000-digits": (insert('"surplus": ' + "9" * 5000), "config.json: it holds a whole"),
     "config-surrogate": (insert('"surplus": "\\ud800"'), "config.json: .*not Unicode"),
     # what the configuration says
-    "version-1": (change("schema_version", 1), "config.json was made by another version of omnial"),
+    "version-1": (change("schema_version", 1), "config.json: it was made by another version"),
     "version-99": (change("schema_version", 99), "made by another version of omnial"),
     "class-parent": (change("classes", ["bolt", ".."]), r"config.json: '\.\.' cannot be the name"),
     "class-path": (change("classes", ["bolt", "../../etc/cron.d/x"]), "config.json: .*name of a"),

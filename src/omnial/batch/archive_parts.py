@@ -27,8 +27,7 @@ from omnial.errors import RunError, UserError
 from omnial.files import file_digest, replacing, writing
 from omnial.inference.inputs import each_image, name_results, no_images
 from omnial.inference.inspector import Inspector, hold_process
-from omnial.inference.pictures import Pictures
-from omnial.inference.predictor import JOB_FILE, Row, each_row
+from omnial.inference.predictor import JOB_FILE, Pictures, Row, each_row
 from omnial.model_folder.config_file import CONFIG_FILE, read_config
 from omnial.model_folder.export_folder import EXPORT_FILE
 from omnial.progress import Progress, silent

@@ -22,7 +22,7 @@ from omnial.data.cache import content_digest
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
 from omnial.data.listing import listed
-from omnial.data.records import BadFile, ImageRecord
+from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
 from omnial.inference.inspector import Inspector, Tile
@@ -162,16 +162,9 @@ def score_normals(
 ) -> NormalScores:
     """Score the normal training images of data folders, class by class.
 
-    An image that the network was trained on scores lower than a new one, and is of no use here:
-    it is left out, wherever it lies and whatever it is called.
-
-    Args:
-        inspector: The model.
-        roots: Data folders, see `omnial.data.layouts.discover`. Test images are not touched.
-        trained: Digests of the files that the network was trained on, see `short_digest`.
-        class_name: The product on all images; None takes the folders' names.
-        tile: See `Inspector.inspect`.
-        progress: Called after every image.
+    An image that the network was trained on, by the digest of its content (see `short_digest`),
+    scores lower than a new one and is left out, wherever it lies and whatever it is called. Test
+    images are not touched.
 
     Raises:
         UserError: There are no such images, none can be used, the network was trained on all of
@@ -187,7 +180,11 @@ def score_normals(
                 f"{product.root}: the model does not know the class {name!r}. Its classes are "
                 f"{', '.join(inspector.classes)}; name one of them with --class."
             )
-        new = [record.path for record in product.train if not _is_trained(record, trained)]
+        new = []
+        for record in product.train:
+            digest = content_digest(record.path)
+            if digest is None or short_digest(digest) not in trained:
+                new.append(record.path)
         chosen.setdefault(name, []).extend(new)
         left_out[name] = left_out.get(name, 0) + len(product.train) - len(new)
     total, done = sum(map(len, chosen.values())), 0
@@ -212,12 +209,6 @@ def score_normals(
     return NormalScores(scores, left_out, tuple(bad_files))
 
 
-def _is_trained(record: ImageRecord, trained: Container[bytes]) -> bool:
-    """Whether the network was trained on this file, or on a copy of it."""
-    digest = content_digest(record.path)
-    return digest is not None and short_digest(digest) in trained
-
-
 def _report(
     folder: Path,
     before: Calibration,
@@ -225,21 +216,26 @@ def _report(
     found: NormalScores,
     earlier: Mapping[str, Sequence[float]],
 ) -> CalibrationReport:
-    rows = {name: _row(name, before, calibration) for name in calibration.per_class}
-    count = sum(len(values) for values in calibration.scores.values())
     quantile = 1.0 - calibration.false_alarm_rate
-    overall = Row(
-        images=count,
-        threshold=calibration.pooled,
-        before=before.pooled,
-        own=True,
-        interval=false_alarm_interval(count, rank(count, quantile) or count),
-    )
+    rows = {}
+    for name, own in calibration.per_class.items():
+        values, limit = calibration.scores[name], calibration.threshold_for(name)
+        k, interval = rank(len(values), quantile), None
+        if k is not None:
+            interval = false_alarm_interval(len(values), k)
+        elif values:
+            # The common threshold owes little to this class: its images are independent of it.
+            above = sum(is_anomalous(value, limit) for value in values)
+            interval = share_interval(above, len(values))
+        earlier_limit = before.threshold_for(name)
+        rows[name] = Row(len(values), limit, earlier_limit, own is not None, interval)
+    count = sum(len(values) for values in calibration.scores.values())
+    interval = false_alarm_interval(count, rank(count, quantile) or count)
     return CalibrationReport(
         folder=folder,
         calibration=calibration,
         classes=rows,
-        overall=overall,
+        overall=Row(count, calibration.pooled, before.pooled, own=True, interval=interval),
         used={name: len(values) for name, values in found.scores.items()},
         trained=found.trained,
         kept=tuple(name for name in rows if not found.scores.get(name) and earlier.get(name)),
@@ -248,22 +244,8 @@ def _report(
     )
 
 
-def _row(name: str, before: Calibration, calibration: Calibration) -> Row:
-    values = calibration.scores[name]
-    count, own = len(values), calibration.per_class[name] is not None
-    limit = calibration.threshold_for(name)
-    k = rank(count, 1.0 - calibration.false_alarm_rate)
-    interval = None
-    if k is not None:
-        interval = false_alarm_interval(count, k)
-    elif count:
-        # The common threshold owes little to this class: its images are an independent sample.
-        interval = share_interval(sum(is_anomalous(value, limit) for value in values), count)
-    return Row(count, limit, before.threshold_for(name), own, interval)
-
-
 def _unsure(rows: Mapping[str, Row], rate: float) -> tuple[str, ...]:
-    """A sentence on each class whose own threshold rests on few images."""
+    """A sentence on the classes whose own thresholds rest on few images."""
     unsure = {
         name: row.interval.high
         for name, row in rows.items()
@@ -284,12 +266,10 @@ def _write(folder: Path, target: Path, calibration: Calibration) -> None:
     """Change `config.json` in one step; in a copy, it is the last file to come."""
     config = replace(read_config(folder), calibration=calibration)
     names: list[str] = []
-    if target != folder:
-        names = (
-            [*read_export(folder).record.files, EXPORT_FILE]
-            if is_export(folder)
-            else [WEIGHTS_FILE]
-        )
+    if target != folder and is_export(folder):
+        names = [*read_export(folder).record.files, EXPORT_FILE]
+    elif target != folder:
+        names = [WEIGHTS_FILE]
     with (
         locked(target),
         writing("The thresholds", target, UntrustedError),

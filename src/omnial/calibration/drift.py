@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import ks_2samp
 
 from omnial.calibration.calibrate import score_normals
@@ -64,11 +64,11 @@ def compare(
         rate: The false-alarm rate that it was set for.
         tests: Comparisons of this kind made at once; the significance is shared among them
             (Bonferroni).
-
-    Raises:
-        ValueError: A sample is empty or not finite.
     """
-    before, now = _sample(reference), _sample(recent)
+    before, now = (np.asarray(scores, dtype=np.float64) for scores in (reference, recent))
+    for values in (before, now):
+        if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+            raise ValueError("a sample of scores must be one-dimensional, finite and not empty")
     level = SIGNIFICANCE / tests
     above = sum(is_anomalous(score, threshold) for score in now.tolist())
     result = ks_2samp(before, now)
@@ -87,13 +87,6 @@ def compare(
         different=bool(result.pvalue < level),
         more_alarms=surely.low > rate,
     )
-
-
-def _sample(scores: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError("a sample of scores must be one-dimensional, finite and not empty")
-    return values
 
 
 @dataclass(frozen=True)
@@ -139,14 +132,7 @@ def check_drift(
 ) -> DriftReport:
     """Compare recent normal images with the calibration's, inspected in the same way.
 
-    Args:
-        folder: A model folder or an export folder.
-        roots: Data folders of recent normal images, see `score_normals`.
-        class_name: The product on all images; None takes the folders' names.
-        device: See `Inspector`.
-        batch_size: See `Inspector`.
-        reading: See `Inspector`.
-        progress: Called after every image.
+    Arguments are those of `calibrate_folder`.
 
     Raises:
         UserError: The folder or data is bad, the folder keeps no scores of these classes, or no

@@ -25,17 +25,9 @@ class Interval(NamedTuple):
 
 
 def false_alarm_interval(n: int, k: int) -> Interval:
-    """Where the true false-alarm rate of a threshold lies.
+    """Where the true false-alarm rate of the k-th smallest of n normal scores as threshold lies.
 
-    Args:
-        n: Normal scores that the threshold was set from.
-        k: The threshold is the k-th smallest of them, 1 <= k <= n.
-
-    Returns:
-        The equal-tailed interval of Beta(n - k + 1, k).
-
-    Raises:
-        ValueError: k is no rank among n scores.
+    The equal-tailed interval of Beta(n - k + 1, k).
     """
     if not 1 <= k <= n:
         raise ValueError(f"rank {k} does not exist among {n} scores")
@@ -44,13 +36,7 @@ def false_alarm_interval(n: int, k: int) -> Interval:
 
 
 def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Where a true share lies after `hits` of n (Clopper and Pearson 1934).
-
-    Args:
-        hits: Images above a threshold that was not set from them.
-        n: Images looked at, at least 1.
-        confidence: Probability that the interval covers the share at least, in (0, 1).
-    """
+    """Where a true share lies after `hits` of n >= 1 images (Clopper and Pearson 1934)."""
     found = binomtest(hits, n).proportion_ci(confidence, "exact")
     return Interval(float(found.low), float(found.high))
 
@@ -58,12 +44,7 @@ def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> Interva
 def images_needed(rate: float, highest: float) -> int | None:
     """The fewest normal images whose threshold keeps the interval's upper end below a limit.
 
-    Args:
-        rate: False-alarm rate that the threshold is set for, in (0, 1).
-        highest: Limit of the interval's upper end, above `rate`.
-
-    Returns:
-        The number, found to within a hundredth; None above a million.
+    The threshold is set for the rate; found to within a hundredth, None above a million.
     """
     n = 1
     while n <= _MOST_IMAGES:

@@ -74,7 +74,7 @@ def predict(
     read = options.reading(max_megapixels, significant_bits)
     if form == "parquet" or engine == "ray":
         with working() as progress:
-            from omnial.inference.backends.base import needs_package
+            from omnial.inference.engines import needs_package
 
             with needs_package("pyarrow, which writes Parquet,", "omnial[parquet]"):
                 from omnial.batch.archive import inspect_archive
@@ -119,7 +119,7 @@ def predict(
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
     if name == "ray":
         from omnial.batch.on_ray import OnRay
-        from omnial.inference.backends.base import needs_package
+        from omnial.inference.engines import needs_package
 
         with needs_package("Ray, which --engine ray needs,", "omnial[ray]"):
             import ray  # noqa: F401

@@ -67,7 +67,7 @@ def serve(
     """
     token, read = _read_token(token_file), options.reading(None, significant_bits)
     with working():
-        from omnial.inference.backends.base import needs_package
+        from omnial.inference.engines import needs_package
         from omnial.inference.inspector import Inspector
 
         with needs_package("What the service needs", "omnial[serve]"):

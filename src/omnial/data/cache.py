@@ -88,9 +88,6 @@ class InputCache:
         folder: Where the entries lie, made if it is missing; None for a cache that is off, which
             decodes whenever it is asked.
         settings: Size, geometry and bounds of the inputs, and of the cache.
-
-    Raises:
-        OSError: The folder can neither be read nor made.
     """
 
     def __init__(self, folder: Path | None, settings: DataSettings) -> None:
@@ -101,7 +98,8 @@ class InputCache:
         self._digests: dict[Path, tuple[tuple[int, ...], bytes]] = {}
         self._entries: dict[str, _Entry] = {}
         self._used: dict[str, int] = {}
-        self._mappings = _most_mappings()
+        # Half of the files that the run may open, as each mapping keeps one open.
+        self._mappings = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 if resource else 128
         if folder is not None:
             self._tags = {name: _tag(settings, name) for name in ("input", "image", "mask")}
             folder.mkdir(parents=True, exist_ok=True)
@@ -134,24 +132,18 @@ class InputCache:
         return placement.source_height, placement.source_width
 
     def check(self, path: Path, purpose: Literal["image", "mask"]) -> tuple[int, int]:
-        """Height and width of a file, decoded in full unless it was found good before.
-
-        Raises:
-            ImageError: The file cannot be used.
-        """
+        """Height and width of a file, decoded in full unless it was found good before."""
         return self._get(path, purpose, lambda: self._checked(path, purpose)).source_size
 
     def content(self, path: Path) -> bytes:
         """SHA-256 of a file's content as it is now; no file is read for it a second time.
 
-        Raises:
-            ImageError: The file cannot be read.
+        A file that cannot be read raises an `ImageError`.
         """
-        state, digest = _state(path), None
-        if state is not None:
-            known, digest = self._digests.get(path, (None, None))
-            if known != state:
-                digest = content_digest(path)
+        state = _state(path)
+        known, digest = self._digests.get(path, (None, None))
+        if state is None or known != state:
+            digest = content_digest(path)
         if state is None or digest is None:
             raise ImageError(path, "it cannot be read any more")
         self._digests[path] = (state, digest)
@@ -171,8 +163,7 @@ class InputCache:
         if digest is None:
             return decode()
         key = hashlib.sha256(self._tags[purpose] + digest).hexdigest()
-        found = self._load(key)
-        if found is not None:
+        if found := self._load(key):
             return found
         decoded = decode()
         # A file that changed meanwhile may have been decoded in another state than digested.
@@ -210,10 +201,8 @@ class InputCache:
         if self._folder is None or not self._writes:
             return False
         (height, width), pixels = decoded
-        checksum, size = (
-            zlib.crc32(np.ascontiguousarray(pixels).data),
-            pixels.nbytes + _HEADER_BYTES,
-        )
+        checksum = zlib.crc32(np.ascontiguousarray(pixels).data)
+        size = pixels.nbytes + _HEADER_BYTES
         path = self._folder / f"{key}-{height}x{width}-{checksum:08x}.npy"
         try:
             with self._lock:
@@ -231,10 +220,7 @@ class InputCache:
         return True
 
     def _make_room(self, folder: Path, size: int) -> bool:
-        """Remove entries, longest unused first, until so many bytes fit; False if they cannot.
-
-        What this run has used stays.
-        """
+        """Remove entries that this run has not used, the oldest first, until so many bytes fit."""
         if self._total + size <= self._limit:
             return True
         if sum(self._used.values()) + size > self._limit:
@@ -281,27 +267,18 @@ def open_cache(settings: DataSettings) -> InputCache:
 
 def content_digest(path: Path) -> bytes | None:
     """SHA-256 of a regular file's content, 32 bytes; None if it cannot be read."""
-    if _state(path) is None:
-        return None
-    try:
-        with path.open("rb") as file:
+    if _state(path) is not None:
+        with suppress(OSError), path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return None
+    return None
 
 
 def _location() -> Path:
-    named = os.environ.get(LOCATION)
-    if named:
+    if named := os.environ.get(LOCATION):
         return Path(named).absolute()
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification has relative paths ignored.
     return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "omnial"
-
-
-def _most_mappings() -> int:
-    """Entries that a run maps: half of the files it may open, as each mapping keeps one open."""
-    return 128 if resource is None else resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
 
 def _tag(settings: DataSettings, purpose: str) -> bytes:
@@ -315,13 +292,11 @@ def _tag(settings: DataSettings, purpose: str) -> bytes:
 
 def _state(path: Path) -> tuple[int, ...] | None:
     """What changes when a file does; None where there is no regular file."""
-    try:
+    with suppress(OSError):
         found = path.stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if stat.S_ISREG(found.st_mode):
+            return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return None
 
 
 def _entries_in(folder: Path) -> list[_Entry]:

@@ -4,11 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
-from omnial.data.decode import check_mask_size, read_mask, read_rgb
+from omnial.data.decode import check_mask_size, read_mask
 from omnial.data.image_file import ImageError, image_size
 from omnial.data.listing import listed
 from omnial.data.records import BadFile, Catalogue, ImageRecord, ProductClass
@@ -21,21 +20,16 @@ def check_files(
     catalogue: Catalogue,
     settings: DataSettings,
     *,
-    decode: bool = True,
-    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: InputCache | None = None,
 ) -> Catalogue:
     """Find every file that cannot be used, and every mask of another size than its image.
 
     Args:
-        catalogue: what to check.
-        settings: gives the largest size, the meaning of deep pixels, and `on_bad_file`.
-        decode: decode images and masks in full, which finds truncated files; without, only
-            their headers are read, some twenty times faster.
-        workers: threads; by default one for each processor core.
-        progress: called with the number of files done and the number of all.
-        cache: spares the decoding of files that were found good before, and keeps the network
+        catalogue: What to check.
+        settings: Gives the largest size, the meaning of deep pixels, and `on_bad_file`.
+        progress: Called with the number of files done and the number of all.
+        cache: Spares the decoding of files that were found good before, and keeps the network
             inputs of the training images, so that check and first decoding are one pass.
 
     Returns:
@@ -43,19 +37,24 @@ def check_files(
         masks), which stand in its `bad_files`.
 
     Raises:
-        UserError: files are bad and `on_bad_file` is `fail`; a region of interest is bad; or
+        UserError: Files are bad and `on_bad_file` is `fail`; a region of interest is bad; or
             skipping leaves a class without training or without test images that it had.
     """
-    regions = [product.roi for product in catalogue.classes if product.roi is not None]
-    bad_regions = [bad for bad in (_check_region(path, settings) for path in regions) if bad]
+    bad_regions = []
+    for region in (product.roi for product in catalogue.classes if product.roi is not None):
+        try:
+            image_size(region, settings.max_megapixels)
+            read_mask(region)
+        except ImageError as error:
+            bad_regions.append(BadFile(error.path, error.reason))
     if bad_regions:
         raise UserError(f"the region of interest cannot be used:\n{_lines(bad_regions)}")
-
     records = [r for product in catalogue.classes for r in (*product.train, *product.test)]
     bad: dict[ImageRecord, BadFile] = {}
-    executor = ThreadPoolExecutor(workers or min(_MOST_WORKERS, os.cpu_count() or 1))
+    cache = cache or InputCache(None, settings)
+    executor = ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1))
     try:
-        results = executor.map(lambda record: _check(record, settings, decode, cache), records)
+        results = executor.map(lambda record: _check(record, cache), records)
         for done, (record, found) in enumerate(zip(records, results, strict=True), start=1):
             if found is not None:
                 bad[record] = found
@@ -74,41 +73,16 @@ def check_files(
     return Catalogue(classes, (*catalogue.bad_files, *bad.values()))
 
 
-def _check(
-    record: ImageRecord, settings: DataSettings, decode: bool, cache: InputCache | None
-) -> BadFile | None:
-    """Check one image and its mask."""
+def _check(record: ImageRecord, cache: InputCache) -> BadFile | None:
+    """Check one image and its mask; the cache keeps the network inputs of training images."""
     try:
-        size = _check_image(record, settings, decode, cache)
+        if record.split == "train":
+            size = cache.check_input(record.path)
+        else:
+            size = cache.check(record.path, "image")
         if record.mask is not None:
             check_mask_size(record.mask, image_size(record.mask), size)
-            if decode and cache is not None:
-                cache.check(record.mask, "mask")
-            elif decode:
-                read_mask(record.mask)
-    except ImageError as error:
-        return BadFile(error.path, error.reason)
-    return None
-
-
-def _check_image(
-    record: ImageRecord, settings: DataSettings, decode: bool, cache: InputCache | None
-) -> tuple[int, int]:
-    """Check one image; returns its height and width."""
-    if not decode:
-        return image_size(record.path, settings.max_megapixels)
-    if cache is None:
-        height, width = read_rgb(record.path, settings).shape[:2]
-        return height, width
-    if record.split == "train":
-        return cache.check_input(record.path)
-    return cache.check(record.path, "image")
-
-
-def _check_region(path: Path, settings: DataSettings) -> BadFile | None:
-    try:
-        image_size(path, settings.max_megapixels)
-        read_mask(path)
+            cache.check(record.mask, "mask")
     except ImageError as error:
         return BadFile(error.path, error.reason)
     return None

@@ -1,4 +1,4 @@
-"""Overlapping pieces that cover an image, and how what is said about them becomes one map.
+"""Overlapping pieces that cover an image, and their values blended into one map.
 
 The windows of a frame and the tiles of a large image are cut and blended by the same rules.
 """
@@ -126,10 +126,7 @@ def window_showing(
 ) -> Part:
     """The window of `window_at`, or, where it shows nothing of a region, the one that shows most.
 
-    Args:
-        region: (H, W) of the frame, True somewhere.
-        window: Height and width of the window.
-        corner: See `window_at`.
+    The region is (H, W) of the frame, True somewhere.
     """
     part = window_at(region.shape, window, corner)
     if region[part].any():

@@ -26,9 +26,6 @@ class ImageDataset:
         regions: Region-of-interest file of each, or None.
         settings: Size, geometry and bounds.
         cache: The run's cache, with the same settings.
-
-    Raises:
-        ImageError: A file cannot be used.
     """
 
     def __init__(
@@ -66,10 +63,7 @@ class ImageDataset:
         return 1.0 if pixels.dtype == np.uint8 else float(pixels.max())
 
     def batches(self, indices: Sequence[int], windows: int) -> list[list[int]]:
-        """Split indices, in order, into batches of frames of one size.
-
-        A batch has at most so many windows' pixels, or a single image.
-        """
+        """Batches of indices, in order: frames of one size, at most so many windows' pixels."""
         found = []
         for size, run in groupby(indices, self.size):
             members = list(run)
@@ -88,16 +82,13 @@ class ImageDataset:
     def windows(
         self, indices: Sequence[int], corners: Sequence[Sequence[float]], *, showing: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """One window of the network's size of each image.
+        """One window of the network's size of each image: as of `images` and `regions`.
 
         Args:
             indices: The images.
             corners: Where it lies in each, see `omnial.data.cover.window_at`; a frame of the
                 network's size is a window itself.
             showing: Take another one where it shows nothing of the region of interest.
-
-        Returns:
-            Images and regions of interest, as of `images` and `regions`.
         """
         parts = [
             window_showing(self._regions[index], self._window, corner)
@@ -114,11 +105,7 @@ class ImageDataset:
 def load_dataset(
     records: Sequence[ImageRecord], catalogue: Catalogue, settings: DataSettings, cache: InputCache
 ) -> ImageDataset:
-    """Decode records, with the region of interest of their classes.
-
-    Raises:
-        ImageError: A file cannot be used.
-    """
+    """Decoded records, with the region of interest of their classes."""
     rois = {product.name: product.roi for product in catalogue.classes}
     regions = [rois[record.class_name] for record in records]
     return ImageDataset([record.path for record in records], regions, settings, cache)

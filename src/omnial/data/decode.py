@@ -33,17 +33,6 @@ from omnial.data.image_file import (
 )
 from omnial.data.tiff_kinds import bits_of, check_kind, is_inverted
 
-__all__ = [
-    "ImageError",
-    "as_unit",
-    "image_size",
-    "network_input",
-    "network_mask",
-    "network_roi",
-    "read_mask",
-    "read_rgb",
-]
-
 _FLOAT_SLACK = 1e-3
 """How far a float image may leave [0, 1] before it is taken for one on another scale."""
 _LOSSY = frozenset({"JPEG", "WEBP"})
@@ -59,19 +48,19 @@ def read_rgb(
     """Read a picture as upright RGB: a file and the same file opened by Pillow give equal pixels.
 
     Args:
-        source: a PNG, JPEG, BMP, TIFF or WebP file; a Pillow image, which stays as it is; or an
+        source: A PNG, JPEG, BMP, TIFF or WebP file; a Pillow image, which stays as it is; or an
             RGB image (H, W, 3), uint8 or float in [0, 1], already upright.
-        settings: gives `max_megapixels` and `significant_bits`.
-        content: the file's bytes, where they do not come from disk; see `open_image`.
+        settings: Gives `max_megapixels` and `significant_bits`.
+        content: The file's bytes, where they do not come from disk; see `open_image`.
 
     Returns:
         (H, W, 3): uint8 for sources of at most 8 bits a channel, float32 in [0, 1] for deeper
         grey ones.
 
     Raises:
-        ImageError: the picture is unreadable, too large, or its values leave the stated range.
-        ValueError: the array is no RGB image.
-        TypeError: the source is no picture.
+        ImageError: The picture is unreadable, too large, or its values leave the stated range.
+        ValueError: The array is no RGB image.
+        TypeError: The source is no picture.
     """
     if isinstance(source, np.ndarray):
         return _checked(source)
@@ -94,13 +83,12 @@ def read_rgb(
 
 
 def _pixels(path: Path, image: Image.Image, settings: DataSettings) -> NDArray[Any]:
-    """Decode what Pillow has opened, by the rules that stand at this file's head."""
     _refuse_deep_colour(path, image, settings)
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else None
     image = upright(image)
     if not _is_deep(image):
         return np.array(_rgb(image))
-    grey = _deep_grey(path, np.asarray(image), settings, None if tags is None else bits_of(tags))
+    grey = _deep_grey(path, np.asarray(image), settings, 16 if tags is None else bits_of(tags))
     if tags is not None and is_inverted(tags):
         grey = 1 - grey
     return np.repeat(grey[..., np.newaxis], 3, axis=2)
@@ -109,20 +97,12 @@ def _pixels(path: Path, image: Image.Image, settings: DataSettings) -> NDArray[A
 def network_input(
     source: Path | Image.Image | NDArray[Any], settings: DataSettings
 ) -> tuple[NDArray[Any], Placement]:
-    """Turn a picture into the frame that the network sees.
-
-    Args:
-        source: what `read_rgb` reads.
-        settings: gives the network size, the geometry and what `read_rgb` needs.
+    """Turn a picture, see `read_rgb`, into the frame that the network sees.
 
     Returns:
         The frame (3, height, width), uint8 or float32 in [0, 1] as `read_rgb` gives it (small
         to keep; see `as_unit`), and where the image lies in it. It has the network's size, or is
         larger, where the image is to be seen in windows.
-
-    Raises:
-        ImageError: the file cannot be used.
-        ValueError: the array is no RGB image.
     """
     image = read_rgb(source, settings)
     placement = place(image.shape[:2], settings)
@@ -131,11 +111,7 @@ def network_input(
 
 
 def as_unit(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Bring pixels to float32 in [0, 1]: uint8 is divided by 255, float32 passes.
-
-    Raises:
-        TypeError: another dtype, whose scale is not known.
-    """
+    """Pixels as float32 in [0, 1]: uint8 divided by 255, float32 as it is, no other type."""
     if array.dtype == np.uint8:
         return array.astype(np.float32) / np.float32(255)
     if array.dtype == np.float32:
@@ -144,18 +120,14 @@ def as_unit(array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask file at its own size, upright.
+    """Read a mask file at its own size, upright: (H, W) bool, True somewhere.
 
-    Args:
-        path: an image in which everything but black is defect (so 0/1, 0/255 and colours all
-            do); in lossy formats (JPEG, WebP) everything from half brightness on. Where it is
-            drawn in black on a transparent ground, what is not transparent is defect.
-
-    Returns:
-        (H, W) bool, True somewhere.
+    Everything but black is defect (so 0/1, 0/255 and colours all do); in lossy formats (JPEG, WebP)
+    everything from half brightness on. Where it is drawn in black on a transparent ground, what is
+    not transparent is defect.
 
     Raises:
-        ImageError: the file is unreadable, a pixel of it is NaN, or it is black all over.
+        ImageError: The file is unreadable, a pixel of it is NaN, or it is black all over.
     """
     with open_image(path) as file:
         least = 128 if file.format in _LOSSY else 1
@@ -181,17 +153,10 @@ def _drawn(path: Path, image: Image.Image, least: int) -> NDArray[np.bool_]:
 
 
 def network_mask(path: Path, placement: Placement) -> NDArray[np.bool_]:
-    """Read a defect mask on an image's frame.
-
-    Args:
-        path: the mask file, of the size of its image.
-        placement: where the image lies in its frame.
-
-    Returns:
-        (height, width) bool, by the rule of `omnial.data.geometry.mask_to_network`.
+    """A defect mask on its image's frame, (height, width) bool, see `mask_to_network`.
 
     Raises:
-        ImageError: the file is unreadable or of another size than the image.
+        ImageError: The file is unreadable or of another size than the image.
     """
     expected = (placement.source_height, placement.source_width)
     check_mask_size(path, image_size(path), expected)
@@ -200,12 +165,8 @@ def network_mask(path: Path, placement: Placement) -> NDArray[np.bool_]:
     return mask_to_network(mask, placement)
 
 
-def check_mask_size(path: Path, size: tuple[int, ...], expected: tuple[int, int]) -> None:
-    """Refuse a mask whose (height, width) differs from its image's.
-
-    Raises:
-        ImageError: they differ.
-    """
+def check_mask_size(path: Path, size: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Refuse a mask whose (height, width) differs from its image's with an `ImageError`."""
     if size != expected:
         raise ImageError(
             path,
@@ -215,26 +176,20 @@ def check_mask_size(path: Path, size: tuple[int, ...], expected: tuple[int, int]
 
 
 def network_roi(path: Path | None, placement: Placement) -> NDArray[np.bool_]:
-    """Read a region of interest on an image's frame.
+    """A region of interest on an image's frame: (height, width) bool, True inside.
 
     Args:
-        path: an image that is black where nothing is to be scored; it is stretched over the
+        path: An image that is black where nothing is to be scored; it is stretched over the
             image's frame whatever its size, since the images of a class may differ in size.
-            None means everywhere.
-        placement: where the image lies in its frame.
-
-    Returns:
-        (height, width) bool, True inside. Padding is False.
-
-    Raises:
-        ImageError: the file is unreadable, or black all over.
+            None means everywhere. Padding is never inside.
+        placement: Where the image lies in its frame.
     """
     region = np.ones((1, 1), dtype=np.bool_) if path is None else read_mask(path)
     return mask_to_network(region, placement)
 
 
 def _checked(array: NDArray[Any]) -> NDArray[Any]:
-    """Accept an RGB array as uint8 or float32."""
+    """An RGB array as uint8 or float32."""
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"an RGB image has the shape (H, W, 3), not {array.shape}")
     if array.dtype == np.uint8:
@@ -248,7 +203,7 @@ def _checked(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """True for integer grey of more than 8 bits, and for float grey."""
+    """Whether an image is integer grey of more than 8 bits, or float grey."""
     return image.mode == "F" or image.mode.startswith("I")
 
 
@@ -274,7 +229,7 @@ def _refuse_deep_colour(path: Path, image: Image.Image, settings: DataSettings) 
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Convert any 8-bit mode to RGB."""
+    """An image of any 8-bit mode as RGB."""
     if image.has_transparency_data:
         blended = Image.new("RGBA", image.size, (0, 0, 0, 255))
         blended.alpha_composite(image.convert("RGBA"))
@@ -283,9 +238,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey(
-    path: Path, values: NDArray[Any], settings: DataSettings, stored_bits: int | None
+    path: Path, values: NDArray[Any], settings: DataSettings, stored_bits: int
 ) -> NDArray[np.float32]:
-    """Scale deep grey values to [0, 1], and refuse those that cannot be on the stated scale."""
+    """Deep grey values scaled to [0, 1]; those that cannot be on the stated scale are refused."""
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f":
         # Written so that NaN fails as well.
@@ -294,7 +249,7 @@ def _deep_grey(
                 path, f"float images must hold values from 0 to 1, this one has {low:g} to {high:g}"
             )
         return np.clip(values.astype(np.float32), 0.0, 1.0)
-    bits = min(settings.significant_bits, stored_bits or 16)
+    bits = min(settings.significant_bits, stored_bits)
     limit = 2**bits - 1
     if low < 0 or high > limit:
         more = low >= 0 and high < 2**16 and settings.significant_bits < 16

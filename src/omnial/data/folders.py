@@ -13,21 +13,14 @@ that `omnial.data.names` knows: `Train/OK` is `train/good`, `masks` is `ground_t
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from omnial.data.left_out import is_picture
 from omnial.data.listing import find_roi, image_files, is_roi, listed, subfolders
-from omnial.data.mask_files import (
-    find_masks,
-    mask_folder,
-    mask_root,
-    refuse_orphans,
-    refuse_pairs,
-    require_masks,
-    split_pairs,
-)
 from omnial.data.names import (
     Structure,
+    image_of_mask,
     is_defective,
     is_either,
     is_good,
@@ -42,23 +35,16 @@ _FLAT_KIND = "defect"
 
 
 def has_class_folders(folder: Path) -> bool:
-    """True if sub-folders show that this is the folder of one class."""
+    """Whether sub-folders show that this is the folder of one class."""
     named = any(structure(path.name) in ("train", "test") for path in subfolders(folder))
     return named or bool(_good_folders(folder))
 
 
 def read_folders(folder: Path, name: str) -> ProductClass:
-    """Read one class from its folder.
-
-    Args:
-        folder: the class's folder.
-        name: the class's name.
-
-    Returns:
-        The class; `train` or `test` is empty where there are no such images.
+    """Read one class; `train` or `test` is empty where there are no such images.
 
     Raises:
-        UserError: it is unclear what some images are, or images and masks do not match.
+        UserError: It is unclear what some images are, or images and masks do not match.
     """
     if not has_class_folders(folder):
         _refuse_no_product(folder, name)
@@ -88,7 +74,6 @@ def _good_folders(folder: Path) -> list[Path]:
 
 
 def _called(folder: Path, what: Structure) -> Path | None:
-    """The sub-folder with one of the names for something."""
     found = [path for path in subfolders(folder) if structure(path.name) == what]
     if len(found) > 1:
         raise UserError(f"{folder} has two folders for {what}; keep one:\n{listed(found)}")
@@ -111,37 +96,53 @@ def _training_images(folder: Path) -> list[Path]:
             f"images in several; keep one:\n{listed(used)}"
         )
     others = [path for path in subfolders(base) if path not in known]
-    strangers = [path for path in others if image_files(path) or has_class_folders(path)]
-    if strangers:
+    unclear = [path for path in others if image_files(path) or has_class_folders(path)]
+    if unclear:
         raise UserError(
             f"{base}: it is unclear what the images in these folders are. Training images are "
             f"defect-free and lie in train/good; defective ones go to test/<kind> next to train:\n"
-            f"{listed(strangers)}"
+            f"{listed(unclear)}"
         )
     for place in good:
         _refuse_hollow(place)
     images = found[used[0]] if used else []
-    refuse_pairs(images)
+    masks = list(_split_pairs(images)[1].values())
+    if masks:
+        raise UserError(
+            "these look like masks of the images next to them, but training images are "
+            "defect-free and have none. Move defective images to test/<kind> with their masks, "
+            f"and the other masks away:\n{listed(masks)}"
+        )
     return images
 
 
 def _test_records(folder: Path, name: str) -> tuple[ImageRecord, ...]:
     test = _called(folder, "test") or folder / "test"
-    root = mask_root(folder)
+    root = _called(folder, "masks")
     records: list[ImageRecord] = []
     kinds = subfolders(test)
     for kind in kinds:
         label = _label(kind)
         _refuse_hollow(kind)
-        images, masks = split_pairs(image_files(kind))
+        images, masks = _split_pairs(image_files(kind))
         if label == GOOD:
             masks = {}
-        elif (place := mask_folder(root, kind.name)) is not None or masks:
-            masks = find_masks(images, masks, place)
-            require_masks(images, masks, place or kind)
+        elif (place := _mask_folder(root, kind.name)) is not None or masks:
+            masks = _find_masks(images, masks, place)
+            if missing := [path for path in images if path not in masks]:
+                raise UserError(
+                    f"these defective images have no mask in {place or kind} (<name>_mask.png); "
+                    "add their masks, or remove that folder to score the images only:\n"
+                    f"{listed(missing)}"
+                )
         records += [ImageRecord(path, name, "test", label, masks.get(path)) for path in images]
-    if root is not None:
-        refuse_orphans(test, root, {kind.name.casefold() for kind in kinds})
+    known = {kind.name.casefold() for kind in kinds}
+    for orphan in subfolders(root) if root is not None else ():
+        if orphan.name.casefold() not in known and not is_good(orphan.name) and image_files(orphan):
+            raise UserError(
+                f"{orphan} holds masks, but {test / orphan.name} does not exist; add the "
+                "images, or remove the masks"
+            )
     records += _flat_records(test, root, name)
     return tuple(sorted(records, key=lambda record: (record.kind, record.path)))
 
@@ -179,8 +180,8 @@ def _refuse_hollow(folder: Path) -> None:
 
 def _flat_records(test: Path, root: Path | None, name: str) -> list[ImageRecord]:
     """Test images directly in `test`: defective where they have a mask."""
-    images, adjacent = split_pairs(image_files(test))
-    masks = find_masks(images, adjacent, root)
+    images, adjacent = _split_pairs(image_files(test))
+    masks = _find_masks(images, adjacent, root)
     if images and (not masks or any(image_files(kind) for kind in subfolders(test))):
         raise UserError(
             f"{test}: it is unknown which of the images in it are defective; sort them into "
@@ -191,3 +192,49 @@ def _flat_records(test: Path, root: Path | None, name: str) -> list[ImageRecord]
         ImageRecord(path, name, "test", _FLAT_KIND if path in masks else GOOD, masks.get(path))
         for path in images
     ]
+
+
+def _mask_folder(root: Path | None, kind: str) -> Path | None:
+    """The folder of a kind's masks below the folder of masks, in whatever case."""
+    folders = [] if root is None else subfolders(root)
+    same = [path for path in folders if path.name == kind]
+    alike = [path for path in folders if path.name.casefold() == kind.casefold()]
+    return next(iter(same or alike), None)
+
+
+def _split_pairs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
+    """Images, and the masks next to them by image, such as `0_label.bmp` of `0.jpg`."""
+    by_stem = {path.stem: path for path in paths}
+    masks = {by_stem[stem]: path for path in paths if (stem := image_of_mask(path.stem)) in by_stem}
+    used = set(masks.values())
+    images = [path for path in paths if path not in used]
+    return images, {image: masks[image] for image in images if image in masks}
+
+
+def _find_masks(
+    images: Sequence[Path], adjacent: dict[Path, Path], folder: Path | None
+) -> dict[Path, Path]:
+    """The masks of the images that have one.
+
+    Args:
+        images: Test images.
+        adjacent: Masks in the same folder, see `_split_pairs`.
+        folder: Folder of masks, called `<stem>_mask` or the like, or `<stem>`.
+    """
+    files = [] if folder is None else image_files(folder)
+    if adjacent and files:
+        raise UserError(
+            f"there are masks in {folder} and next to the images; keep one of the two:\n"
+            f"{listed(list(adjacent.values()))}"
+        )
+    named = {path.stem: path for path in files}
+    named |= {stem: path for path in files if (stem := image_of_mask(path.stem)) is not None}
+    masks = adjacent or {image: named[image.stem] for image in images if image.stem in named}
+    used = set(masks.values())
+    orphans = [path for path in files if path not in used]
+    if orphans:
+        raise UserError(
+            f"{folder}: these masks belong to no image of the same name; remove them, or add "
+            f"their images:\n{listed(orphans)}"
+        )
+    return masks

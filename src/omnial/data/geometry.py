@@ -58,16 +58,10 @@ def place(source_size: tuple[int, int], settings: DataSettings) -> Placement:
     """Decide where an image lies in which frame.
 
     Args:
-        source_size: height and width of the image in pixels, after any rotation.
-        settings: gives the network size and the geometry. [O] `pad` keeps the aspect ratio
+        source_size: Height and width of the image in pixels, after any rotation.
+        settings: Gives the network size and the geometry. [O] `pad` keeps the aspect ratio
             to the nearest pixel and splits what is left evenly; an odd pixel goes below or right.
             `window` keeps it as well, up to `LONGEST` network inputs along the frame.
-
-    Returns:
-        The placement.
-
-    Raises:
-        ValueError: a side is shorter than one pixel.
     """
     source_height, source_width = source_size
     if source_height < 1 or source_width < 1:
@@ -97,15 +91,7 @@ def place(source_size: tuple[int, int], settings: DataSettings) -> Placement:
 
 
 def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize an image bilinearly, with antialiasing.
-
-    Args:
-        image: (H, W) or (H, W, 3), uint8 or float32.
-        size: wanted height and width.
-
-    Returns:
-        An image of that size and the dtype of `image`.
-    """
+    """Resize (H, W) or (H, W, 3), uint8 or float32, bilinearly to a size, with antialiasing."""
     height, width = size
     if image.shape[:2] == size:
         return image
@@ -118,15 +104,10 @@ def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def to_network(image: NDArray[Any], placement: Placement) -> NDArray[Any]:
-    """Bring a source image into its frame.
+    """Bring a source image into its frame: (height, width, 3) of the same dtype.
 
-    Args:
-        image: (source_height, source_width, 3), uint8, or float32 in [0, 1].
-        placement: where it goes.
-
-    Returns:
-        (height, width, 3) of the same dtype. [O] Padding repeats the content's outermost pixels,
-        so that it adds no edge that a network could take for a defect.
+    [O] Padding repeats the content's outermost pixels, so that it adds no edge that a network could
+    take for a defect.
     """
     inner = resize(image, (placement.inner_height, placement.inner_width))
     below = placement.height - placement.top - placement.inner_height
@@ -140,13 +121,10 @@ def to_source(array: NDArray[np.float32], placement: Placement) -> NDArray[np.fl
 
     Args:
         array: (height, width) float32.
-        placement: where the source image lies in it.
+        placement: Where the source image lies in it.
 
     Returns:
         (source_height, source_width) float32: the content box, resized bilinearly.
-
-    Raises:
-        ValueError: the map does not have the frame's size.
     """
     if array.shape != (placement.height, placement.width):
         raise ValueError(
@@ -158,24 +136,17 @@ def to_source(array: NDArray[np.float32], placement: Placement) -> NDArray[np.fl
 
 
 def area_average(array: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Average an array exactly over the cells of another grid on the same frame.
+    """Average (H, W) exactly over the cells of another grid of the same frame, as float64.
 
     A source pixel that lies in two cells counts in each with the share of its area there, which
     Pillow's box filter, that takes or leaves whole pixels, does not do.
-
-    Args:
-        array: (H, W), bool or a number.
-        size: height and width of the other grid, finer or coarser.
-
-    Returns:
-        float64 of that size.
     """
     rows = _average_rows(array, size[0])
     return _average_rows(rows.T, size[1]).T
 
 
 def _average_rows(array: NDArray[Any], count: int) -> NDArray[np.float64]:
-    """Average (H, W) over `count` equal bands of rows: differences of the running integral."""
+    """Mean of (H, W) over `count` equal bands of rows: differences of the running integral."""
     height = array.shape[0]
     integral = np.zeros((height + 1, array.shape[1]))
     np.cumsum(array, axis=0, dtype=np.float64, out=integral[1:])
@@ -189,11 +160,7 @@ def _average_rows(array: NDArray[Any], count: int) -> NDArray[np.float64]:
 
 
 def mask_to_network(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:
-    """Bring a mask into an image's frame, so that no defect vanishes.
-
-    Args:
-        mask: (source_height, source_width) bool, or a mask of any size on the same frame.
-        placement: where the source image lies.
+    """Bring a mask of any size into an image's frame, so that no defect vanishes.
 
     Returns:
         (height, width) bool: True where at least half of the pixel's area is, or, if there is no

@@ -39,27 +39,15 @@ _READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
 
 # What Pillow's readers raise on damaged files; everything else is a fault of ours.
 _DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    EOFError,
-    OverflowError,
-    AssertionError,
-    struct.error,
-    zlib.error,
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError),
+    *(AssertionError, struct.error, zlib.error),
 )
 
 # What Pillow says of sound JPEG and BMP files, and of pixels that it has no colours for.
-_NOT_READ = re.compile(
-    r"^cannot handle|^unsupported BMP|conversion .* not supported", re.IGNORECASE
-)
+_NOT_READ = re.compile(r"(?i)^cannot handle|^unsupported BMP|conversion .* not supported")
 
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
-
 
 MAX_SCANS: Final = 100
 """Scans of a JPEG file. Encoders write up to some twenty; each costs a pass over all pixels."""
@@ -89,20 +77,17 @@ def open_image(
     """Open an image file, read its header, and name what is wrong with it.
 
     Pillow's readers are called directly, so `max_megapixels` stands in for Pillow's own,
-    process-wide limit, which may be lower or higher.
+    process-wide limit, which may be lower or higher. Damage met while the image is decoded inside
+    the `with` block is raised as an `ImageError` as well.
 
     Args:
-        path: the file.
-        max_megapixels: larger images are refused before anything is decoded.
-        content: the file's bytes, where they do not come from disk; `path` is then a name for
+        path: The file.
+        max_megapixels: Larger images are refused before anything is decoded.
+        content: The file's bytes, where they do not come from disk; `path` is then a name for
             errors, and nothing of that name is opened.
 
-    Yields:
-        The image, not decoded yet. Damage met while it is decoded inside the `with` block is
-        raised as an `ImageError` as well.
-
     Raises:
-        ImageError: the file is missing, empty, damaged, too large or of an unknown format.
+        ImageError: The file is missing, empty, damaged, too large or of an unknown format.
     """
     with naming_damage(path), _stream(path, content) as stream:
         # Without the file's name Pillow does not map it into memory, which would scramble
@@ -114,11 +99,7 @@ def open_image(
 
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises about an image into an `ImageError` that names it.
-
-    Raises:
-        ImageError: The image is damaged, of a kind that is not read, or too large.
-    """
+    """Turn what Pillow raises about an image into an `ImageError` that names it."""
     try:
         yield
     except UnsupportedKindError as error:
@@ -151,7 +132,7 @@ def _stream(path: Path, content: bytes | None) -> BinaryIO:
 
 
 def _reader(path: Path, stream: BinaryIO) -> type[ImageFile]:
-    """Choose Pillow's reader by the first bytes."""
+    """Pillow's reader for the first bytes."""
     head = stream.read(16)
     stream.seek(0)
     if not head:
@@ -163,26 +144,18 @@ def _reader(path: Path, stream: BinaryIO) -> type[ImageFile]:
     for signature, reader in _READERS:
         if head.startswith(signature):
             if reader is TiffImageFile:
-                _check_tiff(head, stream)
+                # Before Pillow's reader, which takes some kinds that are not read for damage.
+                tags = ImageFileDirectory_v2(head if head[2:3] == b"+" else head[:8])
+                stream.seek(tags.next)
+                tags.load(stream)
+                stream.seek(0)
+                check_kind(tags)
             return reader
     raise ImageError(path, "is not a PNG, JPEG, BMP, TIFF or WebP image")
 
 
-def _check_tiff(head: bytes, stream: BinaryIO) -> None:
-    """Refuse a kind of TIFF before Pillow's reader, which takes some of them for damage."""
-    tags = ImageFileDirectory_v2(head if head[2:3] == b"+" else head[:8])
-    stream.seek(tags.next)
-    tags.load(stream)
-    stream.seek(0)
-    check_kind(tags)
-
-
 def check_size(path: Path, image: Image.Image, max_megapixels: float | None) -> None:
-    """Refuse an image of too many pixels.
-
-    Raises:
-        TooManyPixelsError: It has more.
-    """
+    """Refuse an image of too many pixels."""
     width, height = image.size
     if max_megapixels is not None and width * height > max_megapixels * 1e6:
         raise TooManyPixelsError(
@@ -195,15 +168,8 @@ def check_size(path: Path, image: Image.Image, max_megapixels: float | None) -> 
 def content_of(path: Path, image: Image.Image) -> bytes | None:
     """The bytes of the file that Pillow has opened, so long as its picture is the file's.
 
-    Args:
-        path: A name for errors.
-        image: A Pillow image, which stays as it is.
-
-    Returns:
-        None where only the picture in memory is left, or where it is not the file's first page.
-
-    Raises:
-        ImageError: The file was closed before the picture was read.
+    None where only the picture in memory is left, or where it is not the file's first page; an
+    `ImageError` that bears the name `path` where the file was closed before the picture was read.
     """
     readers = tuple(reader for _, reader in _READERS)
     # A JPEG file's draft is smaller than the file.
@@ -232,26 +198,16 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def image_size(path: Path, max_megapixels: float | None = None) -> tuple[int, int]:
-    """Height and width in pixels after the EXIF rotation, from the header alone.
-
-    Raises:
-        ImageError: as `open_image`.
-    """
+    """Height and width in pixels after the EXIF rotation, from the header alone."""
     with open_image(path, max_megapixels) as image:
         width, height = image.size
-        # Pillow's TIFF reader has already swapped them.
-        if not isinstance(image, TiffImageFile) and _orientation(image) in _TRANSPOSED:
-            width, height = height, width
+        # For a PNG without EXIF data ahead of its pixels, Pillow would decode the image to search
+        # behind them, where encoders do not write it. Its TIFF reader has already swapped the two.
+        known = "exif" in image.info if isinstance(image, PngImageFile) else True
+        if known and not isinstance(image, TiffImageFile):
+            transposed = image.getexif().get(ExifTags.Base.Orientation) in _TRANSPOSED
+            return (width, height) if transposed else (height, width)
         return height, width
-
-
-def _orientation(image: ImageFile) -> int | None:
-    # For a PNG without EXIF data ahead of its pixels, Pillow would decode the image to search
-    # behind them, where encoders do not write it.
-    if isinstance(image, PngImageFile) and "exif" not in image.info:
-        return None
-    orientation = image.getexif().get(ExifTags.Base.Orientation)
-    return orientation if isinstance(orientation, int) else None
 
 
 def _check_integrity(image: ImageFile) -> None:

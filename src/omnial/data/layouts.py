@@ -35,14 +35,14 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     below the folders belong to no class, and where they are.
 
     Args:
-        roots: folders that hold a folder for each class, or that are the folder of one class.
+        roots: Folders that hold a folder for each class, or that are the folder of one class.
         need: `train` or `test`: every class must have such images; `any`: some image.
 
     Returns:
         The classes sorted by name, their images in a fixed order.
 
     Raises:
-        UserError: a folder is missing or holds no classes; a class lacks the images that are
+        UserError: A folder is missing or holds no classes; a class lacks the images that are
             needed, or has the same name as another; images and masks do not match.
     """
     if not roots:
@@ -51,11 +51,8 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
         (product for root in roots for product in _read_root(root)),
         key=lambda product: product.name,
     )
-    _refuse_same_names(products)
-    _refuse_unwritable_names(products)
     warn_of_left_out(roots, [path for product in products for path in product.files])
-    _warn_of_odd_names(products)
-    _require_images(products, need)
+    _check(products, need)
     return Catalogue(tuple(products))
 
 
@@ -86,7 +83,7 @@ def _read_root(root: Path) -> list[ProductClass]:
 
 
 def _is_class(folder: Path) -> bool:
-    """True if tables or sub-folders show that this is the folder of one class."""
+    """Whether tables or sub-folders show that this is the folder of one class."""
     return visa.is_class(folder) or has_class_folders(folder)
 
 
@@ -96,20 +93,17 @@ def _read_class(folder: Path) -> ProductClass:
     return read_folders(folder, folder.name)
 
 
-def _refuse_same_names(products: Sequence[ProductClass]) -> None:
+def _check(products: Sequence[ProductClass], need: Need) -> None:
+    """Refuse classes of one name, of unwritable names or without images; warn of odd files."""
     for first, second in pairwise(products):
         if first.name == second.name:
             raise UserError(
                 f"two classes are called {first.name}: {first.root} and {second.root}; rename "
                 "one of the folders, or name only one of them"
             )
-
-
-def _refuse_unwritable_names(products: Sequence[ProductClass]) -> None:
-    """Refuse names that the model folder, the tables and the report could not hold."""
     for product in products:
-        kinds = sorted({record.kind for record in product.test})
-        bad = [kind for kind in kinds if not is_line(kind)]
+        # The model folder, the tables and the report could not hold them.
+        bad = [kind for kind in sorted({r.kind for r in product.test}) if not is_line(kind)]
         if not is_plain_name(product.name):
             bad.insert(0, product.name)
         if bad:
@@ -117,10 +111,6 @@ def _refuse_unwritable_names(products: Sequence[ProductClass]) -> None:
                 f"{shown(product.root)}: the class or kind {bad[0]!a} has bytes in its name that "
                 "are no UTF-8, or control characters, line breaks or a backslash; rename the folder"
             )
-
-
-def _warn_of_odd_names(products: Sequence[ProductClass]) -> None:
-    """Warn of training images whose own names say that they are defective."""
     for product in products:
         odd = [record.path for record in product.train if is_defective(record.path.stem)]
         # Where all are called so, it is the product's name.
@@ -130,18 +120,11 @@ def _warn_of_odd_names(products: Sequence[ProductClass]) -> None:
                 "\n%s",
                 *(len(odd), len(product.train), product.name, listed(odd)),
             )
-
-
-def _require_images(products: Sequence[ProductClass], need: Need) -> None:
     lacking = [
-        f"{product.name} ({product.root})" for product in products if not _has(product, need)
+        f"{product.name} ({product.root})"
+        for product in products
+        if not ((need != "test" and product.train) or (need != "train" and product.test))
     ]
     if lacking:
         kind = {"train": "training ", "test": "test ", "any": ""}[need]
         raise UserError(f"these classes have no {kind}images:\n{listed(lacking)}\n{_EXPECTED}")
-
-
-def _has(product: ProductClass, need: Need) -> bool:
-    if need == "any":
-        return bool(product.train or product.test)
-    return bool(product.train if need == "train" else product.test)

@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 def is_picture(path: Path) -> bool:
-    """True for a file with the ending of a picture, whether or not that can be read."""
+    """Whether a file has the ending of a picture, one that can be read or not."""
     suffix = path.suffix.lower()
     return (suffix in SUFFIXES or bool(_NOT_READ.fullmatch(suffix))) and not is_hidden(path.name)
 
@@ -64,26 +64,16 @@ class LeftOut:
     def warn(self) -> None:
         """Log a warning of what was left out, if there is anything."""
         if self._counts:
+            numbers = {0: "link", 1: "1 file in"}
             lines = [
-                f"{_number(count)} {folder}: {reason}"
+                f"{numbers.get(count, f'{count} files in')} {folder}: {reason}"
                 for (folder, reason), count in sorted(self._counts.items())
             ]
             _logger.warning("left out:\n%s", listed(lines))
 
 
-def _number(files: int) -> str:
-    return "link" if not files else "1 file in" if files == 1 else f"{files} files in"
-
-
 def warn_of_left_out(roots: Sequence[Path], taken: Iterable[Path]) -> None:
-    """Warn of pictures below data folders that were not taken.
-
-    Hidden files and folders are no matter of it.
-
-    Args:
-        roots: The folders.
-        taken: The files that were taken.
-    """
+    """Warn of pictures below data folders that were not taken, hidden ones aside."""
     files = set(map(os.path.abspath, taken))
     above: set[str] = set()
     for file in files:

@@ -38,11 +38,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def find_roi(folder: Path) -> Path | None:
-    """The region of interest of a class: an image called `roi` in the class's folder.
-
-    Raises:
-        UserError: there are several.
-    """
+    """The region of interest of a class: the one image called `roi` in the class's folder."""
     found = [path for path in image_files(folder) if is_roi(path)]
     if len(found) > 1:
         raise UserError(f"{folder} holds several regions of interest; keep one:\n{listed(found)}")
@@ -50,7 +46,7 @@ def find_roi(folder: Path) -> Path | None:
 
 
 def is_roi(path: Path) -> bool:
-    """True for a file named as a region of interest."""
+    """Whether a file is named as a region of interest."""
     return path.stem.lower() == _ROI_STEM
 
 
@@ -63,13 +59,12 @@ def listed(items: Sequence[object]) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """True for what file managers and archives add on their own."""
-    # "__MACOSX" is what macOS adds to archives.
-    return name.startswith((".", "__"))
+    """Whether a name is one that file managers and archives add on their own."""
+    return name.startswith((".", "__"))  # __MACOSX
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """True for a folder and for a link to one; a link that leads to itself is a file."""
+    """Whether an entry is a folder or a link to one; a link that leads to itself is a file."""
     try:
         return entry.is_dir()
     except OSError:
@@ -77,7 +72,6 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder and not hidden, sorted by name."""
     if not folder.is_dir():
         return []
     try:

@@ -42,12 +42,12 @@ def structure(name: str) -> Structure | None:
 
 
 def is_good(name: str) -> bool:
-    """True for a name that means defect-free."""
+    """Whether a name means defect-free."""
     return _GOOD.fullmatch(_whole(name)) is not None
 
 
 def is_defective(name: str) -> bool:
-    """True for a name that means defective, of whatever kind."""
+    """Whether a name means defective, of whatever kind."""
     if is_good(name):
         return False
     whole = _DEFECTIVE.fullmatch(_whole(name))
@@ -55,12 +55,12 @@ def is_defective(name: str) -> bool:
 
 
 def is_either(name: str) -> bool:
-    """True for a name that means defect-free or defective, and does not say which."""
+    """Whether a name means defect-free or defective, and does not say which."""
     return _EITHER.fullmatch(_whole(name)) is not None
 
 
 def is_unclear_kind(name: str) -> bool:
-    """True for the name of a kind of test image that may or may not mean defect-free."""
+    """Whether the name of a kind of test image may or may not mean defect-free."""
     if is_good(name) or is_defective(name):
         return False
     return is_either(name) or name == "0" or bool(_GOOD_WITHIN.search(" ".join(_words(name))))

@@ -5,6 +5,7 @@ that is in the folder and below it.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,15 +17,7 @@ ALL: Final = "*"
 
 
 def mark_own(folder: Path, names: Iterable[str] = (ALL,)) -> None:
-    """Note in a folder which pictures in it are results; what it notes already stays.
-
-    Args:
-        folder: The folder, which is there.
-        names: File names; by default everything in it and below it.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Note in a folder which pictures in it are results, in addition to what it notes already."""
     there, wanted = own_names(folder), frozenset(names)
     if not wanted <= there:
         with replacing(folder / MARK, flush=False, rivals=True) as part:
@@ -34,14 +27,12 @@ def mark_own(folder: Path, names: Iterable[str] = (ALL,)) -> None:
 def own_names(folder: Path) -> frozenset[str]:
     """The names that a folder's mark holds; none without a mark that can be read."""
     mark = folder / MARK
-    try:
-        if not mark.is_file():
-            return frozenset()
-        return frozenset(mark.read_text("utf-8", errors="replace").splitlines())
-    except OSError:
-        return frozenset()
+    with suppress(OSError):
+        if mark.is_file():
+            return frozenset(mark.read_text("utf-8", errors="replace").splitlines())
+    return frozenset()
 
 
 def all_own(folder: Path) -> bool:
-    """True for a folder in which every picture is a result."""
+    """Whether every picture in a folder is a result."""
     return ALL in own_names(folder)

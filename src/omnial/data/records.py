@@ -22,7 +22,7 @@ class ImageRecord:
 
     @property
     def anomalous(self) -> bool:
-        """True for every kind but `good`."""
+        """Whether its kind is another than `good`."""
         return self.kind != GOOD
 
 

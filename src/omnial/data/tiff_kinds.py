@@ -53,10 +53,7 @@ class UnsupportedKindError(Exception):
 
 
 def check_kind(tags: ImageFileDirectory_v2) -> None:
-    """Refuse a TIFF file that might be read wrongly.
-
-    Args:
-        tags: Those of its first page.
+    """Refuse a TIFF file, by the tags of its first page, that might be read wrongly.
 
     Raises:
         UnsupportedKindError: Its kind is not among those that are read.
@@ -69,7 +66,7 @@ def check_kind(tags: ImageFileDirectory_v2) -> None:
 
 
 def is_inverted(tags: ImageFileDirectory_v2) -> bool:
-    """Whether 0 stands for white. Pillow turns such values of at most 8 bits by itself."""
+    """Whether 0 stands for white. Pillow inverts such values of at most 8 bits by itself."""
     return bool(tags.get(_PHOTOMETRIC, 0) == 0)
 
 

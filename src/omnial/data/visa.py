@@ -65,11 +65,7 @@ class _Entry(NamedTuple):
 
 
 def root_table(root: Path) -> Table | None:
-    """The table of a whole VisA root; None where the folder is none.
-
-    Raises:
-        UserError: the table is no table, or lacks columns.
-    """
+    """The table of a whole VisA root; None where the folder is none."""
     if (root / _SPLIT_FILE).is_file():
         table = _read_csv(root / _SPLIT_FILE)
         _require_columns(table, "object", "split", "image", "label")
@@ -88,9 +84,6 @@ def read_root(root: Path, table: Table) -> list[ProductClass]:
 
     A class of the 1-class split file without a folder is left out, so that a part of VisA can
     be used with the whole split file.
-
-    Raises:
-        UserError: the table or the files that it names are wrong.
     """
     names = _names(table)
     if table.path == root / _SPLIT_FILE:
@@ -99,16 +92,12 @@ def read_root(root: Path, table: Table) -> list[ProductClass]:
 
 
 def is_class(folder: Path) -> bool:
-    """True if a table describes the folder as one class: the root's above it, or its own."""
+    """Whether a table describes the folder as one class: the root's above it, or its own."""
     return _table_above(folder) is not None or (folder / _ANNOTATIONS).is_file()
 
 
 def read_class(folder: Path) -> ProductClass:
-    """Read one class's folder, for which `is_class` holds.
-
-    Raises:
-        UserError: the table or the files that it names are wrong.
-    """
+    """Read one class's folder, for which `is_class` holds."""
     table = _table_above(folder)
     if table is not None:
         return _read_member(folder.parent, table, folder.name)
@@ -162,27 +151,15 @@ def _product(
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UserError(f"{table.path} names these files more than once:\n{listed(twice)}")
-    chosen = _chosen_for_training(entries)
-    train = [
-        ImageRecord(entry.image, name, "train", entry.kind)
-        for entry in entries
-        if entry.image in chosen
-    ]
-    test = [
-        ImageRecord(entry.image, name, "test", entry.kind, entry.mask)
-        for entry in entries
-        if entry.image not in chosen
-    ]
-    train.sort(key=lambda record: record.path)
-    test.sort(key=lambda record: (record.kind, record.path))
-    return ProductClass(name, folder, tuple(train), tuple(test), find_roi(folder))
-
-
-def _chosen_for_training(entries: list[_Entry]) -> set[Path]:
-    """Images that are for training by the table, or by their name where it leaves it open."""
     left_open = sorted(e.image for e in entries if not e.split and e.kind == GOOD)
-    chosen = left_open[: len(left_open) * _TRAIN_PERCENT // 100]
-    return {entry.image for entry in entries if entry.split == "train"}.union(chosen)
+    chosen = set(left_open[: len(left_open) * _TRAIN_PERCENT // 100])
+    train, test = [], []
+    for image, kind, split, mask in sorted(entries, key=lambda entry: (entry.kind, entry.image)):
+        if split == "train" or image in chosen:
+            train.append(ImageRecord(image, name, "train", kind))
+        else:
+            test.append(ImageRecord(image, name, "test", kind, mask))
+    return ProductClass(name, folder, tuple(train), tuple(test), find_roi(folder))
 
 
 def _entry(row: _Row, bases: tuple[Path, ...]) -> _Entry:
@@ -198,22 +175,15 @@ def _entry(row: _Row, bases: tuple[Path, ...]) -> _Entry:
             f"the label {label!r} does not say whether the image is defect-free; write normal, or "
             "the kind of defect"
         )
-    kind = _kind(label)
+    # VisA joins several kinds with commas. A slash would look like a folder in a file's name.
+    parts = sorted({part.strip() for part in label.split(",")} - {""})
+    kind = GOOD if is_good(label) else "+".join(parts).replace("/", "-")
     if kind != GOOD and split == "train":
         raise row.error("a defective image cannot be for training; set split to test")
     if kind == GOOD and mask:
         raise row.error("a normal image has a mask; correct its label, or drop the mask")
     image = _located(row, row.get("image"), bases)
     return _Entry(image, kind, split, _located(row, mask, bases) if mask else None)
-
-
-def _kind(label: str) -> str:
-    """`good`, or the defect's kinds in a fixed order: VisA joins several with commas."""
-    if is_good(label):
-        return GOOD
-    parts = sorted({part.strip() for part in label.split(",")} - {""})
-    # A slash would look like a folder wherever a kind becomes part of a file's name.
-    return "+".join(parts).replace("/", "-")
 
 
 def _located(row: _Row, text: str, bases: tuple[Path, ...]) -> Path:

@@ -25,7 +25,6 @@ from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.distributed import collectives
 from omnial.distributed.launch import Processes
 from omnial.errors import RunError, UserError
-from omnial.evaluation.gallery import choose, picture
 from omnial.evaluation.gather import Measured, counted_pixels, gathered, measure, share
 from omnial.evaluation.result import (
     FIGURES,
@@ -33,7 +32,9 @@ from omnial.evaluation.result import (
     EvaluationResult,
     GalleryItem,
     ImageResult,
+    choose,
     no_figures,
+    picture,
 )
 from omnial.evaluation.sample import Sample, load_sample, same_size, sample_batches, stack
 from omnial.inference.inspector import Inspector
@@ -78,10 +79,6 @@ def evaluate_folder(
         device: See `Inspector`.
         reading: How pictures are read, where that differs from the training.
         progress: Called after every file that is checked, and after every batch.
-
-    Raises:
-        UserError: The model folder or the data is bad.
-        RunError: The model's scores are not finite.
     """
     # Next to other processes, an engine keeps to this one's share of the cores.
     threads = torch.get_num_threads() if collectives.together() else None
@@ -95,17 +92,16 @@ def evaluate_folder(
             discover(roots, need="test"), settings, progress=partial(progress, "checking files")
         )
     )
-    return _evaluate_inspector(
-        inspector, catalogue, batch_size, gallery_per_class, progress, transform=None
+    return evaluate_model(
+        *(inspector, catalogue),
+        batch_size=batch_size,
+        gallery_per_class=gallery_per_class,
+        progress=progress,
     )
 
 
 def device_of_process(name: str, processes: Processes) -> str:
-    """The device of this process: each has its own GPU, where there are any.
-
-    Raises:
-        UserError: The processes cannot share the named device, or there are too few GPUs.
-    """
+    """The device of this process: each has its own GPU, where there are any."""
     if processes.size == 1 or name == "cpu":
         return name
     if name != "auto":
@@ -123,7 +119,7 @@ def device_of_process(name: str, processes: Processes) -> str:
 
 
 def evaluate_model(
-    model: TrainedModel,
+    model: TrainedModel | Inspector,
     catalogue: Catalogue,
     *,
     batch_size: int = 16,
@@ -131,27 +127,14 @@ def evaluate_model(
     progress: Progress = silent,
     transform: Transform | None = None,
 ) -> EvaluationResult:
-    """Evaluate a trained model in memory on the test images of a data set.
+    """Evaluate a trained model on the test images of a data set.
 
     Thresholds come from the model's calibration. A class that the model was not trained on takes
     the largest. Where the model has a region of interest for a class, what lies outside it does
     not count, in addition to the data set's own region. Arguments and errors are those of
     `evaluate_backend`.
     """
-    inspector = Inspector.of(model)
-    return _evaluate_inspector(
-        inspector, catalogue, batch_size, gallery_per_class, progress, transform
-    )
-
-
-def _evaluate_inspector(
-    inspector: Inspector,
-    catalogue: Catalogue,
-    batch_size: int,
-    gallery_per_class: int,
-    progress: Progress,
-    transform: Transform | None,
-) -> EvaluationResult:
+    inspector = model if isinstance(model, Inspector) else Inspector.of(model)
     backend, settings, calibration = inspector.backend, inspector.settings, inspector.calibration
     description: dict[str, object] = {
         "system": settings.system,
@@ -210,7 +193,7 @@ def evaluate_backend(
         calibration: The thresholds; None where there are none.
         rois: Regions of interest (height, width) bool of the network input, of some classes,
             in addition to the data set's own.
-        description: JSON values about the model, kept in the result.
+        description: JSON values about the model, for the result.
         device: A GPU that helps with the figures; None leaves them to the host.
         progress: Called after every batch.
         transform: Changes every image first; None changes nothing. PSNR and SSIM then compare
@@ -352,11 +335,7 @@ class _Run:
             yield [(part, self.predict(part)) for part in same_size(samples)]
 
     def predict(self, samples: Sequence[Sample]) -> Prediction:
-        """The prediction for samples of one size.
-
-        Raises:
-            RunError: A score is not finite.
-        """
+        """The prediction for samples of one size."""
         found = over_windows(self.backend.run, *stack(samples), self.settings)
         finite = np.isfinite(found.score_maps).all(axis=(1, 2)) & np.isfinite(found.scores)
         if not finite.all():
@@ -376,10 +355,8 @@ def _image_figures(
         "image_ap": ranking.average_precision(counts),
         "image_f1_max": ranking.f1_max(counts),
     }
-    return figures, {
-        "image_roc": ranking.roc_curve(counts),
-        "image_pr": ranking.pr_curve(counts),
-    }
+    curves = {"image_roc": ranking.roc_curve(counts), "image_pr": ranking.pr_curve(counts)}
+    return figures, curves
 
 
 def _describe(catalogue: Catalogue, settings: DataSettings) -> dict[str, object]:

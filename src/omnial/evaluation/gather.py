@@ -23,7 +23,7 @@ from omnial.models.prediction import Prediction
 
 
 class Measured(NamedTuple):
-    """What the figures need of one image."""
+    """The part of one image in the figures."""
 
     record: ImageRecord
     score: float
@@ -44,11 +44,7 @@ def has_pixel_truth(record: ImageRecord) -> bool:
 
 
 def counted_pixels(records: Sequence[ImageRecord], settings: DataSettings) -> dict[str, int]:
-    """How many pixels the counted score maps of each kind have; none where no image has a mask.
-
-    Raises:
-        ImageError: A file's size cannot be read.
-    """
+    """Pixels of the counted score maps of each kind; none where no image has a mask."""
     counts: Counter[str] = Counter()
     if any(record.mask is not None for record in records):
         for record in filter(has_pixel_truth, records):
@@ -60,13 +56,9 @@ def counted_pixels(records: Sequence[ImageRecord], settings: DataSettings) -> di
 def measure(
     samples: Sequence[Sample], prediction: Prediction, pixels: bool, device: torch.device | None
 ) -> list[Measured]:
-    """Measure images of one size by their prediction.
+    """The figures of images of one size by their prediction.
 
-    Args:
-        samples: The images.
-        prediction: Of these images.
-        pixels: Whether the class has figures of its pixels.
-        device: A GPU that computes PSNR and SSIM; None is the host.
+    `pixels` says whether the class has figures of its pixels; the device computes PSNR and SSIM.
     """
     scores = zip(samples, prediction.scores.tolist(), prediction.score_maps, strict=True)
     measured = []
@@ -94,16 +86,13 @@ def gathered(
 ) -> Iterator[list[Measured]]:
     """Every batch of all processes, in the order of a single one.
 
+    In the first process these are all batches; in the others none, though they must iterate. What
+    measuring raised in any process is raised in all.
+
     Args:
         images: Images in all.
         batch_size: Images in each batch; the last may have fewer.
         measured: Begins this process's own batches, those of `share`.
-
-    Yields:
-        In the first process every batch; in the others none, though they must iterate.
-
-    Raises:
-        Exception: What measuring raised in any process.
     """
     own = measured()
     batches = -(-images // batch_size)

@@ -6,7 +6,7 @@ made from an `EvaluationResult` and nothing else.
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -42,13 +42,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One test image's score, with the threshold of its class.
-
-    Attributes:
-        record: The image.
-        score: The image score.
-        threshold: The calibrated threshold, NaN where there is none.
-    """
+    """A test image's score and the calibrated threshold of its class, NaN where there is none."""
 
     record: ImageRecord
     score: float
@@ -56,7 +50,7 @@ class ImageResult:
 
     @property
     def anomalous_verdict(self) -> bool:
-        """Whether the image is called anomalous: a score above the threshold."""
+        """Whether the score lies above the threshold."""
         return is_anomalous(self.score, self.threshold)
 
 
@@ -163,9 +157,6 @@ def write_metrics(result: EvaluationResult, out: Path) -> None:
 
     The table has a row for each class (kind `all`), one for each of its kinds, and a last one
     for the mean over classes. A figure that does not exist is an empty cell.
-
-    Raises:
-        RunError: The folder cannot be written.
     """
     with writing("The figures", out):
         out.mkdir(parents=True, exist_ok=True)
@@ -184,3 +175,28 @@ def write_metrics(result: EvaluationResult, out: Path) -> None:
                 for kind, figures in row.kinds.items():
                     table.writerow((row.name, kind, *(figures[name] for name in FIGURES)))
             table.writerow(("mean", "all", *(result.mean[name] for name in FIGURES)))
+
+
+def choose(images: Sequence[ImageResult], most: int) -> list[tuple[ImageResult, Role]]:
+    """The worst misses, the worst false alarms and the best hits of one class, by role.
+
+    At most a third each: defective images of the lowest scores, good images of the highest scores,
+    and defective images of the highest scores that are not among the first. Equal scores keep the
+    order of the images.
+    """
+    rising = sorted((i for i in images if i.record.anomalous), key=lambda i: i.score)
+    falling = sorted((i for i in images if not i.record.anomalous), key=lambda i: -i.score)
+    missed = rising[: (most + 2) // 3]
+    hits = rising[len(missed) :][::-1]
+    groups: tuple[tuple[Role, list[ImageResult]], ...] = (
+        ("missed", missed),
+        ("false alarm", falling[: (most + 1) // 3]),
+        ("hit", hits[: most // 3]),
+    )
+    return [(image, role) for role, group in groups for image in group]
+
+
+def picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(3, H, W) in [0, 1] as (H, W, 3) uint8."""
+    levels = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(1, 2, 0))

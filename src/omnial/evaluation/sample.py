@@ -49,10 +49,6 @@ def load_sample(
         settings: How files become network input.
         roi: (height, width) bool of the network input, a further region of interest that the
             model brings along.
-
-    Raises:
-        ImageError: A file cannot be decoded.
-        UserError: The two regions of interest have no pixel in common.
     """
     image, placement = network_input(record.path, settings)
     valid = network_roi(product.roi, placement)
@@ -73,13 +69,7 @@ def sample_batches(
 ) -> Iterator[list[Sample]]:
     """Batches of decoded images in the given order, at most two batches ahead of the caller.
 
-    Args:
-        records: The images.
-        load: Decodes one of them; called from several threads.
-        batch_size: Images in each batch; the last may have fewer.
-
-    Raises:
-        ImageError: A file cannot be decoded; raised where its batch is due.
+    `load` is called from several threads; what it raises is raised where its batch is due.
     """
     samples = prefetch(load, records, DECODERS, 2 * batch_size)
     while batch := list(islice(samples, batch_size)):

@@ -1,9 +1,7 @@
 """From one ONNX file to the files of each format and precision."""
 
-import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from omnial.errors import UserError
-from omnial.inference.backends.base import needs_package
+from omnial.export.graph import quiet
+from omnial.inference.engines import needs_package
 from omnial.model_folder.export_folder import MODEL_FILES, Format, Hint, Precision
 
 PRECISIONS: Final[dict[Format, tuple[Precision, ...]]] = {
@@ -28,11 +27,7 @@ _SMALLEST_HALVED = 256
 
 
 def check_precision(format_: Format, precision: Precision) -> None:
-    """Refuse a precision that a format does not have.
-
-    Raises:
-        UserError: It does not.
-    """
+    """Refuse a precision that a format does not have."""
     if precision not in PRECISIONS[format_]:
         raise UserError(
             f"{format_} has no {precision}: it is a choice of OpenVINO's arithmetic. Take "
@@ -66,52 +61,40 @@ def build(
 
     Returns:
         The file that an engine opens.
-
-    Raises:
-        UserError: The format does not have the precision, or a package is missing.
-        ValueError: `int8` without images.
     """
     check_precision(format_, precision)
     path = folder / MODEL_FILES[format_][0]
+    if precision == "int8":
+        # As ONNX in any case: OpenVINO renames and fuses nodes, so that names would miss some.
+        network = quantize(onnx.load(source), images, in_float)
+        source = folder / "quantized.onnx"
+        onnx.save(network, source)
     if format_ == "onnx":
-        if precision == "fp32":
-            shutil.copyfile(source, path)
-        elif precision == "fp16":
+        if precision == "fp16":
             onnx.save(halve_weights(onnx.load(source)), path)
         else:
-            onnx.save(quantize(onnx.load(source), images, in_float), path)
+            shutil.copyfile(source, path)
         return path
     with needs_package("OpenVINO", "omnial[export]"):
         import openvino
-    if precision == "int8":
-        # Quantized as ONNX: OpenVINO renames and fuses nodes, so that names would miss some.
-        quantized = folder / "quantized.onnx"
-        onnx.save(quantize(onnx.load(source), images, in_float), quantized)
-        network = openvino.convert_model(quantized)
-    else:
-        network = openvino.convert_model(source)
-    openvino.save_model(network, path, compress_to_fp16=precision == "fp16")
+    converted = openvino.convert_model(source)
+    openvino.save_model(converted, path, compress_to_fp16=precision == "fp16")
     return path
 
 
 def quantize(
     network: onnx.ModelProto, images: Sequence[NDArray[np.float32]], in_float: Sequence[str]
 ) -> onnx.ModelProto:
-    """Quantize a network to INT8 after training.
+    """Quantize a network to INT8 after training; see `build`.
 
     Symmetric weights per output channel, asymmetric activations, bias correction.
-
-    Args:
-        network: From `write_onnx`.
-        images: (3, H, W) float32 network inputs that the ranges of activations are taken from.
-        in_float: Names of nodes that are not quantized.
     """
     if not images:
         raise ValueError("INT8 needs images to calibrate on")
     with needs_package("NNCF", "omnial[export]"):
         import nncf
     valid = np.ones((1, *images[0].shape[1:]), np.bool_)
-    with _quiet():
+    with quiet("nncf"):
         quantized: onnx.ModelProto = nncf.quantize(
             network,
             nncf.Dataset(list(images), lambda image: {"images": image[None], "valid": valid}),
@@ -145,15 +128,3 @@ def halve_weights(network: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return network
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the quantizer's remarks on single operations."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -6,10 +6,11 @@ import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,20 @@ from safetensors import SafetensorError
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.decode import as_unit
 from omnial.errors import UserError
-from omnial.evaluation.sample import Sample, in_windows
+from omnial.evaluation.sample import Sample, in_windows, stack
 from omnial.export.build import HINTS, build, check_precision
-from omnial.export.gate import Reference, allowed_elsewhere, compare
-from omnial.export.graph import float_nodes, write_onnx
-from omnial.export.images import ExportImages, from_data, made_up, spread
-from omnial.files import (
-    file_digest,
-    locked,
-    replace_together,
-    scratch_in,
-    unused,
-    writing,
+from omnial.export.gate import (
+    ExportImages,
+    Reference,
+    allowed_elsewhere,
+    compare,
+    from_data,
+    made_up,
+    spread,
 )
-from omnial.inference.backends.base import needs_package
-from omnial.inference.backends.onnx import OnnxBackend
-from omnial.inference.backends.openvino import OpenVinoBackend
+from omnial.export.graph import float_nodes, write_onnx
+from omnial.files import file_digest, locked, replace_together, scratch_in, unused, writing
+from omnial.inference.engines import OnnxBackend, OpenVinoBackend, needs_package
 from omnial.inference.verify import COUNT, Samples, make_inputs, run_samples, write_samples
 from omnial.model_folder.config_file import CONFIG_FILE
 from omnial.model_folder.export_folder import (
@@ -65,8 +64,7 @@ _PACKAGES = ("omnial", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Built:
+class _Built(NamedTuple):
     """A network in one precision, compared with PyTorch."""
 
     precision: Precision
@@ -183,11 +181,11 @@ def _build(
     folder.mkdir()
     in_float = float_nodes(source, model.network) if precision == "int8" else ()
     path = build(source, format_, precision, folder, images=images.calibration, in_float=in_float)
-    engine: Backend = (
-        OnnxBackend(path, "cpu")
-        if format_ == "onnx"
-        else OpenVinoBackend(path, "cpu", hint=HINTS[precision])
-    )
+    engine: Backend
+    if format_ == "onnx":
+        engine = OnnxBackend(path, "cpu")
+    else:
+        engine = OpenVinoBackend(path, "cpu", hint=HINTS[precision])
     return _Built(precision, path, engine, compare(engine, reference, precision, model.calibration))
 
 
@@ -208,13 +206,11 @@ def _samples(model: TrainedModel, reference: Backend, pictures: Sequence[Sample]
     images: NDArray[np.uint8]
     if pictures:
         parts = [in_windows(sample, model.settings.data) for sample in spread(pictures, COUNT)]
-        kept = [windows[len(windows) // 2] for windows in parts]
-        unit = np.stack([as_unit(sample.image) for sample in kept])
+        unit, valid = stack([windows[len(windows) // 2] for windows in parts])
         images = np.rint(255.0 * unit).astype(np.uint8)
-        valid = np.stack([sample.valid for sample in kept])
     else:
         images, valid = make_inputs(model.settings.data)
-    return Samples(images, valid, reference.run(images.astype(np.float32) / np.float32(255), valid))
+    return Samples(images, valid, reference.run(as_unit(images), valid))
 
 
 def _write(
@@ -235,6 +231,10 @@ def _write(
         # The library lets the owner alone read its files; the user's own rule holds here.
         shutil.copymode(chosen.path, folder / name)
     on_samples = run_samples(chosen.engine, samples)
+    versions = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     names = (*MODEL_FILES[format_], ARRAYS_FILE, SAMPLES_FILE)
     record = ExportRecord(
         export_version=1,
@@ -255,7 +255,7 @@ def _write(
             for item in built
             if item.precision in times
         ),
-        versions=_versions(),
+        versions=versions,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         files={name: file_digest(folder / name) for name in names},
     )
@@ -271,16 +271,5 @@ def put_in_place(source: Path, out: Path, record: ExportRecord) -> None:
     left some of the old ones is refused, and the next export goes on from it.
     """
     replace_together(source, out, (EXPORT_FILE, CONFIG_FILE, *record.files))
-    stale = {name for names in MODEL_FILES.values() for name in names} - set(record.files)
-    for name in stale:
+    for name in set(chain(*MODEL_FILES.values())) - set(record.files):
         (out / name).unlink(missing_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,19 +1,25 @@
-"""The accuracy gate: how far an exported network may be from PyTorch in float32."""
+"""The accuracy gate: how far an exported network may be from PyTorch, and on which images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.config.settings import Settings
-from omnial.evaluation.sample import Sample, same_size, stack
-from omnial.inference.verify import beyond, differences
+from omnial.config.settings import AS_TRAINED, DataSettings, Reading, Settings
+from omnial.data.decode import as_unit
+from omnial.data.layouts import discover
+from omnial.data.records import GOOD, ImageRecord, ProductClass
+from omnial.data.split import split_validation
+from omnial.evaluation.sample import Sample, in_windows, load_sample, same_size, stack
+from omnial.inference.verify import beyond, differences, make_inputs
 from omnial.metrics.ranking import average_precision, count
 from omnial.model_folder.export_folder import Differences, Gate, Precision, Tolerance
 from omnial.models.prediction import Backend
 from omnial.models.thresholds import Calibration, is_anomalous
+from omnial.models.trained_model import TrainedModel
 from omnial.models.windows import over_windows
 
 _EXACT = Tolerance(
@@ -32,9 +38,79 @@ TOLERANCES: Final[dict[Precision, Tolerance]] = {
 what must not is the map as a whole, an image's score, pixel AP by half a point, and more than one
 verdict in fifty; in float32 none."""
 
+CALIBRATION_IMAGES = 128
+"""Normal images that INT8's ranges are taken from, over all classes. [O]"""
 _SLACK = 1.5
 """Of the differences on the stored samples, since another machine rounds in another way."""
 _BATCH = 8
+_T = TypeVar("_T")
+
+
+class ExportImages(NamedTuple):
+    """Images of a data set for an export."""
+
+    calibration: tuple[NDArray[np.float32], ...]
+    """(3, height, width) float32 network inputs of normal images: of one that is seen in windows,
+    one of them, in turn."""
+    compared: tuple[Sample, ...]
+    """Images to compare on, test images where there are some."""
+
+
+def from_data(
+    roots: Sequence[Path], model: TrainedModel, most: int, reading: Reading = AS_TRAINED
+) -> ExportImages:
+    """Images of a data set, chosen evenly over its classes, the same in every run.
+
+    Args:
+        roots: Data folders, see `omnial.data.layouts.discover`.
+        model: Says how files become network input, and which images it did not learn from.
+        most: Images to compare on, over all classes; each class has at least two.
+        reading: How pictures are read, where that differs from the training.
+    """
+    settings, data = model.settings, reading.of(model.settings.data)
+    products = discover(roots, need="any").classes
+    calibration: list[NDArray[np.float32]] = []
+    compared: list[Sample] = []
+    for product in products:
+        roi = model.rois.get(product.name)
+        learnt, held_out = split_validation(product.train, settings.data, settings.training.seed)
+        share = max(1, CALIBRATION_IMAGES // len(products))
+        for number, record in enumerate(spread(learnt or held_out, share)):
+            sample = load_sample(record, product, data, roi)
+            windows = in_windows(sample, data)
+            calibration.append(as_unit(windows[number % len(windows)].image))
+        for record in _to_compare(product, held_out or learnt, max(2, most // len(products))):
+            compared.append(load_sample(record, product, data, roi))
+    return ExportImages(tuple(calibration), tuple(compared))
+
+
+def made_up(settings: DataSettings) -> tuple[Sample, ...]:
+    """The made-up pictures that every export folder holds."""
+    images, valid = make_inputs(settings)
+    record = ImageRecord(Path("sample"), "", "test", GOOD)
+    return tuple(
+        Sample(record, image, region, None) for image, region in zip(images, valid, strict=True)
+    )
+
+
+def spread(items: Sequence[_T], most: int) -> list[_T]:
+    """At most so many of the items, evenly spaced."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index * len(items) // most] for index in range(most)]
+
+
+def _to_compare(
+    product: ProductClass, others: Sequence[ImageRecord], most: int
+) -> list[ImageRecord]:
+    """Half good, half defective test images; without test images, normal ones."""
+    if not product.test:
+        return spread(others, most)
+    good = [record for record in product.test if not record.anomalous]
+    bad = [record for record in product.test if record.anomalous]
+    half = most // 2
+    chosen = spread(good, max(half, most - len(bad)))
+    return chosen + spread(bad, max(half, most - len(good)))
 
 
 @dataclass(frozen=True)
@@ -64,14 +140,7 @@ class Reference:
 def compare(
     engine: Backend, reference: Reference, precision: Precision, calibration: Calibration
 ) -> Gate:
-    """Compare an exported network with PyTorch.
-
-    Args:
-        engine: The exported network.
-        reference: Images and PyTorch's results.
-        precision: Decides what is tolerated.
-        calibration: The thresholds, by which verdicts are compared.
-    """
+    """Compare an exported network with PyTorch: the precision decides what is tolerated."""
     tolerance, samples = TOLERANCES[precision], reference.samples
     maps, scores = _run(engine, samples, reference.settings)
     found = differences(reference.maps, reference.scores, maps, scores)
@@ -82,13 +151,10 @@ def compare(
             f"pixel AP {100 * after:.1f} instead of {100 * before:.1f}, allowed loss "
             f"{100 * tolerance.pixel_ap_loss:.1f} points"
         )
-    limits = [calibration.threshold_for_any(sample.record.class_name) for sample in samples]
-    changed = [
-        is_anomalous(first, limit) != is_anomalous(second, limit)
-        for first, second, limit in zip(
-            reference.scores.tolist(), scores.tolist(), limits, strict=True
-        )
-    ]
+    changed = []
+    for sample, first, second in zip(samples, reference.scores, scores, strict=True):
+        limit = calibration.threshold_for_any(sample.record.class_name)
+        changed.append(is_anomalous(float(first), limit) != is_anomalous(float(second), limit))
     share = float(np.mean(changed))
     if share > tolerance.verdicts_changed:
         reasons.append(
@@ -112,15 +178,12 @@ def allowed_elsewhere(precision: Precision, measured: Differences) -> Tolerance:
 
     Made-up pictures can lie further apart than real ones; float32 has no such excuse.
     """
-    tolerance = TOLERANCES[precision]
+    allowed = TOLERANCES[precision]
     if precision == "fp32":
-        return tolerance
-    return tolerance.model_copy(
-        update={
-            "map_mean": max(tolerance.map_mean, _SLACK * measured.map_mean),
-            "score_largest": max(tolerance.score_largest, _SLACK * measured.score_largest),
-        }
-    )
+        return allowed
+    mean = max(allowed.map_mean, _SLACK * measured.map_mean)
+    largest = max(allowed.score_largest, _SLACK * measured.score_largest)
+    return allowed.model_copy(update={"map_mean": mean, "score_largest": largest})
 
 
 def _run(

@@ -38,13 +38,7 @@ _EXAMPLES = 2
 
 
 class ExportedNetwork(nn.Module):
-    """What an export folder computes: a batch to score maps, scores and features.
-
-    Args:
-        network: From `build_model`.
-        reconstruction: Give the reconstructed image as well.
-        rule: From score map to score.
-    """
+    """What an export folder computes: a batch to score maps, scores and features."""
 
     def __init__(self, network: nn.Module, reconstruction: bool, rule: ImageScore) -> None:
         super().__init__()
@@ -53,7 +47,7 @@ class ExportedNetwork(nn.Module):
         self.reconstruction = reconstruction
 
     def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
-        """Inspect.
+        """Predict.
 
         Args:
             images: (B, 3, H, W) float32 in [0, 1].
@@ -77,12 +71,8 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
     """Write a model's network as ONNX in float32, for any number of images at once.
 
     Instance norm becomes ONNX's own operator: while a graph is captured, its module takes the
-    plain path instead of the channels-last kernels that training uses.
-
-    Args:
-        model: On the CPU.
-        path: The file; weights lie inside it.
-        reconstruction: Give the reconstructed image as a further output.
+    plain path instead of the channels-last kernels that training uses. Weights lie inside the
+    file; the model is on the CPU.
     """
     size = (model.settings.data.height, model.settings.data.width)
     rule = model.settings.model.image_score
@@ -90,7 +80,7 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
     images = torch.full((_EXAMPLES, 3, *size), 0.5)
     valid = torch.ones((_EXAMPLES, *size), dtype=torch.bool)
     batch = torch.export.Dim("batch")
-    with _quiet():
+    with quiet("torch.onnx"):
         program = torch.onnx.export(
             network,
             (images, valid),
@@ -108,39 +98,30 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
 def float_nodes(
     path: Path, network: nn.Module, layers: re.Pattern[str] = FLOAT_LAYERS
 ) -> list[str]:
-    """Nodes of a written graph that stay in float when the rest is quantized.
+    """Nodes of a graph of `write_onnx` that stay in float when the rest is quantized.
 
-    Only convolutions are quantized, and of these not the ones in attention and in `layers`.
-
-    Args:
-        path: From `write_onnx`.
-        network: The network that was written.
-        layers: Modules, by their whole names, whose convolutions stay in float.
+    Only convolutions are quantized, and of these not the ones in attention and in modules whose
+    whole names `layers` matches.
     """
-    modules = dict(network.named_modules())
-    kept = {
+    in_float = {
         f"network.{name}"
-        for name, module in modules.items()
+        for name, module in network.named_modules()
         if isinstance(module, _FLOAT_MODULES) or layers.fullmatch(name)
     }
     names = []
     for node in onnx.load(path).graph.node:
-        scopes = _scopes(node)
-        if node.op_type not in _QUANTIZED or "network" not in scopes or scopes & kept:
+        # Paths of the modules that the node stands in, which the exporter writes down.
+        texts = [entry.value for entry in node.metadata_props if entry.key == _SCOPES]
+        scopes = set(ast.literal_eval(texts[0])) if texts else set()
+        if node.op_type not in _QUANTIZED or "network" not in scopes or scopes & in_float:
             names.append(node.name)
     return names
 
 
-def _scopes(node: onnx.NodeProto) -> set[str]:
-    """Paths of the modules that a node stands in, which the exporter writes down."""
-    texts = [entry.value for entry in node.metadata_props if entry.key == _SCOPES]
-    return set(ast.literal_eval(texts[0])) if texts else set()
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about its own workings."""
-    logger = logging.getLogger("torch.onnx")
+def quiet(name: str) -> Iterator[None]:
+    """Without a library's remarks about its own workings."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -23,14 +23,7 @@ class Source(NamedTuple):
 
 
 def list_inputs(paths: Sequence[Path]) -> list[Source]:
-    """List images of files and folders, as `each_image` finds them, and name their results.
-
-    Args:
-        paths: Files and folders.
-
-    Raises:
-        UserError: A path does not exist, a folder cannot be read, or there is no image at all.
-    """
+    """Images of files and folders, as `each_image` finds them, with the names of their results."""
     files = list(each_image(paths))
     if not files:
         raise no_images(paths)
@@ -44,7 +37,15 @@ def name_results(files: Iterable[Path]) -> list[Source]:
     same in every run, and equal stems from different folders do not meet.
     """
     taken: set[str] = set()
-    return [Source(file, _result_name(file, taken)) for file in files]
+    sources = []
+    for file in files:
+        digest = hashlib.sha256(os.fsencode(file)).hexdigest()
+        # File names end at 255 bytes, and a character takes up to four.
+        names = (f"{file.stem[:50]}-{digest[:length]}" for length in range(8, len(digest) + 1))
+        name = next(name for name in names if name.lower() not in taken)
+        taken.add(name.lower())
+        sources.append(Source(file, name))
+    return sources
 
 
 def each_image(paths: Sequence[Path]) -> Iterator[Path]:
@@ -54,9 +55,6 @@ def each_image(paths: Sequence[Path]) -> Iterator[Path]:
     are passed over, links to folders are not followed, and results (`omnial.data.own_pictures`)
     are no images to inspect. A file named outright is taken whatever it is. A file that is named
     twice is listed once, where it came first. A warning at the end says what was left out.
-
-    Args:
-        paths: Files and folders.
 
     Raises:
         UserError: A path does not exist, or a folder cannot be read.
@@ -68,16 +66,15 @@ def each_image(paths: Sequence[Path]) -> Iterator[Path]:
     folders: list[str] = []
     files: set[str] = set()
     for path in paths:
-        place = os.path.abspath(path)
-        is_named_folder = os.path.isdir(path)
-        for file in _images(path, left) if is_named_folder else [path]:
+        is_folder_named = os.path.isdir(path)
+        for file in _images(path, left) if is_folder_named else [path]:
             full = os.path.abspath(file)
             if full not in files and not any(_lists(one, full) for one in folders):
                 yield file
-        if is_named_folder:
-            folders.append(place)
+        if is_folder_named:
+            folders.append(os.path.abspath(path))
         else:
-            files.add(place)
+            files.add(os.path.abspath(path))
     left.warn()
 
 
@@ -125,14 +122,3 @@ def _lists(folder: str, file: str) -> bool:
     if any(map(all_own, between)) or path.name in own_names(path.parent):
         return False
     return not any(parent.is_symlink() for parent in between if parent != Path(folder))
-
-
-def _result_name(path: Path, taken: set[str]) -> str:
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()
-    # File names end at 255 bytes, and a character takes up to four.
-    stem = path.stem[:50]
-    lengths = range(8, len(digest) + 1)
-    candidates = (f"{stem}-{digest[:length]}" for length in lengths)
-    name = next(candidate for candidate in candidates if candidate.lower() not in taken)
-    taken.add(name.lower())
-    return name

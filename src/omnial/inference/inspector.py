@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,8 @@ from omnial.data.image_file import ImageError
 from omnial.data.prefetch import prefetch
 from omnial.errors import RunError, UserError
 from omnial.files import StrPath, as_path
-from omnial.inference.inspection import Inspection, find_outlines
 from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
-from omnial.inference.outlines import Outline
+from omnial.inference.outlines import Outline, find_outlines
 from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
 from omnial.models.prediction import Backend, Prediction
 from omnial.models.recogniser import Recogniser
@@ -43,21 +42,40 @@ _BATCH_PIXELS = 50_000_000
 """Source pixels that end a batch early: large images wait for their score maps in memory."""
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """A decoded picture."""
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """Verdict about one image, with its score map and outlines at source size."""
+
+    path: Path | None
+    """The file; None for an image that was given as such."""
+    class_name: str | None
+    """The product that was named or recognised; None where no class was found."""
+    score: float
+    """In [0, 1]."""
+    threshold: float
+    anomalous: bool
+    """Whether the score lies above the threshold, see `models.thresholds.is_anomalous`."""
+    score_map: NDArray[np.float32]
+    """(H, W) of the source image, in [0, 1]."""
+    outlines: tuple[Outline, ...]
+    """Defects of an anomalous image, the largest first, in source pixels with whole numbers at
+    pixel centres; empty for a good one."""
+    image: NDArray[np.uint8]
+    """(H, W, 3), the source image upright, 8 bit."""
+
+
+class _Loaded(NamedTuple):
+    """A decoded picture: the source image (H, W, 3), and its frame (3, h, w)."""
 
     path: Path | None
     image: NDArray[Any]
-    """(H, W, 3), the source image."""
-    network: NDArray[Any]
-    """(3, h, w), its frame."""
+    frame: NDArray[Any]
     placement: Placement
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict about one image, at the score map's own resolution, without outlines."""
+    """Verdict about one image, at the score map's own resolution, without outlines."""
 
     loaded: _Loaded
     class_name: str | None
@@ -91,7 +109,7 @@ class Inspector:
         settings: The run's settings; `settings.data` says how files become network input.
         classes: Names of the products.
         calibration: The thresholds.
-        recogniser: Tells the products apart.
+        recogniser: Recognises the product on an image.
         rois: Regions of interest (height, width) bool of the network input, of the classes that
             have one.
         training: Facts about the training.
@@ -135,13 +153,9 @@ class Inspector:
     def _take(self, opened: Opened, batch_size: int, workers: int) -> None:
         if batch_size < 1 or workers < 1:
             raise ValueError("batch_size and workers must be at least 1")
-        self.backend = opened.backend
-        self.settings = opened.settings
-        self.classes = opened.classes
-        self.calibration = opened.calibration
-        self.recogniser = opened.recogniser
-        self.rois = opened.rois
-        self.training = opened.training
+        self.backend, config, self.recogniser, self.rois = opened
+        self.settings, self.classes = config.settings, config.classes
+        self.calibration, self.training = config.calibration, config.training
         self.batch_size = batch_size
         self.workers = workers
 
@@ -220,17 +234,14 @@ class Inspector:
     def decide(
         self, sources: Iterable[Picture], class_name: str | None = None, *, tile: Tile = "auto"
     ) -> Iterator[Verdict | ImageError]:
-        """Score images and compare with the thresholds, in order; `finish` makes maps of it.
-
-        Sources are read a few images ahead.
-        """
+        """Score images and compare with the thresholds, in order, some read ahead; see `finish`."""
         edge = self.calibration.tile if tile == "auto" else tile
         if edge is not None and edge < 1:
             raise ValueError("a tile has at least one pixel")
         loaded = prefetch(self._load, map(self._own, sources), self.workers, 2 * self.workers)
         for batch in _batches(loaded, self.batch_size):
             good = [item for item in batch if isinstance(item, _Loaded)]
-            frames = groupby(good, lambda item: item.network.shape)
+            frames = groupby(good, lambda item: item.frame.shape)
             decided = (
                 one for _, part in frames for one in self._decide(list(part), class_name, edge)
             )
@@ -261,15 +272,11 @@ class Inspector:
         )
 
     def check_class(self, class_name: str | None) -> None:
-        """Refuse a class that the model does not know.
-
-        Raises:
-            UserError: It does not.
-        """
+        """Refuse a class that the model does not know with a `UserError`; None is no class."""
         check_class(class_name, self.classes)
 
     def _own(self, source: Picture) -> Path | NDArray[Any] | ImageError:
-        """A file, or pixels that the caller no longer holds: he may change or close his at once."""
+        """A file, or pixels of our own: the caller may change or close his at once."""
         if isinstance(source, str | os.PathLike):
             return as_path(source, "a picture")
         if isinstance(source, np.ndarray):
@@ -280,21 +287,18 @@ class Inspector:
             return ImageError(error.path, error.reason)
 
     def _load(self, source: Path | NDArray[Any] | ImageError) -> _Loaded | ImageError:
-        settings = self.settings.data
         if isinstance(source, ImageError):
             return source
-        path = source if isinstance(source, Path) else None
         try:
-            image = read_rgb(source, settings)
-            network, placement = network_input(image, settings)
+            image = read_rgb(source, self.settings.data)
+            frame, placement = network_input(image, self.settings.data)
         except ImageError as error:
             return ImageError(error.path, error.reason)
-        return _Loaded(path, image, network, placement)
+        return _Loaded(source if isinstance(source, Path) else None, image, frame, placement)
 
     def _decide(
         self, loaded: Sequence[_Loaded], class_name: str | None, tile: int | None
     ) -> Iterator[Verdict]:
-        """The verdicts about images whose frames are of one size."""
         prediction, names = self._predict(loaded, class_name)
         scores, maps = prediction.scores.tolist(), prediction.score_maps
         for item, name, score, score_map in zip(loaded, names, scores, maps, strict=True):
@@ -308,16 +312,15 @@ class Inspector:
         self, loaded: Sequence[_Loaded], class_name: str | None
     ) -> tuple[Prediction, list[str | None]]:
         """The network's result for whole images, and the product on each."""
-        images = np.stack([as_unit(item.network) for item in loaded])
-        content = np.stack([network_roi(None, item.placement) for item in loaded])
+        images = np.stack([as_unit(item.frame) for item in loaded])
         names: list[str | None] = [class_name] * len(loaded)
-        valid = self._within_rois(loaded, content, names)
+        valid = self._valid(loaded, names)
         prediction = over_windows(self._run, images, valid, self.settings)
         if class_name is None:
             names = self.recogniser.recognise(prediction.features)
             if any(name in self.rois for name in names):
                 rule = self.settings.model.image_score
-                prediction = restrict(prediction, self._within_rois(loaded, content, names), rule)
+                prediction = restrict(prediction, self._valid(loaded, names), rule)
         return prediction, names
 
     def _run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
@@ -334,9 +337,9 @@ class Inspector:
         self, item: _Loaded, name: str | None, threshold: float, tile: int
     ) -> Verdict:
         settings, size = self.settings.data, item.image.shape[:2]
-        region = None if name is None else self.rois.get(name)
-        if region is not None:
-            region = region_on(region, item.placement)[item.placement.box]
+        region = None
+        if name is not None and name in self.rois:
+            region = region_on(self.rois[name], item.placement)[item.placement.box]
         score, score_map = predict_tiles(
             self._run, item.image, settings, tile, batch_size=self.batch_size, region=region
         )
@@ -348,18 +351,12 @@ class Inspector:
             cell=height * width / (settings.height * settings.width),
         )
 
-    def _within_rois(
-        self,
-        loaded: Sequence[_Loaded],
-        content: NDArray[np.bool_],
-        names: Sequence[str | None],
-    ) -> NDArray[np.bool_]:
+    def _valid(self, loaded: Sequence[_Loaded], names: Sequence[str | None]) -> NDArray[np.bool_]:
         """(B, H, W): the images' content boxes within their classes' regions of interest."""
-        valid = content.copy()
+        valid = np.stack([network_roi(None, item.placement) for item in loaded])
         for item, name, inside in zip(loaded, names, valid, strict=True):
-            region = None if name is None else self.rois.get(name)
-            if region is not None:
-                inside &= region_on(region, item.placement)
+            if name is not None and name in self.rois:
+                inside &= region_on(self.rois[name], item.placement)
         return valid
 
 
@@ -376,11 +373,7 @@ def hold_process(inspector: Inspector, threads: int | None) -> None:
 
 
 def check_class(class_name: str | None, classes: Sequence[str]) -> None:
-    """Refuse a class that is none of a model's; None is not one.
-
-    Raises:
-        UserError: It is none of them.
-    """
+    """Refuse a class that is none of a model's; None is not one."""
     if class_name is not None and class_name not in classes:
         raise UserError(
             f"The model does not know the class {class_name!r}. "

@@ -2,23 +2,18 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.config.settings import Settings
 from omnial.errors import UserError
-from omnial.inference.backends.base import Ports, needs_package
-from omnial.inference.backends.onnx import OnnxBackend
-from omnial.inference.backends.openvino import OpenVinoBackend
-from omnial.model_folder.config_file import refusal
+from omnial.inference.engines import OnnxBackend, OpenVinoBackend, Ports, needs_package
+from omnial.model_folder.config_file import FolderConfig, refusal
 from omnial.model_folder.export_folder import Export, is_export, read_export
 from omnial.models.prediction import Backend
 from omnial.models.recogniser import Recogniser
-from omnial.models.thresholds import Calibration
 from omnial.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -29,28 +24,24 @@ BackendName: TypeAlias = Literal["auto", "torch", "onnx", "openvino"]
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """An engine with a network, and everything else that inspection needs."""
 
     backend: Backend
-    settings: Settings
-    classes: tuple[str, ...]
-    calibration: Calibration
+    config: "TrainedModel | FolderConfig"
     recogniser: Recogniser
     rois: Mapping[str, NDArray[np.bool_]]
-    training: Mapping[str, Any]
 
 
 def open_folder(folder: Path, backend: BackendName, device: str, threads: int | None) -> Opened:
-    """Open a model folder with PyTorch, or an export folder with the engine it was made for.
-
-    Raises:
-        UserError: The folder is not usable, the engine does not fit it or is not installed, or
-            the device does not exist.
-    """
+    """Open a model folder with PyTorch, or an export folder with the engine it was made for."""
     if is_export(folder):
-        return _open_export(folder, backend, device, threads)
+        export = read_export(folder)
+        if not export.record.gate.passed:
+            reasons = "; ".join(export.record.gate.reasons)
+            _logger.warning("%s did not pass its accuracy gate: %s", folder, reasons)
+        engine = open_engine(export, backend, device, threads)
+        return Opened(engine, export.config, export.recogniser, export.rois)
     if backend not in ("auto", "torch"):
         raise UserError(
             f"{folder} is not an export folder, and {backend} runs exported networks alone. "
@@ -62,54 +53,19 @@ def open_folder(folder: Path, backend: BackendName, device: str, threads: int | 
 
 
 def open_model(model: "TrainedModel") -> Opened:
-    """A model in memory, on PyTorch.
-
-    Raises:
-        TypeError: It is none.
-    """
+    """A model in memory, on PyTorch."""
     from omnial.models.torch_backend import TorchBackend
     from omnial.models.trained_model import TrainedModel
 
     if not isinstance(model, TrainedModel):
         raise TypeError(f"model is what load_model returns, not {type(model).__name__}")
-
-    return Opened(
-        backend=TorchBackend(model),
-        settings=model.settings,
-        classes=model.classes,
-        calibration=model.calibration,
-        recogniser=model.recogniser,
-        rois=model.rois,
-        training=model.training,
-    )
-
-
-def _open_export(folder: Path, backend: BackendName, device: str, threads: int | None) -> Opened:
-    export = read_export(folder)
-    if not export.record.gate.passed:
-        _logger.warning(
-            "%s did not pass its accuracy gate: %s", folder, "; ".join(export.record.gate.reasons)
-        )
-    return Opened(
-        backend=open_engine(export, backend, device, threads),
-        settings=export.config.settings,
-        classes=export.config.classes,
-        calibration=export.config.calibration,
-        recogniser=export.recogniser,
-        rois=export.rois,
-        training=export.config.training,
-    )
+    return Opened(TorchBackend(model), model, model.recogniser, model.rois)
 
 
 def open_engine(
     export: Export, backend: BackendName = "auto", device: str = "auto", threads: int | None = None
 ) -> Backend:
-    """The engine for an exported network; OpenVINO also reads what was exported to ONNX.
-
-    Raises:
-        UserError: The engine cannot run that format or is not installed, or the device does not
-            exist.
-    """
+    """The engine for an exported network; OpenVINO also reads what was exported to ONNX."""
     name = export.record.format if backend == "auto" else backend
     engine: OnnxBackend | OpenVinoBackend
     if name == "openvino":

@@ -15,8 +15,13 @@ from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from omnial.data.geometry import Placement
+
 TOLERANCE = 0.25
 """Pixels that a simplified outline may stray from the contour."""
+
+SMALLEST_REGION = 4
+"""Regions of fewer network pixels are specks, and not outlined. [O]"""
 
 _Polygons: TypeAlias = tuple[list[NDArray[np.float64]], list[NDArray[np.uint32]]]
 
@@ -39,7 +44,7 @@ def outlines(
     minimal_area: int = 1,
     tolerance: float = TOLERANCE,
 ) -> list[Outline]:
-    """Outline the regions strictly above a level.
+    """Regions strictly above a level, largest area first; equal areas in reading order.
 
     Args:
         score_map: (H, W) finite scores.
@@ -47,12 +52,6 @@ def outlines(
         minimal_area: Smaller regions, in pixels, are dropped.
         tolerance: Corners that change an outline by less than this many pixels are dropped; 0
             keeps all that do not lie on a straight line.
-
-    Returns:
-        The regions, largest area first; equal areas in reading order.
-
-    Raises:
-        ValueError: The map is not two-dimensional or not finite.
     """
     if score_map.ndim != 2 or not np.isfinite(score_map).all():
         raise ValueError("the score map must be two-dimensional and finite")
@@ -74,6 +73,41 @@ def outlines(
         peak = float(scores[region].max())
         found.append(Outline(_simplify(ring, tolerance), int(areas[index]), peak))
     return sorted(found, key=lambda outline: -outline.area)
+
+
+def find_outlines(
+    score_map: NDArray[np.float32], level: float, placement: Placement, *, cell: float = 1.0
+) -> tuple[Outline, ...]:
+    """Outlines for an anomalous image, in source pixels: never none, unless the map is zero.
+
+    They are drawn at the map's own resolution, which holds all that is known, and scaled: a
+    source of a hundred megapixels then costs no more than a small one.
+
+    Args:
+        score_map: (height, width) of the placement.
+        level: Regions above it are outlined; where there is none, those above half of the peak.
+        placement: Where the source image lies in the map.
+        cell: Map pixels that one network pixel covers, above 1 for a map put together of tiles.
+    """
+    content = score_map[placement.box]
+    half = float(content.max()) / 2
+    smallest = max(1, round(SMALLEST_REGION * cell))
+    found = (
+        outlines(content, level, minimal_area=smallest)
+        or outlines(content, half, minimal_area=smallest)
+        or outlines(content, half)
+    )
+    across = placement.source_width / placement.inner_width
+    down = placement.source_height / placement.inner_height
+    # Pixel edges, not centres, keep their place when a frame is stretched.
+    return tuple(
+        Outline(
+            polygon=(polygon + 0.5) * (across, down) - 0.5,
+            area=max(1, round(area * across * down)),
+            peak=peak,
+        )
+        for polygon, area, peak in found
+    )
 
 
 def _framed(height: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:

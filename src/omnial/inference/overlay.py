@@ -38,51 +38,30 @@ _FINE_PIXELS = 4_000_000
 
 
 def heat(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colour a score map.
-
-    Args:
-        score_map: (H, W), 0..1; values outside are clipped, NaN counts as 0.
-
-    Returns:
-        (H, W, 3) uint8 RGB: 0 is black, 1 a pale yellow.
-    """
+    """Colours (H, W, 3) uint8 of a score map, 0..1, clipped, NaN as 0: black to a pale yellow."""
     return _COLOURS[np.rint(_unit(score_map) * 255).astype(np.uint8)]
 
 
 def heat_stops(count: int = 17) -> list[tuple[float, Colour]]:
-    """Evenly spaced stops of the colour map, for a legend.
-
-    Args:
-        count: How many, at least 2.
-
-    Returns:
-        Pairs of a score in 0..1 and its colour, rising, ends included.
-    """
+    """Evenly spaced stops of the colour map, for a legend: scores in 0..1 and their colours."""
     scores = np.linspace(0.0, 1.0, count)
-    return [
-        (float(score), Colour(*(int(channel) for channel in colour)))
-        for score, colour in zip(scores, heat(scores[None])[0], strict=True)
-    ]
+    colours = heat(scores[None])[0].tolist()
+    return [(score, Colour(*c)) for score, c in zip(scores.tolist(), colours, strict=True)]
 
 
 def draw_outlines(
-    image: NDArray[np.uint8],
-    polygons: Sequence[ArrayLike],
-    colour: Colour = PREDICTED,
+    image: NDArray[np.uint8], polygons: Sequence[ArrayLike], colour: Colour = PREDICTED
 ) -> NDArray[np.uint8]:
     """Draw closed outlines with a dark rim.
 
     The line is 1/128 of the shorter side wide, at least one pixel, so that it looks alike at
-    every image size. Points outside the image are allowed; what lies outside is not drawn.
+    every image size. What lies outside the image is not drawn.
 
     Args:
         image: (H, W, 3) uint8 RGB; left as it is.
         polygons: Closed polygons, each (n, 2), x and y in pixels, where a whole number is the
             centre of a pixel. A polygon of a single point becomes a dot.
         colour: Colour of the line.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     drawn = image.copy()
     width = max(1.0, min(image.shape[:2]) / 128)
@@ -95,9 +74,7 @@ def draw_outlines(
 
 
 def overlay(
-    image: NDArray[np.uint8],
-    score_map: NDArray[np.floating],
-    polygons: Sequence[ArrayLike],
+    image: NDArray[np.uint8], score_map: NDArray[np.floating], polygons: Sequence[ArrayLike]
 ) -> NDArray[np.uint8]:
     """Lay a score map and the outlines of what the model marked over an image.
 
@@ -108,12 +85,6 @@ def overlay(
         image: (H, W, 3) uint8 RGB; left as it is.
         score_map: (H, W), 0..1, of the same size.
         polygons: Closed polygons as for `draw_outlines`; may be empty.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: Image and score map differ in size.
     """
     if image.shape[:2] != score_map.shape:
         raise ValueError(f"an image of {image.shape[:2]} and a score map of {score_map.shape}")

@@ -9,14 +9,16 @@ whose images have none in this one are removed: a folder holds the results of on
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from omnial.data.image_file import ImageError
+from omnial.data.own_pictures import mark_own
 from omnial.data.prefetch import prefetch
 from omnial.data.records import BadFile
 from omnial.errors import UserError
@@ -28,18 +30,21 @@ from omnial.files import (
     failure,
     locked,
     replace_together,
+    replacing,
     scratch_in,
     writing,
 )
 from omnial.inference.inputs import Source, list_inputs
-from omnial.inference.inspector import Inspector, Tile, Verdict
-from omnial.inference.pictures import Pictures
+from omnial.inference.inspector import Inspection, Inspector, Tile, Verdict
+from omnial.inference.overlay import overlay
 from omnial.untrusted import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
+MAPS, OVERLAYS = "maps", "overlays"
 JOB_FILE = "job.json"
 """What the results of an archive are known by, see `omnial.batch.archive_parts.Job`."""
 Row = dict[str, JSON]
+_LONGEST_JPEG = 65_500
 
 
 @dataclass
@@ -51,6 +56,52 @@ class PredictSummary:
     n_anomalous: int = 0
     errors: list[BadFile] = field(default_factory=list)
     """Files that could not be inspected; with any, the command line ends with exit code 1."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where pictures go: `maps/GROUP/NAME.png` and `overlays/GROUP/NAME.jpg` in a folder."""
+
+    out: Path
+    group: str = ""
+    """A folder below `maps` and `overlays`, so that none of them holds too many files."""
+    rivals: bool = False
+    """Another process may write the same pictures at the same time."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Those of maps and of overlays."""
+        return tuple(self.out / kind / self.group for kind in (MAPS, OVERLAYS))
+
+    def make_folders(self) -> None:
+        """Make the folders, and mark them as folders of results."""
+        for folder in self.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for kind in (MAPS, OVERLAYS):
+            mark_own(self.out / kind)
+
+    def write(self, name: str, inspection: Inspection) -> str:
+        """Path of an image's map, 16 bit, 65535 = probability 1, written with its overlay."""
+        map_path = Path(MAPS, self.group, f"{name}.png")
+        levels = np.rint(inspection.score_map * np.float32(65535)).astype(np.uint16)
+        # The disk may take its time with these: there may be thousands.
+        with replacing(self.out / map_path, flush=False, rivals=self.rivals) as part:
+            Image.fromarray(levels).save(part, "PNG", compress_level=3)
+        polygons = [outline.polygon for outline in inspection.outlines]
+        picture = Image.fromarray(overlay(inspection.image, inspection.score_map, polygons))
+        suffix, kind = ("jpg", "JPEG") if max(picture.size) <= _LONGEST_JPEG else ("png", "PNG")
+        file = self.out / OVERLAYS / self.group / f"{name}.{suffix}"
+        with replacing(file, flush=False, rivals=self.rivals) as part:
+            picture.save(part, kind, quality=90)
+        return map_path.as_posix()
+
+    def remove(self, names: Iterable[str], keep: Container[str] = ()) -> None:
+        """Remove the maps and overlays of images, all but those whose paths, with `/`, stay."""
+        maps, overlays = self.folders
+        for name in names:
+            for file in (maps / f"{name}.png", overlays / f"{name}.jpg", overlays / f"{name}.png"):
+                if file.relative_to(self.out).as_posix() not in keep:
+                    file.unlink(missing_ok=True)
 
 
 def predict(
@@ -99,13 +150,8 @@ def predict(
     sources = list_inputs(as_paths(paths, "paths"))
 
     def write(folder: Path) -> PredictSummary:
-        rows = each_row(
-            inspector,
-            sources,
-            class_name,
-            tile=tile,
-            pictures=Pictures(folder) if pictures else None,
-        )
+        shown = Pictures(folder) if pictures else None
+        rows = each_row(inspector, sources, class_name, tile=tile, pictures=shown)
         return _write(sources, rows, folder, on_image)
 
     if (out / JOB_FILE).exists():
@@ -183,17 +229,7 @@ def each_row(
 ) -> Iterator[Row]:
     """Inspect images and write their pictures; a row each, in order, as `predict` describes it.
 
-    Args:
-        inspector: The model.
-        sources: The files, and what their pictures are called.
-        class_name: The product; None recognises it, image by image.
-        tile: See `Inspector.inspect`.
-        pictures: Where maps and overlays go; None writes none.
-        base: What relative paths of the sources start from.
-
-    Raises:
-        UserError: The model does not know the class.
-        OSError: A picture cannot be written.
+    Relative paths of the sources start from `base`.
     """
     inspector.check_class(class_name)
 
@@ -201,7 +237,9 @@ def each_row(
         source, verdict = item
         inspection = inspector.finish(verdict)
         if isinstance(inspection, ImageError):
-            return _error_row(source.path, inspection.reason, class_name)
+            empty: Row = dict.fromkeys(("score", "threshold", "anomalous"))
+            row = {"path": str(source.path), "class": class_name, **empty}
+            return {**row, "outlines": [], "map": None, "error": inspection.reason}
         return {
             "path": str(source.path),
             "class": inspection.class_name,
@@ -223,16 +261,3 @@ def each_row(
     paths = [base / source.path for source in sources]
     verdicts = inspector.decide(paths, class_name, tile=tile)
     yield from prefetch(finish, zip(sources, verdicts, strict=True), inspector.workers)
-
-
-def _error_row(path: Path, reason: str, class_name: str | None) -> Row:
-    return {
-        "path": str(path),
-        "class": class_name,
-        "score": None,
-        "threshold": None,
-        "anomalous": None,
-        "outlines": [],
-        "map": None,
-        "error": reason,
-    }

@@ -5,9 +5,8 @@ whatever the size of the image.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +21,7 @@ Run = Callable[[NDArray[np.float32], NDArray[np.bool_]], Prediction]
 
 
 def tile_size(tile: int, settings: DataSettings) -> tuple[int, int]:
-    """Height and width in source pixels of tiles in the network input's proportions.
-
-    Args:
-        tile: Source pixels of a tile's shorter side.
-        settings: The network input.
-    """
+    """Height and width in source pixels of tiles in the network input's proportions."""
     shorter = min(settings.height, settings.width)
     return round(tile * settings.height / shorter), round(tile * settings.width / shorter)
 
@@ -46,7 +40,7 @@ def predict_tiles(
     batch_size: int,
     region: NDArray[np.bool_] | None = None,
 ) -> tuple[float, NDArray[np.float32]]:
-    """Predict an image tile by tile.
+    """Predict an image tile by tile: the largest score of all tiles, and the (H, W) map.
 
     Every tile goes the way of an image of its own, and is never seen in windows, since it has the
     network input's proportions. Where tiles overlap, their maps are blended. A tile that
@@ -60,9 +54,6 @@ def predict_tiles(
         tile: Source pixels of a tile's shorter side.
         batch_size: Tiles at once.
         region: Region of interest of any size, stretched over the image; None is everywhere.
-
-    Returns:
-        The score, which is the largest of all tiles', and the (H, W) map.
     """
     cover = Cover.over(image.shape[:2], tile_size(tile, settings))
     if settings.geometry != "pad":
@@ -80,8 +71,7 @@ def predict_tiles(
     return best, blend.result()
 
 
-@dataclass(frozen=True)
-class _Tile:
+class _Tile(NamedTuple):
     part: Part
     pixels: NDArray[np.float32]
     valid: NDArray[np.bool_]
@@ -99,8 +89,9 @@ def _cut(
     shown = image[part]
     inside = np.ones(shown.shape[:2], dtype=np.bool_)
     if region is not None:
+        # The cell in which each pixel's centre lies, on a coarser or finer grid of the same frame.
         down, across = (
-            _nearest(np.arange(along.start, along.stop), length, cells)
+            (2 * np.arange(along.start, along.stop) + 1) * cells // (2 * length)
             for along, length, cells in zip(part, image.shape, region.shape, strict=False)
         )
         inside = region[np.ix_(down, across)]
@@ -109,9 +100,3 @@ def _cut(
     network, placement = network_input(filled, settings)
     valid = mask_to_network(np.pad(inside, margins), placement)
     return _Tile(part, as_unit(network), valid, placement)
-
-
-def _nearest(pixels: NDArray[np.intp], length: int, cells: int) -> NDArray[np.intp]:
-    """The cell of a coarser or finer grid on the same frame in which each pixel's centre lies."""
-    found: NDArray[np.intp] = (2 * pixels + 1) * cells // (2 * length)
-    return found

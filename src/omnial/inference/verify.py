@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from omnial.config.settings import DataSettings
+from omnial.data.decode import as_unit
 from omnial.inference.open_folder import BackendName, open_engine
-from omnial.model_folder.config_file import refusal
+from omnial.model_folder.config_file import refusing
 from omnial.model_folder.export_folder import (
     SAMPLES_FILE,
     Differences,
@@ -55,9 +55,8 @@ class Verification:
 def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Made-up pictures: smooth colours with grain, and bright and dark patches on them.
 
-    Returns:
-        (N, 3, H, W) uint8 images, the same for every call, and (N, H, W) valid pixels, of which
-        the last image lacks its left quarter.
+    (N, 3, H, W) uint8 images, the same for every call, and (N, H, W) valid pixels, of which the
+    last image lacks its left quarter.
     """
     height, width = settings.height, settings.width
     random = np.random.default_rng(_SEED)
@@ -76,11 +75,7 @@ def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.b
 
 
 def write_samples(path: Path, samples: Samples) -> None:
-    """Write samples with their reference.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write samples with their reference."""
     reference = samples.reference
     arrays = {
         "images": samples.images,
@@ -93,15 +88,11 @@ def write_samples(path: Path, samples: Samples) -> None:
 
 
 def read_samples(export: Export) -> Samples:
-    """The samples of an export folder.
-
-    Raises:
-        UserError: The file is damaged.
-    """
+    """The samples of an export folder."""
     data = export.config.settings.data
     size = (data.height, data.width)
     path = export.folder / SAMPLES_FILE
-    try:
+    with refusing(export.folder, SAMPLES_FILE):
         found = read_forms(path, 5)
         shape = found["images"].shape if "images" in found else ()
         count = shape[0] if shape else 0
@@ -118,21 +109,16 @@ def read_samples(export: Export) -> Samples:
             },
         )
         arrays = load_file(path)
-    except (OSError, SafetensorError, UntrustedError) as error:
-        raise refusal(export.folder, f"{SAMPLES_FILE}: {error}") from error
-    reference = Prediction(arrays["score_map"], arrays["score"], arrays["features"])
-    if not (np.isfinite(reference.score_maps).all() and np.isfinite(reference.scores).all()):
-        raise refusal(export.folder, f"{SAMPLES_FILE}: it holds NaN or infinity")
+        reference = Prediction(arrays["score_map"], arrays["score"], arrays["features"])
+        if not (np.isfinite(reference.score_maps).all() and np.isfinite(reference.scores).all()):
+            raise UntrustedError("it holds NaN or infinity")
     return Samples(arrays["images"], arrays["valid"], reference)
 
 
 def run_samples(engine: Backend, samples: Samples) -> Differences:
     """Differences of an engine from the reference on the samples, one image at a time."""
-    images = samples.images.astype(np.float32) / np.float32(255)
-    parts = [
-        engine.run(images[index : index + 1], samples.valid[index : index + 1])
-        for index in range(len(images))
-    ]
+    images = as_unit(samples.images)
+    parts = [engine.run(images[i : i + 1], samples.valid[i : i + 1]) for i in range(len(images))]
     maps = np.concatenate([part.score_maps for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     return differences(samples.reference.score_maps, samples.reference.scores, maps, scores)
@@ -172,16 +158,7 @@ def beyond(found: Differences, tolerance: Tolerance) -> tuple[str, ...]:
 
 
 def verify(folder: Path, backend: BackendName = "auto", device: str = "auto") -> Verification:
-    """Repeat an export's comparison with PyTorch, without PyTorch, on this machine.
-
-    Args:
-        folder: An export folder.
-        backend: See `Inspector`.
-        device: See `Inspector`.
-
-    Raises:
-        UserError: A file is missing, damaged or changed, or the engine cannot be used.
-    """
+    """Repeat an export's comparison with PyTorch, without PyTorch, on this machine."""
     export = read_export(folder)
     engine = open_engine(export, backend, device)
     found = run_samples(engine, read_samples(export))

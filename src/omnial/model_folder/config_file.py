@@ -6,34 +6,36 @@ Reading it needs no PyTorch. A folder may come from anywhere, so nothing in the 
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from omnial.config.settings import Settings
 from omnial.errors import UserError
+from omnial.models.recogniser import FEATURES, MOST_EXAMPLES
 from omnial.models.thresholds import Calibration
-from omnial.untrusted import JSON, UntrustedError, is_plain_name, plain, quoted, read_json
+from omnial.untrusted import JSON, Form, is_plain_name, plain, quoted, read_json
 
 SCHEMA_VERSION = 3
 """Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+RECOGNISER: Final = "recogniser."
+"""Prefix of the recogniser's arrays."""
+ROI: Final = "roi."
+"""Prefix of the regions of interest; the class follows."""
 
 _T = TypeVar("_T")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _KEYS = {
-    "schema_version",
-    "weights_sha256",
-    "settings",
-    "classes",
-    "calibration",
-    "training",
-    "trained_files",
+    *("schema_version", "weights_sha256", "settings", "classes"),
+    *("calibration", "training", "trained_files"),
 }
 _DIGEST_BYTES = 8  # of a trained file: two of a million files agree by chance once in 10^7 folders
 MOST_FILES = 2**20
@@ -77,8 +79,8 @@ def read_config(folder: Path) -> FolderConfig:
     Raises:
         UserError: The file is missing, damaged or of another version.
     """
-    config = _read_keys(folder)
-    try:
+    with refusing(folder, CONFIG_FILE):
+        config = _read_keys(folder / CONFIG_FILE)
         if len(json.dumps(config["settings"])) > _LARGEST_SETTINGS:
             # Each wrong key costs a complaint, and all of them more memory than the file.
             raise ValueError(f"its settings have more than {_LARGEST_SETTINGS:,} characters")
@@ -88,34 +90,24 @@ def read_config(folder: Path) -> FolderConfig:
         if set(calibration.per_class) != set(classes):
             raise ValueError("the calibration names other classes than the model")
         trained = _trained_files(config["trained_files"])
-    except ValueError as error:
-        raise refusal(folder, f"{CONFIG_FILE}: {error}") from error
-    training, weights = config["training"], config["weights_sha256"]
-    if not isinstance(training, dict):
-        raise refusal(folder, f"{CONFIG_FILE}: training is not an object")
-    if not isinstance(weights, str) or not _DIGEST.fullmatch(weights):
-        raise refusal(
-            folder,
-            f"{CONFIG_FILE}: weights_sha256 is no digest: weights and file do not belong together",
-        )
+        training, weights = config["training"], config["weights_sha256"]
+        if not isinstance(training, dict):
+            raise ValueError("training is not an object")
+        if not isinstance(weights, str) or not _DIGEST.fullmatch(weights):
+            raise ValueError("weights_sha256 is no digest: weights and file do not belong together")
     return FolderConfig(settings, classes, calibration, training, weights, trained)
 
 
 def short_digest(content: bytes) -> bytes:
-    """What a folder keeps of a trained file: the first 8 bytes of its content's SHA-256.
-
-    Args:
-        content: The SHA-256, 32 bytes.
-    """
+    """What a folder keeps of a trained file: the first 8 bytes of its content's SHA-256."""
     return content[:_DIGEST_BYTES]
 
 
 def class_names(names: object) -> tuple[str, ...]:
     """Check a list of class names.
 
-    Raises:
-        ValueError: It is no list of at least one name, a name stands in it twice, or could
-            not be the name of one folder (`..`, a slash, a control character).
+    A ValueError says that it is no list of at least one name, a name stands in it twice, or could
+    not be the name of one folder (`..`, a slash, a control character).
     """
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
         raise ValueError("classes must be a list of names")
@@ -133,6 +125,19 @@ def refusal(folder: Path, reason: str) -> UserError:
         f"{folder} is not a usable model folder: {plain(reason)}. Name the folder that "
         "`omnial train --out` or `omnial export --out` wrote, or make it again."
     )
+
+
+@contextmanager
+def refusing(folder: Path, name: str) -> Iterator[None]:
+    """Turn what goes wrong with a file of a folder into the `refusal` that names it."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise refusal(folder, f"it has no file {name}") from error
+    except OSError as error:
+        raise refusal(folder, f"{name} cannot be read: {error}") from error
+    except (ValueError, SafetensorError) as error:
+        raise refusal(folder, f"{name}: {error}") from error
 
 
 def under(prefix: str, arrays: Mapping[str, _T]) -> dict[str, _T]:
@@ -163,27 +168,46 @@ def _trained_files(text: object) -> frozenset[bytes]:
     return frozenset(digests)
 
 
-def _read_keys(folder: Path) -> dict[str, object]:
-    try:
-        config = read_json(folder / CONFIG_FILE)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise refusal(folder, f"it has no file {CONFIG_FILE}") from error
-    except OSError as error:
-        raise refusal(folder, f"{CONFIG_FILE} cannot be read: {error}") from error
-    except UntrustedError as error:
-        raise refusal(folder, f"{CONFIG_FILE}: {error}") from error
+def _read_keys(path: Path) -> dict[str, object]:
+    config = read_json(path)
     if not isinstance(config, dict):
-        raise refusal(folder, f"{CONFIG_FILE} does not hold an object")
+        raise ValueError("it does not hold an object")
     version = config.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
-        raise refusal(
-            folder,
-            f"{CONFIG_FILE} was made by another version of omnial (its schema version is "
-            f"{quoted(version)}, this one reads {SCHEMA_VERSION}); read it with that version",
+        raise ValueError(
+            f"it was made by another version of omnial (its schema version is {quoted(version)}, "
+            f"this one reads {SCHEMA_VERSION}); read it with that version"
         )
     if set(config) != _KEYS:
         missing, unknown = sorted(_KEYS - set(config)), sorted(set(config) - _KEYS)
-        raise refusal(
-            folder, f"{CONFIG_FILE}: missing keys {missing}, unknown keys {quoted(unknown[:5])}"
-        )
+        raise ValueError(f"missing keys {missing}, unknown keys {quoted(unknown[:5])}")
     return config
+
+
+def extra_forms(
+    settings: Settings, classes: Sequence[str], found: Mapping[str, Form]
+) -> dict[str, Form]:
+    """Types and shapes of every tensor that is not of the network: recogniser and regions.
+
+    Args:
+        settings: The run's.
+        classes: The model's classes.
+        found: What the file says it holds: a class has a region of interest or has none, and
+            the number of its examples is bounded alone.
+    """
+
+    def examples(name: str, most: int) -> Form:
+        shape = found[name].shape if name in found else ()
+        return Form("F32", (min(shape[0], most) if shape else most, FEATURES))
+
+    count, size = len(classes), (settings.data.height, settings.data.width)
+    forms = {
+        "examples": examples(RECOGNISER + "examples", MOST_EXAMPLES * count),
+        "nothing": examples(RECOGNISER + "nothing", MOST_EXAMPLES),
+        "counts": Form("I64", (count,)),
+        "scale": Form("F32", (FEATURES,)),
+        "radius": Form("F32", (count,)),
+        "least": Form("F32", (count,)),
+    }
+    regions = {ROI + name: Form("BOOL", size) for name in classes if ROI + name in found}
+    return {RECOGNISER + name: form for name, form in forms.items()} | regions

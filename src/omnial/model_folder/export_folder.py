@@ -20,22 +20,21 @@ from typing import Annotated, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from omnial.files import file_digest
-from omnial.model_folder.config_file import FolderConfig, read_config, refusal, under
-from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
-from omnial.models.recogniser import Recogniser
-from omnial.untrusted import (
-    Form,
-    UntrustedError,
-    check_forms,
-    check_regular,
-    quoted,
-    read_forms,
-    read_json,
+from omnial.model_folder.config_file import (
+    RECOGNISER,
+    ROI,
+    FolderConfig,
+    extra_forms,
+    read_config,
+    refusal,
+    refusing,
+    under,
 )
+from omnial.models.recogniser import Recogniser
+from omnial.untrusted import check_forms, check_regular, quoted, read_forms, read_json
 
 EXPORT_FILE = "export.json"
 ARRAYS_FILE = "arrays.safetensors"
@@ -170,7 +169,15 @@ def read_export(folder: Path) -> Export:
     Raises:
         UserError: A file is missing, damaged, or not the one that was exported.
     """
-    record = _read_record(folder)
+    with refusing(folder, EXPORT_FILE):
+        content = read_json(folder / EXPORT_FILE, _LARGEST_RECORD)
+        version = content.get("export_version") if isinstance(content, dict) else None
+        if type(version) is int and version != EXPORT_VERSION:
+            raise ValueError(
+                f"it was made by another version of omnial (its version is {version}, this one "
+                f"reads {EXPORT_VERSION}); read it with that version"
+            )
+        record = ExportRecord.model_validate(content)
     config = read_config(folder)
     names = (*MODEL_FILES[record.format], ARRAYS_FILE, SAMPLES_FILE)
     if set(record.files) != set(names):
@@ -181,71 +188,29 @@ def read_export(folder: Path) -> Export:
         if path.is_symlink():
             raise refusal(folder, f"{path.name}: it is a symbolic link")
     for name in names:
-        try:
+        with refusing(folder, name):
             check_regular(folder / name, _LARGEST[name])
-        except (OSError, UntrustedError) as error:
-            raise refusal(folder, f"{name}: {error}") from error
-    found = _forms(folder, config)
+    with refusing(folder, ARRAYS_FILE):
+        found = read_forms(folder / ARRAYS_FILE, _MOST_TENSORS)
+        check_forms(found, extra_forms(config.settings, config.classes, found))
     for name, digest in record.files.items():
-        _check_digest(folder, name, digest)
-    try:
+        with refusing(folder, name):
+            if file_digest(folder / name) != digest:
+                raise ValueError("it is not the file that was exported (another digest)")
+    with refusing(folder, ARRAYS_FILE):
         arrays = load_file(folder / ARRAYS_FILE)
         recogniser = Recogniser.from_arrays(under(RECOGNISER, arrays), config.classes)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise refusal(folder, f"{ARRAYS_FILE}: {error}") from error
-    rois = {name: arrays[ROI + name] for name in config.classes if ROI + name in found}
-    for name, region in rois.items():
-        if (region.view(np.uint8) > 1).any():
-            raise refusal(
-                folder,
-                f"{ARRAYS_FILE}: the region of interest of {quoted(name)} holds other values "
-                "than 0 and 1",
-            )
+        rois = under(ROI, arrays)
+        for name, region in rois.items():
+            if (region.view(np.uint8) > 1).any():
+                raise ValueError(
+                    f"the region of interest of {quoted(name)} holds other values than 0 and 1"
+                )
     return Export(folder, record, config, recogniser, rois)
 
 
-def _forms(folder: Path, config: FolderConfig) -> dict[str, Form]:
-    """What the arrays' file holds, compared with what the settings ask for."""
-    try:
-        found = read_forms(folder / ARRAYS_FILE, _MOST_TENSORS)
-        check_forms(found, extra_forms(config.settings, config.classes, found))
-    except (OSError, UntrustedError) as error:
-        raise refusal(folder, f"{ARRAYS_FILE}: {error}") from error
-    return found
-
-
 def write_arrays(path: Path, recogniser: Recogniser, rois: Mapping[str, NDArray[np.bool_]]) -> None:
-    """Write what `read_export` needs besides the network.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write what `read_export` needs besides the network."""
     arrays = {RECOGNISER + name: value for name, value in recogniser.arrays().items()}
     regions = {ROI + name: np.ascontiguousarray(value) for name, value in rois.items()}
     save_file({**arrays, **regions}, path)
-
-
-def _read_record(folder: Path) -> ExportRecord:
-    try:
-        content = read_json(folder / EXPORT_FILE, _LARGEST_RECORD)
-        version = content.get("export_version") if isinstance(content, dict) else None
-        if type(version) is int and version != EXPORT_VERSION:
-            raise refusal(
-                folder,
-                f"{EXPORT_FILE} was made by another version of omnial (its version is {version}, "
-                f"this one reads {EXPORT_VERSION}); read it with that version",
-            )
-        return ExportRecord.model_validate(content)
-    except OSError as error:
-        raise refusal(folder, f"{EXPORT_FILE} cannot be read: {error}") from error
-    except ValueError as error:  # pydantic's and ours are
-        raise refusal(folder, f"{EXPORT_FILE}: {error}") from error
-
-
-def _check_digest(folder: Path, name: str, digest: str) -> None:
-    try:
-        found = file_digest(folder / name)
-    except OSError as error:
-        raise refusal(folder, f"{name} cannot be read: {error}") from error
-    if found != digest:
-        raise refusal(folder, f"{name} is not the file that was exported (another digest)")

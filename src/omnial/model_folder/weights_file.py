@@ -20,25 +20,22 @@ from omnial.errors import UserError
 from omnial.files import StrPath, as_path, file_digest, replacing, writing
 from omnial.model_folder.config_file import (
     CONFIG_FILE,
+    RECOGNISER,
+    ROI,
     WEIGHTS_FILE,
     FolderConfig,
     class_names,
+    extra_forms,
     read_config,
     refusal,
+    refusing,
     under,
 )
-from omnial.model_folder.tensor_schema import RECOGNISER, ROI, extra_forms
 from omnial.models.channels_last import to_channels_last
 from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
 from omnial.models.trained_model import TrainedModel
-from omnial.untrusted import (
-    Form,
-    UntrustedError,
-    check_forms,
-    quoted,
-    read_forms,
-)
+from omnial.untrusted import Form, UntrustedError, check_forms, quoted, read_forms
 
 _NETWORK = "network."
 _MOST_TENSORS = 2**13
@@ -57,10 +54,6 @@ def save_model(folder: Path, model: TrainedModel) -> None:
 
     Both files are written in full under other names before the first is put in place. A crash
     leaves the old model, or, between the two renames, a pair that `load_model` refuses.
-
-    Raises:
-        ValueError: The parts of the model do not fit each other.
-        RunError: The folder cannot be written.
     """
     _check_parts(model)
     tensors = {
@@ -118,12 +111,9 @@ def load_model(
     network = _skeleton(folder, settings)
     tensors = _read_tensors(folder, network, settings, classes, config.weights_sha256)
     network.load_state_dict(under(_NETWORK, tensors), assign=True)
-    try:
-        recogniser = Recogniser.from_arrays(
-            {name: value.numpy() for name, value in under(RECOGNISER, tensors).items()}, classes
-        )
-    except ValueError as error:
-        raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
+    arrays = {name: value.numpy() for name, value in under(RECOGNISER, tensors).items()}
+    with refusing(folder, WEIGHTS_FILE):
+        recogniser = Recogniser.from_arrays(arrays, classes)
     return TrainedModel(
         settings=settings.model_copy(update={"data": reading.of(settings.data)}),
         classes=classes,
@@ -137,11 +127,7 @@ def load_model(
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` is the GPU where there is one, else the CPU.
-
-    Raises:
-        UserError: PyTorch does not know the device, or the machine has none.
-    """
+    """The device of a name; `auto` is the GPU where there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -190,31 +176,23 @@ def _read_tensors(
         for name, value in network.state_dict().items()
     }
     tensors: dict[str, Tensor] = {}
-    try:
+    with refusing(folder, WEIGHTS_FILE):
         found = read_forms(path, _MOST_TENSORS)
         expected |= extra_forms(settings, classes, found)
         check_forms(found, expected)
         if file_digest(path) != digest:
-            raise refusal(
-                folder,
-                f"{WEIGHTS_FILE} and {CONFIG_FILE} do not belong together, or the weights "
-                "are damaged (another digest)",
+            raise ValueError(
+                f"it and {CONFIG_FILE} do not belong together, or the weights are damaged "
+                "(another digest)"
             )
         with safe_open(path, framework="pt") as file:
             for name in expected:
                 tensors[name] = file.get_tensor(name)
                 _check_values(name, tensors[name])
-    except UntrustedError as error:
-        raise refusal(folder, f"{WEIGHTS_FILE}: {error}") from error
-    except FileNotFoundError as error:
-        raise refusal(folder, f"it has no file {WEIGHTS_FILE}") from error
-    except (OSError, SafetensorError) as error:
-        raise refusal(folder, f"{WEIGHTS_FILE} cannot be read: {error}") from error
     return tensors
 
 
 def _check_values(name: str, tensor: Tensor) -> None:
-    """Refuse numbers that no training leaves behind, a part of the tensor at a time."""
     for part in torch.split(tensor.view(-1), _FINITE_AT_ONCE):
         if tensor.is_floating_point() and not bool(torch.isfinite(part).all()):
             raise UntrustedError(f"its tensor {quoted(name)} holds NaN or infinity")

@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from omnial.attacks.ball import UNATTACKED, UNTARGETED
 from omnial.errors import shown
-from omnial.evaluation.gallery import picture
+from omnial.evaluation.result import picture
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import TRUTH, draw_outlines, heat
 from omnial.reporting.charts import line_arguments, png

@@ -11,8 +11,8 @@ from PIL import Image
 
 from omnial.config.settings import DataSettings
 from omnial.data.geometry import place
-from omnial.inference.inspection import Inspection, find_outlines
-from omnial.inference.outlines import Outline
+from omnial.inference.inspector import Inspection
+from omnial.inference.outlines import Outline, find_outlines
 from omnial.serving.replies import InspectionReply, OutlineReply
 from omnial.serving.upload import Upload
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from omnial.data.decode import as_unit
 from omnial.data.records import Catalogue, ImageRecord
-from omnial.evaluation.gallery import picture
+from omnial.evaluation.result import picture
 from omnial.evaluation.sample import load_sample
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
