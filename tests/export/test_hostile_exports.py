@@ -128,7 +128,10 @@ ONNX: dict[str, tuple[Damage, str]] = {
     "record-pipe": (instead("export.json", os.mkfifo), "export.json: it is a pipe"),
     "record-folder": (instead("export.json", os.mkdir), "export.json: it is a folder"),
     "record-terabyte": (lambda f: os.truncate(f / "export.json", 2**40), "export.json: it is larg"),
-    "record-of-version-9": (record(export_version=9), "export.json: it was made by another version"),
+    "record-of-version-9": (
+        record(export_version=9),
+        "export.json: it was made by another version",
+    ),
     "record-names-others": (record(files={"../x": "0" * 64}), "export.json has digests of other"),
     "record-nan": (record(created=float("nan")), "export.json: .*NaN is not a number"),
     "version-1": (

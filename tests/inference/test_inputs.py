@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from omnial.data.own_pictures import mark_own
 from omnial.errors import UserError
-from omnial.inference.inputs import _result_name, each_image, list_inputs
+from omnial.inference.inputs import each_image, list_inputs, name_results
 
 
 def touch(root: Path, *names: str) -> None:
@@ -49,7 +49,7 @@ def test_equal_stems_get_different_names_that_do_not_change(tmp_path: Path) -> N
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
 def test_names_fit_into_a_file_system(stem: str) -> None:
-    name = _result_name(Path("folder") / f"{stem}.png", set())
+    ((_, name),) = name_results([Path("folder") / f"{stem}.png"])
     assert len(os.fsencode(f"{name}.png")) <= 255
     assert "/" not in name
 

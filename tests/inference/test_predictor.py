@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from omnial.config.settings import Settings
 from omnial.data.layouts import discover
 from omnial.errors import RunError, UserError
-from omnial.inference import pictures as pictures_module
+from omnial.inference import predictor as predictor_module
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
 from omnial.models.system import Output
@@ -282,7 +282,7 @@ def test_an_overlay_in_another_format_replaces_the_earlier_one(
 ) -> None:
     path, out = write_image(tmp_path / "1.png"), tmp_path / "out"
     predict(Inspector.of(red_model()), [path], out=out)
-    monkeypatch.setattr(pictures_module, "_LONGEST_JPEG", SIZE - 1)
+    monkeypatch.setattr(predictor_module, "_LONGEST_JPEG", SIZE - 1)
     predict(Inspector.of(red_model()), [path], out=out)
     assert [Path(name).suffix for name in pictures_of(out)] == [".png", ".png"]
 
