@@ -234,18 +234,18 @@ def test_exports_see_the_same_windows(
         assert first.class_name == second.class_name
 
 
-def test_an_export_is_judged_on_whole_images_and_calibrated_on_windows(
+def test_an_export_is_compared_on_whole_images_and_calibrated_on_windows(
     data: Path, trained: Path
 ) -> None:
     model = load_model(trained, "cpu")
     images = from_data([data], model, 8)
     assert {image.shape for image in images.calibration} == {(3, 32, 32)}
-    assert {sample.image.shape for sample in images.trial} == {(3, 32, 77), (3, 32, 32)}
+    assert {sample.image.shape for sample in images.compared} == {(3, 32, 77), (3, 32, 32)}
     engine = Inspector.of(model).backend
-    trial = Reference.of("data", images.compared, engine, model.settings)
-    gate = compare(engine, trial, "fp32", model.calibration)
+    reference = Reference.of("data", images.compared, engine, model.settings)
+    gate = compare(engine, reference, "fp32", model.calibration)
     assert gate.passed
-    assert gate.differences.images == len(images.trial)
+    assert gate.differences.images == len(images.compared)
     assert gate.pixel_ap == gate.pixel_ap_reference
 
 
