@@ -220,9 +220,9 @@ def test_a_changed_file_is_found(exports: dict[Format, Path], tmp_path: Path, na
         middle = content.index(weights.raw_data) + len(weights.raw_data) // 2
     content[middle] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name} is not the file"):
+    with pytest.raises(UserError, match=rf"{name}: it is not the file"):
         verify(folder)
-    with pytest.raises(UserError, match=rf"{name} is not the file"):
+    with pytest.raises(UserError, match=rf"{name}: it is not the file"):
         Inspector(folder)
 
 
