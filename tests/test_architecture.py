@@ -1,8 +1,10 @@
 """Imports point one way, and what must run without PyTorch does not import it."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,37 +12,12 @@ import pytest
 import omnial
 
 SOURCE = Path(omnial.__file__).parent
+TABLE = (Path(__file__).parents[1] / "docs/architecture.md").read_text("utf-8")
 # Each may import those below it.
-ORDER = (
-    "cli",
-    "studies",
-    "demo",
-    "serving",
-    "reporting",
-    "batch",
-    "export",
-    "calibration",
-    "robustness",
-    "evaluation",
-    "inference",
-    "training",
-    "attacks",
-    "model_folder",
-    "models",
-    "synthesis",
-    "metrics",
-    "data",
-    "config",
-    "distributed",
-    "filters",
-    "sample_random",
-    "files",
-    "memory",
-    "machine",
-    "untrusted",
-    "progress",
-    "errors",
-    "_version",
+ORDER = tuple(
+    name
+    for row in re.findall(r"^\| (`.*?) \|", TABLE.partition("\n## ")[0], re.MULTILINE)
+    for name in re.findall(r"`(\w+)`", row)
 )
 
 
@@ -69,6 +46,11 @@ def test_imports_point_one_way(path: Path) -> None:
         return
     above = set(ORDER[: ORDER.index(own)])
     assert not imports(path) & above, f"{path} imports upwards"
+
+
+def test_no_file_name_stands_for_two_things() -> None:
+    names = Counter(path.name for path in files() if path.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_every_package_has_a_place() -> None:
