@@ -35,8 +35,8 @@ from omnial.data.layouts import discover
 from omnial.data.records import ImageRecord
 from omnial.data.split import split_validation
 from omnial.metrics.means import Figures, mean_figures
+from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.metrics.ranking import auroc, average_precision, count
-from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.model_folder.weights_file import load_model
 from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel

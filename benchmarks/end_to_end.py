@@ -30,7 +30,7 @@ from omnial.evaluation.sample import DECODERS, Sample, load_sample, stack
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import predict
 from omnial.metrics.pixels import PixelFigures
-from omnial.metrics.reconstruction import psnr, ssim
+from omnial.metrics.psnr_ssim import psnr, ssim
 from omnial.model_folder.weights_file import load_model
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import TorchBackend

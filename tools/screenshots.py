@@ -21,7 +21,7 @@ from omnial.data.layouts import discover
 from omnial.inference.inspector import Inspector
 from omnial.serving.app import build_app
 from omnial.serving.service import Service, model_name
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _QUIET = (

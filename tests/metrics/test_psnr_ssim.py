@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from omnial.metrics.reconstruction import psnr, ssim
+from omnial.metrics.psnr_ssim import psnr, ssim
 
 
 def pair(seed: int, shape: tuple[int, ...] = (3, 3, 40, 52)) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import pytest
 
 from omnial.data.records import ImageRecord
 from omnial.evaluation.sample import Sample
-from omnial.metrics.reconstruction import psnr
+from omnial.metrics.psnr_ssim import psnr
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 
 NAMED = {corruption.name: corruption for corruption in CORRUPTIONS}

@@ -22,7 +22,7 @@ from omnial.models.thresholds import Calibration
 from omnial.models.trained_model import TrainedModel
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 from tests.small_model import green_or_blue
 
 SIZE = 64

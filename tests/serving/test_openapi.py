@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from omnial.inference.inspector import Inspector
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 from tests.serving.running_service import BAD, GOOD, RedFinder, model_of
 
 _HOST = "testserver"

@@ -6,7 +6,7 @@ import pytest
 
 from omnial.errors import UserError
 from omnial.serving.server import is_loopback, listen, url
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 
 
 def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_first_part() -> None:

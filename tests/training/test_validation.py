@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset
-from omnial.metrics.reconstruction import erased, running_figures
+from omnial.metrics.psnr_ssim import erased, running_figures
 from omnial.model_folder.validation_figures import NAMES
 from omnial.models.system import Output
 from omnial.sample_random import SampleRandom

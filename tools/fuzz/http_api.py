@@ -10,7 +10,7 @@ import httpx
 from omnial.inference.inspector import Inspector
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 from tests.bad_input.pictures import PICTURES
 from tests.serving.running_service import GOOD, RedFinder, model_of
 

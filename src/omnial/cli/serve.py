@@ -76,7 +76,7 @@ def serve(
             from omnial.serving.server import is_loopback, listen, url
             from omnial.serving.server import serve as answer
             from omnial.serving.service import Service, model_name
-            from omnial.serving.settings import ServiceSettings
+            from omnial.serving.service_settings import ServiceSettings
 
         settings = ServiceSettings(
             host=host,

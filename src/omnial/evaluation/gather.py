@@ -18,7 +18,7 @@ from omnial.data.image_file import image_size
 from omnial.data.records import ImageRecord
 from omnial.distributed import collectives
 from omnial.evaluation.sample import Sample, stack
-from omnial.metrics.reconstruction import psnr, ssim
+from omnial.metrics.psnr_ssim import psnr, ssim
 from omnial.models.prediction import Prediction
 
 

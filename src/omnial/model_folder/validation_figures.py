@@ -16,7 +16,7 @@ from omnial.untrusted import JSON
 NAMES: Final = ("image_auroc", "pixel_ap", "psnr", "erased", "recognised")
 """`image_auroc` and `pixel_ap` against the drawn defects; `psnr` of the reconstruction of the
 normal images, in dB; `erased`, how much of the drawn defects the reconstruction takes away: 1 is
-all, 0 a copy, see `omnial.metrics.reconstruction.erased`; `recognised`, the share of the normal
+all, 0 a copy, see `omnial.metrics.psnr_ssim.erased`; `recognised`, the share of the normal
 images that are recognised as the product that they show."""
 
 _FLAT, _SHARP = 20.0, 25.0

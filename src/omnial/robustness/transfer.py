@@ -17,7 +17,7 @@ from omnial.errors import RunError, UserError
 from omnial.metrics import ranking
 from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.pixels import PixelFigures
-from omnial.metrics.reconstruction import psnr, ssim
+from omnial.metrics.psnr_ssim import psnr, ssim
 from omnial.models.prediction import Backend, Prediction
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent

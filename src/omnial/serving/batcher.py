@@ -27,7 +27,7 @@ from omnial.inference.inspector import Inspector, Verdict
 from omnial.serving.findings import Finding, describe
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 from omnial.serving.upload import Upload
 
 _NAME = Path("image")

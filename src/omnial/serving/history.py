@@ -22,7 +22,7 @@ from omnial.errors import UserError
 from omnial.serving.findings import Finding
 from omnial.serving.problems import RefusedError
 from omnial.serving.replies import HistoryItem, Reply, Review, Verdict
-from omnial.serving.settings import MEGABYTE
+from omnial.serving.service_settings import MEGABYTE
 
 _APPLICATION = 0x6F6D6E69
 """`omni`, in the file's header: another program's file is not touched."""

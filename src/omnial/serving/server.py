@@ -11,7 +11,7 @@ import uvicorn
 from omnial.errors import UserError
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 
 _SPARE_CONNECTIONS = 256
 """Connections besides those of images in the queue: pages, health checks."""

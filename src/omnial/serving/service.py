@@ -17,7 +17,7 @@ from omnial.serving.history import History, Recorder
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
 from omnial.serving.replies import ClassReply, InspectionReply, ModelReply
-from omnial.serving.settings import ServiceSettings
+from omnial.serving.service_settings import ServiceSettings
 from omnial.serving.upload import Upload
 from omnial.untrusted import MOST_JSON_BYTES, UntrustedError, read_bytes
 

@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from omnial.serving.problems import RefusedError
-from omnial.serving.settings import MEGABYTE, ServiceSettings
+from omnial.serving.service_settings import MEGABYTE, ServiceSettings
 
 _LONGEST_NAME = 200
 _LONGEST_FIELD = 1024

@@ -19,7 +19,7 @@ from omnial.data.dataset import to_unit
 from omnial.distributed import collectives
 from omnial.errors import RunError
 from omnial.memory import keep_freed_memory
-from omnial.metrics.reconstruction import erased, running_figures
+from omnial.metrics.psnr_ssim import erased, running_figures
 from omnial.models.channels_last import to_channels_last
 from omnial.models.system import Output, build_model
 from omnial.sample_random import SampleRandom

@@ -14,8 +14,8 @@ from omnial.config.settings import Settings
 from omnial.data.cover import Cover, size_of
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.metrics.means import Figures
+from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
-from omnial.metrics.reconstruction import defect_distances, erased, psnr
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance
 from omnial.models.noise import noise
