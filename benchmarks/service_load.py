@@ -38,7 +38,7 @@ _WARM_UP = 10
 
 @dataclass
 class Load:
-    """What came of one number of clients."""
+    """Result of one number of clients."""
 
     clients: int
     seconds: float = 0.0

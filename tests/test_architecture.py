@@ -67,7 +67,7 @@ def test_every_package_has_a_place() -> None:
         "omnial.data.checks",
         "omnial.data.decode",
         "omnial.data.layouts",
-        "omnial.calibration.calibrate",
+        "omnial.calibration.calibrate_folder",
         "omnial.calibration.drift",
         "omnial.inference.inspector",
         "omnial.inference.outlines",

@@ -13,7 +13,7 @@ _GROWTH = 256 * 2**20
 def keep_freed_memory() -> bool:
     """Tell glibc to hold on to freed memory instead of giving it back to the system.
 
-    Its default maps each large tensor anew, and the system zeroes every page of it: an eighth of a
+    Its default maps each large tensor again, and the system zeroes every page of it: an eighth of a
     training step of size `lite`. The process keeps its peak until it ends, which is what a
     training or an evaluation needs again in its next step.
 

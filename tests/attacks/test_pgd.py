@@ -1,4 +1,4 @@
-"""PGD beside closed forms, beside Foolbox, and what it must leave alone."""
+"""PGD against closed forms and Foolbox, and what it must leave alone."""
 
 import copy
 import math

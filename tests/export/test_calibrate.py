@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omnial.calibration import calibrate as module
-from omnial.calibration.calibrate import calibrate_folder
+from omnial.calibration import calibrate_folder as module
+from omnial.calibration.calibrate_folder import calibrate_folder
 from omnial.calibration.drift import check_drift
 from omnial.errors import RunError, UserError
 from omnial.inference.inspector import Inspector
@@ -71,7 +71,7 @@ def scores_of(folder: Path, paths: Sequence[Path], name: str) -> list[float]:
 
 
 def test_trained_files_set_no_threshold(folder: Path, data: Path, tmp_path: Path) -> None:
-    """Whatever they are called, wherever they lie, however many new ones lie beside them."""
+    """Whatever they are called, wherever they lie, however many new ones lie next to them."""
     images = sorted((data / "bolt/train/good").iterdir())
     trained_on(folder, images[:7])
     mixed = tmp_path / "bolt/train/good"

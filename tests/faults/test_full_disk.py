@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from omnial.calibration.calibrate import calibrate_folder
+from omnial.calibration.calibrate_folder import calibrate_folder
 from omnial.cli.verb import ExitCode, settle
 from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 import torch
 
-from omnial.calibration.calibrate import calibrate_folder
+from omnial.calibration.calibrate_folder import calibrate_folder
 from omnial.config.settings import Settings
 from omnial.demo import run_demo as demo
 from omnial.demo.production_line import CLASS_NAMES, MARKER, generate
@@ -101,7 +101,7 @@ def test_a_report_is_whole_and_its_files_of_one_evaluation(
         report_module, evaluate_folder=mock.Mock(return_value=changed), write_report=page
     ):
         killed = killed_everywhere(lambda: evaluate(model, [data], out), after)
-    # Only between the three steps of putting it in place are there old files beside new ones.
+    # Only between the three steps of putting it in place are there old files next to new ones.
     assert killed > sum(mixed) > 0
     assert json.loads((out / "metrics.json").read_text())["mean"]["image_auroc"] == 0.125
     assert sorted(files(out)) == sorted(names)
@@ -170,7 +170,7 @@ def test_a_calibrated_copy_is_whole_or_refused(model: Path, data: Path, tmp_path
         calibrate_folder(model, [data], device="cpu", out=out)
 
     inspector = Inspector(model, device="cpu")
-    with mock.patch("omnial.calibration.calibrate.Inspector", return_value=inspector):
+    with mock.patch("omnial.calibration.calibrate_folder.Inspector", return_value=inspector):
         assert killed_everywhere(work, after) > 4
     assert load_model(out, "cpu").calibration == calibration
     assert no_scratch(out)

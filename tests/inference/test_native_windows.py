@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from omnial.calibration.calibrate import calibrate_folder
+from omnial.calibration.calibrate_folder import calibrate_folder
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.data.cache import InputCache

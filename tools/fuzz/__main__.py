@@ -1,6 +1,6 @@
 """Fuzz one target for a while: python -m tools.fuzz TARGET [--seconds 60] [--seed 1].
 
-A target is a module beside this file with `target(data: bytes) -> None`, which raises where the
+A target is a module next to this file with `target(data: bytes) -> None`, which raises where the
 code misbehaves, and perhaps `seeds()`, byte strings to begin with. An input that crashes it is
 written to `runs/fuzz/`; python -m tools.fuzz TARGET FILE repeats it.
 """

@@ -42,7 +42,7 @@ def target(data: bytes) -> None:
 
 
 def _with_sums(content: bytes) -> bytes:
-    """Mend the chunks' check sums: the search would hardly ever come past them."""
+    """Correct the chunks' check sums: the search would hardly ever come past them."""
     parts, place = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     while place + 12 <= len(content):
         length = int.from_bytes(content[place : place + 4], "big")

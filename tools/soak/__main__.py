@@ -1,4 +1,4 @@
-"""`python -m tools.soak`: kill, restart, compare, and write down what came of it."""
+"""`python -m tools.soak`: kill, restart, compare, and write the results down."""
 
 import os
 

@@ -44,7 +44,7 @@ class Scenario:
 
     Attributes:
         name: What the record calls it.
-        arguments: The command, with `out`, `cache` and `work` as folders beside each other.
+        arguments: The command, with `out`, `cache` and `work` as folders next to each other.
         patterns: The files in `out` that are its result.
         grows: Of these, files that a run writes again as it goes on: they may differ until the
             end, but are never half written.

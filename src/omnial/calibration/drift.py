@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import ks_2samp
 
-from omnial.calibration.calibrate import score_normals
+from omnial.calibration.calibrate_folder import score_normals
 from omnial.calibration.intervals import Interval, share_interval
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile

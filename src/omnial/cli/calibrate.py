@@ -44,7 +44,7 @@ def calibrate(
             f"--false-alarm-rate {false_alarm_rate:g}: give a share above 0 and below 1"
         )
     with working() as progress:
-        from omnial.calibration.calibrate import calibrate_folder
+        from omnial.calibration.calibrate_folder import calibrate_folder
 
         report = calibrate_folder(
             *(model_dir, data),

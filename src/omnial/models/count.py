@@ -1,4 +1,4 @@
-"""Parameters and operations of a network, beside the published counts."""
+"""Parameters and operations of a network, next to the published counts."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
