@@ -226,7 +226,9 @@ class InputCache:
         if sum(self._used.values()) + size > self._limit:
             return False
         present = sorted(_entries_in(folder))
-        self._total = sum(entry.bytes for entry in present)
+        # What other threads are writing at the moment counts as well.
+        sizes = self._used | {entry.key: entry.bytes for entry in present}
+        self._total = sum(sizes.values())
         for entry in present:
             # Some more than is needed, so that the folder is not listed for every entry.
             if self._total + size <= 0.9 * self._limit:
