@@ -125,6 +125,7 @@ def scenarios(material: Material) -> list[Scenario]:
                 *("--steps", "2", "--out", OUT),
             ),
             ("manifest.json", "*.safetensors"),
+            grows=("manifest.json",),
             share=3,
         ),
         Scenario(
