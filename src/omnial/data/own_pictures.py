@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from omnial.files import replacing
-
 MARK: Final = ".omnial-pictures"
 ALL: Final = "*"
 """Stands for every picture in a folder and below it."""
@@ -18,10 +16,11 @@ ALL: Final = "*"
 
 def mark_own(folder: Path, names: Iterable[str] = (ALL,)) -> None:
     """Note in a folder which pictures in it are results, in addition to what it notes already."""
-    there, wanted = own_names(folder), frozenset(names)
-    if not wanted <= there:
-        with replacing(folder / MARK, flush=False, rivals=True) as part:
-            part.write_text("".join(f"{name}\n" for name in sorted(there | wanted)), "utf-8")
+    missing = frozenset(names) - own_names(folder)
+    if missing:
+        # Appended in one go: nothing is lost to a kill, or to another process that does the same.
+        with (folder / MARK).open("a", encoding="utf-8") as file:
+            file.write("".join(f"{name}\n" for name in sorted(missing)))
 
 
 def own_names(folder: Path) -> frozenset[str]:
