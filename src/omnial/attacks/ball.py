@@ -1,4 +1,7 @@
-"""The ball that a perturbation stays in, and the paper's five levels: where epsilon is set."""
+"""The ball that a perturbation stays in, and the epsilon of the paper's five levels.
+
+Adversarial training has an epsilon of its own, `training.adversarial_epsilon`.
+"""
 
 import math
 from dataclasses import dataclass

@@ -196,11 +196,11 @@ def score_normals(
     scores: dict[str, list[float]] = {name: [] for name in chosen}
     bad_files: list[BadFile] = []
     for name, paths in chosen.items():
-        for verdict in inspector.decide(paths, name, tile=tile):
-            if isinstance(verdict, ImageError):
-                bad_files.append(BadFile(verdict.path, verdict.reason))
+        for scored in inspector.score(paths, name, tile=tile):
+            if isinstance(scored, ImageError):
+                bad_files.append(BadFile(scored.path, scored.reason))
             else:
-                scores[name].append(verdict.score)
+                scores[name].append(scored.score)
             done += 1
             progress("scoring", done, total)
     if not any(scores.values()):

@@ -1,7 +1,9 @@
 """Systems and sizes by name: settings, by their dotted path, laid over the defaults of `Settings`.
 
-A *system* says what is computed, a *size* how wide and how long; the two are independent, so
-that any system runs at any size. A new row in a table here is all that a new name takes.
+A *system* says what is computed, a *size* how wide it is and how it is trained; the two are
+independent, so that any system runs at any size. A size also sets blocks, stem, loss weights and
+schedule, for every system alike: only `paper` is the published network. A new name is a row here
+and one in docs/configuration.md.
 """
 
 from collections.abc import Mapping

@@ -224,10 +224,10 @@ class ModelSettings(Section):
     """From score map to score: the mean of the highest 0.2 % of the pixels, or as in DRAEM the
     maximum of the map's mean over windows of 21x21 at 256x256. [O]"""
     second_look: Literal["none", "half", "moved"] = "none"
-    """Inspect every image a second time and take the mean of the two maps: at `half` the
-    resolution, which training must have shown (`training.quarter_share`), at 1.4 times the time;
-    or `moved` by half a cell of the stem, at twice the time. Training looks once, but for the steps
-    of adversarial training, which attack what inspects. [O]"""
+    """Test-time augmentation: inspect every image a second time and take the mean of the two maps,
+    at `half` the resolution, which training must have shown (`training.quarter_share`), at 1.4
+    times the time; or `moved` by half a cell of the stem, at twice the time. Off in training; the
+    attacks of adversarial training include it. [O]"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

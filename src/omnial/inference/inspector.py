@@ -1,4 +1,4 @@
-"""`Inspector`: the one way from an image to a verdict, whatever engine runs the network.
+"""`Inspector`: the one way from an image to a decision, whatever engine runs the network.
 
 Imports no PyTorch, unless a model folder is opened.
 """
@@ -74,8 +74,8 @@ class _Loaded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Verdict about one image, at the score map's own resolution, without outlines."""
+class ScoredImage:
+    """An image with score and threshold, at the score map's own resolution, without outlines."""
 
     loaded: _Loaded
     class_name: str | None
@@ -229,12 +229,12 @@ class Inspector:
         """Like `inspect` of an iterable, but a file that cannot be used gives its error in turn."""
         self.check_class(class_name)
         for part in _readable(sources, self.batch_size):
-            yield from prefetch(self.finish, self.decide(part, class_name, tile=tile), self.workers)
+            yield from prefetch(self.finish, self.score(part, class_name, tile=tile), self.workers)
 
-    def decide(
+    def score(
         self, sources: Iterable[Picture], class_name: str | None = None, *, tile: Tile = "auto"
-    ) -> Iterator[Verdict | ImageError]:
-        """Score images and compare with the thresholds, in order, some read ahead; see `finish`."""
+    ) -> Iterator[ScoredImage | ImageError]:
+        """Score images and find their thresholds, in order, some read ahead; see `finish`."""
         edge = self.calibration.tile if tile == "auto" else tile
         if edge is not None and edge < 1:
             raise ValueError("a tile has at least one pixel")
@@ -242,29 +242,29 @@ class Inspector:
         for batch in _batches(loaded, self.batch_size):
             good = [item for item in batch if isinstance(item, _Loaded)]
             frames = groupby(good, lambda item: item.frame.shape)
-            decided = (
-                one for _, part in frames for one in self._decide(list(part), class_name, edge)
+            scored_images = (
+                one for _, part in frames for one in self._score(list(part), class_name, edge)
             )
             for item in batch:
-                yield next(decided) if isinstance(item, _Loaded) else item
+                yield next(scored_images) if isinstance(item, _Loaded) else item
 
-    def finish(self, verdict: Verdict | ImageError) -> Inspection | ImageError:
-        """The inspection of a verdict: its score map at source size, and its outlines."""
-        if isinstance(verdict, ImageError):
-            return verdict
-        image, score_map, placement = verdict.loaded.image, verdict.score_map, verdict.placement
+    def finish(self, scored: ScoredImage | ImageError) -> Inspection | ImageError:
+        """Decide about a scored image, and bring score map and outlines to source size."""
+        if isinstance(scored, ImageError):
+            return scored
+        image, score_map, placement = scored.loaded.image, scored.score_map, scored.placement
         if image.dtype != np.uint8:
             image = np.rint(image * np.float32(255)).astype(np.uint8)
-        anomalous = is_anomalous(verdict.score, verdict.threshold)
+        anomalous = is_anomalous(scored.score, scored.threshold)
         outlines: tuple[Outline, ...] = ()
         if anomalous:
             level = self.calibration.pixel
-            outlines = find_outlines(score_map, level, placement, cell=verdict.cell)
+            outlines = find_outlines(score_map, level, placement, cell=scored.cell)
         return Inspection(
-            path=verdict.loaded.path,
-            class_name=verdict.class_name,
-            score=verdict.score,
-            threshold=verdict.threshold,
+            path=scored.loaded.path,
+            class_name=scored.class_name,
+            score=scored.score,
+            threshold=scored.threshold,
             anomalous=anomalous,
             score_map=np.clip(to_source(score_map, placement), 0.0, 1.0),
             outlines=outlines,
@@ -296,15 +296,15 @@ class Inspector:
             return ImageError(error.path, error.reason)
         return _Loaded(source if isinstance(source, Path) else None, image, frame, placement)
 
-    def _decide(
+    def _score(
         self, loaded: Sequence[_Loaded], class_name: str | None, tile: int | None
-    ) -> Iterator[Verdict]:
+    ) -> Iterator[ScoredImage]:
         prediction, names = self._predict(loaded, class_name)
         scores, maps = prediction.scores.tolist(), prediction.score_maps
         for item, name, score, score_map in zip(loaded, names, scores, maps, strict=True):
             threshold = self.calibration.threshold_for(name)
             if tile is None or fits_one_tile(item.image.shape[:2], tile, self.settings.data):
-                yield Verdict(item, name, score, threshold, score_map, item.placement)
+                yield ScoredImage(item, name, score, threshold, score_map, item.placement)
             else:
                 yield self._decide_in_tiles(item, name, threshold, tile)
 
@@ -335,7 +335,7 @@ class Inspector:
 
     def _decide_in_tiles(
         self, item: _Loaded, name: str | None, threshold: float, tile: int
-    ) -> Verdict:
+    ) -> ScoredImage:
         settings, size = self.settings.data, item.image.shape[:2]
         region = None
         if name is not None and name in self.rois:
@@ -345,7 +345,7 @@ class Inspector:
         )
         height, width = tile_size(tile, settings)
         same = {"height": size[0], "width": size[1], "geometry": "squash"}
-        return Verdict(
+        return ScoredImage(
             *(item, name, score, threshold, score_map),
             placement=place(size, settings.model_copy(update=same)),
             cell=height * width / (settings.height * settings.width),

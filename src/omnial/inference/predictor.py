@@ -1,4 +1,4 @@
-"""Inspect images: a verdict, a score map, an overlay and a row of `predictions.jsonl` each.
+"""Inspect images: a decision, a score map, an overlay and a row of `predictions.jsonl` each.
 
 Rows go to `predictions.jsonl.part`, each as soon as its image is done, and the file gets its
 name when all are: after an interruption the finished rows are in the `.part` file, their maps
@@ -35,7 +35,7 @@ from omnial.files import (
     writing,
 )
 from omnial.inference.inputs import Source, list_inputs
-from omnial.inference.inspector import Inspection, Inspector, Tile, Verdict
+from omnial.inference.inspector import Inspection, Inspector, ScoredImage, Tile
 from omnial.inference.overlay import overlay
 from omnial.untrusted import JSON
 
@@ -233,9 +233,9 @@ def each_row(
     """
     inspector.check_class(class_name)
 
-    def finish(item: tuple[Source, Verdict | ImageError]) -> Row:
-        source, verdict = item
-        inspection = inspector.finish(verdict)
+    def finish(item: tuple[Source, ScoredImage | ImageError]) -> Row:
+        source, scored_image = item
+        inspection = inspector.finish(scored_image)
         if isinstance(inspection, ImageError):
             empty: Row = dict.fromkeys(("score", "threshold", "anomalous"))
             row = {"path": str(source.path), "class": class_name, **empty}
@@ -259,5 +259,5 @@ def each_row(
         }
 
     paths = [base / source.path for source in sources]
-    verdicts = inspector.decide(paths, class_name, tile=tile)
-    yield from prefetch(finish, zip(sources, verdicts, strict=True), inspector.workers)
+    scored = inspector.score(paths, class_name, tile=tile)
+    yield from prefetch(finish, zip(sources, scored, strict=True), inspector.workers)

@@ -42,7 +42,7 @@ class Recogniser:
     """Nearest example in scaled features, with a radius per class.
 
     The distance is the root mean square over features of the difference / scale. It is taken to
-    examples and not to a mean, since a class may have several looks. The radius lies half way
+    examples and not to a mean, since a class may have several appearances. The radius lies half way
     (in ratios) between the distances of a class's own images from each other and those of the
     other classes' images, within bounds: a defective part is less like a good one than a good one
     is, and is to be recognised none the less. What is nearer to an example of no product, such as

@@ -55,7 +55,7 @@ class InspectionNetwork(nn.Module):
         self.multiple = settings.stem * 2 ** (scales - 1)
 
     def forward(self, images: Tensor) -> Output:
-        """Inspect a batch.
+        """Forward pass.
 
         In eval mode, with `second_look`, the logits are the mean of two looks at the image.
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from omnial.data.decode import read_rgb
 from omnial.data.image_file import ImageError
 from omnial.data.prefetch import prefetch
-from omnial.inference.inspector import Inspector, Verdict
+from omnial.inference.inspector import Inspector, ScoredImage
 from omnial.serving.findings import Finding, describe
 from omnial.serving.metrics import Metrics
 from omnial.serving.problems import RefusedError
@@ -181,8 +181,8 @@ class Batcher:
 
     def _inspect(self, jobs: Sequence[Job]) -> None:
         start, decoded = time.perf_counter(), deque[Job]()
-        verdicts = self._inspector.decide(self._images(jobs, decoded), jobs[0].class_name)
-        pairs = ((decoded.popleft(), verdict) for verdict in verdicts)
+        scored = self._inspector.score(self._images(jobs, decoded), jobs[0].class_name)
+        pairs = ((decoded.popleft(), image) for image in scored)
         count = 0
         for job, finding in prefetch(self._describe, pairs, self._inspector.workers):
             count += 1
@@ -207,9 +207,11 @@ class Batcher:
         except ImageError as error:
             return error
 
-    def _describe(self, pair: tuple[Job, Verdict | ImageError]) -> tuple[Job, Finding | ImageError]:
-        job, verdict = pair
-        inspection = self._inspector.finish(verdict)
+    def _describe(
+        self, pair: tuple[Job, ScoredImage | ImageError]
+    ) -> tuple[Job, Finding | ImageError]:
+        job, scored = pair
+        inspection = self._inspector.finish(scored)
         if isinstance(inspection, ImageError):
             return job, inspection
         finding = describe(
