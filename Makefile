@@ -35,8 +35,9 @@ $(STAMP): pyproject.toml
 demo: setup ## generate products, train one model, open its report (about ten minutes)
 	$(BIN)/omnial demo $(ARGS)
 
+# One process a core, each with one thread: the networks of tests are too small to share.
 test: setup lint ## check style and types, then run all tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 bench: setup ## measure speed and memory as ratios (about six minutes)
 	$(BIN)/python -m benchmarks.run $(ARGS)
