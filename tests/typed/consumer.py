@@ -26,7 +26,7 @@ def train(parts: Path, model: Path) -> int:
 
 def mistaken(inspector: Inspector) -> None:
     """What mypy must refuse."""
-    omnial.load_model("model")  # type: ignore[arg-type]
+    omnial.load_model(17)  # type: ignore[arg-type]
     inspector.inspect("part.png").scores  # type: ignore[attr-defined]  # noqa: B018
     omnial.train(Path("parts"))  # type: ignore[call-arg, arg-type]
     name: str = worst(inspector, []).score  # type: ignore[assignment]
