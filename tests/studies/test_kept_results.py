@@ -1,6 +1,7 @@
 """The results that are kept in the repository are those of today's settings and names."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ EARLIER = (
 
 def test_there_are_some() -> None:
     assert len(KEPT) > 20
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.json")), ids=lambda path: path.stem)
+def test_no_folder_of_a_machine_is_kept(path: Path) -> None:
+    assert not re.search(r'"(/|[A-Z]:\\)', path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -306,7 +306,7 @@ class Inspector:
             if tile is None or fits_one_tile(item.image.shape[:2], tile, self.settings.data):
                 yield ScoredImage(item, name, score, threshold, score_map, item.placement)
             else:
-                yield self._decide_in_tiles(item, name, threshold, tile)
+                yield self._score_in_tiles(item, name, threshold, tile)
 
     def _predict(
         self, loaded: Sequence[_Loaded], class_name: str | None
@@ -333,7 +333,7 @@ class Inspector:
             )
         return prediction
 
-    def _decide_in_tiles(
+    def _score_in_tiles(
         self, item: _Loaded, name: str | None, threshold: float, tile: int
     ) -> ScoredImage:
         settings, size = self.settings.data, item.image.shape[:2]
