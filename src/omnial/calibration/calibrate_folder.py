@@ -81,7 +81,7 @@ class CalibrationReport:
             "trained": dict(self.trained),
             "kept": list(self.kept),
             "warnings": list(self.warnings),
-            "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
+            "bad_files": [bad.to_dict() for bad in self.bad_files],
         }
 
 

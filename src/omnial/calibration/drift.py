@@ -116,7 +116,7 @@ class DriftReport:
             "classes": classes,
             "not_compared": list(self.not_compared),
             "trained": dict(self.trained),
-            "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
+            "bad_files": [bad.to_dict() for bad in self.bad_files],
         }
 
 

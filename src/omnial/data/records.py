@@ -54,6 +54,10 @@ class BadFile:
     path: Path
     reason: str
 
+    def to_dict(self) -> dict[str, str]:
+        """JSON values."""
+        return {"path": str(self.path), "reason": self.reason}
+
 
 @dataclass(frozen=True)
 class Catalogue:

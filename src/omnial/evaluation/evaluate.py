@@ -372,5 +372,5 @@ def _describe(catalogue: Catalogue, settings: DataSettings) -> dict[str, object]
             }
             for product in catalogue.classes
         },
-        "bad_files": [{"path": str(bad.path), "reason": bad.reason} for bad in catalogue.bad_files],
+        "bad_files": [bad.to_dict() for bad in catalogue.bad_files],
     }

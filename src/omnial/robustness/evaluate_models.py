@@ -160,7 +160,7 @@ class RobustnessResult:
             "perception": perception,
             "failed": self.failed(),
             "published": {"averages": averages, "caveats": CAVEATS},
-            "bad_files": [{"path": str(b.path), "reason": b.reason} for b in self.bad_files],
+            "bad_files": [bad.to_dict() for bad in self.bad_files],
             "seconds": round(self.seconds, 1),
         }
 
