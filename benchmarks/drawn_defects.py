@@ -32,8 +32,7 @@ from omnial.config.load import load_settings
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
-from omnial.data.records import ImageRecord
-from omnial.data.split import split_validation
+from omnial.data.records import ImageRecord, split_validation
 from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.metrics.ranking import auroc, average_precision, count

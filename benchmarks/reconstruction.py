@@ -23,7 +23,7 @@ from omnial.config.settings import Settings
 from omnial.data.cache import open_cache
 from omnial.data.dataset import load_dataset, to_unit
 from omnial.data.layouts import discover
-from omnial.data.split import split_validation
+from omnial.data.records import split_validation
 from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.models.channels_last import pack, to_channels_last, unpack
 from omnial.models.system import Output, build_model

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 from omnial.config.settings import DataSettings
 from omnial.data import cache as cache_module
 from omnial.data import decode
-from omnial.data.cache import LOCATION, InputCache, open_cache
+from omnial.data.cache import LOCATION, open_cache
 from omnial.data.image_file import ImageError
 
 SMALL = DataSettings(height=40, width=48)
@@ -363,8 +364,9 @@ def test_a_bad_file_is_named_as_without(cache_folder: Path, tmp_path: Path) -> N
     for path in (broken, tmp_path / "folder.png", tmp_path / "missing.png"):
         with pytest.raises(ImageError) as expected:
             decode.network_input(path, SMALL)
-        for function in (InputCache.network_input, InputCache.check_input):
+        cache = open_cache(SMALL)
+        for function in (cache.network_input, partial(cache.check, purpose="input")):
             with pytest.raises(ImageError) as caught:
-                function(open_cache(SMALL), path)
+                function(path)
             assert str(caught.value) == str(expected.value)
     assert not kept(cache_folder)

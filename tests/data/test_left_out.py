@@ -5,7 +5,7 @@ from PIL import Image
 
 from omnial.data.image_file import SUFFIXES
 from omnial.data.layouts import discover
-from omnial.data.left_out import is_picture
+from omnial.data.listing import is_picture
 from omnial.errors import UserError
 
 READ = {"PNG", "JPEG", "BMP", "TIFF", "WEBP"}

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from omnial.data.layouts import discover
-from omnial.data.listing import image_files, subfolders
-from omnial.data.own_pictures import MARK, all_own, mark_own, own_names
+from omnial.data.listing import MARK, all_own, image_files, mark_own, own_names, subfolders
 from omnial.errors import UserError
 
 

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnial.config.settings import DataSettings
-from omnial.data.records import ImageRecord
-from omnial.data.split import split_validation
+from omnial.data.records import ImageRecord, split_validation
 
 
 def records(count, name="nut", root="/data"):

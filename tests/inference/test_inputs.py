@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnial.data.own_pictures import mark_own
+from omnial.data.listing import mark_own
 from omnial.errors import UserError
 from omnial.inference.inputs import each_image, list_inputs, name_results
 

@@ -22,8 +22,7 @@ from torch import Tensor
 from omnial.config.load import load_settings
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.layouts import discover
-from omnial.data.records import ImageRecord
-from omnial.data.split import split_validation
+from omnial.data.records import ImageRecord, split_validation
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import RunError, UserError
 from omnial.inference.inspector import Inspector

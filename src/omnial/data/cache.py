@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import resources
@@ -46,10 +46,11 @@ Purpose: TypeAlias = Literal["input", "image", "mask"]
 _DECODERS: Final = 4
 _HEADER_BYTES: Final = 128  # of a `.npy` file
 _ABANDONED_SECONDS: Final = 3600.0
-_NAME: Final = re.compile(r"([0-9a-f]{64})-(\d{1,9})x(\d{1,9})-([0-9a-f]{8})\.npy")
+_NAME: Final = re.compile(r"([0-9a-f]{64})-\d{1,9}x\d{1,9}-[0-9a-f]{8}\.npy")
 _SETTINGS: Final = {"height", "width", "geometry", "significant_bits", "max_megapixels"}
 _CODE: Final = ("decode.py", "geometry.py", "image_file.py", "tiff_kinds.py")
-_NO_PIXELS: Final = np.empty(0, np.uint8)
+_Decoded: TypeAlias = tuple[tuple[int, int], NDArray[Any]]
+"""Height and width of the source, upright, and the frame, or no pixels if it is only checked."""
 
 _logger = logging.getLogger(__name__)
 _WITHOUT: Final = (
@@ -62,23 +63,13 @@ _FULL: Final = (
 )
 
 
-class _Decoded(NamedTuple):
-    """Height and width of the source, upright, and the frame, or no pixels if only checked."""
-
-    source_size: tuple[int, int]
-    pixels: NDArray[Any]
-
-
 class _Entry(NamedTuple):
-    """A file of the cache."""
+    """A file of the cache, and when a run used it last, in nanoseconds since 1970."""
 
     used: int
-    """When a run used it last, in nanoseconds since 1970."""
     key: str
     path: Path
     bytes: int
-    source_size: tuple[int, int]
-    checksum: int
 
 
 class InputCache:
@@ -111,12 +102,7 @@ class InputCache:
 
         The frame may be a read-only view of the cache's file.
         """
-
-        def decode() -> _Decoded:
-            pixels, placement = network_input(path, self._settings)
-            return _Decoded((placement.source_height, placement.source_width), pixels)
-
-        source_size, pixels = self._get(path, "input", decode)
+        source_size, pixels = self._get(path, "input", "input")
         return pixels, place(source_size, self._settings)
 
     def network_inputs(self, paths: Sequence[Path]) -> list[tuple[NDArray[Any], Placement]]:
@@ -124,16 +110,13 @@ class InputCache:
         with ThreadPoolExecutor(_DECODERS) as pool:
             return list(pool.map(self.network_input, paths))
 
-    def check_input(self, path: Path) -> tuple[int, int]:
-        """Height and width of an image, decoded in full unless the cache has it, then kept."""
-        if not self._writes:  # nothing is kept any more, so no network input is made
-            return self._get(path, "input", lambda: self._checked(path, "image")).source_size
-        placement = self.network_input(path)[1]
-        return placement.source_height, placement.source_width
+    def check(self, path: Path, purpose: Purpose) -> tuple[int, int]:
+        """Height and width of a file, decoded in full unless it was found good before.
 
-    def check(self, path: Path, purpose: Literal["image", "mask"]) -> tuple[int, int]:
-        """Height and width of a file, decoded in full unless it was found good before."""
-        return self._get(path, purpose, lambda: self._checked(path, purpose)).source_size
+        A network input is kept; where nothing can be kept any more, none is made.
+        """
+        only_checked = purpose == "input" and not self._writes
+        return self._get(path, purpose, "image" if only_checked else purpose)[0]
 
     def content(self, path: Path) -> bytes:
         """SHA-256 of a file's content as it is now; no file is read for it a second time.
@@ -149,27 +132,29 @@ class InputCache:
         self._digests[path] = (state, digest)
         return digest
 
-    def _checked(self, path: Path, purpose: Literal["image", "mask"]) -> _Decoded:
-        decoded = read_mask(path) if purpose == "mask" else read_rgb(path, self._settings)
-        height, width = decoded.shape[:2]
-        return _Decoded((height, width), _NO_PIXELS)
-
-    def _get(self, path: Path, purpose: Purpose, decode: Callable[[], _Decoded]) -> _Decoded:
+    def _get(self, path: Path, purpose: Purpose, decoded_as: Purpose) -> _Decoded:
         """An entry of the cache, or what is decoded now."""
-        try:
-            digest = None if self._folder is None else self.content(path)
-        except ImageError:
-            digest = None  # decoding explains better why the file cannot be read
+        digest = None
+        if self._folder is not None:
+            with suppress(ImageError):  # decoding explains better why the file cannot be read
+                digest = self.content(path)
         if digest is None:
-            return decode()
+            return self._decode(path, decoded_as)
         key = hashlib.sha256(self._tags[purpose] + digest).hexdigest()
         if found := self._load(key):
             return found
-        decoded = decode()
+        decoded = self._decode(path, decoded_as)
         # A file that changed meanwhile may have been decoded in another state than digested.
-        if self._digests[path][0] != _state(path) or not self._save(key, decoded):
+        if self._digests[path][0] != _state(path) or not self._save(key, *decoded):
             return decoded
         return self._load(key) or decoded
+
+    def _decode(self, path: Path, purpose: Purpose) -> _Decoded:
+        if purpose == "input":
+            pixels, placement = network_input(path, self._settings)
+            return (placement.source_height, placement.source_width), pixels
+        checked = read_mask(path) if purpose == "mask" else read_rgb(path, self._settings)
+        return (checked.shape[0], checked.shape[1]), np.empty(0, np.uint8)
 
     def _load(self, key: str) -> _Decoded | None:
         """Read and check an entry; None if there is none, or no sound one."""
@@ -183,7 +168,8 @@ class InputCache:
         try:
             # A plain array: slicing NumPy's class of mapped files is slow.
             pixels = np.asarray(np.load(entry.path, mmap_mode=mode, allow_pickle=False))
-            if zlib.crc32(np.ascontiguousarray(pixels).data) != entry.checksum:
+            _, size, checksum = entry.path.stem.split("-")
+            if _checksum(pixels) != checksum:
                 raise ValueError("wrong checksum")
         except (OSError, ValueError, EOFError) as error:
             # Damaged, or another run has removed it.
@@ -194,16 +180,15 @@ class InputCache:
         with suppress(OSError):  # in someone else's folder, its owner's use decides what stays
             os.utime(entry.path)
         pixels.flags.writeable = False
-        return _Decoded(entry.source_size, pixels)
+        height, width = map(int, size.split("x"))
+        return (height, width), pixels
 
-    def _save(self, key: str, decoded: _Decoded) -> bool:
+    def _save(self, key: str, source_size: tuple[int, int], pixels: NDArray[Any]) -> bool:
         """Write an entry; False if it cannot be kept."""
         if self._folder is None or not self._writes:
             return False
-        (height, width), pixels = decoded
-        checksum = zlib.crc32(np.ascontiguousarray(pixels).data)
         size = pixels.nbytes + _HEADER_BYTES
-        path = self._folder / f"{key}-{height}x{width}-{checksum:08x}.npy"
+        path = self._folder / "{}-{}x{}-{}.npy".format(key, *source_size, _checksum(pixels))
         try:
             with self._lock:
                 if not self._make_room(self._folder, size):
@@ -216,7 +201,7 @@ class InputCache:
         except OSError as error:
             self._stop(_WITHOUT, error)
             return False
-        self._entries[key] = _Entry(time.time_ns(), key, path, size, (height, width), checksum)
+        self._entries[key] = _Entry(time.time_ns(), key, path, size)
         return True
 
     def _make_room(self, folder: Path, size: int) -> bool:
@@ -275,6 +260,10 @@ def content_digest(path: Path) -> bytes | None:
     return None
 
 
+def _checksum(pixels: NDArray[Any]) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(pixels).data):08x}"
+
+
 def _location() -> Path:
     if named := os.environ.get(LOCATION):
         return Path(named).absolute()
@@ -284,7 +273,7 @@ def _location() -> Path:
 
 
 def _tag(settings: DataSettings, purpose: str) -> bytes:
-    """Digest of what decides the pixels besides a file's content: settings, decoder and code."""
+    """Digest of all that decides the pixels but a file's content: settings, decoder and code."""
     decides = settings.model_dump(mode="json", include=_SETTINGS)
     tag = hashlib.sha256(json.dumps([purpose, PIL.__version__, decides]).encode())
     for name in _CODE:
@@ -308,11 +297,9 @@ def _entries_in(folder: Path) -> list[_Entry]:
         for file in found:
             name = _NAME.fullmatch(file.name)
             with suppress(OSError):  # another run was faster
+                state = file.stat()
                 if name is not None:
-                    used, size = file.stat().st_mtime_ns, file.stat().st_size
-                    source = (int(name[2]), int(name[3]))
-                    entry = _Entry(used, name[1], Path(file), size, source, int(name[4], 16))
-                    entries.append(entry)
-                elif file.name.endswith(PART) and file.stat().st_mtime < abandoned:
+                    entries.append(_Entry(state.st_mtime_ns, name[1], Path(file), state.st_size))
+                elif file.name.endswith(PART) and state.st_mtime < abandoned:
                     Path(file).unlink()
     return entries

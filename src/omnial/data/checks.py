@@ -1,15 +1,16 @@
 """Checking every file of a catalogue before anything starts."""
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
 from omnial.data.decode import check_mask_size, read_mask
 from omnial.data.image_file import ImageError, image_size
 from omnial.data.listing import listed
+from omnial.data.prefetch import prefetch
 from omnial.data.records import BadFile, Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
 
@@ -51,35 +52,26 @@ def check_files(
         raise UserError(f"the region of interest cannot be used:\n{_lines(bad_regions)}")
     records = [r for product in catalogue.classes for r in (*product.train, *product.test)]
     bad: dict[ImageRecord, BadFile] = {}
-    cache = cache or InputCache(None, settings)
-    executor = ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1))
-    try:
-        results = executor.map(lambda record: _check(record, cache), records)
-        for done, (record, found) in enumerate(zip(records, results, strict=True), start=1):
-            if found is not None:
-                bad[record] = found
-            if progress is not None:
-                progress(done, len(records))
-    finally:
-        # An interrupt must not wait for thousands of files.
-        executor.shutdown(cancel_futures=True)
+    check = partial(_check, cache=cache or InputCache(None, settings))
+    results = prefetch(check, records, min(_MOST_WORKERS, os.cpu_count() or 1))
+    for done, (record, found) in enumerate(zip(records, results, strict=True), start=1):
+        if found is not None:
+            bad[record] = found
+        if progress is not None:
+            progress(done, len(records))
     if bad and settings.on_bad_file == "fail":
         raise UserError(
             f"{len(bad)} of {len(records)} images cannot be used; fix or remove these files, or "
             "leave them out: --skip-bad-files, in Python data.on_bad_file=skip for `train` and "
-            f"skip_bad_files=True for `evaluate`\n{_lines(list(bad.values()))}"
+            f"skip_bad_files=True for `evaluate`\n{_lines(bad.values())}"
         )
     classes = tuple(_without(product, bad) for product in catalogue.classes)
     return Catalogue(classes, (*catalogue.bad_files, *bad.values()))
 
 
 def _check(record: ImageRecord, cache: InputCache) -> BadFile | None:
-    """Check one image and its mask; the cache keeps the network inputs of training images."""
     try:
-        if record.split == "train":
-            size = cache.check_input(record.path)
-        else:
-            size = cache.check(record.path, "image")
+        size = cache.check(record.path, "input" if record.split == "train" else "image")
         if record.mask is not None:
             check_mask_size(record.mask, image_size(record.mask), size)
             cache.check(record.mask, "mask")
@@ -94,12 +86,10 @@ def _without(product: ProductClass, bad: dict[ImageRecord, BadFile]) -> ProductC
     test = tuple(record for record in product.test if record not in bad)
     for name, before, after in (("training", product.train, train), ("test", product.test, test)):
         if before and not after:
-            reasons = [bad[record] for record in before]
-            raise UserError(
-                f"none of the {name} images of {product.name} can be used:\n{_lines(reasons)}"
-            )
+            reasons = _lines(bad[record] for record in before)
+            raise UserError(f"none of the {name} images of {product.name} can be used:\n{reasons}")
     return replace(product, train=train, test=test)
 
 
-def _lines(files: Sequence[BadFile]) -> str:
+def _lines(files: Iterable[BadFile]) -> str:
     return listed([f"{file.path}: {file.reason}" for file in files])

@@ -76,15 +76,11 @@ class Cover:
 
 
 class Blend:
-    """One array of an image, put together from those of its pieces.
+    """One array, (*leading, height, width), of an image, put together from those of its pieces.
 
     Where pieces overlap, it is their mean, with weights that fall towards a piece's edges, where a
-    network sees the least of what is around.
-
-    Args:
-        cover: Where the pieces lie.
-        leading: Shape in front of the image's height and width.
-        dtype: What is summed in. In float64, pieces that agree give their float32 value exactly.
+    network sees the least of what is around. Summed in float64, pieces that agree give their
+    float32 value exactly.
     """
 
     def __init__(
@@ -107,12 +103,9 @@ class Blend:
 
 
 def window_at(size: Sequence[int], window: Sequence[int], corner: Sequence[float]) -> Part:
-    """One window anywhere on a frame.
+    """One window anywhere on a frame; both have height and width, the frame at least the window's.
 
-    Args:
-        size: Height and width of the frame, at least the window's.
-        window: Height and width of the window.
-        corner: Two numbers in [0, 1): how far down and to the right it lies.
+    The corner is two numbers in [0, 1): how far down and to the right it lies.
     """
     top, left = (
         int(share * (length - edge + 1))

@@ -21,11 +21,7 @@ from omnial.data.records import Catalogue, ImageRecord
 class ImageDataset:
     """Images in their frames, 3 bytes a pixel for 8-bit files, and their regions of interest.
 
-    Args:
-        paths: The files.
-        regions: Region-of-interest file of each, or None.
-        settings: Size, geometry and bounds.
-        cache: The run's cache, with the same settings.
+    Each path has its region-of-interest file, or None; the cache is of the same settings.
     """
 
     def __init__(
@@ -84,11 +80,8 @@ class ImageDataset:
     ) -> tuple[Tensor, Tensor]:
         """One window of the network's size of each image: as of `images` and `regions`.
 
-        Args:
-            indices: The images.
-            corners: Where it lies in each, see `omnial.data.cover.window_at`; a frame of the
-                network's size is a window itself.
-            showing: Take another one where it shows nothing of the region of interest.
+        Each lies at its corner, see `omnial.data.cover.window_at`; `showing` takes another one
+        where that shows nothing of the region of interest.
         """
         parts = [
             window_showing(self._regions[index], self._window, corner)

@@ -142,7 +142,6 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def _drawn(path: Path, image: Image.Image, least: int) -> NDArray[np.bool_]:
-    """Everything but black."""
     if least > 1:
         return np.asarray(np.asarray(_rgb(image).convert("L")) >= least)
     if image.mode == "F" and np.isnan(np.asarray(image)).any():
@@ -178,18 +177,15 @@ def check_mask_size(path: Path, size: tuple[int, ...], expected: tuple[int, ...]
 def network_roi(path: Path | None, placement: Placement) -> NDArray[np.bool_]:
     """A region of interest on an image's frame: (height, width) bool, True inside.
 
-    Args:
-        path: An image that is black where nothing is to be scored; it is stretched over the
-            image's frame whatever its size, since the images of a class may differ in size.
-            None means everywhere. Padding is never inside.
-        placement: Where the image lies in its frame.
+    Its file is black where nothing is to be scored, and is stretched over the image's frame
+    whatever its size, since the images of a class may differ in size. None means everywhere.
+    Padding is never inside.
     """
     region = np.ones((1, 1), dtype=np.bool_) if path is None else read_mask(path)
     return mask_to_network(region, placement)
 
 
 def _checked(array: NDArray[Any]) -> NDArray[Any]:
-    """An RGB array as uint8 or float32."""
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"an RGB image has the shape (H, W, 3), not {array.shape}")
     if array.dtype == np.uint8:
@@ -203,7 +199,7 @@ def _checked(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether an image is integer grey of more than 8 bits, or float grey."""
+    # Integer grey of more than 8 bits, or float grey.
     return image.mode == "F" or image.mode.startswith("I")
 
 
@@ -229,7 +225,6 @@ def _refuse_deep_colour(path: Path, image: Image.Image, settings: DataSettings) 
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """An image of any 8-bit mode as RGB."""
     if image.has_transparency_data:
         blended = Image.new("RGBA", image.size, (0, 0, 0, 255))
         blended.alpha_composite(image.convert("RGBA"))

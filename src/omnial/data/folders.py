@@ -16,8 +16,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from omnial.data.left_out import is_picture
-from omnial.data.listing import find_roi, image_files, is_roi, listed, subfolders
+from omnial.data.listing import find_roi, image_files, is_picture, is_roi, listed, subfolders
 from omnial.data.names import (
     Structure,
     image_of_mask,
@@ -46,24 +45,24 @@ def read_folders(folder: Path, name: str) -> ProductClass:
     Raises:
         UserError: It is unclear what some images are, or images and masks do not match.
     """
-    if not has_class_folders(folder):
-        _refuse_no_product(folder, name)
-    paths = _training_images(folder)
-    train = tuple(ImageRecord(path, name, "train", GOOD) for path in paths)
-    return ProductClass(name, folder, train, _test_records(folder, name), find_roi(folder))
-
-
-def _refuse_no_product(folder: Path, name: str) -> None:
-    """Refuse a folder of images that would be learnt as a product against its name."""
-    masks = structure(name) == "masks"
-    if masks or is_defective(name) or is_either(name):
-        what = "masks" if masks else "defective images" if is_defective(name) else "either kind"
+    if not has_class_folders(folder) and (what := _is_no_product(name)):
         raise UserError(
             f"{folder}: by its name it holds {what}, but its images would be learnt as "
             "defect-free ones of a product. Defective images go to class/test/<kind> and masks "
             f"to class/ground_truth/<kind>; if {name} is a product, move its defect-free images "
             f"to {folder / 'train' / GOOD}"
         )
+    train = tuple(ImageRecord(path, name, "train", GOOD) for path in _training_images(folder))
+    return ProductClass(name, folder, train, _test_records(folder, name), find_roi(folder))
+
+
+def _is_no_product(name: str) -> str:
+    """What a folder of this name holds instead of a product; empty for a product."""
+    if structure(name) == "masks":
+        return "masks"
+    if is_defective(name):
+        return "defective images"
+    return "either kind" if is_either(name) else ""
 
 
 def _good_folders(folder: Path) -> list[Path]:
@@ -96,8 +95,7 @@ def _training_images(folder: Path) -> list[Path]:
             f"images in several; keep one:\n{listed(used)}"
         )
     others = [path for path in subfolders(base) if path not in known]
-    unclear = [path for path in others if image_files(path) or has_class_folders(path)]
-    if unclear:
+    if unclear := [path for path in others if image_files(path) or has_class_folders(path)]:
         raise UserError(
             f"{base}: it is unclear what the images in these folders are. Training images are "
             f"defect-free and lie in train/good; defective ones go to test/<kind> next to train:\n"
@@ -106,8 +104,7 @@ def _training_images(folder: Path) -> list[Path]:
     for place in good:
         _refuse_hollow(place)
     images = found[used[0]] if used else []
-    masks = list(_split_pairs(images)[1].values())
-    if masks:
+    if masks := list(_split_pairs(images)[1].values()):
         raise UserError(
             "these look like masks of the images next to them, but training images are "
             "defect-free and have none. Move defective images to test/<kind> with their masks, "
@@ -197,9 +194,8 @@ def _flat_records(test: Path, root: Path | None, name: str) -> list[ImageRecord]
 def _mask_folder(root: Path | None, kind: str) -> Path | None:
     """The folder of a kind's masks below the folder of masks, in whatever case."""
     folders = [] if root is None else subfolders(root)
-    same = [path for path in folders if path.name == kind]
     alike = [path for path in folders if path.name.casefold() == kind.casefold()]
-    return next(iter(same or alike), None)
+    return min(alike, key=lambda path: path.name != kind, default=None)
 
 
 def _split_pairs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
@@ -214,13 +210,7 @@ def _split_pairs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
 def _find_masks(
     images: Sequence[Path], adjacent: dict[Path, Path], folder: Path | None
 ) -> dict[Path, Path]:
-    """The masks of the images that have one.
-
-    Args:
-        images: Test images.
-        adjacent: Masks in the same folder, see `_split_pairs`.
-        folder: Folder of masks, called `<stem>_mask` or the like, or `<stem>`.
-    """
+    """The masks of those images that have one, next to them or in a folder of masks."""
     files = [] if folder is None else image_files(folder)
     if adjacent and files:
         raise UserError(
@@ -231,8 +221,7 @@ def _find_masks(
     named |= {stem: path for path in files if (stem := image_of_mask(path.stem)) is not None}
     masks = adjacent or {image: named[image.stem] for image in images if image.stem in named}
     used = set(masks.values())
-    orphans = [path for path in files if path not in used]
-    if orphans:
+    if orphans := [path for path in files if path not in used]:
         raise UserError(
             f"{folder}: these masks belong to no image of the same name; remove them, or add "
             f"their images:\n{listed(orphans)}"

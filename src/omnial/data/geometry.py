@@ -55,13 +55,11 @@ class Placement:
 
 
 def place(source_size: tuple[int, int], settings: DataSettings) -> Placement:
-    """Decide where an image lies in which frame.
+    """Decide where an image of height and width in pixels, after any rotation, lies in which frame.
 
-    Args:
-        source_size: Height and width of the image in pixels, after any rotation.
-        settings: Gives the network size and the geometry. [O] `pad` keeps the aspect ratio
-            to the nearest pixel and splits what is left evenly; an odd pixel goes below or right.
-            `window` keeps it as well, up to `LONGEST` network inputs along the frame.
+    [O] `pad` keeps the aspect ratio to the nearest pixel and splits what is left evenly; an odd
+    pixel goes below or right. `window` keeps it as well, up to `LONGEST` network inputs along the
+    frame.
     """
     source_height, source_width = source_size
     if source_height < 1 or source_width < 1:
@@ -78,16 +76,8 @@ def place(source_size: tuple[int, int], settings: DataSettings) -> Placement:
         scale = min(height / source_height, width / source_width)
         inner_height = min(height, max(1, round(source_height * scale)))
         inner_width = min(width, max(1, round(source_width * scale)))
-    return Placement(
-        source_height=source_height,
-        source_width=source_width,
-        height=height,
-        width=width,
-        top=(height - inner_height) // 2,
-        left=(width - inner_width) // 2,
-        inner_height=inner_height,
-        inner_width=inner_width,
-    )
+    corner = ((height - inner_height) // 2, (width - inner_width) // 2)
+    return Placement(*source_size, height, width, *corner, inner_height, inner_width)
 
 
 def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -117,14 +107,9 @@ def to_network(image: NDArray[Any], placement: Placement) -> NDArray[Any]:
 
 
 def to_source(array: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
-    """Bring a map from the frame back to the source image's size.
+    """Bring a map, (height, width) float32 of the frame, back to the source image's size.
 
-    Args:
-        array: (height, width) float32.
-        placement: Where the source image lies in it.
-
-    Returns:
-        (source_height, source_width) float32: the content box, resized bilinearly.
+    Returns (source_height, source_width) float32: the content box, resized bilinearly.
     """
     if array.shape != (placement.height, placement.width):
         raise ValueError(
@@ -162,9 +147,8 @@ def _average_rows(array: NDArray[Any], count: int) -> NDArray[np.float64]:
 def mask_to_network(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:
     """Bring a mask of any size into an image's frame, so that no defect vanishes.
 
-    Returns:
-        (height, width) bool: True where at least half of the pixel's area is, or, if there is no
-        such pixel, at the pixels of the largest share. Padding is False.
+    Returns (height, width) bool: True where at least half of the pixel's area is, or, if there is
+    no such pixel, at the pixels of the largest share. Padding is False.
     """
     share = area_average(mask, (placement.inner_height, placement.inner_width))
     largest = share.max()

@@ -9,10 +9,8 @@ from typing import Literal
 
 from omnial.data import visa
 from omnial.data.folders import has_class_folders, read_folders
-from omnial.data.left_out import warn_of_left_out
-from omnial.data.listing import image_files, listed, subfolders
+from omnial.data.listing import all_own, image_files, listed, subfolders, warn_of_left_out
 from omnial.data.names import is_defective
-from omnial.data.own_pictures import all_own
 from omnial.data.records import Catalogue, ProductClass
 from omnial.errors import UserError, shown
 from omnial.untrusted import is_line, is_plain_name
@@ -111,14 +109,12 @@ def _check(products: Sequence[ProductClass], need: Need) -> None:
                 f"{shown(product.root)}: the class or kind {bad[0]!a} has bytes in its name that "
                 "are no UTF-8, or control characters, line breaks or a backslash; rename the folder"
             )
-    for product in products:
         odd = [record.path for record in product.train if is_defective(record.path.stem)]
         # Where all are called so, it is the product's name.
         if 0 < len(odd) < len(product.train):
             _logger.warning(
-                "%d of the %d training images of %s are called defective, and are learnt as good:"
-                "\n%s",
-                *(len(odd), len(product.train), product.name, listed(odd)),
+                f"{len(odd)} of the {len(product.train)} training images of {product.name} are "
+                f"called defective, and are learnt as good:\n{listed(odd)}"
             )
     lacking = [
         f"{product.name} ({product.root})"

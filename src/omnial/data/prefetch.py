@@ -14,13 +14,8 @@ def prefetch(
 ) -> Iterator[R]:
     """Map in threads of its own, in order; items are taken in the reader's thread.
 
-    What was not begun when the reader stops is given up. An error is raised in its turn.
-
-    Args:
-        work: Called in the threads.
-        items: Taken one by one, as far ahead as `depth` allows.
-        threads: How many.
-        depth: Results ahead of the reader, at most; None is one for each thread.
+    What was not begun when the reader stops is given up. An error is raised in its turn. `depth` is
+    the most results ahead of the reader; None is one for each thread.
     """
     depth = threads if depth is None else depth
     pending: deque[Future[R]] = deque()

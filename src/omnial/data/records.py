@@ -1,8 +1,13 @@
-"""What a data set is made of, whatever its layout on disk."""
+"""What a data set is made of, whatever its layout on disk, and which images are held out."""
 
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from omnial.config.settings import DataSettings
 
 GOOD = "good"
 """The kind of a defect-free image."""
@@ -42,9 +47,9 @@ class ProductClass:
     def files(self) -> list[Path]:
         """All files of the class: images, masks and the region of interest."""
         records = (*self.train, *self.test)
-        masks = (record.mask for record in records)
         found = [record.path for record in records]
-        return found + [path for path in (*masks, self.roi) if path is not None]
+        more = (*(record.mask for record in records), self.roi)
+        return found + [path for path in more if path is not None]
 
 
 @dataclass(frozen=True)
@@ -71,3 +76,31 @@ class Catalogue:
     def names(self) -> tuple[str, ...]:
         """Names of the classes, in order."""
         return tuple(product.name for product in self.classes)
+
+
+def split_validation(
+    records: Sequence[ImageRecord], settings: DataSettings, seed: int
+) -> tuple[list[ImageRecord], list[ImageRecord]]:
+    """Training images to learn from, and those to validate on, both in the order of `records`.
+
+    Of a class's n images, min(max(round(share * n), at_least), n // 5) are held out, with
+    `validation_share` and `validation_at_least` of the settings: those with the smallest hash of
+    seed, class and file name. So the choice does not depend on where the data lies or on the order
+    of the records, and a new file moves at most a few others.
+    """
+
+    def rank(record: ImageRecord) -> tuple[bytes, Path]:
+        names = (str(seed), record.class_name, record.path.parent.name, record.path.name)
+        text = "\0".join(names).encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(text, digest_size=16).digest(), record.path
+
+    classes: defaultdict[str, list[ImageRecord]] = defaultdict(list)
+    for record in records:
+        classes[record.class_name].append(record)
+    held_out: set[ImageRecord] = set()
+    for members in classes.values():
+        total = len(members)
+        wanted = max(round(settings.validation_share * total), settings.validation_at_least)
+        held_out.update(sorted(members, key=rank)[: min(wanted, total // 5)])
+    train = [record for record in records if record not in held_out]
+    return train, [record for record in records if record in held_out]

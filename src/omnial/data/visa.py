@@ -12,6 +12,7 @@ training [O], as in VisA's 1-class split; everything else is for testing.
 import csv
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 # What a table names may be no possible file name; the methods of Path raise for some of these.
 from os.path import isdir, isfile
@@ -38,7 +39,7 @@ class _Row(NamedTuple):
     cells: Mapping[str, str]
 
     def get(self, column: str) -> str:
-        """The stripped cell of a column; empty where the table has no such column."""
+        """The cell of a column; empty where the table has no such column."""
         return self.cells.get(column, "")
 
     def error(self, message: str) -> UserError:
@@ -52,16 +53,6 @@ class Table(NamedTuple):
     path: Path
     columns: tuple[str, ...]
     rows: tuple[_Row, ...]
-
-
-class _Entry(NamedTuple):
-    """A row, checked."""
-
-    image: Path
-    kind: str
-    split: str
-    """`train`, `test`, or empty where the table leaves it open."""
-    mask: Path | None
 
 
 def root_table(root: Path) -> Table | None:
@@ -85,9 +76,8 @@ def read_root(root: Path, table: Table) -> list[ProductClass]:
     A class of the 1-class split file without a folder is left out, so that a part of VisA can
     be used with the whole split file.
     """
-    names = _names(table)
-    if table.path == root / _SPLIT_FILE:
-        names = [name for name in names if isdir(root / name)]
+    partial = table.path == root / _SPLIT_FILE
+    names = [name for name in _names(table) if not partial or isdir(root / name)]
     return [_read_member(root, table, name) for name in names]
 
 
@@ -117,12 +107,9 @@ def _read_member(root: Path, table: Table, name: str) -> ProductClass:
 
 
 def _require_columns(table: Table, *wanted: str) -> None:
-    missing = [column for column in wanted if column not in table.columns]
-    if missing:
-        raise UserError(
-            f"{table.path} lacks the columns {', '.join(missing)}; it has "
-            f"{', '.join(table.columns)}"
-        )
+    if missing := ", ".join(column for column in wanted if column not in table.columns):
+        has = ", ".join(table.columns)
+        raise UserError(f"{table.path} lacks the columns {missing}; it has {has}")
 
 
 def _names(table: Table) -> list[str]:
@@ -140,29 +127,26 @@ def _product(
     table: Table, rows: tuple[_Row, ...], name: str, folder: Path, bases: tuple[Path, ...]
 ) -> ProductClass:
     _require_columns(table, "image", "label")
-    entries = [_entry(row, bases) for row in rows]
-    paths = [path for entry in entries for path in (entry.image, entry.mask) if path is not None]
-    missing = [path for path in paths if not isfile(path)]
-    if missing:
+    found = [_record(row, name, bases) for row in rows]
+    records = sorted((record for _, record in found), key=lambda one: (one.kind, one.path))
+    paths = [path for one in records for path in (one.path, one.mask) if path is not None]
+    if missing := [path for path in paths if not isfile(path)]:
         raise UserError(
             f"{table.path} names files that do not exist; add them, or remove their lines:\n"
             f"{listed(missing)}"
         )
-    twice = [path for path, count in Counter(paths).items() if count > 1]
-    if twice:
+    if twice := [path for path, count in Counter(paths).items() if count > 1]:
         raise UserError(f"{table.path} names these files more than once:\n{listed(twice)}")
-    left_open = sorted(e.image for e in entries if not e.split and e.kind == GOOD)
-    chosen = set(left_open[: len(left_open) * _TRAIN_PERCENT // 100])
-    train, test = [], []
-    for image, kind, split, mask in sorted(entries, key=lambda entry: (entry.kind, entry.image)):
-        if split == "train" or image in chosen:
-            train.append(ImageRecord(image, name, "train", kind))
-        else:
-            test.append(ImageRecord(image, name, "test", kind, mask))
-    return ProductClass(name, folder, tuple(train), tuple(test), find_roi(folder))
+    left_open = sorted(one.path for split, one in found if not split and not one.anomalous)
+    chosen = {one.path for split, one in found if split == "train"}
+    chosen.update(left_open[: len(left_open) * _TRAIN_PERCENT // 100])
+    train = tuple(replace(one, split="train") for one in records if one.path in chosen)
+    test = tuple(one for one in records if one.path not in chosen)
+    return ProductClass(name, folder, train, test, find_roi(folder))
 
 
-def _entry(row: _Row, bases: tuple[Path, ...]) -> _Entry:
+def _record(row: _Row, name: str, bases: tuple[Path, ...]) -> tuple[str, ImageRecord]:
+    """A row, checked: `train`, `test`, or nothing where it leaves that open, and its record."""
     split, label, mask = row.get("split").lower(), row.get("label"), row.get("mask")
     if not row.get("image") or not label:
         raise row.error("the cells image and label must be filled")
@@ -183,7 +167,8 @@ def _entry(row: _Row, bases: tuple[Path, ...]) -> _Entry:
     if kind == GOOD and mask:
         raise row.error("a normal image has a mask; correct its label, or drop the mask")
     image = _located(row, row.get("image"), bases)
-    return _Entry(image, kind, split, _located(row, mask, bases) if mask else None)
+    located = _located(row, mask, bases) if mask else None
+    return split, ImageRecord(image, name, "test", kind, located)
 
 
 def _located(row: _Row, text: str, bases: tuple[Path, ...]) -> Path:
@@ -197,20 +182,17 @@ def _located(row: _Row, text: str, bases: tuple[Path, ...]) -> Path:
 
 def _read_csv(path: Path) -> Table:
     """Read a comma-separated UTF-8 file; empty lines and space around cells are dropped."""
-    lines: list[tuple[int, list[str]]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    lines.append((reader.line_num, [cell.strip() for cell in cells]))
+            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a CSV file in UTF-8 ({error})") from error
+    lines = [(line, cells) for line, cells in lines if any(cells)]
     if not lines:
         raise UserError(f"{path} is empty; it needs a header and a line for each image")
     columns = tuple(cell.lower() for cell in lines[0][1])
-    twice = [column for column, count in Counter(columns).items() if count > 1]
-    if twice:
+    if twice := [column for column, count in Counter(columns).items() if count > 1]:
         raise UserError(f"{path} names the columns {', '.join(twice)} more than once")
     rows = []
     for line, cells in lines[1:]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from omnial.config.settings import AS_TRAINED, DataSettings, Reading, Settings
 from omnial.data.decode import as_unit
 from omnial.data.layouts import discover
-from omnial.data.records import GOOD, ImageRecord, ProductClass
-from omnial.data.split import split_validation
+from omnial.data.records import GOOD, ImageRecord, ProductClass, split_validation
 from omnial.evaluation.sample import Sample, in_windows, load_sample, same_size, stack
 from omnial.inference.verify import beyond, differences, make_inputs
 from omnial.metrics.ranking import average_precision, count

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from omnial.data.image_file import SUFFIXES
-from omnial.data.left_out import LeftOut
-from omnial.data.listing import is_folder
-from omnial.data.own_pictures import ALL, all_own, own_names
+from omnial.data.listing import ALL, LeftOut, all_own, is_folder, own_names
 from omnial.errors import UserError
 
 
@@ -52,7 +50,7 @@ def each_image(paths: Sequence[Path]) -> Iterator[Path]:
     """List images one by one, however many there are: a folder at a time is held in memory.
 
     A folder stands for the images in it and below it, in sorted order; hidden files and folders
-    are passed over, links to folders are not followed, and results (`omnial.data.own_pictures`)
+    are passed over, links to folders are not followed, and results (`omnial.data.listing`)
     are no images to inspect. A file named outright is taken whatever it is. A file that is named
     twice is listed once, where it came first. A warning at the end says what was left out.
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from omnial.data.image_file import ImageError
-from omnial.data.own_pictures import mark_own
+from omnial.data.listing import mark_own
 from omnial.data.prefetch import prefetch
 from omnial.data.records import BadFile
 from omnial.errors import UserError

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from omnial.data.own_pictures import mark_own
+from omnial.data.listing import mark_own
 from omnial.errors import UserError, shown
 from omnial.files import replacing, writing
 from omnial.synthesis.recipe import SynthesizedBatch

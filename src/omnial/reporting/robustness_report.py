@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from omnial.data.own_pictures import mark_own
+from omnial.data.listing import mark_own
 from omnial.errors import shown
 from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.reporting import robustness_tables as tables

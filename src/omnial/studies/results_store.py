@@ -9,7 +9,7 @@ from typing import Any, Final
 from omnial import machine
 from omnial._version import __version__
 from omnial.data.image_file import SUFFIXES
-from omnial.data.own_pictures import mark_own
+from omnial.data.listing import mark_own
 from omnial.errors import UserError
 from omnial.files import replacing, writing
 from omnial.untrusted import UntrustedError, read_json

@@ -21,10 +21,8 @@ from omnial.data.checks import check_files
 from omnial.data.dataset import ImageDataset, load_dataset
 from omnial.data.geometry import whole_region
 from omnial.data.layouts import discover
-from omnial.data.left_out import warn_of_left_out
-from omnial.data.listing import image_files, subfolders
-from omnial.data.records import Catalogue, ImageRecord
-from omnial.data.split import split_validation
+from omnial.data.listing import image_files, subfolders, warn_of_left_out
+from omnial.data.records import Catalogue, ImageRecord, split_validation
 from omnial.distributed import collectives
 from omnial.distributed.launch import launched, read_processes
 from omnial.errors import UserError
