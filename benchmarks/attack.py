@@ -27,7 +27,7 @@ from benchmarks.common import (
 from omnial.attacks.ball import Ball
 from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.load import load_settings
-from omnial.memory import keep_freed_memory
+from omnial.machine import keep_freed_memory
 from omnial.models.channels_last import to_channels_last
 from omnial.models.system import build_model
 from omnial.sample_random import SampleRandom

@@ -79,7 +79,8 @@ def feed(images: int, classes: int, batch: int = 16) -> Callable[[], object]:
     """One batch from the middle of a run, choice and stacking alone."""
     labels = [index % classes for index in range(images)]
     store = cast(ImageDataset, _Blank(images))
-    source = BatchSampler(store, labels, None, 0.0, batch, seed=0)
+    settings = load_settings(overrides=[f"training.batch_size={batch}"])
+    source = BatchSampler(store, labels, None, settings)
     steps = itertools.count(1000)
     return lambda: source.batch(next(steps))
 

@@ -29,9 +29,8 @@ from omnial.export.gate import from_data
 from omnial.export.graph import FLOAT_LAYERS, float_nodes, write_onnx
 from omnial.inference.engines import OpenVinoBackend
 from omnial.model_folder.weights_file import load_model
-from omnial.models.prediction import Backend
+from omnial.models.prediction import Backend, over_windows
 from omnial.models.trained_model import TrainedModel
-from omnial.models.windows import over_windows
 
 _HEADS: Final = r"reconstruction\.head|localization\.head"
 _DECODER: Final = r"|reconstruction\.(up|decoder)\.\d+"

@@ -29,10 +29,9 @@ from omnial.models.channels_last import pack, to_channels_last, unpack
 from omnial.models.system import Output, build_model
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
-from omnial.training.crops import halved, random_crops
 from omnial.training.devices import choose_precision
 from omnial.training.objective import losses
-from omnial.training.sampler import BatchSampler
+from omnial.training.sampler import BatchSampler, halved, random_crops
 from omnial.training.schedule import learning_rate
 
 _PER_CLASS = 10
@@ -102,9 +101,7 @@ def train(
         load_dataset(learn, catalogue, settings.data, cache),
         [names.index(record.class_name) for record in learn],
         None,
-        0.0,
-        settings.training.batch_size,
-        settings.training.seed,
+        settings,
     )
     recipe = settings.synthesis.model_copy(update={"anomalous_share": 1.0})
     classes = []

@@ -29,7 +29,7 @@ from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from benchmarks.naive_network import NaiveNetwork
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
-from omnial.memory import keep_freed_memory
+from omnial.machine import keep_freed_memory
 from omnial.models.system import Output
 from omnial.sample_random import SampleRandom
 from omnial.training import loop
@@ -89,9 +89,7 @@ class Step:
             mock.patch.object(
                 state.optimizer, "step", self._timed("optimiser", state.optimizer.step)
             ),
-            mock.patch.object(
-                state.average, "update", self._timed("average", state.average.update)
-            ),
+            mock.patch.object(loop, "update_average", self._timed("average", loop.update_average)),
         ):
             self._ended = time.perf_counter()
             training_step(state, self.batch, self.settings, self.fabric, precision=self.precision)

@@ -3,12 +3,12 @@ import sys
 
 import pytest
 
-from omnial.memory import keep_freed_memory
+from omnial.machine import keep_freed_memory
 
 _PROGRAM = """
 import resource, sys
 import torch
-from omnial.memory import keep_freed_memory
+from omnial.machine import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()

@@ -5,29 +5,18 @@ import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from omnial._version import __version__
+from omnial._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from omnial.config.load import load_settings
-    from omnial.errors import RunError, UserError
-    from omnial.inference.inspector import Inspection, Inspector
-    from omnial.inference.predictor import predict
-    from omnial.model_folder.weights_file import load_model
-    from omnial.reporting.evaluation_report import evaluate
-    from omnial.training.fit import train
-
-__all__ = [
-    "Inspection",
-    "Inspector",
-    "RunError",
-    "UserError",
-    "__version__",
-    "evaluate",
-    "load_model",
-    "load_settings",
-    "predict",
-    "train",
-]
+    from omnial.config.load import load_settings as load_settings
+    from omnial.errors import RunError as RunError
+    from omnial.errors import UserError as UserError
+    from omnial.inference.inspector import Inspection as Inspection
+    from omnial.inference.inspector import Inspector as Inspector
+    from omnial.inference.predictor import predict as predict
+    from omnial.model_folder.weights_file import load_model as load_model
+    from omnial.reporting.evaluation_report import evaluate as evaluate
+    from omnial.training.fit import train as train
 
 _HOMES = {
     "Inspection": "omnial.inference.inspector",
@@ -40,6 +29,7 @@ _HOMES = {
     "predict": "omnial.inference.predictor",
     "train": "omnial.training.fit",
 }
+__all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

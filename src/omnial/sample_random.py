@@ -30,12 +30,9 @@ def _mix(value: Tensor) -> Tensor:
 
 
 class SampleRandom:
-    """The random numbers of the samples of one batch.
+    """The random numbers of the samples of one batch of step `step`, or any other counter.
 
-    Args:
-        seed: The run's seed.
-        step: Number of the training step (or any other counter of batches).
-        positions: (B,) int64, the position of each sample in the whole batch; decides the device.
+    Positions are (B,) int64, those of the samples in the whole batch; they decide the device.
     """
 
     def __init__(self, seed: int, step: int, positions: Tensor) -> None:

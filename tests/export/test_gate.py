@@ -22,7 +22,7 @@ from omnial.inference.verify import differences, verify
 from omnial.metrics.ranking import average_precision, count
 from omnial.model_folder.export_folder import Format, read_export
 from omnial.models.prediction import Prediction
-from omnial.models.thresholds import Calibration
+from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 
@@ -127,7 +127,7 @@ def at_the_threshold(
     )
     limit = float(trial.scores[0]) + above
     name = trial.samples[0].record.class_name
-    return same, Calibration({name: limit}, limit, 0.5, 0.1, {name: 1}, {name: (limit,)})
+    return same, calibrate({name: [limit]}, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("noise", [-5e-5, 5e-5])

@@ -18,7 +18,8 @@ from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format
 from omnial.models.channels_last import InstanceNorm
-from omnial.models.scoring import image_score, image_scores, restrict
+from omnial.models.prediction import restrict
+from omnial.models.scoring import image_score, image_scores
 from omnial.models.system import build_model
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel

@@ -22,9 +22,8 @@ from omnial.reporting import evaluation_report as report_module
 from omnial.reporting.evaluation_report import evaluate
 from omnial.robustness.build_set import SetPlan, build_set
 from omnial.studies.results_store import write_file
-from omnial.training.checkpoint import read_checkpoint, write_checkpoint
+from omnial.training.checkpoint import folder_of_checkpoints, read_checkpoint, write_checkpoint
 from omnial.training.fit import train
-from omnial.training.run_identity import folder_of_checkpoints
 from tests.faults.breaking import files, full_disk, no_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

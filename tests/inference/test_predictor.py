@@ -16,7 +16,7 @@ from omnial.inference import predictor as predictor_module
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
 from omnial.models.system import Output
-from omnial.models.thresholds import Calibration
+from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.trained_model import TrainedModel
 from tests.small_model import green_or_blue
 
@@ -352,9 +352,7 @@ def test_specks_are_outlined_only_where_there_is_nothing_else(tmp_path: Path) ->
     pixels[20:40, 20:40, 0] = 255
     Image.fromarray(pixels).save(tmp_path / "2.png")
     scores = {"moss": (0.001,), "sea": (0.001,)}
-    calibration = Calibration(
-        {"moss": 0.001, "sea": 0.001}, 0.001, 0.5, 0.1, {"moss": 1, "sea": 1}, scores
-    )
+    calibration = calibrate(scores, 0.5, 0.5)
     model = red_model(calibration=calibration)
     predict(Inspector.of(model), [tmp_path / "1.png", tmp_path / "2.png"], out=tmp_path / "out")
     rows = rows_of(tmp_path / "out")

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from omnial.demo.production_line import CLASS_NAMES, render_pair
-from omnial.models.appearance import appearance
-from omnial.models.noise import noise
+from omnial.models.appearance import appearance, noise
 from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 
 SIZE = 96

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnial.config.settings import ImageScore, Settings
-from omnial.models.prediction import Prediction
+from omnial.models.prediction import Prediction, over_windows
 from omnial.models.scoring import image_score
 from omnial.models.system import Output
 from omnial.models.torch_backend import predict_batch
-from omnial.models.windows import over_windows
 
 EDGE = 32
 

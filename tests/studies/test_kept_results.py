@@ -11,7 +11,7 @@ from omnial.config.load import load_settings
 from omnial.studies.results_store import SCHEMA, digest
 from omnial.studies.robustness_parts import ROWS, SURROGATE
 from omnial.studies.study_rows import COMMON, STUDIES
-from omnial.training.run_identity import what_is_computed
+from omnial.training.checkpoint import what_is_computed
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PLANNED = {name: study.rows for name, study in STUDIES.items()} | {"robustness": (SURROGATE, *ROWS)}

@@ -21,7 +21,7 @@ from omnial.studies.run_trials import run_trials
 from omnial.studies.study_data import StudyData
 from omnial.studies.study_rows import Row, Study, StudyOptions
 from omnial.studies.trial import Trial, model_folder, plan_trials
-from omnial.training.run_identity import CHECKPOINT, folder_of_checkpoints
+from omnial.training.checkpoint import CHECKPOINT, folder_of_checkpoints
 from tests.studies.small_runs import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

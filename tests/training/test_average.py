@@ -1,7 +1,9 @@
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
-from omnial.training.average import WeightAverage
+from omnial.config.load import load_settings
+from omnial.training.loop import TrainState, update_average
 
 
 def network(seed: int) -> nn.Module:
@@ -12,17 +14,16 @@ def network(seed: int) -> nn.Module:
 
 
 def test_average_is_the_ramped_one_of_a_plain_loop() -> None:
-    average = WeightAverage(network(0), decay=0.5)
+    average = network(0)
     expected: dict[str, torch.Tensor] = {}
     for step in range(12):
         state = network(step + 1).state_dict()
-        built = network(step + 1)
-        average.update(built, step)
+        update_average(average, network(step + 1), step, 0.5)
         decay = min(0.5, (1 + step) / (10 + step)) if step else 0.0
         for name, value in state.items():
             value = value.double()
             expected[name] = decay * expected[name] + (1 - decay) * value if step else value
-    for name, value in average.module.state_dict().items():
+    for name, value in average.state_dict().items():
         if value.is_floating_point():  # batch statistics included
             torch.testing.assert_close(value.double(), expected[name], atol=1e-6, rtol=1e-5)
         else:
@@ -30,21 +31,20 @@ def test_average_is_the_ramped_one_of_a_plain_loop() -> None:
 
 
 def test_first_update_forgets_the_start_and_zero_decay_follows() -> None:
-    average = WeightAverage(network(0), decay=0.999)
-    average.update(network(1), 0)
-    follower = WeightAverage(network(0), decay=0.0)
+    average, follower = network(0), network(0)
+    update_average(average, network(1), 0, 0.999)
     for step in range(3):
-        follower.update(network(step), step)
+        update_average(follower, network(step), step, 0.0)
     for shadow, seed in ((average, 1), (follower, 2)):
         for name, value in network(seed).state_dict().items():
-            torch.testing.assert_close(shadow.module.state_dict()[name], value)
+            torch.testing.assert_close(shadow.state_dict()[name], value)
 
 
-def test_average_is_a_copy_without_gradients() -> None:
-    source = network(0)
-    average = WeightAverage(source, decay=0.9)
-    assert not any(parameter.requires_grad for parameter in average.parameters())
+def test_average_starts_as_a_copy_without_gradients() -> None:
+    settings = load_settings(size="tiny")
+    state = TrainState.start(settings, Fabric(accelerator="cpu", devices=1))
+    assert not any(parameter.requires_grad for parameter in state.average.parameters())
     with torch.no_grad():
-        for parameter in source.parameters():
+        for parameter in state.network.parameters():
             parameter.zero_()
-    assert any(bool(parameter.any()) for parameter in average.parameters())
+    assert any(bool(parameter.any()) for parameter in state.average.parameters())

@@ -1,7 +1,7 @@
 import torch
 
 from omnial.sample_random import SampleRandom
-from omnial.training.crops import halved, random_crops
+from omnial.training.sampler import halved, random_crops
 
 
 def random(positions: list[int]) -> SampleRandom:

@@ -29,10 +29,9 @@ from omnial.inference.inspector import Inspector
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.model_folder.weights_file import load_model
 from omnial.training import loop
-from omnial.training.checkpoint import read_checkpoint
+from omnial.training.checkpoint import read_checkpoint, what_is_computed
 from omnial.training.fit import train
 from omnial.training.objective import Losses
-from omnial.training.run_identity import what_is_computed
 from omnial.training.sampler import Batch, BatchSampler
 
 

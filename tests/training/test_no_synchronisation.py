@@ -5,6 +5,7 @@ whole loop on the CPU, where copies to the host (cpu, numpy, tolist) cannot be t
 other runs a step on tensors that have no values at all, so that whatever looks at one fails.
 """
 
+import copy
 import sys
 import traceback
 from collections import Counter, defaultdict
@@ -23,7 +24,6 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.models.system import build_model
-from omnial.training.average import WeightAverage
 from omnial.training.fit import train
 from omnial.training.log import RunLog
 from omnial.training.loop import TrainState, training_step
@@ -213,7 +213,7 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(system: str, 
     network = build_model(wanted.model).to("meta")
     # Adam's fused kernel does not take tensors without values.
     optimizer = torch.optim.SGD(network.parameters())
-    state = TrainState(network, network, optimizer, WeightAverage(network, 0.5), step)
+    state = TrainState(network, network, optimizer, copy.deepcopy(network), step)
     batch = Batch(
         positions=torch.empty(2, dtype=torch.int64, device="meta"),
         images=torch.empty(2, 3, 64, 64, dtype=torch.uint8, device="meta"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from omnial.config.load import load_settings
 from omnial.config.settings import DataSettings
 from omnial.data.cache import LOCATION, open_cache
 from omnial.data.dataset import ImageDataset, to_unit
@@ -34,8 +35,13 @@ def store(tmp_path: Path) -> ImageDataset:
     return stored(paths, [None] * len(paths), DataSettings(height=40, width=32))
 
 
+SETTINGS = load_settings(
+    overrides=["training.batch_size=6", "training.seed=1", "synthesis.texture_share=0.5"]
+)
+
+
 def sampler(store: ImageDataset, **options: int) -> BatchSampler:
-    return BatchSampler(store, LABELS, None, 0.5, batch_size=6, seed=1, **options)
+    return BatchSampler(store, LABELS, None, SETTINGS, **options)
 
 
 def test_classes_come_equally_often_whatever_their_size() -> None:
@@ -87,7 +93,7 @@ def test_a_texture_collection_is_used_for_its_share(store: ImageDataset, tmp_pat
     path = tmp_path / "texture.png"
     Image.new("RGB", (32, 40), (255, 255, 255)).save(path)
     textures = stored([path], [None], DataSettings(height=40, width=32))
-    mixed = BatchSampler(store, LABELS, textures, 0.5, batch_size=6, seed=1)
+    mixed = BatchSampler(store, LABELS, textures, SETTINGS)
     white = [bool((mixed.batch(step).textures == 1).all((1, 2, 3)).sum()) for step in range(9)]
     shares = torch.cat([(mixed.batch(step).textures == 1).all((1, 2, 3)) for step in range(40)])
     assert any(white)

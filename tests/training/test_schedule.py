@@ -3,7 +3,7 @@ import math
 import pytest
 
 from omnial.config.settings import TrainingSettings
-from omnial.training.schedule import Budget, is_quarter, learning_rate, planned_steps
+from omnial.training.schedule import Budget, is_reduced, learning_rate, planned_steps
 
 
 def test_step_schedule_drops_at_80_and_90_percent() -> None:
@@ -37,18 +37,18 @@ def test_planned_steps(budget: dict[str, float], steps: int | None) -> None:
 
 def test_quarters_steps_come_first() -> None:
     settings = TrainingSettings(quarter_share=0.25, steps=8)
-    assert [is_quarter(step, 8, settings) for step in range(8)] == [True] * 2 + [False] * 6
-    assert not any(is_quarter(step, 8, TrainingSettings(steps=8)) for step in range(8))
+    assert [is_reduced(step, 8, settings) for step in range(8)] == [True] * 2 + [False] * 6
+    assert not any(is_reduced(step, 8, TrainingSettings(steps=8)) for step in range(8))
 
 
 def test_a_measured_run_tries_both_kinds_of_step() -> None:
     settings = TrainingSettings(quarter_share=0.5, minutes=1.0)
-    quarters = [is_quarter(step, None, settings) for step in range(20)]
+    quarters = [is_reduced(step, None, settings) for step in range(20)]
     assert quarters == [True] * 15 + [False] * 5
     # A resumed run, which knows its length, must draw its first steps the same way.
-    assert [is_quarter(step, 400, settings) for step in range(20)] == quarters
-    assert is_quarter(199, 400, settings)
-    assert not is_quarter(200, 400, settings)
+    assert [is_reduced(step, 400, settings) for step in range(20)] == quarters
+    assert is_reduced(199, 400, settings)
+    assert not is_reduced(200, 400, settings)
 
 
 def timed(minutes: float, pace: list[float], quarter_share: float = 0.0) -> Budget:

@@ -11,14 +11,11 @@ import typer
 
 from omnial._version import __version__
 from omnial.cli.calibrate import calibrate, drift
-from omnial.cli.demo import demo
 from omnial.cli.export import export, verify
-from omnial.cli.info import info
 from omnial.cli.predict import predict
-from omnial.cli.robustness import attack, robustness
 from omnial.cli.serve import serve
-from omnial.cli.study import study
-from omnial.cli.synthesize import synthesize
+from omnial.cli.show import demo, info, synthesize
+from omnial.cli.studies import attack, robustness, study
 from omnial.cli.train import evaluate, train
 from omnial.cli.verb import ExitCode, ready_streams, settle
 

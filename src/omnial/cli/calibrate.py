@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omnial.cli import options
-from omnial.cli.options import option
+from omnial.cli.options import folder, number, option
 from omnial.cli.output import exit_code, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError
@@ -27,8 +27,8 @@ def calibrate(
     data: options.Data,
     false_alarm_rate: Annotated[float | None, option("R", _RATE)] = None,
     class_name: options.ClassOfAll = None,
-    tile: Annotated[int | None, options.number(_TILE)] = None,
-    out: Annotated[Path | None, options.folder(_OUT)] = None,
+    tile: Annotated[int | None, number(_TILE)] = None,
+    out: Annotated[Path | None, folder(_OUT)] = None,
     batch_size: options.BatchSize = 8,
     max_megapixels: options.MaxMegapixels = None,
     significant_bits: options.SignificantBits = None,
@@ -106,8 +106,8 @@ def _show_thresholds(result: Mapping[str, Any]) -> None:
     for name, row in {**result["classes"], "all together": result["overall"]}.items():
         interval = row["interval"]
         span = "-" if interval is None else " to ".join(f"{100 * end:.1f}" for end in interval)
-        limit = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all)")
-        table.append((name, str(row["images"]), f"{row['before']:.4f}", limit, f"{span} %"))
+        threshold = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all)")
+        table.append((name, str(row["images"]), f"{row['before']:.4f}", threshold, f"{span} %"))
     print_table(("class", "images", "before", "threshold", "true false-alarm rate"), table)
     rate, confidence = 100 * result["false_alarm_rate"], 100 * result["confidence"]
     print(f"\nchosen false-alarm rate {rate:g} %; intervals cover it with {confidence:g} %")

@@ -90,11 +90,7 @@ AsJson = Annotated[bool, flag("--json", "Print the result as JSON alone.", OUTPU
 
 
 def reading(max_megapixels: float | None, significant_bits: int | None) -> Reading:
-    """How images are read for a trained model.
-
-    Raises:
-        UserError: A value is out of its range.
-    """
+    """How images are read for a trained model; a value out of its range is a `UserError`."""
     try:
         return Reading.model_validate(
             {"max_megapixels": max_megapixels, "significant_bits": significant_bits}
@@ -116,11 +112,7 @@ def data_overrides(
 
 
 def check_out(folder: Path) -> None:
-    """Refuse a folder that can neither be written to nor made, before any work is done for it.
-
-    Raises:
-        UserError: The path is a file, lies below a file, may not be written to, or cannot be one.
-    """
+    """Refuse a folder that can neither be written to nor made, before any work is done for it."""
     try:
         folder.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -26,23 +26,6 @@ if TYPE_CHECKING:
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
-_FIGURES: Final = {
-    "image_auroc": "image\nAUROC",
-    "image_ap": "image\nAP",
-    "image_f1_max": "image\nF1-max",
-    "pixel_auroc": "pixel\nAUROC",
-    "pixel_ap": "pixel\nAP",
-    "pixel_f1_max": "pixel\nF1-max",
-    "aupro": "AUPRO",
-    "psnr": "PSNR\ndB",
-    "ssim": "SSIM",
-}
-# On the held-out training images, and on defects synthesized onto them.
-_VALIDATION: Final = {
-    **{name: _FIGURES[name] for name in ("image_auroc", "pixel_ap", "psnr")},
-    "erased": "erased",
-    "recognised": "recog-\nnised",
-}
 
 
 class _Notes(logging.Handler):
@@ -90,12 +73,7 @@ def say(message: str) -> None:
 def print_result(
     result: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]
 ) -> None:
-    """Print a result as JSON alone, or with `show` in words; paths become text.
-
-    Raises:
-        ValueError: The result holds NaN or an infinity, which JSON does not have.
-        TypeError: The result holds something that JSON cannot express.
-    """
+    """Print a result as JSON alone, without NaN or infinities, or with `show` in words."""
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False, default=_path_text))
     else:
@@ -165,36 +143,42 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     A column more gives the reconstruction's `erased` on the model's own validation images: of
     test images nobody knows how they would look without their defects.
     """
+    from omnial.evaluation.result import FIGURES
     from omnial.model_folder.validation_figures import ValidationFigures
 
-    headings, classes, mean = _FIGURES, metrics["classes"], metrics["mean"]
+    names, classes, mean = [*FIGURES], metrics["classes"], metrics["mean"]
     validation = ValidationFigures.of_training(metrics["model"].get("training", {}))
     if validation is not None:
-        headings = {**headings, "erased": "erased\n(validation)"}
-        mean = {**mean, "erased": validation.mean.get("erased")}
+        names.append("validation_erased")
+        mean = {**mean, names[-1]: validation.mean.get("erased")}
         classes = {
-            name: {**figures, "erased": validation.classes.get(name, {}).get("erased")}
+            name: {**figures, names[-1]: validation.classes.get(name, {}).get("erased")}
             for name, figures in classes.items()
         }
-    _print_figures("class", headings, classes, mean)
+    _print_figures("class", names, classes, mean)
 
 
 def print_validation(validation: "ValidationFigures") -> None:
     """Print the figures of a model's validation images in the same way."""
-    _print_figures("validation", _VALIDATION, validation.classes, validation.mean)
+    from omnial.model_folder.validation_figures import NAMES
+
+    _print_figures("validation", NAMES, validation.classes, validation.mean)
 
 
 def _print_figures(
-    corner: str, headings: Mapping[str, str], classes: "Mapping[str, Figures]", mean: "Figures"
+    corner: str, names: Sequence[str], classes: "Mapping[str, Figures]", mean: "Figures"
 ) -> None:
-    def row(name: str, figures: "Figures") -> list[str]:
-        return [name, *(_cell(key, figures.get(key)) for key in headings)]
+    """Print figures under their names, a word a line."""
 
-    rows = [row(name, figures) for name, figures in classes.items()]
-    print_table((corner, *headings.values()), rows, last=row("mean", mean))
+    def row(label: str, figures: "Figures") -> list[str]:
+        return [label, *(_cell(name, figures.get(name)) for name in names)]
+
+    rows = [row(label, figures) for label, figures in classes.items()]
+    headings = [name.replace("_", "\n", 1).replace("_", " ") for name in names]
+    print_table((corner, *headings), rows, last=row("mean", mean))
 
 
-def _cell(key: str, value: float | None) -> str:
+def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.1f}" if key == "psnr" else f"{value:.3f}"
+    return f"{value:.1f}" if name == "psnr" else f"{value:.3f}"

@@ -157,5 +157,5 @@ def _show(row: Mapping[str, Any]) -> None:
         return
     verdict = "ANOMALOUS" if row["anomalous"] else "good"
     product = row["class"] or "unknown product"
-    limit = f"(limit {row['threshold']:.4f})"
-    say(f"{verdict:<9}  {row['score']:.4f} {limit}  {product}  {shown(row['path'])}")
+    scores = f"{row['score']:.4f} (threshold {row['threshold']:.4f})"
+    say(f"{verdict:<9}  {scores}  {product}  {shown(row['path'])}")

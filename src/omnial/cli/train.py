@@ -141,12 +141,7 @@ def _must_start(devices: int) -> bool:
 
 
 def _start(devices: int) -> ExitCode:
-    """Run the command line of this process as so many processes, and end as they end.
-
-    Raises:
-        KeyboardInterrupt: A signal ended this process, and all others.
-        RunError: A process was killed.
-    """
+    """Run the command line of this process as so many processes, and end as they end."""
     from omnial.distributed.launch import start_here
 
     code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])

@@ -26,17 +26,11 @@ _WRAP = _LATTICE - 1
 
 @dataclass(frozen=True)
 class Canvas:
-    """Pixel centres of a square picture in some frame of coordinates.
+    """Pixel centres of a square picture in some frame of coordinates."""
 
-    Attributes:
-        x: (N, N) float32, to the right.
-        y: (N, N) float32, downwards.
-        pixel: Edge of a pixel in the same units.
-    """
-
-    x: Field
-    y: Field
-    pixel: float
+    x: Field  # (N, N) float32, to the right
+    y: Field  # (N, N) float32, downwards
+    pixel: float  # edge of a pixel in the same units
 
     @classmethod
     def of_size(cls, size: int) -> "Canvas":

@@ -19,17 +19,11 @@ Share = Field | float
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong with one product.
+    """What is wrong with one product."""
 
-    Attributes:
-        kind: Name of the defect kind, or `good`.
-        severity: 0 barely visible, 1 obvious.
-        rng: Source of its shape and position, apart from that of the product.
-    """
-
-    kind: str
-    severity: float
-    rng: Generator
+    kind: str  # name of the defect kind, or `good`
+    severity: float  # 0 barely visible, 1 obvious
+    rng: Generator  # source of its shape and position, apart from that of the product
 
     def between(self, mild: float, strong: float) -> float:
         """A value that goes from `mild` to `strong` with the severity, varied by a tenth."""

@@ -4,17 +4,13 @@ Eight product classes, five objects and three textures, are drawn as lit surface
 pose, light and grain. A defect is drawn into the same scene as its defect-free twin, so its mask is
 where the two pictures differ. None of the defects is a noise blob filled with a texture, which is
 what the training synthesis draws.
-
-`generate` writes a data set in the layout of MVTec AD; `render_pair` draws one image with its
-mask and twin; `CLASS_NAMES` and `DEFECT_KINDS` say what there is.
 """
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -27,18 +23,35 @@ from scipy import ndimage
 
 from omnial.data.records import GOOD
 from omnial.demo.canvas import Canvas, Field
+from omnial.demo.circuit_board import circuit_board
 from omnial.demo.defects import Defect
-from omnial.demo.surface import grain, photograph
+from omnial.demo.label import label
+from omnial.demo.materials import fabric, tile, wood
+from omnial.demo.parts import blister, gear, metal_plate
+from omnial.demo.surface import Surface, grain, photograph
 from omnial.errors import UserError
 from omnial.files import locked, scratch_in, writing
 from omnial.untrusted import read_json
 
 Split = Literal["train", "test"]
 
-CLASS_NAMES = ("blister", "circuit_board", "fabric", "gear", "label", "metal_plate", "tile", "wood")
-"""The product classes, sorted: what draws each has its name in `products`."""
-_PRODUCTS = {name: import_module(f"omnial.demo.products.{name}") for name in CLASS_NAMES}
-DEFECT_KINDS: Mapping[str, tuple[str, ...]] = {n: p.KINDS for n, p in _PRODUCTS.items()}
+# A drawing function takes the same draws from its generator whatever the defect is, so that the
+# surface is the same but for it.
+_PRODUCTS: Mapping[str, tuple[Callable[[Canvas, Generator, Defect], Surface], tuple[str, ...]]] = {
+    "blister": (blister, ("contamination", "crack", "missing_part")),
+    "circuit_board": (circuit_board, ("misplaced", "missing_part", "solder_bridge")),
+    "fabric": (fabric, ("hole", "stain", "thread")),
+    "gear": (gear, ("contamination", "crack", "missing_part")),
+    "label": (label, ("crease", "misprint", "stain")),
+    "metal_plate": (metal_plate, ("dent", "missing_part", "scratch", "stain")),
+    "tile": (tile, ("chip", "crack", "stain")),
+    "wood": (wood, ("hole", "scratch", "stain")),
+}
+CLASS_NAMES = tuple(_PRODUCTS)
+"""The product classes, sorted."""
+DEFECT_KINDS: Mapping[str, tuple[str, ...]] = {
+    name: kinds for name, (_, kinds) in _PRODUCTS.items()
+}
 """The defect kinds of each class, sorted."""
 MARKER = "production_line.json"
 """Written last: a folder with this file is complete."""
@@ -61,19 +74,13 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 
 
 class Pair(NamedTuple):
-    """An image, what it would be without its defect, and where the two differ.
+    """An image, what it would be without its defect, and where the two differ."""
 
-    Attributes:
-        image: (size, size, 3) uint8.
-        normal: (size, size, 3) uint8; equals `image` outside the mask, and for kind `good`
-            everywhere.
-        mask: (size, size) bool: the pixels whose colour the defect changed by more than `VISIBLE`
-            before grain, gaps of up to two pixels closed, specks of less than three pixels dropped.
-    """
-
-    image: NDArray[np.uint8]
-    normal: NDArray[np.uint8]
+    image: NDArray[np.uint8]  # (size, size, 3)
+    normal: NDArray[np.uint8]  # (size, size, 3), equal to `image` outside the mask
     mask: NDArray[np.bool_]
+    """(size, size), the pixels whose colour the defect changed by more than `VISIBLE` before grain,
+    gaps of up to two pixels closed, specks of less than three pixels dropped."""
 
 
 def render_pair(
@@ -89,11 +96,11 @@ def render_pair(
         UserError: An unknown class or kind, a negative seed or index, a size outside 64..1024.
     """
     _check(class_name, seed=seed, index=index, size=size)
-    product = _PRODUCTS[class_name]
-    if kind != GOOD and kind not in product.KINDS:
+    build, kinds = _PRODUCTS[class_name]
+    if kind != GOOD and kind not in kinds:
         raise UserError(
             f"the production line's {class_name} has no defect {kind!r}; "
-            f"choose from good, {', '.join(product.KINDS)}"
+            f"choose from good, {', '.join(kinds)}"
         )
     key = (seed, index, *(zlib.crc32(name.encode()) for name in (class_name, split, kind)))
     # Fine textures need 256 pixels to be drawn well; smaller images are the average of those.
@@ -101,7 +108,7 @@ def render_pair(
     canvas = Canvas.of_size(size * factor)
 
     def shot(defect: Defect, camera: Generator) -> Field:
-        image = photograph(product.build(canvas, _stream(key, 2), defect), canvas, camera)
+        image = photograph(build(canvas, _stream(key, 2), defect), canvas, camera)
         if factor == 1:
             return image
         reduced: Field = image.reshape(size, factor, size, factor, 3).mean(axis=(1, 3))
@@ -237,16 +244,9 @@ def generate(
     )
     out = Path(out).absolute()
     unfinished = out.with_name(f".{out.name}.partial")
-    complete = False
-    if out.exists():
-        if not out.is_dir():
-            raise UserError(f"{out} is a file; choose a folder for the production line")
-        found = _read_marker(out)
-        complete = found == parameters and all(
-            (out / file).is_file() for file in parameters.files()
-        )
-        if not complete:
-            _refuse_foreign(out, found)
+    if out.is_file():
+        raise UserError(f"{out} is a file; choose a folder for the production line")
+    complete = out.exists() and _is_complete(out, parameters)
     if complete and not unfinished.exists():
         return
     with locked(unfinished), writing("The production line", out):
@@ -260,23 +260,22 @@ def generate(
         unfinished.rmdir()  # `locked` keeps a folder that a killed run had made
 
 
-def _read_marker(out: Path) -> _Parameters | None:
-    """The parameters of the data set in `out`; None if it has no marker of ours."""
+def _is_complete(out: Path, wanted: _Parameters) -> bool:
+    """Whether `out` holds this data set. A file that `generate` did not write is refused."""
     try:
-        return _Parameters.model_validate(read_json(out / MARKER))
+        found: _Parameters | None = _Parameters.model_validate(read_json(out / MARKER))
     except (OSError, ValueError, UserError):
-        return None
-
-
-def _refuse_foreign(out: Path, found: _Parameters | None) -> None:
-    """Raise if `out` holds a file that `generate` did not write."""
+        found = None
+    ours = set() if found is None else {*found.files(), Path(MARKER)}
     there = {path.relative_to(out) for path in out.rglob("*") if not path.is_dir()}
-    foreign = sorted(there - (set() if found is None else found.files() | {Path(MARKER)}))
-    if foreign:
+    if found == wanted and ours <= there:
+        return True
+    if there - ours:
         raise UserError(
-            f"{out} holds files that are not the production line's, for example {foreign[0]}; "
-            "move them away or choose another folder"
+            f"{out} holds files that are not the production line's, for example "
+            f"{min(there - ours)}; move them away or choose another folder"
         )
+    return False
 
 
 def _write(folder: Path, parameters: _Parameters) -> None:

@@ -36,19 +36,12 @@ def varied(rng: Generator, colour: Colour, spread: float) -> Colour:
 
 @dataclass
 class Surface:
-    """What the camera looks at; N is the canvas size.
+    """What the camera looks at, in float32; N is the canvas size."""
 
-    Attributes:
-        albedo: (N, N, 3) float32, linear reflectance in [0, 1].
-        height: (N, N) float32, canvas units towards the camera.
-        gloss: (N, N) float32, strength of the mirror-like reflection.
-        light: (N, N) float32 in [0, 1], share of the light that reaches the point.
-    """
-
-    albedo: Field
-    height: Field
-    gloss: Field
-    light: Field
+    albedo: Field  # (N, N, 3), linear reflectance in [0, 1]
+    height: Field  # (N, N), canvas units towards the camera
+    gloss: Field  # (N, N), strength of the mirror-like reflection
+    light: Field  # (N, N) in [0, 1], share of the light that reaches the point
 
     @classmethod
     def plain(cls, canvas: Canvas, colour: Colour, gloss: float = 0.0) -> "Surface":

@@ -69,11 +69,7 @@ def everyone(work: Callable[[], T]) -> T:
 
 
 def gather(work: Callable[[], T]) -> list[T]:
-    """Let every process do something, as `everyone`.
-
-    Returns:
-        In the first process all results in order of rank; in the others nothing.
-    """
+    """As `everyone`, with all results in order of rank in the first process; in the others none."""
     result = everyone(work)
     if not together():
         return [result]
@@ -111,8 +107,7 @@ def mean(values: Tensor) -> Tensor:
 
 def _portable(error: Exception) -> Exception:
     """The error as other processes raise it: not every exception survives being sent."""
-    if isinstance(error, UserError):
-        return UserError(str(error))
-    if isinstance(error, RunError):
-        return RunError(str(error))
+    for kind in (UserError, RunError):
+        if isinstance(error, kind):
+            return kind(str(error))
     return RunError(f"process {rank()}: {type(error).__name__}: {error}")

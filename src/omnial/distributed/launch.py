@@ -42,11 +42,7 @@ class Processes(NamedTuple):
 
 
 def read_processes(environment: Mapping[str, str] = os.environ) -> Processes:
-    """The processes that the launcher's environment variables describe.
-
-    Raises:
-        UserError: The variables are incomplete or contradict each other.
-    """
+    """The processes that the launcher's variables, which must not contradict, describe."""
     if "TORCHELASTIC_RUN_ID" in environment:
         names = _TORCHRUN
     elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
@@ -149,10 +145,8 @@ def start_here(count: int, command: Sequence[str]) -> int:
     """Run a command as so many processes on this machine, with the launcher of `torchrun`.
 
     They share this process's output. A signal that ends this process is passed on, and the
-    processes get 30 seconds to end. When one fails, the others are ended.
-
-    Returns:
-        0, or the exit code of the process that failed first.
+    processes get 30 seconds to end. When one fails, the others are ended. The result is 0, or the
+    exit code of the process that failed first.
 
     Raises:
         KeyboardInterrupt: A signal ended this process, and all others.

@@ -42,11 +42,10 @@ from omnial.metrics import ranking
 from omnial.metrics.means import mean_figures
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve
-from omnial.models.prediction import Backend, Prediction
+from omnial.models.prediction import Backend, Prediction, over_windows
 from omnial.models.thresholds import Calibration
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
-from omnial.models.windows import over_windows
 from omnial.progress import Progress, silent
 
 Transform = Callable[[Sample], Sample]

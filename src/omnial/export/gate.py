@@ -16,10 +16,9 @@ from omnial.evaluation.sample import Sample, in_windows, load_sample, same_size,
 from omnial.inference.verify import beyond, differences, make_inputs
 from omnial.metrics.ranking import average_precision, count
 from omnial.model_folder.export_folder import Differences, Gate, Precision, Tolerance
-from omnial.models.prediction import Backend
+from omnial.models.prediction import Backend, over_windows
 from omnial.models.thresholds import Calibration, is_anomalous
 from omnial.models.trained_model import TrainedModel
-from omnial.models.windows import over_windows
 
 _EXACT = Tolerance(
     map_largest=1e-3, map_mean=1e-4, score_largest=1e-3, pixel_ap_loss=0.005, verdicts_changed=0.0

@@ -24,11 +24,9 @@ from omnial.files import StrPath, as_path
 from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
 from omnial.inference.outlines import Outline, find_outlines
 from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
-from omnial.models.prediction import Backend, Prediction
+from omnial.models.prediction import Backend, Prediction, over_windows, restrict
 from omnial.models.recogniser import Recogniser
-from omnial.models.scoring import restrict
 from omnial.models.thresholds import Calibration, is_anomalous
-from omnial.models.windows import over_windows
 
 if TYPE_CHECKING:
     from omnial.models.trained_model import TrainedModel

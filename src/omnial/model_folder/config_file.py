@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
 from omnial.config.settings import Settings
@@ -32,6 +32,7 @@ ROI: Final = "roi."
 """Prefix of the regions of interest; the class follows."""
 
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound=BaseModel)
 _DIGEST = re.compile("[0-9a-f]{64}")
 _KEYS = {
     *("schema_version", "weights_sha256", "settings", "classes"),
@@ -65,7 +66,7 @@ class FolderConfig:
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.model_dump(mode="json"),
             "classes": list(self.classes),
-            "calibration": self.calibration.to_dict(),
+            "calibration": self.calibration.model_dump(mode="json"),
             "training": dict(self.training),
             "weights_sha256": self.weights_sha256,
             "trained_files": base64.b64encode(b"".join(sorted(self.trained_files))).decode("ascii"),
@@ -84,9 +85,9 @@ def read_config(folder: Path) -> FolderConfig:
         if len(json.dumps(config["settings"])) > _LARGEST_SETTINGS:
             # Each wrong key costs a complaint, and all of them more memory than the file.
             raise ValueError(f"its settings have more than {_LARGEST_SETTINGS:,} characters")
-        settings = _settings(config["settings"])
+        settings = _validated(Settings, config, "settings")
         classes = class_names(config["classes"])
-        calibration = Calibration.from_dict(config["calibration"])
+        calibration = _validated(Calibration, config, "calibration")
         if set(calibration.per_class) != set(classes):
             raise ValueError("the calibration names other classes than the model")
         trained = _trained_files(config["trained_files"])
@@ -145,12 +146,12 @@ def under(prefix: str, arrays: Mapping[str, _T]) -> dict[str, _T]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
-def _settings(values: object) -> Settings:
+def _validated(kind: type[_M], config: Mapping[str, object], name: str) -> _M:
     try:
-        return Settings.model_validate(values)
+        return kind.model_validate(config[name])
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(["settings", *map(str, problem["loc"])])
+        place = ".".join([name, *map(str, problem["loc"])])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ValueError(f"{place}: {problem['msg']}{more}") from error
 

@@ -5,6 +5,8 @@ something else cannot come out as one of the products: a network that removes co
 and everything that it never saw maps noise to the middle of what it knows.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +20,9 @@ _FLOOR = 2 / 255
 """Detail below the noise of a good camera counts as none."""
 _SMALLEST = 16
 """Pixels of an axis below which an image is not halved any more."""
+_NOISE_LEVELS = [(mean, deviation) for mean in (0.2, 0.5, 0.8) for deviation in (0.03, 0.1, 0.25)]
+_NOISE_EXPONENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
+"""Of the frequency, by which the amplitude falls: white, pink, brown and between. [O]"""
 
 
 def appearance(images: Tensor) -> Tensor:
@@ -27,13 +32,10 @@ def appearance(images: Tensor) -> Tensor:
     15 to 35, 40 to 60 and 65 to 85 % averaged. So it matters neither much where in the image
     something lies nor whether a small part of it is defective.
 
-    Args:
-        images: (B, 3, H, W) floating, in [0, 1], at least 32 pixels high and wide.
-
-    Returns:
-        (B, FEATURES) float32. The first is the logarithm of the image's contrast, the others are
-        brightness and colour in [-1, 1] and logarithms of local differences: a change by 0.1
-        means about as much in each.
+    From (B, 3, H, W) floating, in [0, 1], at least 32 pixels high and wide, to (B, FEATURES)
+    float32. The first is the logarithm of the image's contrast, the others are brightness and
+    colour in [-1, 1] and logarithms of local differences: a change by 0.1 means about as much in
+    each.
     """
     halved = F.avg_pool2d(images.float(), 2)
     contrast = torch.sqrt(halved.var((2, 3), correction=0).mean(1, keepdim=True))
@@ -80,3 +82,21 @@ def _groups(cells: Tensor) -> Tensor:
     count = ordered.shape[2]
     parts = [ordered[..., round(a * count) : round(b * count)].mean(2) for a, b in GROUPS]
     return torch.cat(parts, 1)
+
+
+def noise(height: int, width: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Images of no product, in batches of (B, 3, height, width) float32 in [0, 1]: noise.
+
+    It has many brightnesses, strengths and grains, and is grey and coloured.
+    """
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    frequency = torch.hypot(rows, columns)
+    frequency[0, 0] = 1.0
+    levels = torch.tensor(_NOISE_LEVELS)[:, :, None, None, None]
+    for exponent in _NOISE_EXPONENTS:
+        for channels in (1, 3):
+            white = torch.randn(len(levels), channels, height, width, generator=generator)
+            spectrum = torch.fft.rfft2(white) / frequency**exponent
+            grains = torch.fft.irfft2(spectrum, s=(height, width))
+            grains = (grains - grains.mean((2, 3), keepdim=True)) / grains.std((2, 3), keepdim=True)
+            yield (levels[:, 0] + levels[:, 1] * grains).clamp(0.0, 1.0).expand(-1, 3, -1, -1)

@@ -58,13 +58,22 @@ class DCSA(nn.Sequential):
         super().__init__(ChannelAttention(channels), DilatedSpatialAttention(norm))
 
 
-class ResidualBlock(nn.Module):
+class _ResidualBlock(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return torch.relu(features + self.inner(features))
+
+
+class ResidualBlock(_ResidualBlock):
     """Residual block C -> C/9 -> C of biased 3x3 convolutions with affine batch norm."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
         middle = max(1, round(channels / 9))
-        self.inner = nn.Sequential(
+        super().__init__(
             nn.Conv2d(channels, middle, 3, padding=1),
             nn.BatchNorm2d(middle),
             nn.ReLU(inplace=True),
@@ -72,18 +81,13 @@ class ResidualBlock(nn.Module):
             nn.BatchNorm2d(channels),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return torch.relu(features + self.inner(features))
 
-
-class BottleneckBlock(nn.Module):
+class BottleneckBlock(_ResidualBlock):
     """Residual bottleneck, at C = 512: 1x1 to 128, 3x3 to 275, 1x1 to 512, without biases."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
         narrow, middle = max(1, channels // 4), max(1, round(channels * 275 / 512))
-        self.inner = nn.Sequential(
+        super().__init__(
             nn.Conv2d(channels, narrow, 1, bias=False),
             nn.BatchNorm2d(narrow),
             nn.ReLU(inplace=True),
@@ -94,19 +98,9 @@ class BottleneckBlock(nn.Module):
             nn.BatchNorm2d(channels),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return torch.relu(features + self.inner(features))
-
 
 def make_attention(kind: Attention, channels: int, norm: Norm) -> nn.Module:
-    """One module of the given kind for features of C channels.
-
-    Args:
-        kind: `none`, `ca`, `dcsa`, `resblock` or `bottleneck`.
-        channels: C.
-        norm: The norm of the sub-network around it; DCSA's spatial paths use the same.
-    """
+    """One module for features of C channels; DCSA's paths use the norm of the network around."""
     match kind:
         case "ca":
             return ChannelAttention(channels)

@@ -29,11 +29,7 @@ class InstanceNorm(nn.Module):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Give each channel of each image mean 0 and variance 1.
-
-        Raises:
-            ValueError: A channel has a single value, which has no deviation.
-        """
+        """Give each channel of each image mean 0 and variance 1; it needs two values for that."""
         # A weight of float32 makes the statistics float32. Without one, a processor keeps those of
         # half precision in half precision, whose rounding of a mean can be the whole deviation.
         half = features.dtype in (torch.bfloat16, torch.float16)
@@ -90,15 +86,9 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
 def pack(images: Tensor, stem: int) -> Tensor:
     """Pixel unshuffle into channels-last layout, so that a small network sees a large image.
 
-    In one copy: turning an image of three channels into channels-last first would cost five times
-    as much as the packing itself.
-
-    Args:
-        images: (B, C, s H, s W).
-        stem: s; 1 leaves the images as they are.
-
-    Returns:
-        (B, C s^2, H, W), channels-last where s > 1.
+    From (B, C, s H, s W) to (B, C s^2, H, W), channels-last; a stem s of 1 changes nothing. In one
+    copy: turning an image of three channels into channels-last first would cost five times as much
+    as the packing itself.
     """
     if stem == 1:
         return images
@@ -109,15 +99,7 @@ def pack(images: Tensor, stem: int) -> Tensor:
 
 
 def unpack(packed: Tensor, stem: int) -> Tensor:
-    """Pixel shuffle into contiguous layout.
-
-    Args:
-        packed: (B, C s^2, H, W), fastest in channels-last layout.
-        stem: s; 1 leaves the maps as they are.
-
-    Returns:
-        (B, C, s H, s W), contiguous where s > 1.
-    """
+    """Pixel shuffle into contiguous layout: (B, C s^2, H, W) to (B, C, s H, s W)."""
     if stem == 1:
         return packed
     batch, rows, columns = (packed.shape[axis] for axis in (0, 2, 3))

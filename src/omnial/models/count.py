@@ -1,7 +1,6 @@
 """Parameters and operations of a network, next to the published counts."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -16,15 +15,13 @@ from omnial.models.system import InspectionNetwork
 _MODULE_CHANNELS = 512
 # The supplement's Table 6: module alone at C = 512, reconstruction, localization with DiffNeck.
 # DRAEM's are those of its published code; it has no module.
-_PUBLISHED: Final[Mapping[str, tuple[int | None, ...]]] = MappingProxyType(
-    {
-        "omnial-resblock": (527_019, 63_906_674, 30_852_340),
-        "omnial-bottleneck": (524_966, 62_852_068, 30_847_397),
-        "omnial-ca": (524_288, 62_851_972, 28_700_493),
-        "omnial": (524_328, 62_852_092, 28_700_653),
-        "draem": (None, 69_048_579, 28_374_146),
-    }
-)
+_PUBLISHED: Final[Mapping[str, tuple[int | None, ...]]] = {
+    "omnial-resblock": (527_019, 63_906_674, 30_852_340),
+    "omnial-bottleneck": (524_966, 62_852_068, 30_847_397),
+    "omnial-ca": (524_288, 62_851_972, 28_700_493),
+    "omnial": (524_328, 62_852_092, 28_700_653),
+    "draem": (None, 69_048_579, 28_374_146),
+}
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -33,37 +30,30 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]:
-    """Count a model's parameters per part and its operations for one image.
+    """Count a model's parameters per part and its operations for an image of height x width.
 
-    Nothing is computed and no weights are allocated.
-
-    Args:
-        settings: The network.
-        height: Rows of the input in pixels.
-        width: Columns of the input in pixels.
-
-    Returns:
-        `parts` (`module`, `reconstruction`, `localization`: `parameters` and `published`, which is
-        null unless the network has the published widths), `total` parameters, and `flops` of one
-        forward pass of one image (a multiplication and an addition are two).
+    Nothing is computed and no weights are allocated. The result has `parts` (`module`,
+    `reconstruction`, `localization`: `parameters` and `published`, which is null unless the network
+    has the published widths), `total` parameters, and `flops` of one forward pass of one image (a
+    multiplication and an addition are two).
     """
-    kind = settings.reconstruction.attention
-    published = _published(settings)
+    kind, norm = settings.reconstruction.attention, settings.reconstruction.norm
     with torch.device("meta"):
         model = InspectionNetwork(settings).eval()
-        module = make_attention(kind, _MODULE_CHANNELS, settings.reconstruction.norm)
+        module = make_attention(kind, _MODULE_CHANNELS, norm)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(torch.empty(1, 3, height, width))
-    reconstruction = count_parameters(model.reconstruction)
-    localization = count_parameters(model.neck) + count_parameters(model.localization)
-    counts = (count_parameters(module), reconstruction, localization)
-    names = ("module", "reconstruction", "localization")
+    counts = {
+        "module": count_parameters(module),
+        "reconstruction": count_parameters(model.reconstruction),
+        "localization": count_parameters(model.neck) + count_parameters(model.localization),
+    }
     return {
         "parts": {
-            name: {"parameters": count, "published": figure}
-            for name, count, figure in zip(names, counts, published, strict=True)
+            name: {"parameters": count, "published": published}
+            for (name, count), published in zip(counts.items(), _published(settings), strict=True)
         },
-        "total": reconstruction + localization,
+        "total": counts["reconstruction"] + counts["localization"],
         "flops": counter.get_total_flops(),
     }
 

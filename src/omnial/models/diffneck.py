@@ -17,11 +17,8 @@ _LEAST: Final = 1e-3
 class DiffNeck(nn.Module):
     """Separate paths (one a source) and a unified path: unified + balance * separate.
 
-    With a balance factor of 0 the unified path is all there is.
-
-    Args:
-        settings: Width of the first scale, norm, attention and balance factor.
-        pixels: Pixels packed into a position, s^2 for a stem of s.
+    With a balance factor of 0 the unified path is all there is. `pixels` are those packed into a
+    position, s^2 for a stem of s.
     """
 
     def __init__(self, settings: LocalizationSettings, pixels: int) -> None:
@@ -44,17 +41,10 @@ class DiffNeck(nn.Module):
         self.unified = path(7 * pixels + 2 * len(self.windows))
 
     def forward(self, images: Tensor, restored: Tensor, jnd: Tensor) -> Tensor:
-        """Compare the sources.
+        """Compare the packed input A, its reconstruction, each (B, 3 s^2, H, W), and the JND map.
 
-        Args:
-            images: (B, 3 s^2, H, W) the packed input A.
-            restored: (B, 3 s^2, H, W) the reconstructed image.
-            jnd: (B, s^2, H, W) the reconstructed JND map.
-
-        Returns:
-            (B, C, H, W).
+        The map is (B, s^2, H, W), the result (B, C, H, W).
         """
-        parts = (images, restored, jnd)
         # The unified path sees A and its difference to the reconstruction: the same channels
         # in another basis, in which the difference need not be learnt first.
         difference = restored - images
@@ -62,7 +52,9 @@ class DiffNeck(nn.Module):
         unified: Tensor = self.unified(torch.cat(seen, 1))
         if not self.balance:
             return unified
-        paths = [path(part) for path, part in zip(self.separate, parts, strict=True)]
+        paths = [
+            path(part) for path, part in zip(self.separate, (images, restored, jnd), strict=True)
+        ]
         joined: Tensor = self.join(torch.cat(paths, 1))
         return unified + self.balance * joined
 
@@ -81,12 +73,7 @@ class DiffNeck(nn.Module):
 
 
 class PlainNeck(nn.Module):
-    """The ablation without DiffNeck: the sources side by side.
-
-    Args:
-        pixels: Pixels packed into a position, s^2 for a stem of s.
-        jnd: Whether there is a JND map.
-    """
+    """The ablation without DiffNeck: the sources side by side, with or without a JND map."""
 
     def __init__(self, pixels: int, jnd: bool) -> None:
         super().__init__()

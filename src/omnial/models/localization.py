@@ -11,13 +11,7 @@ _FIRST_DILATED_SCALE = 2  # the third
 
 
 class LocalizationNetwork(nn.Module):
-    """U-Net with skips.
-
-    Args:
-        settings: Widths, norm and dilation.
-        inputs: Channels of the neck.
-        pixels: Pixels packed into a position, s^2 for a stem of s.
-    """
+    """U-Net with skips; `inputs` are the neck's channels, `pixels` those packed into a position."""
 
     def __init__(self, settings: LocalizationSettings, inputs: int, pixels: int) -> None:
         super().__init__()
@@ -25,15 +19,10 @@ class LocalizationNetwork(nn.Module):
         self.encoder = nn.ModuleList()
         for index, width in enumerate(widths):
             dilation = settings.dilation if index >= _FIRST_DILATED_SCALE else 1
-            self.encoder.append(
-                nn.Sequential(
-                    ConvBlock(inputs, width, norm, dilation),
-                    ConvBlock(width, width, norm, dilation),
-                )
-            )
+            block = (ConvBlock(i, width, norm, dilation) for i in (inputs, width))
+            self.encoder.append(nn.Sequential(*block))
             inputs = width
-        self.up = nn.ModuleList()
-        self.decoder = nn.ModuleList()
+        self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
         for index in reversed(range(len(widths) - 1)):
             width = widths[max(index - 1, 0)]
             self.up.append(UpBlock(inputs, width, norm))
@@ -42,14 +31,7 @@ class LocalizationNetwork(nn.Module):
         self.head = nn.Conv2d(inputs, 2 * pixels, 3, padding=1)
 
     def forward(self, neck: Tensor) -> Tensor:
-        """Localize.
-
-        Args:
-            neck: (B, C, H, W).
-
-        Returns:
-            Packed logits (B, 2 s^2, H, W): normal, anomalous.
-        """
+        """From (B, C, H, W) to packed logits (B, 2 s^2, H, W): normal, anomalous."""
         skips: list[Tensor] = []
         features = neck
         for index, block in enumerate(self.encoder):

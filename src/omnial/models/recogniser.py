@@ -34,7 +34,8 @@ ALONE: Final = 2.0
 LESS_CONTRAST: Final = 0.7
 """How far the first feature may lie below that of nearly all of a class: log 2, half. [O]"""
 
-_ARRAYS = {"examples", "counts", "scale", "radius", "least", "nothing"}
+_KEYS = ("examples", "counts", "scale", "radius", "least", "nothing")
+"""Names of the arrays in files, in the order of the recogniser's fields."""
 
 
 @dataclass(frozen=True)
@@ -61,30 +62,19 @@ class Recogniser:
     """(F,) positive standard deviation of each feature within the classes."""
     radius: NDArray[np.float32]
     """(C,) largest distance at which an image still counts as of the class."""
-    least: NDArray[np.float32]
+    min_contrast: NDArray[np.float32]
     """(C,) smallest first feature at which an image still counts as of the class."""
-    nothing: NDArray[np.float32]
+    no_product: NDArray[np.float32]
     """(M, F) features of images that show no product, at most MOST_EXAMPLES."""
 
     def __post_init__(self) -> None:
-        classes, features = len(self.names), self.scale.shape
-        if classes == 0 or len(features) != 1 or features[0] == 0:
-            raise ValueError("a recogniser needs at least one class and one feature")
-        if self.counts.shape != (classes,) or self.counts.dtype != np.int64:
-            raise ValueError("the recogniser's counts must be one int64 for each class")
+        # Types and shapes of a file's arrays are those of its forms.
         if not ((self.counts >= 1) & (self.counts <= MOST_EXAMPLES)).all():
             raise ValueError(f"a recogniser has 1 to {MOST_EXAMPLES} examples of each class")
-        if (
-            self.examples.shape != (self.counts.sum(), *features)
-            or self.radius.shape != (classes,)
-            or self.least.shape != (classes,)
-            or self.nothing.shape[1:] != features
-            or len(self.nothing) > MOST_EXAMPLES
-        ):
+        if self.counts.sum() != len(self.examples) or len(self.no_product) > MOST_EXAMPLES:
             raise ValueError("the recogniser's arrays do not fit its classes and each other")
-        for array in (self.examples, self.scale, self.radius, self.least, self.nothing):
-            if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ValueError("the recogniser's arrays must be finite float32")
+        if not all(np.isfinite(array).all() for array in self.arrays().values()):
+            raise ValueError("the recogniser's arrays must be finite")
         if (self.scale <= 0).any() or (self.radius < 0).any():
             raise ValueError("the recogniser's scales and radii must be positive")
 
@@ -94,32 +84,17 @@ class Recogniser:
         features: ArrayLike,
         labels: ArrayLike,
         names: Sequence[str],
-        nothing: ArrayLike = (),
+        no_product: ArrayLike = (),
     ) -> "Recogniser":
-        """Learn the classes from features of normal images.
+        """Learn the classes from features (n, F) of normal images and labels (n,), their classes.
 
-        Args:
-            features: (n, F) finite features.
-            labels: (n,) integers, the index of each image's class in `names`.
-            names: The classes; each needs 1 to MOST_EXAMPLES images.
-            nothing: (m, F) finite features of images that show no product, such as noise; at
-                most MOST_EXAMPLES.
+        Each class needs 1 to MOST_EXAMPLES images; `no_product` are (m, F) features of at most as
+        many images that show none, such as noise.
 
         Raises:
-            ValueError: Shapes do not match, a feature is not finite, a label is out of range,
-                or a class has no image or too many.
+            ValueError: A feature is not finite, or a class has too many images.
         """
-        x = np.asarray(features, dtype=np.float64)
-        y = np.asarray(labels)
-        if x.ndim != 2 or y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
-            raise ValueError("features must be (n, F), labels (n,) integers")
-        if not np.isfinite(x).all():
-            raise ValueError("a feature is not finite")
-        if y.size and not 0 <= y.min() <= y.max() < len(names):
-            raise ValueError("a label is out of range")
-        absent = sorted(set(range(len(names))) - set(y.tolist()))
-        if not names or absent:
-            raise ValueError(f"no image of class {names[absent[0]]!r}" if names else "no classes")
+        x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
         classes = [x[y == index] for index in range(len(names))]
         within = sum(np.square(part - part.mean(0)).sum(0) for part in classes)
         scale = np.sqrt(within / max(len(x) - len(names), 1) + SPREAD**2)
@@ -130,18 +105,14 @@ class Recogniser:
             counts=np.array([len(part) for part in classes], np.int64),
             scale=scale.astype(np.float32),
             radius=_radii([part / scale for part in classes]),
-            least=np.array(firsts, np.float32) - np.float32(LESS_CONTRAST),
-            nothing=np.asarray(nothing, np.float32).reshape(-1, scale.size),
+            min_contrast=np.array(firsts, np.float32) - np.float32(LESS_CONTRAST),
+            no_product=np.asarray(no_product, np.float32).reshape(-1, scale.size),
         )
 
     def distances(self, features: ArrayLike) -> NDArray[np.float64]:
-        """Distance of each image to the nearest example of each class.
+        """(n, C) distance of each image to the nearest example of each class, from (n, F).
 
-        Args:
-            features: (n, F).
-
-        Returns:
-            (n, C), at least 0; infinite for an image with a non-finite feature.
+        It is infinite for an image with a non-finite feature.
 
         Raises:
             ValueError: The features have another length than those learnt from.
@@ -155,17 +126,13 @@ class Recogniser:
     def recognise(self, features: ArrayLike) -> list[str | None]:
         """The class of each image: the nearest, in radii, of those that reach it, or None.
 
-        Args:
-            features: (n, F); an image with a non-finite feature is unknown.
-
-        Raises:
-            ValueError: The features have another length than those learnt from.
+        From (n, F), as `distances`; an image with a non-finite feature is unknown.
         """
         distances = self.distances(features)
         x = np.asarray(features, dtype=np.float64)
-        fits = (distances <= self.radius) & (x[:, :1] >= self.least)
-        if len(self.nothing):
-            fits &= distances < self._nearest(x, self.nothing)[:, None]
+        fits = (distances <= self.radius) & (x[:, :1] >= self.min_contrast)
+        if len(self.no_product):
+            fits &= distances < self._nearest(x, self.no_product)[:, None]
         ratios = np.where(fits, distances / np.maximum(self.radius, 1e-30), np.inf)
         return [
             self.names[index] if fit[index] else None
@@ -183,26 +150,13 @@ class Recogniser:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learnt, without the names; `from_arrays` reads it back."""
-        return {
-            "examples": self.examples,
-            "counts": self.counts,
-            "scale": self.scale,
-            "radius": self.radius,
-            "least": self.least,
-            "nothing": self.nothing,
-        }
+        learnt = (self.examples, self.counts, self.scale, self.radius)
+        return dict(zip(_KEYS, (*learnt, self.min_contrast, self.no_product), strict=True))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> "Recogniser":
-        """Put a recogniser together from `arrays()` and the names of its classes.
-
-        Raises:
-            ValueError: An array is missing, unknown, or of the wrong shape or dtype, or holds
-                impossible values.
-        """
-        if set(arrays) != _ARRAYS:
-            raise ValueError(f"a recogniser has the arrays {', '.join(sorted(_ARRAYS))}")
-        return cls(tuple(names), **arrays)
+        """Put a recogniser together from `arrays()` and the names of its classes."""
+        return cls(tuple(names), *(arrays[key] for key in _KEYS))
 
 
 def _radii(classes: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:

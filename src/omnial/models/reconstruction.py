@@ -23,10 +23,7 @@ _FLAT = 1e-6
 class ReconstructionNetwork(nn.Module):
     """Encoder of L scales, decoder of L - 1 stages, one head for the image and, if asked for, JND.
 
-    Args:
-        settings: Widths, norm, dilation, attention, upsampling, and whether JND is wanted.
-        blocks: `residual` or, as published, `plain`.
-        pixels: Pixels packed into a position, s^2 for a stem of s.
+    `pixels` are those packed into a position, s^2 for a stem of s.
     """
 
     def __init__(self, settings: ReconstructionSettings, blocks: Blocks, pixels: int) -> None:
@@ -36,39 +33,29 @@ class ReconstructionNetwork(nn.Module):
         self.jnd = settings.jnd
         self.residual = blocks == "residual"
         self.restore_colour = settings.restore_colour
-        # Three modules: after the second and third encoder block and after the decoder stage
-        # that returns to the second block's width.
-        encoder_modules = {1, 2}
-        decoder_module = max(1, scales - 3)
-        encoder_block, decoder_block, up = (
-            (_residual_encoder, _residual_decoder, _residual_up)
-            if self.residual
-            else (_plain_encoder, _plain_decoder, _plain_up)
-        )
-        self.encoder = nn.ModuleList()
+        self.encoder, self.up, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         inputs = 3 * pixels
         for index, width in enumerate(widths):
-            attention = index in encoder_modules
-            self.encoder.append(encoder_block(settings, inputs, width, index == 0, attention))
+            block = _encoder(settings, self.residual, inputs, width, first=index == 0)
+            if index in (1, 2):
+                block += _attention(settings, self.residual, width)
+            self.encoder.append(nn.Sequential(*block))
             inputs = width
-        self.up = nn.ModuleList()
-        self.decoder = nn.ModuleList()
         for stage in range(1, scales):
             width = widths[max(scales - 2 - stage, 0)]
-            self.up.append(up(settings, inputs))
-            self.decoder.append(decoder_block(settings, inputs, width, stage == decoder_module))
+            self.up.append(_up(settings, self.residual, inputs))
+            block = _decoder(settings, self.residual, inputs, width)
+            # The stage that returns to the second block's width.
+            if stage == max(1, scales - 3):
+                block += _attention(settings, self.residual, width)
+            self.decoder.append(nn.Sequential(*block))
             inputs = width
         self.head = nn.Conv2d(inputs, (4 if settings.jnd else 3) * pixels, 3, padding=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Reconstruct.
+        """The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W) or None, packed.
 
-        Args:
-            images: (B, 3 s^2, H, W) packed images in [0, 1], H and W multiples of 2^(L - 1).
-
-        Returns:
-            The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W) or None, both
-            packed.
+        The images are (B, 3 s^2, H, W) in [0, 1], H and W multiples of 2^(L - 1).
         """
         colour = _mean_colour(images) if self.residual else None
         features = images if colour is None else images - colour
@@ -86,72 +73,46 @@ class ReconstructionNetwork(nn.Module):
         return image, jnd
 
 
-def _plain_encoder(
-    settings: ReconstructionSettings, inputs: int, width: int, first: bool, attention: bool
-) -> nn.Sequential:
-    """Pool, but at the first scale; basic block; attention."""
-    block = BasicBlock(inputs, width, width, settings.norm, settings.dilation)
-    if attention:
-        block.append(make_attention(settings.attention, width, settings.norm))
-    return block if first else nn.Sequential(nn.MaxPool2d(2), *block)
+def _encoder(
+    settings: ReconstructionSettings, residual: bool, inputs: int, width: int, first: bool
+) -> list[nn.Module]:
+    """Half the rows and columns, but at the first scale, and convolutions to another width."""
+    norm, dilation = settings.norm, settings.dilation
+    if residual:
+        change = nn.Conv2d(inputs, width, 3, stride=1 if first else 2, padding=1)
+        return [change, ResidualConv(width, norm, dilation)]
+    block = BasicBlock(inputs, width, width, norm, dilation)
+    return [*block] if first else [nn.MaxPool2d(2), *block]
 
 
-def _plain_up(settings: ReconstructionSettings, channels: int) -> nn.Module:
-    """Twice the rows and columns."""
+def _up(settings: ReconstructionSettings, residual: bool, channels: int) -> nn.Module:
+    """Twice the rows and columns; in residual networks linearly."""
     if settings.upsampling == "transposed":
         return nn.ConvTranspose2d(channels, channels, 2, stride=2)
-    return UpBlock(channels, channels, settings.norm)
-
-
-def _plain_decoder(
-    settings: ReconstructionSettings, inputs: int, width: int, attention: bool
-) -> nn.Sequential:
-    """Basic block; attention."""
-    block = BasicBlock(inputs, inputs, width, settings.norm, settings.dilation)
-    if attention:
-        block.append(make_attention(settings.attention, width, settings.norm))
-    return block
-
-
-def _residual_encoder(
-    settings: ReconstructionSettings, inputs: int, width: int, first: bool, attention: bool
-) -> nn.Sequential:
-    """The convolution that changes the width, with a stride after the first scale; branches."""
-    block = nn.Sequential(
-        nn.Conv2d(inputs, width, 3, stride=1 if first else 2, padding=1),
-        ResidualConv(width, settings.norm, settings.dilation),
-    )
-    return _with_attention(block, settings, width, attention)
-
-
-def _residual_up(settings: ReconstructionSettings, channels: int) -> nn.Module:
-    """Twice the rows and columns, linearly."""
-    if settings.upsampling == "transposed":
-        return nn.ConvTranspose2d(channels, channels, 2, stride=2)
+    if not residual:
+        return UpBlock(channels, channels, settings.norm)
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
         nn.Conv2d(channels, channels, 3, padding=1),
     )
 
 
-def _residual_decoder(
-    settings: ReconstructionSettings, inputs: int, width: int, attention: bool
-) -> nn.Sequential:
-    """A branch; the convolution that changes the width; attention."""
-    block = nn.Sequential(
-        ResidualConv(inputs, settings.norm, settings.dilation),
-        nn.Conv2d(inputs, width, 3, padding=1),
-    )
-    return _with_attention(block, settings, width, attention)
+def _decoder(
+    settings: ReconstructionSettings, residual: bool, inputs: int, width: int
+) -> list[nn.Module]:
+    """Convolutions to another width."""
+    norm, dilation = settings.norm, settings.dilation
+    if residual:
+        return [ResidualConv(inputs, norm, dilation), nn.Conv2d(inputs, width, 3, padding=1)]
+    return [*BasicBlock(inputs, inputs, width, norm, dilation)]
 
 
-def _with_attention(
-    block: nn.Sequential, settings: ReconstructionSettings, width: int, attention: bool
-) -> nn.Sequential:
-    if attention and settings.attention != "none":
-        module = make_attention(settings.attention, width, settings.norm)
-        block.append(Residual(module, width))
-    return block
+def _attention(settings: ReconstructionSettings, residual: bool, width: int) -> list[nn.Module]:
+    """The attention module, if there is one."""
+    if settings.attention == "none":
+        return []
+    module = make_attention(settings.attention, width, settings.norm)
+    return [Residual(module, width) if residual else module]
 
 
 def _mean_colour(images: Tensor) -> Tensor:

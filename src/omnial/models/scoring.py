@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from omnial.config.settings import ImageScore
-from omnial.models.prediction import Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,14 +38,7 @@ def window_size(height: int, width: int) -> int:
 def score_map(logits: "Tensor") -> "Tensor":
     """Probability of each pixel to be anomalous: the softmax of channel 1, in float32.
 
-    Args:
-        logits: (B, 2, H, W), any floating dtype; channel 0 is normal, channel 1 anomalous.
-
-    Returns:
-        (B, H, W) float32 in [0, 1].
-
-    Raises:
-        ValueError: The logits do not have two channels.
+    From (B, 2, H, W) of any floating dtype, normal and anomalous, to (B, H, W) in [0, 1].
     """
     if logits.ndim != 4 or logits.shape[1] != 2:
         raise ValueError(f"logits must be (B, 2, H, W), not {tuple(logits.shape)}")
@@ -64,14 +56,9 @@ def image_score(
       over the border of the map, or of the valid region, averages the pixels inside alone, so
       that a defect at the border counts as much as one in the middle.
 
-    Args:
-        maps: (B, H, W) scores in [0, 1].
-        valid: (B, H, W) bool, True where scores count; None is everywhere. Pixels outside
-            add nothing: they are neither among the highest nor among those counted.
-        rule: One of the two.
-
-    Returns:
-        (B,) float32 in [0, 1]; 0 for an image without a valid pixel.
+    From (B, H, W) maps in [0, 1] to (B,) float32 in [0, 1]; 0 for an image without a valid pixel.
+    `valid` is (B, H, W) bool, True where scores count, None everywhere. Pixels outside add nothing:
+    they are neither among the highest nor among those counted.
 
     Raises:
         ValueError: The maps are not (B, H, W), or `valid` has another shape.
@@ -96,12 +83,7 @@ def image_score(
 def window_means(values: "Tensor", valid: "Tensor") -> "Tensor":
     """Mean over a window around each pixel, of the valid pixels alone, differentiable.
 
-    Args:
-        values: (B, H, W) float.
-        valid: (B, H, W) bool.
-
-    Returns:
-        (B, H, W); -inf around a pixel that is not valid itself.
+    Values, valid and result are (B, H, W); it is -inf around a pixel that is not valid itself.
     """
     import torch
     import torch.nn.functional as F
@@ -123,13 +105,8 @@ def image_scores(
 ) -> NDArray[np.float64]:
     """One score per image by the rule of `image_score`, in NumPy.
 
-    Args:
-        maps: (B, H, W) scores in [0, 1], 0 outside the valid region.
-        valid: (B, H, W).
-        rule: From score map to score.
-
-    Returns:
-        (B,); 0 for an image without a valid pixel.
+    From (B, H, W) maps in [0, 1], which are 0 outside the valid region, to (B,) scores; 0 for an
+    image without a valid pixel.
     """
     if rule == "top_mean":
         scores = np.zeros(len(maps))
@@ -148,22 +125,3 @@ def image_scores(
     means = np.divide(sums, share, out=np.zeros_like(sums), where=valid)
     maxima: NDArray[np.float64] = means.max(axis=(1, 2)).clip(0.0, 1.0)
     return maxima
-
-
-def restrict(prediction: Prediction, valid: NDArray[np.bool_], rule: ImageScore) -> Prediction:
-    """The same prediction with scores inside a region alone.
-
-    For a region of interest that is known only after the product has been recognised.
-
-    Args:
-        prediction: Of B images, with maps of H x W.
-        valid: (B, H, W), True where scores count.
-        rule: From score map to score.
-
-    Raises:
-        ValueError: `valid` has another shape than the maps.
-    """
-    if valid.shape != prediction.score_maps.shape:
-        raise ValueError(f"valid is {valid.shape}, the maps are {prediction.score_maps.shape}")
-    maps = np.where(valid, prediction.score_maps, np.float32(0.0))
-    return prediction._replace(score_maps=maps, scores=image_scores(maps, valid, rule))

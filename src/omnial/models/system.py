@@ -55,16 +55,10 @@ class InspectionNetwork(nn.Module):
         self.multiple = settings.stem * 2 ** (scales - 1)
 
     def forward(self, images: Tensor) -> Output:
-        """Forward pass.
+        """Image, JND map and logits of (B, 3, H, W) float images in [0, 1].
 
-        In eval mode, with `second_look`, the logits are the mean of two looks at the image.
-
-        Args:
-            images: (B, 3, H, W) float in [0, 1]; sizes that are no multiple of the coarsest
-                cell are padded by repeating the border, and the results cropped.
-
-        Returns:
-            Image, JND map and logits.
+        Sizes that are no multiple of the coarsest cell are padded by repeating the border, and the
+        results cropped. In eval mode, with `second_look`, the logits are the mean of two looks.
         """
         output = self._look(images)
         if self.training or self.second_look == "none":

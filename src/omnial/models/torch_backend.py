@@ -48,13 +48,8 @@ def predict_batch(
 ) -> Prediction:
     """Predict a batch in float32, without gradients, on the device of the network.
 
-    The network is left in eval mode.
-
-    Args:
-        network: From `build_model`.
-        images: (B, 3, H, W) floating, in [0, 1], on any device.
-        valid: (B, H, W) bool, True where scores count; None is everywhere.
-        rule: From score map to score.
+    The network is left in eval mode. Images are (B, 3, H, W) floating, in [0, 1], on any device;
+    `valid` is (B, H, W) bool, True where scores count, None everywhere.
 
     Raises:
         ValueError: The images are not (B, 3, H, W), or `valid` has another size.

@@ -14,9 +14,9 @@ from omnial.data.decode import as_unit
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.evaluation.result import picture
 from omnial.evaluation.sample import load_sample
+from omnial.models.prediction import over_windows
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
-from omnial.models.windows import over_windows
 from omnial.reporting.charts import png
 from omnial.reporting.picture_grid import picture_grid
 from omnial.reporting.report_pictures import grey_picture

@@ -17,8 +17,8 @@ from omnial.models.count import describe
 from omnial.studies.results_store import SCHEMA, digest, provenance, read_result, write_result
 from omnial.studies.study_data import StudyData, name_of
 from omnial.studies.study_rows import COMMON, Row, StudyOptions
+from omnial.training.checkpoint import folder_of_checkpoints, read_identity, what_is_computed
 from omnial.training.fit import train
-from omnial.training.run_identity import folder_of_checkpoints, read_identity, what_is_computed
 
 
 class Trial(NamedTuple):

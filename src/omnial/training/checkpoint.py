@@ -1,13 +1,148 @@
-"""The checkpoint on disk: written whole or not at all, read without unpickling objects."""
+"""A run on disk: its checkpoint, and what it was started with, so that a resume mixes no runs."""
 
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
+from omnial.config.settings import Settings
+from omnial.data.records import Catalogue
 from omnial.errors import RunError, UserError
-from omnial.files import failure, replacing
+from omnial.files import failure, replacing, unused, writing
+from omnial.training.devices import Precision
+from omnial.untrusted import plain, read_json
+
+RUN_FILE = "run.json"
+CHECKPOINT = "last.ckpt"
+
+# Settings that say where and how safely a run computes, not what.
+_FREE = {
+    "data": {"cache_gigabytes"},
+    "training": {"devices", "num_nodes", "strategy", "accelerator", "checkpoint_minutes"},
+}
+# Settings that came after results were kept, with the value that computes the same as before.
+_LATER: dict[str, Any] = {
+    "model.second_look": "none",
+    "model.blocks": "plain",
+    "model.localization.difference_windows": [],
+    "objective.defect_weight": 1.0,
+}
+
+
+def what_is_computed(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values, without those that say only where and how safely."""
+    dumped = settings.model_dump(mode="json")
+    for path, before in _LATER.items():
+        *sections, key = path.split(".")
+        section = functools.reduce(dict.__getitem__, sections, dumped)
+        if section[key] == before:
+            section.pop(key)
+    for name, free in _FREE.items():
+        for key in free:
+            dumped[name].pop(key)
+    return dumped
+
+
+def folder_of_checkpoints(out: Path) -> Path:
+    """Training state of the model folder `out`."""
+    return out / "checkpoints"
+
+
+class RunIdentity(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What makes two runs the same run."""
+
+    settings: dict[str, Any]
+    classes: list[str]
+    images: str
+    """Digest of the names and contents of all training images, regions of interest and textures."""
+    start: str | None
+    """Digest of the weights that the run started from, or None."""
+    precision: Precision = "fp32"
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        catalogue: Catalogue,
+        textures: Sequence[Path],
+        start: str | None,
+        precision: Precision,
+        content: Callable[[Path], bytes],
+    ) -> "RunIdentity":
+        """The identity of a run about to start; `content` gives the SHA-256 of a file."""
+        files = [("texture", path) for path in textures]
+        for product in catalogue.classes:
+            files += [(product.name, record.path) for record in product.train]
+            files += [(product.name, product.roi)] if product.roi is not None else []
+        digest = hashlib.sha256()
+        for name, path in files:
+            # Names decide what is held out for validation, and the order of the draws.
+            line = "\0".join((name, path.parent.name, path.name, ""))
+            digest.update(line.encode("utf-8", "surrogateescape") + content(path))
+        return cls(
+            settings=what_is_computed(settings),
+            classes=list(catalogue.names),
+            images=digest.hexdigest(),
+            start=start,
+            precision=precision,
+        )
+
+
+def read_identity(out: Path) -> RunIdentity | None:
+    """The run that `out` was started with, or None where none was; a damaged file is refused."""
+    path = folder_of_checkpoints(out) / RUN_FILE
+    if not os.path.lexists(path):
+        return None
+    try:
+        return RunIdentity.model_validate(read_json(path))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: not the record of a run ({plain(str(error))}). Train into another folder."
+        ) from error
+
+
+def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
+    """Begin a run in a folder, or go on with the stored one, whose precision is kept."""
+    stored, folder = read_identity(out), folder_of_checkpoints(out)
+    if stored is None:
+        if not unused(out, f"{folder.name}/{RUN_FILE}"):
+            raise UserError(
+                f"{out}: the folder is not empty and holds no run to resume. Choose another --out."
+            )
+        with writing("The record of the run", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / RUN_FILE) as part:
+                part.write_text(wanted.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return wanted
+    if not resume:
+        raise UserError(
+            f"{out}: holds a run already. Give --resume to go on with it, or choose another --out."
+        )
+    wanted = wanted.model_copy(update={"precision": stored.precision})
+    differences = _differences(stored.model_dump(), wanted.model_dump())
+    if differences:
+        raise UserError(
+            f"{out}: the run there was started with other values of "
+            f"{', '.join(differences)}. Repeat the settings and data that it was started with, "
+            "or train into another folder."
+        )
+    return stored
+
+
+def _differences(first: Any, second: Any, path: str = "") -> list[str]:
+    """Paths of the values that differ between two trees of plain data."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        found: list[str] = []
+        for key in sorted(first.keys() | second.keys()):
+            found += _differences(first.get(key), second.get(key), f"{path}.{key}".lstrip("."))
+        return found
+    return [] if first == second else [path]
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:

@@ -17,11 +17,7 @@ def on_gpu(settings: TrainingSettings) -> bool:
 
 
 def choose_precision(settings: TrainingSettings) -> tuple[Precision, str]:
-    """The precision of a run, and why.
-
-    `auto` takes bf16 where the device computes it in hardware: GPUs from Ampere on, processors
-    with AMX or AVX-512 bf16.
-    """
+    """The precision of a run, and why: `auto` takes bf16 where the device has it in hardware."""
     if settings.precision != "auto":
         return settings.precision, "as asked for"
     if on_gpu(settings):

@@ -37,7 +37,13 @@ from omnial.model_folder.config_file import (
 from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.trained_model import TrainedModel
-from omnial.training.checkpoint import read_checkpoint
+from omnial.training.checkpoint import (
+    CHECKPOINT,
+    RunIdentity,
+    claim,
+    folder_of_checkpoints,
+    read_checkpoint,
+)
 from omnial.training.data_remarks import (
     dim_classes,
     geometry_line,
@@ -47,7 +53,6 @@ from omnial.training.data_remarks import (
 from omnial.training.devices import check_processes, choose_precision, on_gpu
 from omnial.training.log import RunLog
 from omnial.training.loop import TrainState, run_loop
-from omnial.training.run_identity import CHECKPOINT, RunIdentity, claim, folder_of_checkpoints
 from omnial.training.sampler import BatchSampler
 from omnial.training.schedule import Budget
 from omnial.training.validation import validate
@@ -124,7 +129,6 @@ def train(
         if not fabric.is_global_zero:
             # The first process has decoded the files meanwhile.
             cache = open_cache(settings.data)
-        _logger.info("training in %s: %s", plan.run.precision, plan.reason)
         run = collectives.everyone(lambda: _Run.load(settings, out, plan, cache))
         _logger.info("%s", geometry_line(settings.data, plan.learn, run.images))
         dim = dim_classes(settings.data, plan.learn, run.images)
@@ -150,8 +154,6 @@ class _Plan(NamedTuple):
     trained_files: frozenset[bytes]
     """Of the files that are learned from, here or in the model to start from."""
     run: RunIdentity
-    reason: str
-    """Why the precision is what it is."""
 
     def labels(self, records: Sequence[ImageRecord]) -> list[int]:
         """Class number of each record."""
@@ -196,7 +198,9 @@ def _plan(
     textures = _texture_files(settings)
     precision, reason = choose_precision(settings.training)
     run = RunIdentity.of(settings, catalogue, textures, start, precision, cache.content)
-    return _Plan(catalogue, learn, new, textures, trained, claim(out, run, resume), reason)
+    run = claim(out, run, resume)
+    _logger.info("training in %s: %s", run.precision, reason)
+    return _Plan(catalogue, learn, new, textures, trained, run)
 
 
 class _Run(NamedTuple):
@@ -207,7 +211,6 @@ class _Run(NamedTuple):
     plan: _Plan
     cache: InputCache
     images: ImageDataset
-    labels: list[int]
     textures: ImageDataset | None
 
     @classmethod
@@ -217,28 +220,22 @@ class _Run(NamedTuple):
         textures, paths = None, plan.textures
         if paths:
             textures = ImageDataset(paths, [None] * len(paths), settings.data, cache)
-        return cls(settings, out, plan, cache, images, plan.labels(plan.learn), textures)
+        return cls(settings, out, plan, cache, images, textures)
 
     def train(self, state: TrainState, budget: Budget, fabric: Fabric, progress: bool) -> None:
         """Run the loop, from the last checkpoint where there is one."""
-        settings, training = self.settings, self.settings.training
+        settings = self.settings
         checkpoint = folder_of_checkpoints(self.out) / CHECKPOINT
         stored = _stored(checkpoint)
         if stored is not None:
             state.load_state_dict(stored)
             budget.load_state_dict(stored["budget"])
         sampler = BatchSampler(
-            self.images,
-            self.labels,
-            self.textures,
-            settings.synthesis.texture_share,
-            training.batch_size,
-            training.seed,
-            fabric.global_rank,
-            fabric.world_size,
+            *(self.images, self.plan.labels(self.plan.learn), self.textures, settings),
+            *(fabric.global_rank, fabric.world_size),
             pinned=fabric.device.type == "cuda",
         )
-        first, batch_size = fabric.is_global_zero, training.batch_size
+        first, batch_size = fabric.is_global_zero, settings.training.batch_size
         log = RunLog(self.out, state.step, batch_size, first=first, progress=progress)
         with closing(log):
             precision = self.plan.run.precision
@@ -246,11 +243,11 @@ class _Run(NamedTuple):
 
     def finish(self, state: TrainState, budget: Budget, notes: Sequence[str]) -> TrainSummary:
         """Set thresholds, and write the model folder."""
-        settings, plan, network = self.settings, self.plan, state.average.module
+        settings, plan, network = self.settings, self.plan, state.average
         names = plan.catalogue.names
         held_out = load_dataset(plan.held_out, plan.catalogue, settings.data, self.cache)
-        labels = plan.labels(plan.held_out)
-        validated = validate(network, settings, names, self.images, self.labels, held_out, labels)
+        seen, new = plan.labels(plan.learn), plan.labels(plan.held_out)
+        validated = validate(network, settings, names, self.images, seen, held_out, new)
         _logger.info("%s", _sentence(validated.figures))
         notes = [*notes, *validated.calibration.notes()]
         if budget.shortened_at is not None:
@@ -270,6 +267,7 @@ class _Run(NamedTuple):
             notes=notes,
             bad_files=[f"{bad.path}: {bad.reason}" for bad in plan.catalogue.bad_files],
         )
+        facts = summary.to_dict()
         model = TrainedModel(
             settings=settings,
             classes=names,
@@ -282,14 +280,11 @@ class _Run(NamedTuple):
                 "torch": torch.__version__,
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seed": settings.training.seed,
-                "steps": summary.steps,
-                "images": summary.images,
-                "seconds": summary.seconds,
-                "precision": summary.precision,
+                **{key: facts[key] for key in ("steps", "images", "seconds", "precision")},
                 "training_images": images_per_class(plan.learn),
                 "images_in_windows": images_in_windows(plan.learn, self.images),
                 "validation_images": images_per_class(plan.held_out),
-                "validation": asdict(summary.validation),
+                "validation": facts["validation"],
                 "started_from": plan.run.start,
             },
             trained_files=plan.trained_files,

@@ -29,12 +29,8 @@ _PICTURE_SAMPLES = 4
 class RunLog:
     """The logs of the first process; those of the others stay empty.
 
-    Args:
-        out: The model folder, with its `logs`.
-        begin: First step; a resumed run writes next to, not over, what it continues.
-        batch_size: Images of a step.
-        first: Whether this is the first process.
-        progress: Show a progress bar, or lines where there is no terminal.
+    A run resumed at step `begin` writes next to, not over, what it continues. With `progress` it
+    shows a progress bar, or lines where there is no terminal.
     """
 
     def __init__(
@@ -81,7 +77,7 @@ class RunLog:
     def picture(self, step: int, network: nn.Module, sample: SynthesizedBatch) -> None:
         """Draw what the last step trained on, with reconstructions and score maps, early on.
 
-        The network, the weight average, is set to eval mode: looking changes no state.
+        The network, the exponential moving average, is set to eval mode: looking changes no state.
         """
         doubled = step >= 100 and step & (step - 1) == 0
         if not self._first or not (step in _PICTURE_STEPS or doubled):

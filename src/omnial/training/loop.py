@@ -1,12 +1,18 @@
 """The training loop: one step, and the run of steps around it."""
 
+import contextlib
+import copy
 import logging
 import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any, Final, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -18,26 +24,25 @@ from omnial.config.settings import Settings
 from omnial.data.dataset import to_unit
 from omnial.distributed import collectives
 from omnial.errors import RunError
-from omnial.memory import keep_freed_memory
+from omnial.machine import keep_freed_memory
 from omnial.metrics.psnr_ssim import erased, running_figures
 from omnial.models.channels_last import to_channels_last
 from omnial.models.system import Output, build_model
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
-from omnial.training.average import WeightAverage
 from omnial.training.checkpoint import write_checkpoint
-from omnial.training.crops import halved, random_crops
 from omnial.training.devices import Precision
-from omnial.training.interrupts import Interrupts
 from omnial.training.log import LOG_STEPS, RunLog
 from omnial.training.objective import Losses, losses, training_loss
-from omnial.training.sampler import Batch, BatchSampler
-from omnial.training.schedule import Budget, is_quarter, learning_rate
+from omnial.training.sampler import Batch, BatchSampler, halved, random_crops
+from omnial.training.schedule import Budget, is_reduced, learning_rate
 
 _logger = logging.getLogger(__name__)
 
 _CHECK_STEPS = 20
 """Steps from one look at the loss to the next: each waits for the device."""
+_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
+"""Ctrl+C; the end of a job, and what batch systems send some time before it."""
 
 
 @dataclass
@@ -48,8 +53,8 @@ class TrainState:
     model: nn.Module
     """The network as Fabric wraps it, for its forward pass: DDP, where processes share a batch."""
     optimizer: torch.optim.Optimizer
-    average: WeightAverage
-    """The weights that are shipped."""
+    average: nn.Module
+    """The exponential moving average of the network, whose weights are shipped."""
     step: int = 0
     """Steps taken."""
 
@@ -65,7 +70,7 @@ class TrainState:
                 network = build_model(settings.model)
         # Before the average copies it, and before DDP lays out its buckets in the same order.
         network = to_channels_last(network.to(fabric.device)).train()
-        average = WeightAverage(network, training.average_decay)
+        average = copy.deepcopy(network).requires_grad_(False)
         if training.compile:
             _compile(network)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
@@ -83,7 +88,7 @@ class TrainState:
         return {
             "step": self.step,
             "network": self.network.state_dict(),
-            "average": self.average.module.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
@@ -91,7 +96,7 @@ class TrainState:
         """Go on from a checkpoint."""
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        self.average.module.load_state_dict(state["average"])
+        self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 
@@ -118,15 +123,10 @@ def training_step(
     precision: Precision = "fp32",
     total_steps: int | None = None,
 ) -> StepResult:
-    """One training step, on this process's samples of the batch.
+    """One training step, in place, on this process's samples of the batch on the training device.
 
-    Args:
-        state: What is trained, in place.
-        batch: Normal images and texture sources, on the training device.
-        settings: The run.
-        fabric: Averages the gradients of several processes.
-        precision: Arithmetic of the network; losses and synthesis are in float32.
-        total_steps: Steps of the whole run; None while a time budget has not been measured yet.
+    The precision is that of the network; losses and synthesis are in float32. The number of total
+    steps is None while a time budget has not been measured yet.
     """
     training, objective = settings.training, settings.objective
     autocast = torch.autocast(
@@ -150,9 +150,26 @@ def training_step(
     for parameters in state.optimizer.param_groups:
         parameters["lr"] = learning_rate(state.step, total_steps, training)
     state.optimizer.step()
-    state.average.update(state.network, state.step)
+    update_average(state.average, state.network, state.step, training.average_decay)
     state.step += 1
     return StepResult(sample, output, terms, loss.detach(), gradient_norm)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
+    """Take a network's parameters and buffers into their exponential moving average.
+
+    The decay is min(d, (1 + t)/(10 + t)) after t updates, and the first update, of step 0, copies:
+    without this ramp a short run would keep its random start. Without the buffers, averaged
+    weights would meet batch statistics that are not theirs. Counters are copied.
+    """
+    decay = min(decay, (1.0 + step) / (10.0 + step)) if step else 0.0
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    weights = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([mean for mean, _ in weights], [now for _, now in weights], 1.0 - decay)
+    for counter, value in pairs:
+        if not counter.is_floating_point():
+            counter.copy_(value)
 
 
 @torch.no_grad()
@@ -161,7 +178,7 @@ def draw_sample(
 ) -> SynthesizedBatch:
     """Draw a step's anomalies onto its images; its first steps may see a quarter of the pixels."""
     images = [to_unit(batch.images), to_unit(batch.textures), batch.region]
-    if is_quarter(step, total_steps, settings.training):
+    if is_reduced(step, total_steps, settings.training):
         # Crops keep the scale of a texture, smaller images the position of a part.
         images = random_crops(images, random) if step % 2 else [halved(image) for image in images]
     normal, textures, region = images
@@ -208,26 +225,22 @@ def run_loop(
     """
     keep_freed_memory()
     saved, clock = budget.seconds, time.monotonic()
-    with Interrupts() as interrupts:
+    with _noting_signals() as signals:
         while not budget.is_spent(state.step):
             batch = fabric.to_device(sampler.batch(state.step))
+            total = budget.total_steps
             result = training_step(
-                state,
-                batch,
-                settings,
-                fabric,
-                precision=precision,
-                total_steps=budget.total_steps,
+                state, batch, settings, fabric, precision=precision, total_steps=total
             )
-            log.picture(state.step, state.average.module, result.sample)
+            log.picture(state.step, state.average, result.sample)
             if state.step % LOG_STEPS == 0:
-                log.write(state.step, _log_values(result), budget.total_steps)
+                log.write(state.step, _log_values(result), total)
 
             # The first process's clock decides, so that all take the same number of steps.
             now = time.monotonic()
             budget.count(state.step, collectives.from_first(now - clock))
             clock = now
-            stopped = collectives.any_of(interrupts.received)
+            stopped = collectives.any_of(bool(signals))
             ends = stopped or budget.is_spent(state.step)
             due = budget.seconds - saved >= 60.0 * settings.training.checkpoint_minutes
             if ends or due or state.step % _CHECK_STEPS == 0:
@@ -261,6 +274,32 @@ def _refuse_non_finite(result: StepResult, step: int) -> None:
             f"the loss or its gradient is no longer a finite number at step {step}; the last "
             "checkpoint is kept. Lower training.learning_rate, or check the images"
         )
+
+
+@contextlib.contextmanager
+def _noting_signals() -> Iterator[list[int]]:
+    """Note the signals that ask the run to end, so that it does between two steps.
+
+    A second Ctrl+C does not wait for the step's end. A signal that the process ignores, as those
+    that a shell starts in the background do, stays ignored.
+    """
+    received: list[int] = []
+    replaced: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                replaced[number] = signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
 
 
 def _compile(network: nn.Module) -> None:

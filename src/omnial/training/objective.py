@@ -34,13 +34,7 @@ class Losses(NamedTuple):
 
 
 def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-    """Mean weighted squared error of each sample: (B,) float32.
-
-    Args:
-        prediction: (B, C, H, W).
-        target: The same, float32.
-        weight: (B, 1, H, W), or one for all pixels.
-    """
+    """Mean squared error of each sample, weighted by (B, 1, H, W): (B, C, H, W) to (B,) float32."""
     error = F.mse_loss(prediction.float(), target, reduction="none")
     return (weight * error).mean((1, 2, 3))
 
@@ -60,13 +54,8 @@ def ssim_loss(
 def focal_loss(logits: Tensor, mask: Tensor, gamma: float) -> Tensor:
     """Focal loss (Lin et al. 2017) without class weights: mean of -(1 - p_t)^gamma log p_t.
 
-    Args:
-        logits: (B, 2, H, W), normal and anomalous, any float type.
-        mask: (B, 1, H, W), 1 where anomalous.
-        gamma: Focusing exponent; 0 is cross entropy.
-
-    Returns:
-        (B,) float32.
+    From logits (B, 2, H, W), normal and anomalous, of any float type, and a mask (B, 1, H, W), 1
+    where anomalous, to (B,) float32. A gamma of 0 is cross entropy.
     """
     # With two classes, log p_t = logsigmoid(margin), the margin being that of the true class, and
     # log (1 - p_t) = logsigmoid(-margin). A power of 1 - p_t itself, which rounds to 0, would have

@@ -1,6 +1,6 @@
-"""Batches: which images, and which windows of them, a step sees.
+"""Batches: which images, which windows of them, and how many of their pixels a step sees.
 
-Both are a function of (seed, step, position in the batch) alone.
+All are a function of (seed, step, position in the batch) alone.
 """
 
 from collections.abc import Sequence
@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset, to_unit
+from omnial.sample_random import SampleRandom
 
 
 class Batch(NamedTuple):
@@ -31,9 +34,7 @@ class BalancedOrder:
     """An endless order of images in which every class comes equally often, whatever its size.
 
     Every round of C numbers visits the C classes in a new order; a class's visits walk through its
-    images in an order that is new for every pass.
-
-    The labels are class numbers of the images, 0 to C - 1, each at least once.
+    images in an order that is new for every pass. The labels are 0 to C - 1, each at least once.
     """
 
     def __init__(self, labels: Sequence[int], seed: int) -> None:
@@ -50,9 +51,9 @@ class BalancedOrder:
         label = int(np.random.default_rng((self._seed, 0, visit)).permutation(classes)[turn])
         members = self._members[label]
         epoch, rank = divmod(visit, len(members))
-        # Only the current and the previous pass of a class are asked for again.
         key = (label, epoch)
         if key not in self._orders:
+            # Only the current and the previous pass of a class are asked for again.
             self._orders.pop((label, epoch - 2), None)
             rng = np.random.default_rng((self._seed, 1, label, epoch))
             self._orders[key] = rng.permutation(len(members))
@@ -60,19 +61,11 @@ class BalancedOrder:
 
 
 class BatchSampler:
-    """The batch of any step.
+    """The batch of any step, from images, the class number of each, and a texture collection.
 
-    No `DataLoader` stands between it and the loop: that draws from PyTorch's own generator, which
-    is the caller's.
-
-    Args:
-        dataset: The training images, and `labels` the class number of each.
-        textures: A texture collection, or None.
-        texture_share: With a collection, the share of samples that take their texture from it.
-        batch_size: Samples of a step over all processes.
-        seed: The run's seed.
-        rank: This process r, of `world`: it takes the positions r, r + world, ...
-        pinned: Give batches in page-locked memory, from which a GPU copies while it computes.
+    Process r of `world` takes the positions r, r + world, ... of a batch. Batches may be in
+    `pinned` memory, from which a GPU copies while it computes. No `DataLoader` stands between this
+    and the loop: that draws from PyTorch's own generator, which is the caller's.
     """
 
     def __init__(
@@ -80,18 +73,17 @@ class BatchSampler:
         dataset: ImageDataset,
         labels: Sequence[int],
         textures: ImageDataset | None,
-        texture_share: float,
-        batch_size: int,
-        seed: int,
+        settings: Settings,
         rank: int = 0,
         world: int = 1,
         *,
         pinned: bool = False,
     ) -> None:
         self._dataset, self._textures = dataset, textures
-        self._order = BalancedOrder(labels, seed)
-        self._texture_share, self._batch_size, self._seed = texture_share, batch_size, seed
-        self._positions, self._pinned = range(rank, batch_size, world), pinned
+        self._seed, self._batch_size = settings.training.seed, settings.training.batch_size
+        self._order = BalancedOrder(labels, self._seed)
+        self._texture_share = settings.synthesis.texture_share
+        self._positions, self._pinned = range(rank, self._batch_size, world), pinned
 
     def batch(self, step: int) -> Batch:
         """The samples of one step that belong to this process."""
@@ -111,3 +103,29 @@ class BatchSampler:
             source = self._textures
         index = int(rng.integers(len(source)))
         return to_unit(source.windows([index], [rng.random(2).tolist()])[0])
+
+
+def random_crops(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:
+    """Cut a crop out of each sample, at the same position in every batch of images.
+
+    From (B, C, H, W) each, of any type, to (B, C, ceil(H / 2), ceil(W / 2)).
+    """
+    height, width = batches[0].shape[-2:]
+    rows, columns = -(-height // 2), -(-width // 2)
+    top = random.integers("crop top", 1, 1, high=height - rows + 1)
+    left = random.integers("crop left", 1, 1, high=width - columns + 1)
+    y = top + torch.arange(rows, device=random.device).view(1, -1, 1)
+    x = left + torch.arange(columns, device=random.device).view(1, 1, -1)
+    sample = torch.arange(len(random), device=random.device).view(-1, 1, 1)
+    # Indexing needs the channels at the end.
+    cut = (images.permute(0, 2, 3, 1)[sample, y, x] for images in batches)
+    return [images.permute(0, 3, 1, 2).contiguous() for images in cut]
+
+
+def halved(images: Tensor) -> Tensor:
+    """Half the rows and columns by area average, of bool where half a pixel is set.
+
+    From (B, C, H, W) to (B, C, ceil(H / 2), ceil(W / 2)) of the same type.
+    """
+    means = F.avg_pool2d(images.float(), 2, ceil_mode=True)
+    return means >= 0.5 if images.dtype == torch.bool else means

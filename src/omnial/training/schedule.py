@@ -11,16 +11,14 @@ _PROBE: Final = range(15, 20)
 """Steps of a measured run that see whole images, to learn what such a step costs."""
 _SLACK: Final = 1.2  # a slower machine may take this much of the budget
 _DROP_AT, _DROP = (0.8, 0.9), 0.2
+_KEPT: Final = ("total_steps", "seconds", "shortened_at", "_marks", "_pace")
 
 
 def planned_steps(settings: TrainingSettings) -> int | None:
     """Steps of the run, or None where a time budget must be measured first."""
     if settings.minutes is not None:
         return None
-    if settings.steps is not None:
-        return settings.steps
-    images = settings.images if settings.images is not None else _DEFAULT_IMAGES
-    return math.ceil(images / settings.batch_size)
+    return settings.steps or math.ceil((settings.images or _DEFAULT_IMAGES) / settings.batch_size)
 
 
 class Budget:
@@ -30,35 +28,25 @@ class Budget:
     it from the checkpoint. Where a run has steps on a quarter of the pixels, the last of the 20
     are not, so that both kinds are measured. Where the machine slows down later, the run may take
     20 % more than its time; if that is not enough, the schedule is shortened once to end there.
-
-    Attributes:
-        total_steps: Steps of the whole run; None while a time budget is not measured yet.
-        seconds: Time spent in training steps so far, earlier runs of it included.
-        shortened_at: Step at which the schedule was shortened, or None.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
         self._limit = None if settings.minutes is None else 60.0 * settings.minutes
         self._quarter_share = settings.quarter_share
         self.total_steps = planned_steps(settings)
-        self.seconds = 0.0
+        """Steps of the whole run; None while a time budget is not measured yet."""
+        self.seconds = 0.0  # spent in training steps, earlier runs of it included
         self.shortened_at: int | None = None
         self._marks: dict[int, float] = {}
         self._pace = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {
-            "total_steps": self.total_steps,
-            "seconds": self.seconds,
-            "shortened_at": self.shortened_at,
-            "_marks": self._marks,
-            "_pace": self._pace,
-        }
+        return {name: getattr(self, name) for name in _KEPT}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        for name in self.state_dict():
+        for name in _KEPT:
             setattr(self, name, state[name])
 
     def is_spent(self, step: int) -> bool:
@@ -87,20 +75,17 @@ class Budget:
 
     def _mean_pace(self) -> float:
         """Seconds a step over the whole run, as measured in its first steps."""
-        begin, quarter, whole = self._marks.values()
+        begin, reduced, whole = self._marks.values()
         if self._quarter_share == 0.0:
             return (self.seconds - begin) / (_PROBE.stop - _UNTIMED_STEPS)
         # The first step of a size is not timed: it allocates memory.
-        quarter_pace = (quarter - begin) / (_PROBE.start - _UNTIMED_STEPS)
+        reduced_pace = (reduced - begin) / (_PROBE.start - _UNTIMED_STEPS)
         whole_pace = (self.seconds - whole) / (len(_PROBE) - 1)
-        return self._quarter_share * quarter_pace + (1.0 - self._quarter_share) * whole_pace
+        return self._quarter_share * reduced_pace + (1.0 - self._quarter_share) * whole_pace
 
 
-def is_quarter(step: int, total: int | None, settings: TrainingSettings) -> bool:
-    """Whether a step, from 0, trains on a quarter of the pixels: the first of `total` do.
-
-    `total` is None while a time budget has not been measured yet.
-    """
+def is_reduced(step: int, total: int | None, settings: TrainingSettings) -> bool:
+    """Whether a step, from 0, trains on a quarter of the pixels: the first of `total` do."""
     probing = settings.minutes is not None and step in _PROBE
     if settings.quarter_share == 0.0 or probing:
         return False

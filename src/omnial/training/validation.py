@@ -15,15 +15,13 @@ from omnial.data.cover import Cover, size_of
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.metrics.means import Figures
 from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
-from omnial.metrics.ranking import Counts, auroc, average_precision, count, f1
+from omnial.metrics.ranking import auroc, average_precision, count, f1
 from omnial.model_folder.validation_figures import ValidationFigures
-from omnial.models.appearance import appearance
-from omnial.models.noise import noise
-from omnial.models.prediction import Prediction
+from omnial.models.appearance import appearance, noise
+from omnial.models.prediction import Prediction, over_windows
 from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.torch_backend import predict_batch
-from omnial.models.windows import over_windows
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 
@@ -40,28 +38,20 @@ class Validated(NamedTuple):
     figures: ValidationFigures
 
 
-class _Normal(NamedTuple):
-    """Results on n normal images: scores (n,), features (n, F) and PSNR (n,) in dB."""
-
-    scores: NDArray[np.float64]
-    features: NDArray[np.float32]
-    psnr: NDArray[np.float64]
-
-
 class _Drawn(NamedTuple):
-    """Results on n images with a synthesized defect each."""
+    """Result on an image with a synthesized defect."""
 
-    labels: NDArray[np.int64]
-    """(n,) class numbers."""
-    scores: NDArray[np.float64]
-    maps: list[NDArray[np.float32]]
-    """The scores of each image's pixels in the region of interest."""
-    masks: list[NDArray[np.bool_]]
+    label: int
+    """Class number."""
+    score: float
+    map: NDArray[np.float32]
+    """The scores of the pixels in the region of interest."""
+    mask: NDArray[np.bool_]
     """The labels of the same pixels; a few images show no defect."""
-    left: NDArray[np.float64]
-    """(n,) squared distance of the reconstruction to the image without the defect."""
-    drawn: NDArray[np.float64]
-    """(n,) squared distance of the image with the defect."""
+    left: float
+    """Squared distance of the reconstruction to the image without the defect."""
+    drawn: float
+    """Squared distance of the image with the defect."""
 
 
 def validate(
@@ -75,82 +65,79 @@ def validate(
 ) -> Validated:
     """Set thresholds and learn to recognise products.
 
-    Args:
-        network: The trained network.
-        settings: The run.
-        names: The classes.
-        train: Images the network was trained on; the recogniser is fitted on them.
-        train_labels: Class number of each.
-        validation: Normal images that it has not seen: they set the thresholds, and with
-            synthesized defects the outline level, that of the best pixel F1.
-        labels: Class number of each.
+    The recogniser is fitted on images that the network was trained on. Normal validation images,
+    which it has not seen, set the thresholds, and with synthesized defects the outline level, that
+    of the best pixel F1. Labels are class numbers, indices of `names`.
     """
-    normal, own = _inspect_normal(network, settings, validation), np.asarray(labels)
+    own = np.asarray(labels)
+    scores, features, ratios = _inspect_normal(network, settings, validation)
     drawn = _inspect_defects(network, settings, validation, own)
     recogniser = _learn_products(settings, names, train, train_labels)
-    recognised = recogniser.recognise(normal.features)
+    recognised = recogniser.recognise(features)
     right = np.array([name == names[label] for name, label in zip(recognised, labels, strict=True)])
-    maps, masks = np.concatenate(drawn.maps), np.concatenate(drawn.masks)
-    scores = {name: normal.scores[own == index] for index, name in enumerate(names)}
-    level, rate = _outline_level(count(maps, masks), maps), settings.calibration.false_alarm_rate
-    figures = {
-        name: _figures(normal, own == index, right, drawn, drawn.labels == index)
-        for index, name in enumerate(names)
-    }
-    return Validated(calibrate(scores, level, rate), recogniser, ValidationFigures.over(figures))
+    figures, by_class = {}, {}
+    for index, name in enumerate(names):
+        of_class, defective = own == index, [image for image in drawn if image.label == index]
+        by_class[name] = scores[of_class]
+        figures[name] = _figures(scores[of_class], ratios[of_class], right[of_class], defective)
+    rate = settings.calibration.false_alarm_rate
+    calibration = calibrate(by_class, _outline_level(drawn), rate)
+    return Validated(calibration, recogniser, ValidationFigures.over(figures))
 
 
 def _figures(
-    normal: _Normal,
-    own: NDArray[np.bool_],
+    normal: NDArray[np.float64],
+    ratios: NDArray[np.float64],
     right: NDArray[np.bool_],
-    drawn: _Drawn,
-    of_class: NDArray[np.bool_],
+    drawn: Sequence[_Drawn],
 ) -> Figures:
-    """Figures of one class, whose images are `own` of the normal and `of_class` of the drawn."""
+    """Figures of one class: scores, PSNR and recognition of its normal images, and its defects."""
     # What is defective is what the mask says: the synthesis may draw what nobody sees.
-    members = np.flatnonzero(of_class)
-    masks = [drawn.masks[index] for index in members]
-    labels = np.array([False] * int(own.sum()) + [bool(mask.any()) for mask in masks], bool)
-    images = count(np.concatenate([normal.scores[own], drawn.scores[of_class]]), labels)
-    pixels = None
-    if masks:
-        pixels = count(np.concatenate([drawn.maps[i] for i in members]), np.concatenate(masks))
-    left, distance = float(drawn.left[of_class].sum()), float(drawn.drawn[of_class].sum())
+    labels = np.array([False] * len(normal) + [bool(image.mask.any()) for image in drawn], bool)
+    images = count(np.append(normal, [image.score for image in drawn]), labels)
+    pixels = count(*_pixels(drawn))
+    left = float(np.sum([image.left for image in drawn]))
+    distance = float(np.sum([image.drawn for image in drawn]))
     return {
         "image_auroc": None if images is None else auroc(images),
         "pixel_ap": None if pixels is None else average_precision(pixels),
-        "psnr": float(normal.psnr[own].mean()) if own.any() else None,
+        "psnr": float(ratios.mean()) if ratios.size else None,
         "erased": erased(left, distance) if distance else None,
-        "recognised": float(right[own].mean()) if own.any() else None,
+        "recognised": float(right.mean()) if right.size else None,
     }
 
 
-def _inspect_normal(network: nn.Module, settings: Settings, dataset: ImageDataset) -> _Normal:
-    """Inspect all images of a dataset as they are."""
+def _pixels(drawn: Sequence[_Drawn]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scores and labels of all pixels."""
+    scores = np.concatenate([np.empty(0, np.float32), *(image.map for image in drawn)])
+    return scores, np.concatenate([np.empty(0, bool), *(image.mask for image in drawn)])
+
+
+def _inspect_normal(
+    network: nn.Module, settings: Settings, dataset: ImageDataset
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
+    """Scores (n,), features (n, F) and PSNR (n,) in dB of all images of a dataset as they are."""
     parts = []
     for part in dataset.batches(range(len(dataset)), _BATCH):
         images, region = to_unit(dataset.images(part)), dataset.regions(part)[:, 0]
         found = _predict(network, settings, images, region)
         assert found.reconstruction is not None
-        ratios = psnr(found.reconstruction, images, region)
-        parts.append((found.scores, found.features, ratios))
+        parts.append((found.scores, found.features, psnr(found.reconstruction, images, region)))
     scores, features, ratios = map(np.concatenate, zip(*parts, strict=True))
-    return _Normal(scores, features, ratios)
+    return scores, features, ratios
 
 
 def _inspect_defects(
     network: nn.Module, settings: Settings, dataset: ImageDataset, labels: NDArray[np.int64]
-) -> _Drawn:
+) -> list[_Drawn]:
     """Inspect images of every class with a synthesized defect."""
     recipe = settings.synthesis.model_copy(update={"anomalous_share": 1.0})
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     most = -(-_DEFECT_IMAGES // len(classes))
     chosen = [int(index) for own in classes for index in own[:: -(-len(own) // most)]]
-    scores, maps, masks, distances = [], [], [], []
+    found = []
     for part in dataset.batches(chosen, _BATCH):
-        images = to_unit(dataset.images(part))
-        region = dataset.regions(part)
+        images, region = to_unit(dataset.images(part)), dataset.regions(part)
         # The texture of each image is its neighbour in the batch, or the one before.
         textures = images.roll(1, 0)
         if len(part) == 1:
@@ -158,16 +145,16 @@ def _inspect_defects(
             textures = F.interpolate(before, images.shape[-2:], mode="bilinear")
         random = SampleRandom(settings.training.seed, _VALIDATION_STEP, torch.tensor(part))
         sample = synthesize(images, textures, recipe, random, region)
-        prediction = _predict(network, settings, sample.anomalous, region[:, 0])
-        scores.append(prediction.scores)
+        result = _predict(network, settings, sample.anomalous, region[:, 0])
+        assert result.reconstruction is not None
+        restored = torch.from_numpy(result.reconstruction)
+        sums = defect_distances(restored, sample.anomalous, sample.normal, sample.mask)
+        left, drawn = (values.tolist() for values in sums)
         for row, inside in enumerate(region[:, 0].numpy()):
-            maps.append(prediction.score_maps[row][inside])
-            masks.append(sample.mask[row, 0].numpy()[inside] > 0)
-        assert prediction.reconstruction is not None
-        restored = torch.from_numpy(prediction.reconstruction)
-        distances.append(defect_distances(restored, sample.anomalous, sample.normal, sample.mask))
-    left, drawn = (torch.cat(sums).double().numpy() for sums in zip(*distances, strict=True))
-    return _Drawn(labels[chosen], np.concatenate(scores), maps, masks, left, drawn)
+            label, mask = int(labels[part[row]]), sample.mask[row, 0].numpy()[inside] > 0
+            scores, score = result.score_maps[row][inside], float(result.scores[row])
+            found.append(_Drawn(label, score, scores, mask, left[row], drawn[row]))
+    return found
 
 
 def _predict(network: nn.Module, settings: Settings, images: Tensor, region: Tensor) -> Prediction:
@@ -176,13 +163,14 @@ def _predict(network: nn.Module, settings: Settings, images: Tensor, region: Ten
     return over_windows(run, images.numpy(), region.numpy(), settings)
 
 
-def _outline_level(counts: Counts | None, scores: NDArray[np.float32]) -> float:
+def _outline_level(drawn: Sequence[_Drawn]) -> float:
     """The pixel score with the best F1, or 0.5 where there is no defect to measure it on."""
+    scores, labels = _pixels(drawn)
+    counts = count(scores, labels)
     if counts is None:
         return 0.5
     best = int(np.argmax(f1(counts.true_positives, counts.false_positives, counts.positives)))
-    called = int(counts.true_positives[best] + counts.false_positives[best])
-    rank = len(scores) - called
+    rank = len(scores) - int(counts.true_positives[best] + counts.false_positives[best])
     return float(np.partition(scores, rank)[rank])
 
 

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 
 from omnial.demo.canvas import TURN, Canvas, Field, Point, sample, smooth, walk
 from omnial.demo.defects import Defect, stain
 from omnial.demo.surface import Colour, Surface, varied
-
-KINDS = ("crease", "misprint", "stain")
 
 _ARTWORK = 512
 _INKS: tuple[Colour, ...] = ((20, 92, 140), (206, 66, 44), (32, 32, 36))
@@ -29,7 +28,7 @@ _TEXTS = (
 )
 
 
-def build(canvas: Canvas, rng: np.random.Generator, defect: Defect) -> Surface:
+def label(canvas: Canvas, rng: Generator, defect: Defect) -> Surface:
     """Draw the label."""
     surface = Surface.plain(canvas, varied(rng, (236, 231, 218), 0.015), 0.04)
     surface.mottle(canvas.cloud(rng, 45.0), 0.022)

@@ -4,12 +4,11 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from omnial.demo.canvas import ORIGIN, Canvas, Field, Point, ridge, sample, smooth
 from omnial.demo.defects import Defect
 from omnial.demo.surface import Colour, Surface, varied
-
-KINDS = ("misplaced", "missing_part", "solder_bridge")
 
 _TIN: Colour = (186, 188, 190)
 _PRINT: Colour = (226, 230, 222)
@@ -54,7 +53,7 @@ _VIAS: tuple[Point, ...] = (
 )  # fmt: skip
 
 
-def build(canvas: Canvas, rng: np.random.Generator, defect: Defect) -> Surface:
+def circuit_board(canvas: Canvas, rng: Generator, defect: Defect) -> Surface:
     """Draw the board."""
     surface = Surface.plain(canvas, varied(rng, (26, 92, 58), 0.04), 0.1)
     surface.mottle(canvas.cloud(rng, 30.0), 0.05)

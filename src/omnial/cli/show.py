@@ -1,0 +1,190 @@
+"""`omnial demo`, `synthesize` and `info`: see what there is, without a training of one's own."""
+
+import webbrowser
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omnial.cli import options
+from omnial.cli.options import flag, number, option
+from omnial.cli.output import (
+    exit_code,
+    print_facts,
+    print_metrics,
+    print_result,
+    print_table,
+    print_validation,
+    working,
+)
+from omnial.cli.verb import ExitCode, verb
+from omnial.config.presets import DEFAULT_SIZE
+from omnial.errors import UserError
+
+_OPEN = "Open the report where there is a display and a terminal."
+_DESCRIBED_SIZE = "paper"
+
+
+@verb("omnial demo --quick", "omnial demo --minutes 20 --out runs/long-demo")
+def demo(
+    quick: Annotated[
+        bool, flag("--quick", "A small model for half a minute: shows the way only.")
+    ] = False,
+    minutes: Annotated[float | None, option("M", "Minutes of training. Default: 7.")] = None,
+    out: Annotated[Path, options.folder("Folder for data, model and report.")] = Path("runs/demo"),
+    open_browser: Annotated[bool, flag("--open/--no-open", _OPEN, options.OUTPUT)] = True,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Generate a small production line, train one model on it, evaluate it, write a report.
+
+    Parts that an earlier run with the same settings finished are used again.
+    """
+    with working():
+        from omnial.demo.run_demo import can_show, run_demo
+
+        result = run_demo(out, quick=quick, minutes=minutes)
+    print_result(result, as_json, lambda shown: print_metrics(shown["metrics"]))
+    if not as_json:
+        print(f"\nreport: {result['report']}")
+        if open_browser and can_show():
+            webbrowser.open(Path(result["report"]).resolve().as_uri())
+    return ExitCode.DONE
+
+
+@verb(
+    "omnial synthesize --data mvtec --out sheets",
+    "omnial synthesize --data mvtec/bottle --set synthesis.panels=false --out sheets",
+)
+def synthesize(
+    data: options.Data,
+    out: Annotated[Path, options.folder("Folder for the sheets.")],
+    count: Annotated[int, number("Samples to draw.", options.OUTPUT)] = 24,
+    system: options.System = None,
+    size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    seed: options.Seed = None,
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    skip_bad_files: options.SkipBadFiles = False,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Draw training samples and write contact sheets of them.
+
+    A row a sample: normal image, anomalous image, mask, JND map, panel and level.
+    """
+    from omnial.config.load import load_settings
+
+    seeded = [] if seed is None else [f"training.seed={seed}"]
+    read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
+    settings = load_settings(
+        system=system, size=size, config_file=config, overrides=[*seeded, *read, *(set_ or [])]
+    )
+    with working() as progress:
+        from omnial.data.checks import check_files
+        from omnial.data.layouts import discover
+        from omnial.reporting.picture_grid import write_contact_sheets
+        from omnial.synthesis.preview import preview
+
+        found = discover(data, need="train")
+        catalogue = check_files(found, settings.data, progress=partial(progress, "checking files"))
+        batch, names = preview(settings, catalogue, count, settings.training.seed)
+        sheets = write_contact_sheets(batch, names, out)
+    result = {"samples": len(names), "sheets": [str(sheet) for sheet in sheets]}
+    print_result(result, as_json, lambda shown: print(*shown["sheets"], sep="\n"))
+    return exit_code(catalogue.bad_files)
+
+
+@verb(
+    "omnial info", "omnial info --size lite --set model.stem=2", "omnial info models/mvtec --json"
+)
+def info(
+    model_dir: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL_DIR]", show_default=False, help="Describe this trained model instead."
+        ),
+    ] = None,
+    system: options.System = None,
+    size: Annotated[str | None, options.size_option(_DESCRIBED_SIZE)] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Count parameters, part by part next to the published counts, and operations.
+
+    Of a model folder also the classes, the thresholds, how it was trained and what its validation
+    images said.
+    """
+    if model_dir is not None and (system or size or config or set_):
+        raise UserError("give MODEL_DIR or settings, not both: a trained model has its own")
+    trained: dict[str, Any] = {}
+    with working():
+        from omnial.config.load import load_settings
+        from omnial.model_folder.weights_file import load_model
+        from omnial.models.count import describe
+
+        if model_dir is None:
+            settings = load_settings(
+                system=system,
+                size=size,
+                config_file=config,
+                overrides=set_ or [],
+                default_size=_DESCRIBED_SIZE,
+            )
+        else:
+            model = load_model(model_dir, "cpu")
+            settings, calibration = model.settings, model.calibration
+            trained = {
+                "model": str(model_dir),
+                "classes": list(model.classes),
+                "calibration": calibration.summary(),
+                "notes": list(calibration.notes()),
+                "thresholds": {name: calibration.threshold_for(name) for name in model.classes},
+                "training": dict(model.training),
+            }
+        shape = {"height": settings.data.height, "width": settings.data.width}
+        counts = describe(settings.model, **shape)
+    names = {"system": settings.system, "size": settings.size, "input": shape}
+    print_result(names | counts | trained, as_json, _show_description)
+    return ExitCode.DONE
+
+
+def _show_description(result: Mapping[str, Any]) -> None:
+    from omnial.model_folder.validation_figures import ValidationFigures
+
+    size, training = result["input"], dict(result.get("training", {}))
+    validation = ValidationFigures.of_training(training)
+    if validation is not None:
+        del training["validation"]  # has a table of its own
+    print_facts(
+        {
+            "system": result["system"],
+            "size": result["size"],
+            "input": f"{size['height']} x {size['width']}",
+            "parameters": f"{result['total']:,}",
+            "operations": f"{result['flops'] / 1e9:,.1f} GFLOP an image",
+            **({"training": ""} if training else {}),
+            **{f"  {key}": value for key, value in training.items()},
+        }
+    )
+    print()
+    parts = [_part(name, **part) for name, part in result["parts"].items()]
+    print_table(("part", "parameters", "published", "difference"), parts)
+    if "model" in result:
+        print()
+        thresholds = result["thresholds"].items()
+        print_table(("class", "threshold"), [(name, f"{value:.4f}") for name, value in thresholds])
+        if validation is not None:
+            print()
+            print_validation(validation)
+        print("\n".join(["", *result["notes"]]).rstrip())
+
+
+def _part(name: str, parameters: int, published: int | None) -> tuple[str, ...]:
+    label = "module alone, 512 channels" if name == "module" else name
+    if published is None:
+        return label, f"{parameters:,}", "-", "-"
+    return label, f"{parameters:,}", f"{published:,}", f"{parameters - published:+,}"
