@@ -33,9 +33,8 @@ from omnial.config.settings import DataSettings, Settings
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.data.records import ImageRecord, split_validation
-from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
-from omnial.metrics.ranking import auroc, average_precision, count
+from omnial.metrics.ranking import Figures, auroc, average_precision, count, mean_figures
 from omnial.model_folder.weights_file import load_model
 from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel

@@ -28,7 +28,7 @@ from omnial.errors import UserError
 from omnial.evaluation.evaluate import evaluate_backend
 from omnial.evaluation.result import FIGURES, EvaluationResult, write_metrics
 from omnial.evaluation.sample import Sample
-from omnial.metrics.means import Figures
+from omnial.metrics.ranking import Figures
 from omnial.models.prediction import Prediction
 from omnial.models.scoring import image_scores
 

@@ -70,9 +70,6 @@ def replacing(path: Path, *, flush: bool = True, rivals: bool = False) -> Iterat
             but a power cut may: for files that a run writes by the thousand.
         rivals: Another process may write the same file at the same time: the draft gets a hidden
             name that no other has, and the last one to end well stands.
-
-    Raises:
-        OSError: The folder cannot be written.
     """
     name = f".{path.name}.{uuid4().hex}{PART}" if rivals else path.name + PART
     part = path.with_name(name)
@@ -97,10 +94,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     The lock is on the folder itself and ends with the process, however that ends. Where the system
     or the file system has no such locks, there is none. A folder that was made here and stayed
-    empty is removed at the end.
-
-    Raises:
-        UserError: Another run writes to the folder, or it can neither be made nor written to.
+    empty is removed at the end. A `UserError` says that another run writes to the folder, or that
+    it can neither be made nor written to.
     """
     made = not folder.exists()
     try:
@@ -142,11 +137,8 @@ def replace_together(
     the few steps from file to file leaves new files among old ones. Where readers must not take
     them for one result, the first name is that of the file with the digests of the others.
 
-    Args:
-        scratch: Where the files are.
-        folder: Where they go, on the same file system.
-        names: Relative paths with forward slashes, in the order in which they are put in place.
-        flush: See `replacing`.
+    The names are relative paths with forward slashes, in the order in which they are put in place;
+    both folders lie on one file system; `flush` is as of `replacing`.
     """
     for name in names if flush else ():
         _flush(scratch / name)
@@ -162,9 +154,7 @@ def replace_together(
 def unused(folder: Path, first: str) -> bool:
     """Whether a folder is missing, empty, or left by a run that was killed early.
 
-    Args:
-        folder: The folder.
-        first: Relative path, with forward slashes, of the first file that such a run puts there.
+    `first` is the relative path of the first file that such a run puts there, with forward slashes.
     """
     if not folder.exists():
         return True
@@ -182,15 +172,10 @@ def unfinished(folder: Path) -> bool:
 
 @contextmanager
 def writing(what: str, folder: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn what goes wrong with the disk into an error that names the file and the way out.
+    """Turn what goes wrong with the disk into a `RunError` that names the file and the way out.
 
-    Args:
-        what: What is being written, as the beginning of a sentence.
-        folder: Where.
-        kinds: What else, besides `OSError`, says that the disk failed.
-
-    Raises:
-        RunError: The block raised one of them.
+    `what` is being written, as the beginning of a sentence; `kinds` are what else, besides
+    `OSError`, says that the disk failed.
     """
     failures: tuple[type[Exception], ...] = (OSError, *kinds)
     try:
@@ -207,8 +192,8 @@ def failure(what: str, where: Path, error: Exception) -> str:
         file = str(error.filename or where)
     elif found := _RUST_ERROR.search(reason):  # from a library that is written in Rust
         number = int(found[1])
-    remedy = _REMEDIES.get(number or 0)
-    return f"{what} to {file}: {reason}." + ("" if remedy is None else f" {remedy}, and repeat.")
+    remedy = f" {_REMEDIES[number]}, and repeat." if number in _REMEDIES else ""
+    return f"{what} to {file}: {reason}.{remedy}"
 
 
 def file_digest(path: Path) -> str:

@@ -57,14 +57,9 @@ class Form(NamedTuple):
 
 
 def check_regular(path: Path, most: int | None = None) -> int:
-    """Refuse everything but a plain file: links, folders, devices, pipes, sockets.
+    """The size in bytes of a plain file of at most so many bytes.
 
-    Args:
-        path: The file; the folders on the way to it may be links.
-        most: Largest size in bytes; None for any.
-
-    Returns:
-        The file's size in bytes.
+    Links, folders, devices, pipes and sockets are refused; the folders on the way may be links.
     """
     return _checked_size(os.lstat(path), most)
 
@@ -107,7 +102,7 @@ def parse_json(content: bytes) -> object:
             content.decode("utf-8"),
             parse_int=_integer,
             parse_float=_real,
-            parse_constant=_no_constant,
+            parse_constant=_real,
             object_pairs_hook=_object,
         )
     except RecursionError as error:
@@ -231,20 +226,16 @@ def _integer(text: str) -> int:
 
 
 def _real(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
+    if text[-1] in "Ny":  # NaN, Infinity
+        raise UntrustedError(f"it is not valid JSON: {text} is not a number")
+    if not math.isfinite(value := float(text)):
         raise UntrustedError(f"it holds a number beyond floating point: {quoted(text, 24)}")
     return value
 
 
-def _no_constant(text: str) -> None:
-    raise UntrustedError(f"it is not valid JSON: {text} is not a number")
-
-
 def _check_tree(value: object) -> None:
     """Refuse deep nesting, and texts that no encoding can write again."""
-    level: list[object] = [value]
-    depth = 0
+    level, depth = [value], 0
     while level:
         below: list[object] = []
         for item in level:
@@ -259,5 +250,4 @@ def _check_tree(value: object) -> None:
                 below += [*item, *item.values()]
             elif isinstance(item, list):
                 below += item
-        level = below
-        depth += 1
+        level, depth = below, depth + 1

@@ -101,6 +101,13 @@ class TestLayers:
 
         assert load_settings(config_file=file) == load_settings()
 
+    def test_an_empty_group(self, tmp_path: Path) -> None:
+        file = write(tmp_path, {"model": {"reconstruction": {}}, "training": {}})
+
+        assert load_settings(config_file=file) == load_settings()
+        for unknown in ({"modle": {}}, {"training": {"seed": {}}}):
+            assert str(*unknown) in refusal(config_file=write(tmp_path, unknown))
+
     def test_places_in_lists(self) -> None:
         settings = load_settings(overrides=["synthesis.levels.1.blur=7"])
 

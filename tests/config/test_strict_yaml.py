@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnial.config.strict_yaml import MAX_CHARACTERS, parse
+from omnial.config.load import MAX_CHARACTERS, parse_yaml
 
 plain = st.recursive(
     st.none()
@@ -32,21 +32,21 @@ class _NoAliases(yaml.SafeDumper):
 @given(plain)
 def test_reads_what_a_dumper_wrote(value: object) -> None:
     # The key "no" and the like are booleans in YAML 1.1; a dumper quotes them.
-    assert parse(yaml.dump(value, Dumper=_NoAliases)) == value
+    assert parse_yaml(yaml.dump(value, Dumper=_NoAliases)) == value
 
 
 @given(st.text(max_size=60) | st.text("{}[]:,-&*!|>'\"#%@ \n\t01e.ab", max_size=60))
 def test_any_text_is_data_or_a_value_error(text: str) -> None:
     # Any other exception fails the test.
     with contextlib.suppress(ValueError):
-        parse(text)
+        parse_yaml(text)
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("1e-4", 1e-4), ("-2E3", -2000.0), ("1.5e-3", 1.5e-3), ("12", 12)]
 )
 def test_numbers_with_exponents_are_numbers(text: str, value: float) -> None:
-    parsed = parse(text)
+    parsed = parse_yaml(text)
 
     assert parsed == value
     assert not isinstance(parsed, str)
@@ -71,7 +71,7 @@ def test_numbers_with_exponents_are_numbers(text: str, value: float) -> None:
 )
 def test_refusals(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        parse(text)
+        parse_yaml(text)
 
 
 def test_nested_aliases_cost_nothing() -> None:
@@ -81,4 +81,4 @@ def test_nested_aliases_cost_nothing() -> None:
     )
 
     with pytest.raises(ValueError, match="alias"):
-        parse(bomb)
+        parse_yaml(bomb)

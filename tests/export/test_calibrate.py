@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ def test_thresholds_are_those_of_the_rule(folder: Path, data: Path, rate: float)
 def trained_on(folder: Path, paths: Sequence[Path]) -> None:
     """Let a folder say that its network was trained on these files."""
     digests = frozenset(hashlib.sha256(path.read_bytes()).digest()[:8] for path in paths)
-    config = replace(read_config(folder), trained_files=digests)
+    config = read_config(folder).model_copy(update={"trained_files": digests})
     (folder / "config.json").write_text(config.to_text())
 
 

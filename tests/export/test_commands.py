@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ def test_calibrate_then_drift(exports: dict[Format, Path], data: Path, tmp_path:
     trained = sorted((data / "bolt/train/good").iterdir())[2:]
     digests = frozenset(hashlib.sha256(path.read_bytes()).digest()[:8] for path in trained)
     untouched = read_config(folder)
-    config = replace(untouched, trained_files=digests)
+    config = untouched.model_copy(update={"trained_files": digests})
     (folder / "config.json").write_text(config.to_text())
     ended = run(*command)
     found = result_of(ended)

@@ -243,7 +243,7 @@ def test_other_schema_versions(folder: Path, version: object) -> None:
         ({"calibration": {}}, "calibration.per_class: Field required"),
         ({"calibration": None}, "calibration: "),
         ({"training": []}, "training"),
-        ({"weights_sha256": None}, "belong together"),
+        ({"weights_sha256": None}, "weights_sha256"),
         ({"weights_sha256": "0" * 64}, "belong together"),
     ],
 )

@@ -15,7 +15,7 @@ from omnial.evaluation.result import (
     Role,
     no_figures,
 )
-from omnial.metrics.means import mean_figures
+from omnial.metrics.ranking import mean_figures
 
 SIZE = 48
 

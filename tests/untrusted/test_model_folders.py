@@ -202,9 +202,15 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     # what the configuration says
     "version-1": (change("schema_version", 1), "config.json: it was made by another version"),
     "version-99": (change("schema_version", 99), "made by another version of omnial"),
-    "class-parent": (change("classes", ["bolt", ".."]), r"config.json: '\.\.' cannot be the name"),
+    "class-parent": (
+        change("classes", ["bolt", ".."]),
+        r"json: classes: '\.\.' cannot be the name",
+    ),
     "class-path": (change("classes", ["bolt", "../../etc/cron.d/x"]), "config.json: .*name of a"),
-    "class-escape": (change("classes", ["bolt", "\x1b[2J"]), r"config.json: '\\x1b\[2J' cannot"),
+    "class-escape": (
+        change("classes", ["bolt", "\x1b[2J"]),
+        r"config.json: classes: '\\x1b\[2J' cannot",
+    ),
     "class-endless": (change("classes", ["bolt", "a" * 10**6]), "config.json: .*name of a class"),
     "system-escape": (change("settings.system", "\x1b]0;x"), "config.json: .*system"),
     "widths-enormous": (change("settings.model.reconstruction.widths", [2**40] * 3), "widths"),
@@ -220,13 +226,16 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     "thresholds-of-others": (change("calibration.per_class", {"nut": 0.1}), "config.json: "),
     "threshold-is-text": (change("calibration.pooled", "0.1"), "config.json: calibration.pooled"),
     "counts-lie": (change("calibration.counts.bolt", 2**62), "config.json: .*the stored scores"),
-    "trained-number": (change("trained_files", 8), "config.json: trained_files is not a text"),
+    "trained-number": (change("trained_files", 8), "config.json: trained_files: not a text"),
     "trained-no-base64": (change("trained_files", "\u00e9*"), "config.json: "),
-    "trained-half-a-digest": (change("trained_files", "AAAA"), "config.json: trained_files is not"),
+    "trained-half-a-digest": (
+        change("trained_files", "AAAA"),
+        "config.json: trained_files: not the",
+    ),
     "trained-twice": (change("trained_files", "A" * 64), "config.json: .*do not rise"),
     "trained-many": (
         change("trained_files", "A" * 4 * (2**23 // 3 + 3)),
-        "config.json: trained_files is not the digests of at most",
+        "config.json: trained_files: not the digests of at most",
     ),
     # the weights as a file
     "weights-missing": (lambda f: (f / WEIGHTS).unlink(), "has no file model.safetensors"),

@@ -27,8 +27,8 @@ from omnial.config.settings import (
 )
 from omnial.errors import UserError
 from omnial.inference.verify import Samples, read_samples, write_samples
-from omnial.model_folder.config_file import read_config
-from omnial.model_folder.export_folder import read_export, write_arrays
+from omnial.model_folder.config_file import extra_arrays, read_config
+from omnial.model_folder.export_folder import read_export
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.prediction import Prediction
 from omnial.models.recogniser import FEATURES, Recogniser
@@ -231,7 +231,7 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
     folder.mkdir()
     (folder / _CONFIG).write_bytes((_MODEL / _CONFIG).read_bytes())
     (folder / "model.onnx").write_bytes(_ONNX)
-    write_arrays(folder / "arrays.safetensors", model.recogniser, model.rois)
+    save_file(extra_arrays(model.recogniser, model.rois), folder / "arrays.safetensors")
     maps = np.zeros((1, EDGE, EDGE), np.float32)
     images = np.zeros((1, 3, EDGE, EDGE), np.uint8)
     reference = Prediction(maps, np.zeros(1), np.zeros((1, FEATURES), np.float32))

@@ -6,7 +6,7 @@ thresholds as a model folder, set with its own arithmetic.
 
 import shutil
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -264,7 +264,7 @@ def _unsure(rows: Mapping[str, Row], rate: float) -> tuple[str, ...]:
 
 def _write(folder: Path, target: Path, calibration: Calibration) -> None:
     """Change `config.json` in one step; in a copy, it is the last file to come."""
-    config = replace(read_config(folder), calibration=calibration)
+    config = read_config(folder).model_copy(update={"calibration": calibration})
     names: list[str] = []
     if target != folder and is_export(folder):
         names = [*read_export(folder).record.files, EXPORT_FILE]

@@ -21,7 +21,7 @@ from omnial.errors import shown
 from omnial.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from omnial.metrics.means import Figures
+    from omnial.metrics.ranking import Figures
     from omnial.model_folder.validation_figures import ValidationFigures
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.

@@ -3,14 +3,15 @@
 import copy
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from omnial.config import strict_yaml
 from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, SIZES, SYSTEMS
 from omnial.config.reference import describe, dotted, entries, schema_at
 from omnial.config.settings import Settings
@@ -19,13 +20,17 @@ from omnial.files import StrPath, as_path
 
 SettingPath: TypeAlias = tuple[str | int, ...]
 
+MAX_CHARACTERS: Final = 1_000_000
+"""Of a YAML text."""
 _BUDGETS: Final = ("minutes", "images", "steps")
 
 
 class _Override(NamedTuple):
+    """A value laid over those below it, and where it stands; empty for a preset."""
+
     keys: tuple[str, ...]
     value: object
-    text: str
+    origin: str
 
 
 def load_settings(
@@ -63,17 +68,21 @@ def load_settings(
 
     tree: dict[str, Any] = Settings().model_dump(mode="json")
     # A copy: overrides write into the tree, also into the lists of a preset.
-    for path, value in copy.deepcopy({**SIZES[chosen_size], **SYSTEMS[chosen_system]}).items():
-        _apply(tree, _Override(tuple(path.split(".")), value, path))
-    training = from_file.get("training")
-    if isinstance(training, dict) and any(training.get(key) is not None for key in _BUDGETS):
-        _clear_budget(tree)
-    origins = dict.fromkeys(_merge(tree, from_file), f"in {config_file}")
-    if any(override.keys in [("training", key) for key in _BUDGETS] for override in parsed):
-        _clear_budget(tree)
-    for override in parsed:
-        changed = _apply(tree, override)
-        origins |= {changed[:n]: "from the command line" for n in range(1, len(changed) + 1)}
+    preset = copy.deepcopy({**SIZES[chosen_size], **SYSTEMS[chosen_system]})
+    origins: dict[SettingPath, str] = {}
+    for layer in (
+        [_Override(tuple(path.split(".")), value, "") for path, value in preset.items()],
+        list(_leaves(from_file, f"in {config_file}")),
+        parsed,
+    ):
+        given = {override.keys for override in layer if override.value is not None}
+        if given & {("training", key) for key in _BUDGETS} and isinstance(tree["training"], dict):
+            tree["training"] |= dict.fromkeys(_BUDGETS)
+        for override in layer:
+            if override.value == {} and (schema_at(override.keys) or {}).get("type") == "object":
+                continue  # an empty group says nothing
+            changed = _apply(tree, override)
+            origins |= {changed[:n]: override.origin for n in range(1, len(changed) + 1)}
     tree |= {"system": chosen_system, "size": chosen_size}
     try:
         # As JSON, in which a list may be a tuple but `true` is no number.
@@ -88,7 +97,7 @@ def load_settings(
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as file:
-            content = strict_yaml.parse(file.read(strict_yaml.MAX_CHARACTERS + 1))
+            content = parse_yaml(file.read(MAX_CHARACTERS + 1))
     except OSError as error:
         raise UserError(
             f"cannot read the configuration file {path}: {error.strerror or error}"
@@ -115,7 +124,7 @@ def _parse_override(text: str) -> _Override:
     if not separator or not all(keys):
         raise UserError(f"--set {text}: write it as key=value, for example training.batch_size=8")
     try:
-        return _Override(keys, strict_yaml.parse(value), text)
+        return _Override(keys, parse_yaml(value), "from the command line")
     except ValueError as error:
         raise UserError(f"--set {text}: the value is not YAML: {error}") from error
 
@@ -140,27 +149,19 @@ def _choose(
     return name
 
 
-def _clear_budget(tree: dict[str, Any]) -> None:
-    if isinstance(tree["training"], dict):
-        tree["training"] |= dict.fromkeys(_BUDGETS)
-
-
-def _merge(
-    tree: dict[str, Any], layer: dict[str, Any], above: SettingPath = ()
-) -> list[SettingPath]:
-    """Lay settings over those in the tree, and return their paths."""
-    paths = []
-    for key, value in layer.items():
-        paths.append((*above, key))
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            paths += _merge(tree[key], value, paths[-1])
+def _leaves(
+    group: Mapping[str, Any], origin: str, above: tuple[str, ...] = ()
+) -> Iterator[_Override]:
+    for key, value in group.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, origin, (*above, key))
         else:
-            tree[key] = value
-    return paths
+            yield _Override((*above, key), value, origin)
 
 
 def _apply(tree: dict[str, Any], override: _Override) -> SettingPath:
     """Set one value and return its path, with list positions as numbers."""
+    where = f"{dotted(override.keys)} ({override.origin})"
     path: SettingPath = ()
     node: Any = tree
     for number, key in enumerate(override.keys, start=1):
@@ -168,12 +169,12 @@ def _apply(tree: dict[str, Any], override: _Override) -> SettingPath:
         if isinstance(node, list):
             if key not in map(str, range(len(node))):
                 raise UserError(
-                    f"--set {override.text}: {dotted(path)} is a list of {len(node)}, "
-                    f"its positions are 0 to {len(node) - 1}, not {key!r}"
+                    f"{where}: {dotted(path)} is a list of {len(node)}, its positions are 0 to "
+                    f"{len(node) - 1}, not {key!r}"
                 )
             step = int(key)
         elif not isinstance(node, dict):
-            raise UserError(f"--set {override.text}: {dotted(path)} is a value without parts")
+            raise UserError(f"{where}: {dotted(path)} is a value without parts")
         path = (*path, step)
         if number == len(override.keys):
             node[step] = override.value
@@ -202,7 +203,7 @@ def _explain(detail: ErrorDetails, origins: Mapping[SettingPath, str]) -> str:
         problem = "is missing" if missing else f"{_show(detail['input'])} is not allowed"
         problem += f"; it takes {describe(schema)}" if schema is not None else ""
     groups = (path[:length] for length in range(len(path), 0, -1))
-    origin = next((f" ({origins[group]})" for group in groups if group in origins), "")
+    origin = next((f" ({origins[group]})" for group in groups if origins.get(group)), "")
     return f"{dotted(path)}{origin}: {problem}"
 
 
@@ -217,3 +218,50 @@ def _did_you_mean(word: str, allowed: Iterable[str], *, elsewhere: bool = False)
 def _show(value: object) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose a node that is no alias: nested aliases grow without end."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            problem = f"alias *{event.anchor} is not supported: write the value out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        """Build a dictionary whose keys are text and differ."""
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str) or key in seen:
+                problem = f"key {key!r} is {'given twice' if isinstance(key, str) else 'not text'}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1, which PyYAML reads, wants a dot in every number with an exponent.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str) -> object:
+    """Parse one YAML document into dictionaries with text keys, lists and scalars.
+
+    A ValueError says that the text is not such YAML, or longer than a million characters.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"more than {MAX_CHARACTERS:,} characters")
+    try:
+        # A subclass of SafeLoader: it builds plain data only.
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{where}{error.problem or error.context}") from error
+    except RecursionError as error:
+        raise ValueError("too many levels deep") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(" ".join(str(error).split())) from error

@@ -7,7 +7,6 @@ and one in docs/configuration.md.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
 Preset: TypeAlias = Mapping[str, object]
@@ -59,34 +58,32 @@ _SURROGATE: Preset = {
 }
 _PANELS: Preset = {"synthesis.panels": True}
 
-SYSTEMS: Final[Mapping[str, Preset]] = MappingProxyType(
-    {
-        "omnial": {},
-        "omnial-no-panels": {"synthesis.panels": False},
-        # Batch norm keeps an image's colours, so nothing restores them, as in `surrogate`.
-        "omnial-batch-norm": {
-            "model.reconstruction.norm": "batch",
-            "model.reconstruction.restore_colour": False,
-        },
-        "omnial-ca": _both_networks(attention="ca"),
-        "omnial-no-attention": _both_networks(attention="none"),
-        "omnial-resblock": _both_networks(attention="resblock"),
-        "omnial-bottleneck": _both_networks(attention="bottleneck"),
-        "omnial-no-diffneck": {"model.localization.diffneck": False},
-        "draem": _DRAEM,
-        "draem-panels": {**_DRAEM, **_PANELS},
-        "jnld": _JNLD,
-        "jnld-panels": {**_JNLD, **_PANELS},
-        "surrogate": _SURROGATE,
-        "surrogate-panels": {**_SURROGATE, **_PANELS},
-        "surrogate-panels-instance-norm": {
-            **_SURROGATE,
-            **_PANELS,
-            "model.reconstruction.norm": "instance",
-            "model.reconstruction.restore_colour": True,
-        },
-    }
-)
+SYSTEMS: Final[Mapping[str, Preset]] = {
+    "omnial": {},
+    "omnial-no-panels": {"synthesis.panels": False},
+    # Batch norm keeps an image's colours, so nothing restores them, as in `surrogate`.
+    "omnial-batch-norm": {
+        "model.reconstruction.norm": "batch",
+        "model.reconstruction.restore_colour": False,
+    },
+    "omnial-ca": _both_networks(attention="ca"),
+    "omnial-no-attention": _both_networks(attention="none"),
+    "omnial-resblock": _both_networks(attention="resblock"),
+    "omnial-bottleneck": _both_networks(attention="bottleneck"),
+    "omnial-no-diffneck": {"model.localization.diffneck": False},
+    "draem": _DRAEM,
+    "draem-panels": {**_DRAEM, **_PANELS},
+    "jnld": _JNLD,
+    "jnld-panels": {**_JNLD, **_PANELS},
+    "surrogate": _SURROGATE,
+    "surrogate-panels": {**_SURROGATE, **_PANELS},
+    "surrogate-panels-instance-norm": {
+        **_SURROGATE,
+        **_PANELS,
+        "model.reconstruction.norm": "instance",
+        "model.reconstruction.restore_colour": True,
+    },
+}
 """`omnial` and its ablations; the published baselines `draem` and `jnld`; the network that the
 paper's perturbations come from, and the stages from there to `omnial`."""
 
@@ -99,38 +96,36 @@ _OURS: Preset = {
     "training.schedule": "cosine",
 }
 
-SIZES: Final[Mapping[str, Preset]] = MappingProxyType(
-    {
-        "paper": {},  # the defaults of `Settings`
-        "base": {
-            **_OURS,
-            "model.stem": 2,
-            "model.reconstruction.widths": [64, 128, 256, 512, 512],
-            "model.localization.widths": [32, 64, 128, 256, 256, 256],
-            "training.batch_size": 16,
-            "training.learning_rate": 3e-4,
-        },
-        "lite": {
-            **_OURS,
-            "model.stem": 4,
-            "model.reconstruction.widths": [32, 64, 128],
-            "model.localization.widths": [32, 64, 64, 96, 96],
-            "objective.ssim_stride": 4,
-            "training.batch_size": 16,
-            "training.learning_rate": 2e-3,
-            "training.quarter_share": 0.85,
-        },
-        "tiny": {
-            **_OURS,
-            "data.height": 128,
-            "data.width": 128,
-            "model.stem": 4,
-            "model.reconstruction.widths": [16, 32, 64],
-            "model.localization.widths": [16, 32, 48, 64],
-            "objective.ssim_stride": 4,
-            "training.batch_size": 8,
-            "training.learning_rate": 1e-3,
-        },
-    }
-)
+SIZES: Final[Mapping[str, Preset]] = {
+    "paper": {},  # the defaults of `Settings`
+    "base": {
+        **_OURS,
+        "model.stem": 2,
+        "model.reconstruction.widths": [64, 128, 256, 512, 512],
+        "model.localization.widths": [32, 64, 128, 256, 256, 256],
+        "training.batch_size": 16,
+        "training.learning_rate": 3e-4,
+    },
+    "lite": {
+        **_OURS,
+        "model.stem": 4,
+        "model.reconstruction.widths": [32, 64, 128],
+        "model.localization.widths": [32, 64, 64, 96, 96],
+        "objective.ssim_stride": 4,
+        "training.batch_size": 16,
+        "training.learning_rate": 2e-3,
+        "training.quarter_share": 0.85,
+    },
+    "tiny": {
+        **_OURS,
+        "data.height": 128,
+        "data.width": 128,
+        "model.stem": 4,
+        "model.reconstruction.widths": [16, 32, 64],
+        "model.localization.widths": [16, 32, 48, 64],
+        "objective.ssim_stride": 4,
+        "training.batch_size": 8,
+        "training.learning_rate": 1e-3,
+    },
+}
 """`paper` is the published network, `base` a half of it; `lite` and `tiny` are for two cores."""

@@ -7,7 +7,14 @@ Each field's docstring says where its default comes from: [P] stands in the pape
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -17,13 +24,28 @@ def _no_truth_value(value: object) -> object:
     return value
 
 
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"must be a rising pair, not {[*pair]}")
+    return pair
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("must be odd: 1, 3, 5, ...")
+    return number
+
+
+Rising = AfterValidator(_rising)
+Odd = AfterValidator(_odd)
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Octave = Annotated[int, Field(ge=0, le=6)]
+Range = Annotated[tuple[Probability, Probability], Rising]
 Channels = Annotated[int, Field(ge=1, le=2048)]
 Widths = Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)]
-Window = Annotated[int, Field(ge=1, le=63)]
+Window = Annotated[int, Field(ge=1, le=63), Odd]
 Dilation = Annotated[int, Field(ge=1, le=64)]
 Name = Annotated[str, Field(max_length=100, pattern=r"^[\w .+-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -90,18 +112,10 @@ AS_TRAINED: Final = Reading()
 class LevelSettings(Section):
     """One defect level of the synthesis: how strongly and how softly a texture is blended in."""
 
-    beta: tuple[Probability, Probability]
+    beta: Range
     """Range of the blending weight, drawn uniformly for each sample. [O]"""
-    blur: Annotated[int, Field(ge=1, le=31)]
+    blur: Annotated[int, Field(ge=1, le=31), Odd]
     """Edge of the box blur of the shape in pixels (odd; 1 is none). [O]"""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.beta[0] > self.beta[1]:
-            raise ValueError("beta must be a rising pair, for example [0.3, 0.6]")
-        if self.blur % 2 == 0:
-            raise ValueError("blur must be odd: 1, 3, 5, ...")
-        return self
 
 
 class SynthesisSettings(Section):
@@ -111,9 +125,9 @@ class SynthesisSettings(Section):
     """Share of the samples that get an anomaly. [O]"""
     panels: bool = True
     """Panel guidance: anomalies appear in one part of the image only. [P]"""
-    panel_span: tuple[Probability, Probability] = (0.5, 0.8)
+    panel_span: Range = (0.5, 0.8)
     """Share of the width or height that a panel spans. [S]"""
-    perlin_octaves: tuple[Octave, Octave] = (0, 5)
+    perlin_octaves: Annotated[tuple[Octave, Octave], Rising] = (0, 5)
     """Perlin lattice cells per axis are 2 to a power from this range, ends included. [S]"""
     perlin_threshold: Annotated[float, Field(gt=-1.0, lt=1.0)] = 0.5
     """Noise above this value forms the shape. [S]"""
@@ -136,7 +150,10 @@ class SynthesisSettings(Section):
     texture_change: Literal["zoom", "photometric"] = "zoom"
     """How a texture source is varied: `zoom` crops, flips and recolours it; `photometric` takes
     three of DRAEM's ten changes. [O]"""
-    texture_zoom: tuple[PositiveFloat, PositiveFloat] = (0.4, 1.6)
+    texture_zoom: Annotated[tuple[PositiveFloat, PositiveFloat], Rising] = (
+        0.4,
+        1.6,
+    )
     """Share of the texture source's width that is stretched over the image, drawn on a log scale;
     a small share makes smooth, almost flat textures; for `zoom` alone. [O]"""
     turned_share: Probability = 0.0
@@ -146,14 +163,6 @@ class SynthesisSettings(Section):
     """Share of the samples whose texture is their own image, moved and recoloured. [O]"""
     texture_share: Probability = 0.5
     """With a texture folder: share of the samples whose texture comes from it. [O]"""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in ("panel_span", "perlin_octaves", "texture_zoom"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must be a rising pair, not [{low}, {high}]")
-        return self
 
 
 class ReconstructionSettings(Section):
@@ -197,12 +206,6 @@ class LocalizationSettings(Section):
     """Edges of the windows over which DiffNeck's unified path sees the size of the difference
     between input and reconstruction, as it is and relative to the image's mean; none: the plain
     difference alone. [S] differences at several scales, [O] which."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if any(window % 2 == 0 for window in self.difference_windows):
-            raise ValueError("difference_windows must be odd: 1, 3, 5, ...")
-        return self
 
 
 class ModelSettings(Section):
@@ -288,7 +291,8 @@ class TrainingSettings(Section):
     gradient_clip: PositiveFloat = 1.0
     """Largest gradient norm. [O]"""
     average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    """Decay of the weight average, ramped as min(d, (1 + t)/(10 + t)); 0 is none. [O]"""
+    """Decay of the weights' exponential moving average, ramped as min(d, (1 + t)/(10 + t)); 0 is
+    none. [O]"""
     minutes: PositiveFloat | None = None
     """Budget in minutes of training steps. [O]"""
     images: PositiveInt | None = None

@@ -48,7 +48,7 @@ _HEADER_BYTES: Final = 128  # of a `.npy` file
 _ABANDONED_SECONDS: Final = 3600.0
 _NAME: Final = re.compile(r"([0-9a-f]{64})-\d{1,9}x\d{1,9}-[0-9a-f]{8}\.npy")
 _SETTINGS: Final = {"height", "width", "geometry", "significant_bits", "max_megapixels"}
-_CODE: Final = ("decode.py", "geometry.py", "image_file.py", "tiff_kinds.py")
+_CODE: Final = ("decode.py", "geometry.py", "image_file.py")
 _Decoded: TypeAlias = tuple[tuple[int, int], NDArray[Any]]
 """Height and width of the source, upright, and the frame, or no pixels if it is only checked."""
 
@@ -75,10 +75,8 @@ class _Entry(NamedTuple):
 class InputCache:
     """The cache as one run sees it. Safe to use from several threads.
 
-    Args:
-        folder: Where the entries lie, made if it is missing; None for a cache that is off, which
-            decodes whenever it is asked.
-        settings: Size, geometry and bounds of the inputs, and of the cache.
+    Its folder is made if it is missing; None is a cache that is off, which decodes whenever it is
+    asked.
     """
 
     def __init__(self, folder: Path | None, settings: DataSettings) -> None:
@@ -98,10 +96,7 @@ class InputCache:
         self._total = sum(entry.bytes for entry in self._entries.values())
 
     def network_input(self, path: Path) -> tuple[NDArray[Any], Placement]:
-        """`omnial.data.decode.network_input`, decoded only where the cache has no entry.
-
-        The frame may be a read-only view of the cache's file.
-        """
+        """As of `decode`, or a read-only view of the cache's file."""
         source_size, pixels = self._get(path, "input", "input")
         return pixels, place(source_size, self._settings)
 
@@ -119,10 +114,7 @@ class InputCache:
         return self._get(path, purpose, "image" if only_checked else purpose)[0]
 
     def content(self, path: Path) -> bytes:
-        """SHA-256 of a file's content as it is now; no file is read for it a second time.
-
-        A file that cannot be read raises an `ImageError`.
-        """
+        """SHA-256 of a file's content as it is now, read once; an `ImageError` if it cannot be."""
         state = _state(path)
         known, digest = self._digests.get(path, (None, None))
         if state is None or known != state:
@@ -133,7 +125,6 @@ class InputCache:
         return digest
 
     def _get(self, path: Path, purpose: Purpose, decoded_as: Purpose) -> _Decoded:
-        """An entry of the cache, or what is decoded now."""
         digest = None
         if self._folder is not None:
             with suppress(ImageError):  # decoding explains better why the file cannot be read
@@ -157,7 +148,6 @@ class InputCache:
         return (checked.shape[0], checked.shape[1]), np.empty(0, np.uint8)
 
     def _load(self, key: str) -> _Decoded | None:
-        """Read and check an entry; None if there is none, or no sound one."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -231,7 +221,6 @@ class InputCache:
             self._total -= entry.bytes
 
     def _stop(self, warning: str, cause: object) -> None:
-        """Write no more, and say so once."""
         if self._writes:
             self._writes = False
             _logger.warning(warning, cause)

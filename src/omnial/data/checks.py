@@ -28,14 +28,11 @@ def check_files(
 
     Args:
         catalogue: What to check.
-        settings: Gives the largest size, the meaning of deep pixels, and `on_bad_file`.
+        settings: Give the largest size, the meaning of deep pixels, and `on_bad_file`: `skip`
+            leaves out the bad images, and the images of bad masks, and notes them in `bad_files`.
         progress: Called with the number of files done and the number of all.
         cache: Spares the decoding of files that were found good before, and keeps the network
             inputs of the training images, so that check and first decoding are one pass.
-
-    Returns:
-        The catalogue; with `on_bad_file = "skip"` without the bad images (and images of bad
-        masks), which stand in its `bad_files`.
 
     Raises:
         UserError: Files are bad and `on_bad_file` is `fail`; a region of interest is bad; or

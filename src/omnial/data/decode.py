@@ -24,14 +24,16 @@ from omnial.config.settings import DataSettings
 from omnial.data.geometry import Placement, mask_to_network, place, to_network
 from omnial.data.image_file import (
     ImageError,
+    bits_of,
+    check_kind,
     check_size,
     content_of,
     image_size,
+    is_inverted,
     naming_damage,
     open_image,
     upright,
 )
-from omnial.data.tiff_kinds import bits_of, check_kind, is_inverted
 
 _FLOAT_SLACK = 1e-3
 """How far a float image may leave [0, 1] before it is taken for one on another scale."""
@@ -47,15 +49,10 @@ def read_rgb(
 ) -> NDArray[Any]:
     """Read a picture as upright RGB: a file and the same file opened by Pillow give equal pixels.
 
-    Args:
-        source: A PNG, JPEG, BMP, TIFF or WebP file; a Pillow image, which stays as it is; or an
-            RGB image (H, W, 3), uint8 or float in [0, 1], already upright.
-        settings: Gives `max_megapixels` and `significant_bits`.
-        content: The file's bytes, where they do not come from disk; see `open_image`.
-
-    Returns:
-        (H, W, 3): uint8 for sources of at most 8 bits a channel, float32 in [0, 1] for deeper
-        grey ones.
+    A source is a PNG, JPEG, BMP, TIFF or WebP file (`content` are its bytes, where they do not come
+    from disk); a Pillow image, which stays as it is; or an RGB image (H, W, 3), uint8 or float in
+    [0, 1], already upright. The result is (H, W, 3): uint8 for sources of at most 8 bits a channel,
+    float32 in [0, 1] for deeper grey ones.
 
     Raises:
         ImageError: The picture is unreadable, too large, or its values leave the stated range.
@@ -78,7 +75,7 @@ def read_rgb(
             return read_rgb(name, settings, content=content)
         check_size(name, source, settings.max_megapixels)
         if isinstance(source, TiffImageFile):
-            check_kind(source.tag_v2)
+            check_kind(name, source.tag_v2)
         return _pixels(name, source, settings)
 
 
@@ -97,12 +94,10 @@ def _pixels(path: Path, image: Image.Image, settings: DataSettings) -> NDArray[A
 def network_input(
     source: Path | Image.Image | NDArray[Any], settings: DataSettings
 ) -> tuple[NDArray[Any], Placement]:
-    """Turn a picture, see `read_rgb`, into the frame that the network sees.
+    """Turn a picture, see `read_rgb`, into the frame that the network sees, and its placement.
 
-    Returns:
-        The frame (3, height, width), uint8 or float32 in [0, 1] as `read_rgb` gives it (small
-        to keep; see `as_unit`), and where the image lies in it. It has the network's size, or is
-        larger, where the image is to be seen in windows.
+    The frame is (3, height, width), uint8 or float32 in [0, 1] as `read_rgb` gives it (small to
+    keep; see `as_unit`), of the network's size, or larger where it is to be seen in windows.
     """
     image = read_rgb(source, settings)
     placement = place(image.shape[:2], settings)
@@ -124,10 +119,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
     Everything but black is defect (so 0/1, 0/255 and colours all do); in lossy formats (JPEG, WebP)
     everything from half brightness on. Where it is drawn in black on a transparent ground, what is
-    not transparent is defect.
-
-    Raises:
-        ImageError: The file is unreadable, a pixel of it is NaN, or it is black all over.
+    not transparent is defect. An `ImageError` says that the file is unreadable, that a pixel of it
+    is NaN, or that it is black all over.
     """
     with open_image(path) as file:
         least = 128 if file.format in _LOSSY else 1
@@ -154,8 +147,7 @@ def _drawn(path: Path, image: Image.Image, least: int) -> NDArray[np.bool_]:
 def network_mask(path: Path, placement: Placement) -> NDArray[np.bool_]:
     """A defect mask on its image's frame, (height, width) bool, see `mask_to_network`.
 
-    Raises:
-        ImageError: The file is unreadable or of another size than the image.
+    An `ImageError` says that it is unreadable or of another size than the image.
     """
     expected = (placement.source_height, placement.source_width)
     check_mask_size(path, image_size(path), expected)
@@ -245,8 +237,8 @@ def _deep_grey(
             )
         return np.clip(values.astype(np.float32), 0.0, 1.0)
     bits = min(settings.significant_bits, stored_bits)
-    limit = 2**bits - 1
-    if low < 0 or high > limit:
+    white = 2**bits - 1
+    if low < 0 or high > white:
         more = low >= 0 and high < 2**16 and settings.significant_bits < 16
         advice = "set significant_bits (--significant-bits), or " if more else ""
         raise ImageError(
@@ -254,4 +246,4 @@ def _deep_grey(
             f"values from {low:g} to {high:g} do not fit into {bits} bits; {advice}save the file "
             "as 8-bit or unsigned 16-bit grey",
         )
-    return values.astype(np.float32) / np.float32(limit)
+    return values.astype(np.float32) / np.float32(white)

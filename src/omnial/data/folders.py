@@ -40,11 +40,7 @@ def has_class_folders(folder: Path) -> bool:
 
 
 def read_folders(folder: Path, name: str) -> ProductClass:
-    """Read one class; `train` or `test` is empty where there are no such images.
-
-    Raises:
-        UserError: It is unclear what some images are, or images and masks do not match.
-    """
+    """Read one class; `train` or `test` is empty where there are no such images."""
     if not has_class_folders(folder) and (what := _is_no_product(name)):
         raise UserError(
             f"{folder}: by its name it holds {what}, but its images would be learnt as "

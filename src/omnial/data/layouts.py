@@ -26,7 +26,7 @@ _EXPECTED = """Expected is a folder with a folder for each product class, or one
 
 
 def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
-    """Find the product classes below some folders; no image is opened.
+    """Find the product classes below some folders, sorted by name; no image is opened.
 
     A folder is read as VisA where it has its tables (`omnial.data.visa`), else as MVTec AD or as
     a plain folder (`omnial.data.folders`). Layouts may be mixed. A warning says how many pictures
@@ -35,9 +35,6 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     Args:
         roots: Folders that hold a folder for each class, or that are the folder of one class.
         need: `train` or `test`: every class must have such images; `any`: some image.
-
-    Returns:
-        The classes sorted by name, their images in a fixed order.
 
     Raises:
         UserError: A folder is missing or holds no classes; a class lacks the images that are

@@ -73,7 +73,6 @@ def image_of_mask(stem: str) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    """The name's words, without those that say nothing."""
     words = re.sub(r"[\W\d_]+", " ", name.casefold()).split()
     return [word for word in words if not _FILLING.fullmatch(word)] or words
 

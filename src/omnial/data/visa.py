@@ -32,8 +32,6 @@ _LONGEST_LABEL = 200
 
 
 class _Row(NamedTuple):
-    """One line of a table."""
-
     table: Path
     line: int
     cells: Mapping[str, str]
@@ -43,7 +41,6 @@ class _Row(NamedTuple):
         return self.cells.get(column, "")
 
     def error(self, message: str) -> UserError:
-        """An error that names the file and the line."""
         return UserError(f"{self.table}, line {self.line}: {message}")
 
 

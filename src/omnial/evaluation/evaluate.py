@@ -39,9 +39,8 @@ from omnial.evaluation.result import (
 from omnial.evaluation.sample import Sample, load_sample, same_size, sample_batches, stack
 from omnial.inference.inspector import Inspector
 from omnial.metrics import ranking
-from omnial.metrics.means import mean_figures
 from omnial.metrics.pixels import PixelFigures
-from omnial.metrics.ranking import Curve
+from omnial.metrics.ranking import Curve, mean_figures
 from omnial.models.prediction import Backend, Prediction, over_windows
 from omnial.models.thresholds import Calibration
 from omnial.models.torch_backend import TorchBackend

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from omnial.data.records import BadFile, ImageRecord
 from omnial.files import replacing, writing
-from omnial.metrics.means import Figures
-from omnial.metrics.ranking import Curve
+from omnial.metrics.ranking import Curve, Figures
 from omnial.models.thresholds import is_anomalous
 
 METRICS_FILE: Final = "metrics.json"

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.decode import as_unit
@@ -34,7 +35,7 @@ from omnial.export.graph import float_nodes, write_onnx
 from omnial.files import file_digest, locked, replace_together, scratch_in, unused, writing
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend, needs_package
 from omnial.inference.verify import COUNT, Samples, make_inputs, run_samples, write_samples
-from omnial.model_folder.config_file import CONFIG_FILE
+from omnial.model_folder.config_file import CONFIG_FILE, extra_arrays
 from omnial.model_folder.export_folder import (
     ARRAYS_FILE,
     EXPORT_FILE,
@@ -46,7 +47,6 @@ from omnial.model_folder.export_folder import (
     Gate,
     Precision,
     is_export,
-    write_arrays,
 )
 from omnial.model_folder.weights_file import load_model
 from omnial.models.prediction import Backend
@@ -225,7 +225,7 @@ def _write(
     """Complete the chosen precision's folder; `export.json` is its last file."""
     folder = chosen.path.parent
     shutil.copyfile(model_dir / CONFIG_FILE, folder / CONFIG_FILE)
-    write_arrays(folder / ARRAYS_FILE, model.recogniser, model.rois)
+    save_file(extra_arrays(model.recogniser, model.rois), folder / ARRAYS_FILE)
     write_samples(folder / SAMPLES_FILE, samples)
     for name in (ARRAYS_FILE, SAMPLES_FILE):
         # The library lets the owner alone read its files; the user's own rule holds here.

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+Scores = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
 FPR_LIMIT = 0.3
 """The curve is integrated from a false positive rate of 0 to this one."""
 
@@ -20,15 +23,15 @@ _EIGHT_CONNECTED = np.ones((3, 3), dtype=np.bool_)
 
 
 def scores_by_region(
-    score_map: NDArray[np.float32], mask: NDArray[np.bool_], valid: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    score_map: Scores, mask: Mask, valid: Mask | None
+) -> tuple[Scores, NDArray[np.uint32]]:
     """The anomalous pixels of one image, region after region.
 
     Regions are 8-connected in the whole mask: what lies outside `valid` is then dropped, so that
     a region of interest which cuts a defect in two does not make two defects of it.
 
-    All are (H, W). Returns (n,) float32 scores of the n counted anomalous pixels, and (r,) uint32
-    the number of them in each of the r regions, none zero.
+    All are (H, W). Returns the scores of the n counted anomalous pixels, (n,) float32, and how many
+    of them each of the r regions has, (r,) uint32, none zero.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
@@ -43,7 +46,7 @@ def scores_by_region(
 
 
 def overlap_area(
-    fpr_above: NDArray[np.float64], fpr_at_or_above: NDArray[np.float64], limit: float = FPR_LIMIT
+    fpr_above: NDArray[np.float64], fpr_at_or_above: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Area that each anomalous pixel adds under a curve that ends at 1, up to the limit.
 
@@ -53,9 +56,9 @@ def overlap_area(
     L - (a + b) / 2, or (L - a)^2 / (2 (b - a)) where L cuts the rise, or 0 where a >= L. All are
     (n,) float64.
     """
-    inside = np.maximum(limit - fpr_above, 0.0)
+    inside = np.maximum(FPR_LIMIT - fpr_above, 0.0)
     rise = fpr_at_or_above - fpr_above
-    cut = fpr_at_or_above > limit
+    cut = fpr_at_or_above > FPR_LIMIT
     area = inside - 0.5 * rise
     area[cut] = inside[cut] ** 2 / (2.0 * rise[cut].clip(min=np.finfo(np.float64).tiny))
     return area

@@ -10,7 +10,7 @@ Memory: 4 bytes a counted pixel, 4 bytes a ground-truth region, and some 100 MB 
 part grows with the size of a single image.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnial.metrics.aupro import FPR_LIMIT, overlap_area, scores_by_region
+from omnial.metrics.aupro import FPR_LIMIT, Mask, Scores, overlap_area, scores_by_region
 from omnial.metrics.ranking import Counts, Curve, f1, pr_curve, roc_curve
 
 RUN = 1 << 24
@@ -28,33 +28,28 @@ RUN = 1 << 24
 _PIECE = 1 << 19
 _CURVE_SAMPLES = 2000
 
+_Pixels = Mask | None
 Ranks = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class PixelSummary(NamedTuple):
-    """The pixel figures of one class.
-
-    Attributes:
-        figures: `pixel_auroc`, `pixel_ap`, `pixel_f1_max` and `aupro` over all kinds; None where
-            there are no anomalous or no normal pixels.
-        kinds: The same for each defect kind, whose normal pixels are those of its own images and
-            of the good ones.
-        curves: `pixel_roc` and `pixel_pr` over all kinds, where they exist.
-    """
+    """The pixel figures of one class."""
 
     figures: dict[str, float | None]
+    """`pixel_auroc`, `pixel_ap`, `pixel_f1_max` and `aupro` over all kinds; None where there are no
+    anomalous or no normal pixels."""
     kinds: dict[str, dict[str, float | None]]
+    """The same for each defect kind, with the normal pixels of its own and of the good images."""
     curves: dict[str, Curve]
+    """`pixel_roc` and `pixel_pr` over all kinds, where they exist."""
 
 
 class PixelFigures:
     """Collects the score maps of one class, then ranks their pixels.
 
     Args:
-        pixels: Largest number of pixels of each kind's score maps; their memory is taken as maps
-            come in.
-        device: Where scores are sorted, a GPU for example; None is the host. The figures are the
-            same to the last bit.
+        pixels: Largest number of pixels of each kind's score maps; memory is taken as maps come.
+        device: Where scores are sorted; None is the host. The figures are the same to the last bit.
         normal: The kind of the defect-free images, whose pixels count for every other kind.
     """
 
@@ -67,23 +62,13 @@ class PixelFigures:
         }
 
     def add(
-        self,
-        kind: str,
-        score_map: NDArray[np.float32] | Tensor,
-        mask: NDArray[np.bool_] | None = None,
-        valid: NDArray[np.bool_] | None = None,
+        self, kind: str, score_map: Scores | Tensor, mask: _Pixels = None, valid: _Pixels = None
     ) -> None:
-        """Add one image's pixels.
+        """Add one image's pixels: scores, defects (None: none), and what counts (None: all).
 
-        Args:
-            kind: One of the kinds given at the start.
-            score_map: (H, W) float32, higher is more anomalous, any finite value.
-            mask: (H, W) bool, the defects; None means that all pixels are normal.
-            valid: (H, W) bool, the pixels that count; None means all.
-
-        Raises:
-            ValueError: A score is not finite, shapes differ, the kind is unknown, or more
-                pixels come than were announced.
+        All are (H, W); a score is any finite value, higher is more anomalous. A ValueError says
+        that one is not finite, shapes differ, the kind is unknown, or more pixels come than were
+        announced.
         """
         if kind not in self._segments:
             raise ValueError(f"no pixels were announced for the kind {kind!r}")
@@ -100,58 +85,45 @@ class PixelFigures:
     def finish(self) -> PixelSummary:
         """Rank everything that was added. The buffers are released: call this once."""
         segments, self._segments = self._segments, {}
-        _sort_each([run for s in segments.values() for run in s.normal], self._device)
-        whole = _Tally(segments)
-        kinds = {
-            kind: _Tally({k: s for k, s in segments.items() if k in (kind, self._normal)})
-            for kind in segments
+        groups = {
+            kind: [segment, *(s for name, s in segments.items() if name == self._normal)]
+            for kind, segment in segments.items()
             if kind != self._normal
         }
-        tallies = {kind: [whole, kinds[kind]] if kind in kinds else [whole] for kind in segments}
+        whole = list(segments.values())
+        _sort_each([run for segment in whole for run in segment.normal], self._device)
         # Overlap first: sorting the anomalous pixels forgets which region they belong to.
-        for kind, segment in segments.items():
-            for scores, weights in segment.pieces_with_weights():
-                normal = {name: _ranks(s.normal, scores) for name, s in segments.items()}
-                for tally in tallies[kind]:
-                    tally.add_overlap(normal, weights)
-        _sort_each([run for s in segments.values() for run in s.anomalous], self._device)
-        for kind, segment in segments.items():
-            for scores, repeats in segment.pieces_with_repeats():
-                normal = {name: _ranks(s.normal, scores) for name, s in segments.items()}
-                anomalous = {name: _ranks(s.anomalous, scores) for name, s in segments.items()}
-                for tally in tallies[kind]:
-                    tally.add_ranks(normal, anomalous, repeats)
-        figures = {kind: tally.figures() for kind, tally in kinds.items()}
-        return PixelSummary(whole.figures(), figures, whole.curves())
+        overlaps = {kind: _aupro(group) for kind, group in groups.items()}
+        aupro = _aupro(whole)
+        _sort_each([run for segment in whole for run in segment.anomalous], self._device)
+        kinds = {kind: _figures(group, overlaps[kind]) for kind, group in groups.items()}
+        return PixelSummary(_figures(whole, aupro), kinds, _curves(whole))
 
 
 @dataclass
 class _Segment:
     """The pixels of one kind: normal ones from the left of the buffer, anomalous from the right."""
 
-    buffer: NDArray[np.float32]
+    buffer: Scores
     normals: int = 0
     anomalies: int = 0
     areas: list[NDArray[np.uint32]] = field(default_factory=lambda: [np.empty(0, np.uint32)])
     """Pixels of each ground-truth region, an array an image."""
 
     @property
-    def normal(self) -> list[NDArray[np.float32]]:
-        """Views of the normal scores, run by run."""
+    def regions(self) -> int:
+        return sum(areas.size for areas in self.areas)
+
+    @property
+    def normal(self) -> list[Scores]:
         return _runs(self.buffer[: self.normals])
 
     @property
-    def anomalous(self) -> list[NDArray[np.float32]]:
+    def anomalous(self) -> list[Scores]:
         """Views of the anomalous scores, run by run, the regions of the last image first."""
         return _runs(self.buffer[self.buffer.size - self.anomalies :])
 
-    def add(
-        self,
-        score_map: NDArray[np.float32],
-        mask: NDArray[np.bool_] | None,
-        valid: NDArray[np.bool_] | None,
-    ) -> None:
-        """Copy the counted pixels of one image into the buffer."""
+    def add(self, score_map: Scores, mask: _Pixels, valid: _Pixels) -> None:
         kept = valid if mask is None else ~mask if valid is None else valid & ~mask
         normal = score_map.ravel() if kept is None else score_map[kept]
         anomalous, areas = np.empty(0, np.float32), np.empty(0, np.uint32)
@@ -166,7 +138,7 @@ class _Segment:
         self.anomalies += anomalous.size
         self.areas.append(areas)
 
-    def pieces_with_weights(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    def pieces_with_weights(self) -> Iterator[tuple[Scores, NDArray[np.float64]]]:
         """Pieces of the unsorted anomalous scores: ascending within a piece, 1 / region pixels."""
         scores = self.buffer[self.buffer.size - self.anomalies :]
         areas = np.concatenate(self.areas[::-1])
@@ -177,7 +149,7 @@ class _Segment:
             order = np.argsort(piece)
             yield piece[order], 1.0 / areas[region[order]]
 
-    def pieces_with_repeats(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    def pieces_with_repeats(self) -> Iterator[tuple[Scores, NDArray[np.int64]]]:
         """Pieces of the sorted anomalous scores: distinct scores of a piece, how often each."""
         for run in self.anomalous:
             for start in range(0, run.size, _PIECE):
@@ -186,74 +158,62 @@ class _Segment:
                 yield scores[firsts], np.diff(firsts, append=scores.size)
 
 
-class _Tally:
-    """The sums that the figures of some segments, a class or one kind of it, are made of."""
-
-    def __init__(self, segments: Mapping[str, _Segment]) -> None:
-        self._segments = segments
-        self._positives = sum(segment.anomalies for segment in segments.values())
-        self._negatives = sum(segment.normals for segment in segments.values())
-        self._twice_area = 0
-        self._precision = self._best_f1 = self._overlap = 0.0
-
-    def add_overlap(self, normal: Mapping[str, Ranks], weights: NDArray[np.float64]) -> None:
-        """Add anomalous scores: ranks in each segment, and 1 / pixels of each one's region."""
-        if self._negatives:
-            above, at_or_above = (rank / self._negatives for rank in self._total(normal))
-            self._overlap += float(np.dot(weights, overlap_area(above, at_or_above)))
-
-    def add_ranks(
-        self,
-        normal: Mapping[str, Ranks],
-        anomalous: Mapping[str, Ranks],
-        repeats: NDArray[np.int64],
-    ) -> None:
-        """Add distinct anomalous scores: ranks in each segment, and how often each occurs."""
-        above, at_or_above = self._total(normal)
-        _, true = self._total(anomalous)
-        self._twice_area += int(np.dot(repeats, 2 * self._negatives - above - at_or_above))
-        self._precision += float(np.dot(repeats, true / (true + at_or_above)))
-        self._best_f1 = max(self._best_f1, float(np.max(f1(true, at_or_above, self._positives))))
-
-    def figures(self) -> dict[str, float | None]:
-        """The four pixel figures."""
-        if not self._positives or not self._negatives:
-            return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"))
-        regions = sum(areas.size for s in self._segments.values() for areas in s.areas)
-        return {
-            "pixel_auroc": self._twice_area / (2 * self._positives * self._negatives),
-            "pixel_ap": self._precision / self._positives,
-            "pixel_f1_max": self._best_f1,
-            "aupro": self._overlap / (regions * FPR_LIMIT),
-        }
-
-    def curves(self) -> dict[str, Curve]:
-        """Exact points of both curves, at scores spread evenly over the ranks of every run."""
-        if not self._positives or not self._negatives:
-            return {}
-        picked = [
-            run[np.linspace(0, run.size - 1, min(run.size, _CURVE_SAMPLES)).astype(np.int64)]
-            for segment in self._segments.values()
-            for run in (*segment.normal, *segment.anomalous)
-        ]
-        thresholds = np.unique(np.concatenate(picked))
-        anomalous = {name: _ranks(s.anomalous, thresholds) for name, s in self._segments.items()}
-        normal = {name: _ranks(s.normal, thresholds) for name, s in self._segments.items()}
-        counts = Counts(self._total(anomalous)[1][::-1], self._total(normal)[1][::-1])
-        return {"pixel_roc": roc_curve(counts), "pixel_pr": pr_curve(counts)}
-
-    def _total(self, ranks: Mapping[str, Ranks]) -> Ranks:
-        """The ranks in these segments together."""
-        above, at_or_above = zip(*(ranks[name] for name in self._segments), strict=True)
-        return np.sum(above, axis=0), np.sum(at_or_above, axis=0)
+def _aupro(segments: Collection[_Segment]) -> float | None:
+    """AUPRO of anomalous scores that are not sorted yet; None without anomalous or normal ones."""
+    negatives, regions = sum(s.normals for s in segments), sum(s.regions for s in segments)
+    if not negatives or not regions:
+        return None
+    overlap = 0.0
+    for segment in segments:
+        for scores, weights in segment.pieces_with_weights():
+            above, at_or_above = _ranks((run for s in segments for run in s.normal), scores)
+            area = overlap_area(above / negatives, at_or_above / negatives)
+            overlap += float(np.dot(weights, area))
+    return overlap / (regions * FPR_LIMIT)
 
 
-def _runs(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _figures(segments: Collection[_Segment], aupro: float | None) -> dict[str, float | None]:
+    """The four pixel figures of sorted segments: of a class, or of one kind with the good ones."""
+    positives, negatives = sum(s.anomalies for s in segments), sum(s.normals for s in segments)
+    if not positives or not negatives:
+        return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"))
+    twice_area, precision, best_f1 = 0, 0.0, 0.0
+    for segment in segments:
+        for scores, repeats in segment.pieces_with_repeats():
+            above, at_or_above = _ranks((run for s in segments for run in s.normal), scores)
+            _, true = _ranks((run for s in segments for run in s.anomalous), scores)
+            twice_area += int(np.dot(repeats, 2 * negatives - above - at_or_above))
+            precision += float(np.dot(repeats, true / (true + at_or_above)))
+            best_f1 = max(best_f1, float(np.max(f1(true, at_or_above, positives))))
+    return {
+        "pixel_auroc": twice_area / (2 * positives * negatives),
+        "pixel_ap": precision / positives,
+        "pixel_f1_max": best_f1,
+        "aupro": aupro,
+    }
+
+
+def _curves(segments: Collection[_Segment]) -> dict[str, Curve]:
+    """Exact points of both curves, at scores spread evenly over the ranks of every run."""
+    normal = [run for segment in segments for run in segment.normal]
+    anomalous = [run for segment in segments for run in segment.anomalous]
+    if not normal or not anomalous:
+        return {}
+    picked = [
+        run[np.linspace(0, run.size - 1, min(run.size, _CURVE_SAMPLES)).astype(np.int64)]
+        for run in (*normal, *anomalous)
+    ]
+    thresholds = np.unique(np.concatenate(picked))
+    counts = Counts(_ranks(anomalous, thresholds)[1][::-1], _ranks(normal, thresholds)[1][::-1])
+    return {"pixel_roc": roc_curve(counts), "pixel_pr": pr_curve(counts)}
+
+
+def _runs(values: Scores) -> list[Scores]:
     """Views of (n,) values, at most `RUN` each; none is empty."""
     return [values[start : start + RUN] for start in range(0, values.size, RUN)]
 
 
-def _sort_each(parts: Iterable[NDArray[np.float32]], device: torch.device | None) -> None:
+def _sort_each(parts: Iterable[Scores], device: torch.device | None) -> None:
     """Sort parts of (n,) scores where they lie, ascending: on the host's cores or on a GPU.
 
     Sorting takes six sevenths of the figures' time on one core. NumPy sorts in place, with vector
@@ -269,7 +229,7 @@ def _sort_each(parts: Iterable[NDArray[np.float32]], device: torch.device | None
         list(pool.map(np.ndarray.sort, parts))
 
 
-def _ranks(sorted_runs: Iterable[NDArray[np.float32]], scores: NDArray[np.float32]) -> Ranks:
+def _ranks(sorted_runs: Iterable[Scores], scores: Scores) -> Ranks:
     """How many of all runs' values lie strictly above, and at or above, each ascending score."""
     above, at_or_above = np.zeros((2, scores.size), dtype=np.int64)
     for run in sorted_runs:

@@ -25,14 +25,9 @@ def psnr(reconstruction: Images, target: Images, valid: Mask | None = None) -> N
     The mean runs over the valid pixels and the three channels. An error below 1e-10, which is
     less than one grey level of 16 bits, counts as 1e-10: an exact copy has 100 dB.
 
-    Args:
-        reconstruction: (B, 3, H, W) float, clipped to [0, 1] here: an array, or a tensor on the
-            device that does the work.
-        target: (B, 3, H, W) float in [0, 1].
-        valid: (B, H, W) bool, the pixels that count; None means all.
-
-    Raises:
-        ValueError: Shapes differ, or an image has no valid pixel.
+    Images are (B, 3, H, W) float in [0, 1], to which the reconstruction is clipped here; the work
+    is done on its device. `valid` is (B, H, W) bool, None for all pixels. A ValueError says that
+    shapes differ, or that an image has no valid pixel.
     """
     restored, wanted, weights = _checked(reconstruction, target, valid)
     return _decibels(_weighted_mean((restored - wanted) ** 2, weights)).cpu().numpy()

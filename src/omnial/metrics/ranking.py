@@ -4,6 +4,7 @@ A sample is called anomalous where its score is at or above the threshold. Sampl
 pass the threshold together, so ties count as scikit-learn counts them: as one step of the curve.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 CURVE_POINTS = 500
 """Most points that a stored curve has."""
+
+Figures = Mapping[str, float | None]
+"""Figures by name; None where the images at hand cannot have the figure."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,8 @@ class Counts(NamedTuple):
 def count(scores: ArrayLike, labels: ArrayLike) -> Counts | None:
     """Counts at every distinct score; None where all samples are of one label.
 
-    Args:
-        scores: (n,) finite floats, higher is more anomalous.
-        labels: (n,) booleans, True is anomalous.
-
-    Raises:
-        ValueError: A score is not finite, or the two differ in shape.
+    Scores are (n,) floats, higher is more anomalous, labels (n,) booleans, True is anomalous. A
+    ValueError says that a score is not finite, or that the two differ in shape.
     """
     values = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(labels, dtype=np.bool_)
@@ -117,3 +117,12 @@ def thin(curve: Curve, points: int = CURVE_POINTS) -> Curve:
     chosen = np.searchsorted(along, np.linspace(0.0, along[-1], points - 1), side="left")
     chosen = np.unique(np.append(np.minimum(chosen, curve.x.size - 1), curve.x.size - 1))
     return Curve(curve.x[chosen], curve.y[chosen])
+
+
+def mean_figures(
+    rows: Sequence[Figures], names: Sequence[str]
+) -> tuple[dict[str, float | None], dict[str, int]]:
+    """The mean of each named figure over the rows that have it, and how many those are."""
+    values = {name: [value for row in rows if (value := row[name]) is not None] for name in names}
+    means = {name: float(np.mean(some)) if some else None for name, some in values.items()}
+    return means, {name: len(some) for name, some in values.items()}

@@ -19,22 +19,21 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors.numpy import load_file, save_file
+from pydantic import Field
+from safetensors.numpy import load_file
 
+from omnial.config.settings import Section
 from omnial.files import file_digest
 from omnial.model_folder.config_file import (
-    RECOGNISER,
-    ROI,
     FolderConfig,
     extra_forms,
     read_config,
+    read_extra,
     refusal,
     refusing,
-    under,
 )
 from omnial.models.recogniser import Recogniser
-from omnial.untrusted import check_forms, check_regular, quoted, read_forms, read_json
+from omnial.untrusted import check_forms, check_regular, read_forms, read_json
 
 EXPORT_FILE = "export.json"
 ARRAYS_FILE = "arrays.safetensors"
@@ -65,11 +64,7 @@ _MOST_TENSORS = 2**13
 _Figure = Annotated[float, Field(ge=0.0)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Differences(_Record):
+class Differences(Section):
     """How far an exported network is from PyTorch's float32."""
 
     images: Annotated[int, Field(ge=1)]
@@ -81,7 +76,7 @@ class Differences(_Record):
     """Largest difference of two image scores."""
 
 
-class Tolerance(_Record):
+class Tolerance(Section):
     """What an export may differ by; None where a figure does not count."""
 
     map_largest: _Figure | None
@@ -92,7 +87,7 @@ class Tolerance(_Record):
     """Share of the images."""
 
 
-class Gate(_Record):
+class Gate(Section):
     """The verdict on an export, and what it rests on."""
 
     passed: bool
@@ -109,7 +104,7 @@ class Gate(_Record):
     """What went beyond the tolerance; empty where the gate was passed."""
 
 
-class Candidate(_Record):
+class Candidate(Section):
     """One precision that `--precision auto` looked at."""
 
     precision: Precision
@@ -119,7 +114,7 @@ class Candidate(_Record):
     reasons: tuple[str, ...]
 
 
-class ExportRecord(_Record):
+class ExportRecord(Section):
     """The content of `export.json`."""
 
     export_version: Literal[1]
@@ -164,11 +159,7 @@ def is_export(folder: Path) -> bool:
 
 
 def read_export(folder: Path) -> Export:
-    """Read and check an export folder.
-
-    Raises:
-        UserError: A file is missing, damaged, or not the one that was exported.
-    """
+    """Read an export; a `UserError` if a file is missing, damaged, or not the exported one."""
     with refusing(folder, EXPORT_FILE):
         content = read_json(folder / EXPORT_FILE, _LARGEST_RECORD)
         version = content.get("export_version") if isinstance(content, dict) else None
@@ -198,19 +189,5 @@ def read_export(folder: Path) -> Export:
             if file_digest(folder / name) != digest:
                 raise ValueError("it is not the file that was exported (another digest)")
     with refusing(folder, ARRAYS_FILE):
-        arrays = load_file(folder / ARRAYS_FILE)
-        recogniser = Recogniser.from_arrays(under(RECOGNISER, arrays), config.classes)
-        rois = under(ROI, arrays)
-        for name, region in rois.items():
-            if (region.view(np.uint8) > 1).any():
-                raise ValueError(
-                    f"the region of interest of {quoted(name)} holds other values than 0 and 1"
-                )
+        recogniser, rois = read_extra(load_file(folder / ARRAYS_FILE), config.classes)
     return Export(folder, record, config, recogniser, rois)
-
-
-def write_arrays(path: Path, recogniser: Recogniser, rois: Mapping[str, NDArray[np.bool_]]) -> None:
-    """Write what `read_export` needs besides the network."""
-    arrays = {RECOGNISER + name: value for name, value in recogniser.arrays().items()}
-    regions = {ROI + name: np.ascontiguousarray(value) for name, value in rois.items()}
-    save_file({**arrays, **regions}, path)

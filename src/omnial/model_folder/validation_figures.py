@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from omnial.metrics.means import Figures, mean_figures
+from omnial.metrics.ranking import Figures, mean_figures
 from omnial.untrusted import JSON
 
 NAMES: Final = ("image_auroc", "pixel_ap", "psnr", "erased", "recognised")

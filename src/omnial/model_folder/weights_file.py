@@ -20,19 +20,17 @@ from omnial.errors import UserError
 from omnial.files import StrPath, as_path, file_digest, replacing, writing
 from omnial.model_folder.config_file import (
     CONFIG_FILE,
-    RECOGNISER,
-    ROI,
     WEIGHTS_FILE,
     FolderConfig,
-    class_names,
+    extra_arrays,
     extra_forms,
     read_config,
+    read_extra,
     refusal,
     refusing,
     under,
 )
 from omnial.models.channels_last import to_channels_last
-from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
 from omnial.models.trained_model import TrainedModel
 from omnial.untrusted import Form, UntrustedError, check_forms, quoted, read_forms
@@ -40,13 +38,7 @@ from omnial.untrusted import Form, UntrustedError, check_forms, quoted, read_for
 _NETWORK = "network."
 _MOST_TENSORS = 2**13
 _FINITE_AT_ONCE = 2**20
-_DTYPES = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.bool: "BOOL",
-}
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:
@@ -55,16 +47,19 @@ def save_model(folder: Path, model: TrainedModel) -> None:
     Both files are written in full under other names before the first is put in place. A crash
     leaves the old model, or, between the two renames, a pair that `load_model` refuses.
     """
+    config = FolderConfig(
+        settings=model.settings,
+        classes=model.classes,
+        calibration=model.calibration,
+        training=dict(model.training),
+        weights_sha256="0" * 64,  # until they are written
+        trained_files=model.trained_files,
+    )
     _check_parts(model)
-    tensors = {
-        **{_NETWORK + name: value for name, value in model.network.state_dict().items()},
-        **{
-            RECOGNISER + name: torch.from_numpy(value)
-            for name, value in model.recogniser.arrays().items()
-        },
-        **{ROI + name: torch.from_numpy(value) for name, value in model.rois.items()},
-    }
+    tensors = {_NETWORK + name: value for name, value in model.network.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    for name, array in extra_arrays(model.recogniser, model.rois).items():
+        tensors[name] = torch.from_numpy(array)
     with writing("The model", folder, SafetensorError):
         folder.mkdir(parents=True, exist_ok=True)
         with (
@@ -72,14 +67,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
             replacing(folder / WEIGHTS_FILE) as weights_part,
         ):
             save_file(tensors, weights_part)
-            config = FolderConfig(
-                settings=model.settings,
-                classes=model.classes,
-                calibration=model.calibration,
-                training=model.training,
-                weights_sha256=file_digest(weights_part),
-                trained_files=model.trained_files,
-            )
+            config = config.model_copy(update={"weights_sha256": file_digest(weights_part)})
             config_part.write_text(config.to_text(), encoding="utf-8")
             # The library lets the owner alone read the weights; the user's own rule holds here.
             shutil.copymode(config_part, weights_part)
@@ -88,15 +76,12 @@ def save_model(folder: Path, model: TrainedModel) -> None:
 def load_model(
     folder: StrPath, device: str = "auto", *, reading: Reading = AS_TRAINED
 ) -> TrainedModel:
-    """Read a model folder.
+    """Read a model folder: the model, its network in eval mode, on the device.
 
     Args:
         folder: What `save_model` wrote.
         device: A PyTorch device name; `auto` is the GPU where there is one, else the CPU.
         reading: How pictures are read for it, where that differs from the training.
-
-    Returns:
-        The model, its network in eval mode, on the device.
 
     Raises:
         UserError: The folder is missing or is not a model folder of this version, its files do
@@ -111,16 +96,16 @@ def load_model(
     network = _skeleton(folder, settings)
     tensors = _read_tensors(folder, network, settings, classes, config.weights_sha256)
     network.load_state_dict(under(_NETWORK, tensors), assign=True)
-    arrays = {name: value.numpy() for name, value in under(RECOGNISER, tensors).items()}
+    arrays = {k: v.numpy() for k, v in tensors.items() if not k.startswith(_NETWORK)}
     with refusing(folder, WEIGHTS_FILE):
-        recogniser = Recogniser.from_arrays(arrays, classes)
+        recogniser, rois = read_extra(arrays, classes)
     return TrainedModel(
         settings=settings.model_copy(update={"data": reading.of(settings.data)}),
         classes=classes,
         network=to_channels_last(network.eval().to(target)),
         calibration=config.calibration,
         recogniser=recogniser,
-        rois={name: value.numpy() for name, value in under(ROI, tensors).items()},
+        rois=rois,
         training=config.training,
         trained_files=config.trained_files,
     )
@@ -143,14 +128,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def _check_parts(model: TrainedModel) -> None:
-    classes = class_names(list(model.classes))
-    if set(model.calibration.per_class) != set(classes):
-        raise ValueError("the calibration names other classes than the model")
-    if model.recogniser.names != classes:
+    if model.recogniser.names != model.classes:
         raise ValueError("the recogniser knows other classes than the model")
     size = (model.settings.data.height, model.settings.data.width)
     for name, roi in model.rois.items():
-        if name not in classes:
+        if name not in model.classes:
             raise ValueError(f"a region of interest of the unknown class {name!r}")
         if roi.shape != size or roi.dtype != np.bool_:
             raise ValueError(f"the region of interest of {name!r} is not bool of {size}")
@@ -196,7 +178,5 @@ def _check_values(name: str, tensor: Tensor) -> None:
     for part in torch.split(tensor.view(-1), _FINITE_AT_ONCE):
         if tensor.is_floating_point() and not bool(torch.isfinite(part).all()):
             raise UntrustedError(f"its tensor {quoted(name)} holds NaN or infinity")
-        if tensor.dtype == torch.bool and bool((part.view(torch.uint8) > 1).any()):
-            raise UntrustedError(f"its tensor {quoted(name)} holds other values than 0 and 1")
     if name.endswith("running_var") and bool((tensor < 0).any()):
         raise UntrustedError(f"its tensor {quoted(name)} holds a negative variance")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from omnial.errors import shown
 from omnial.evaluation.result import ImageResult
-from omnial.metrics.means import Figures
+from omnial.metrics.ranking import Figures
 
 NOTHING = "\N{EM DASH}"
 """Shown where a class cannot have a figure."""

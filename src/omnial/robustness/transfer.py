@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from omnial.attacks.ball import UNATTACKED
 from omnial.errors import RunError, UserError
 from omnial.metrics import ranking
-from omnial.metrics.means import Figures, mean_figures
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.psnr_ssim import psnr, ssim
+from omnial.metrics.ranking import Figures, mean_figures
 from omnial.models.prediction import Backend, Prediction
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent

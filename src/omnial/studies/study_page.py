@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from omnial.config.load import load_settings
 from omnial.evaluation.result import FIGURES
-from omnial.metrics.means import mean_figures
+from omnial.metrics.ranking import mean_figures
 from omnial.models.count import describe
 from omnial.reporting.render import render
 from omnial.studies.study_rows import COMPARED, WORDS, Row, Study

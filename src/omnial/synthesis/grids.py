@@ -10,22 +10,16 @@ def pixel_centres(length: int, device: torch.device) -> Tensor:
     return (torch.arange(length, device=device) + 0.5) * (2.0 / length) - 1.0
 
 
-def rotated_grid(turn: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sampling positions of images rotated about their centre: (N,) radians to (N, H, W, 2).
+def rotated(images: Tensor, turn: Tensor) -> Tensor:
+    """Images (B, C, H, W) rotated about their centre by (B,) radians, 0 outside of them.
 
     PyTorch's `affine_grid` is a matrix product over three columns, three times as slow.
     """
-    height, width = size
+    height, width = images.shape[-2:]
     cosine, sine = turn.cos()[:, None], turn.sin()[:, None]
     y, x = pixel_centres(height, turn.device), pixel_centres(width, turn.device)
     aspect = width / height
     grid = torch.empty(len(turn), height, width, 2, device=turn.device)
     torch.sub((cosine * x)[:, None], (sine / aspect * y)[:, :, None], out=grid[..., 0])
     torch.add((sine * aspect * x)[:, None], (cosine * y)[:, :, None], out=grid[..., 1])
-    return grid
-
-
-def rotated(images: Tensor, turn: Tensor) -> Tensor:
-    """Images (B, C, H, W) rotated about their centre by (B,) radians, black outside of them."""
-    grid = rotated_grid(turn, (images.shape[-2], images.shape[-1]))
     return F.grid_sample(images, grid, align_corners=False)

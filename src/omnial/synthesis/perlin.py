@@ -8,11 +8,10 @@ images is two batched products of small matrices, exact at every pixel, without 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from omnial.sample_random import SampleRandom
-from omnial.synthesis.grids import rotated_grid
+from omnial.synthesis.grids import rotated
 
 
 def _axis_weights(cells: Tensor, corners: int, length: int) -> tuple[Tensor, Tensor]:
@@ -62,5 +61,4 @@ def perlin_shapes(
     cells_y, cells_x = cells.flatten(0, 1).unbind(1)
     noise = perlin_noise(angles.flatten(0, 1), cells_y, cells_x, size)
     turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).flatten()
-    rotated = F.grid_sample(noise.unsqueeze(1), rotated_grid(turn, size), align_corners=False)
-    return (rotated > threshold).float().reshape(-1, count, *size)
+    return (rotated(noise.unsqueeze(1), turn) > threshold).float().reshape(-1, count, *size)

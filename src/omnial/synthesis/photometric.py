@@ -33,13 +33,9 @@ def draw_changes(random: SampleRandom) -> Tensor:
 def photometric_changes(
     textures: Tensor, random: SampleRandom, chosen: Tensor | None = None
 ) -> Tensor:
-    """Change each texture in three of the ten ways.
+    """Change each texture, (B, 3, H, W) float32 in [0, 1], in three of the ten ways.
 
-    Args:
-        textures: (B, 3, H, W) float32 in [0, 1], as the result.
-        random: The samples' random numbers.
-        chosen: (B, 10) bool, the changes of each sample in the order of `CHANGES`; None draws
-            three.
+    `chosen` is (B, 10) bool, the changes of each sample in the order of `CHANGES`; None draws them.
     """
     if chosen is None:
         chosen = draw_changes(random)

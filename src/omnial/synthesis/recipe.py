@@ -49,12 +49,9 @@ def synthesize(
     Each level l blends its texture with weight w = M_l blur(M_l) clamp(beta_l + g J / max J, 0, 1),
     A <- (1 - w) A + w T; the label is the union of the shapes where the change is visible.
 
-    Args:
-        images: (B, 3, H, W) float32 in [0, 1], defect-free.
-        textures: (B, 3, H, W) float32 in [0, 1], the raw texture source of each sample.
-        settings: The recipe.
-        random: The samples' random numbers, on the images' device.
-        region: (B, 1, H, W) float32 or bool, the region of interest; None is everywhere.
+    Images, and the raw texture source of each, are (B, 3, H, W) float32 in [0, 1]; the region of
+    interest is (B, 1, H, W) float32 or bool, None for everywhere. The samples' random numbers are
+    on the images' device.
     """
     size = (images.shape[-2], images.shape[-1])
     levels = settings.levels

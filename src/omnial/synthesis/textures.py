@@ -14,13 +14,10 @@ from omnial.synthesis.jnd import luma
 def augment_textures(
     textures: Tensor, random: SampleRandom, zoom_range: tuple[float, float]
 ) -> Tensor:
-    """Crop, resize, flip and recolour each texture by its own draw.
+    """Crop, resize, flip and recolour (B, 3, H, W) float32 in [0, 1], each by its own draw.
 
-    Args:
-        textures: (B, 3, H, W) float32 in [0, 1], as the result.
-        random: The samples' random numbers.
-        zoom_range: Share of the source's width and height that fills the result, drawn on a
-            logarithmic scale; the source is mirrored at its borders.
+    The share of the source's width and height that fills the result is drawn on a logarithmic
+    scale; the source is mirrored at its borders.
     """
     low, high = (math.log(zoom) for zoom in zoom_range)
     # One draw for both axes, and a little more for each: shapes are kept but for a stretch.

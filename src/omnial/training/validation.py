@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from omnial.config.settings import Settings
 from omnial.data.cover import Cover, size_of
 from omnial.data.dataset import ImageDataset, to_unit
-from omnial.metrics.means import Figures
 from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
-from omnial.metrics.ranking import auroc, average_precision, count, f1
+from omnial.metrics.ranking import Figures, auroc, average_precision, count, f1
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance, noise
 from omnial.models.prediction import Prediction, over_windows
