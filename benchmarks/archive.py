@@ -24,8 +24,15 @@ from typing import Annotated
 import typer
 
 from benchmarks.common import Entries, entries, ratio, report
-from omnial.batch.archive import Engine, in_this_process, inspect_archive
-from omnial.batch.archive_parts import LISTING_FILE, PREDICTIONS, Assignment, PartResult
+from omnial.batch.archive import (
+    LISTING_FILE,
+    PREDICTIONS,
+    Assignment,
+    Engine,
+    PartResult,
+    in_this_process,
+    inspect_archive,
+)
 from omnial.batch.on_ray import OnRay
 from omnial.config.load import load_settings
 from omnial.demo.production_line import generate

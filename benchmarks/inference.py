@@ -21,8 +21,7 @@ from torch import Tensor
 
 from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from omnial.config.load import load_settings
-from omnial.export.build import HINTS, build
-from omnial.export.graph import ExportedNetwork, float_nodes, write_onnx
+from omnial.export.build import HINTS, ExportedNetwork, build, float_nodes, write_onnx
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.model_folder.export_folder import Hint, Precision
 from omnial.models.channels_last import to_channels_last

@@ -24,9 +24,8 @@ from rich.table import Table
 from benchmarks.common import side_by_side
 from benchmarks.drawn_defects import DETECTION, Found, Inspect, evaluate, of_model, split_images
 from omnial.config.settings import Settings
-from omnial.export.build import HINTS, build
+from omnial.export.build import FLOAT_LAYERS, HINTS, build, float_nodes, write_onnx
 from omnial.export.gate import from_data
-from omnial.export.graph import FLOAT_LAYERS, float_nodes, write_onnx
 from omnial.inference.engines import OpenVinoBackend
 from omnial.model_folder.weights_file import load_model
 from omnial.models.prediction import Backend, over_windows

@@ -74,7 +74,7 @@ def test_every_package_has_a_place() -> None:
         "omnial.inference.overlay",
         "omnial.inference.predictor",
         "omnial.inference.verify",
-        "omnial.serving.server",
+        "omnial.serving.app",
     ],
 )
 def test_the_line_computer_needs_no_pytorch(module: str) -> None:

@@ -29,7 +29,7 @@ RETURNED: Final = (
 ALIASES: Final = (
     "omnial.inference.inspector.Picture",
     "omnial.inference.inspector.Tile",
-    "omnial.inference.open_folder.BackendName",
+    "omnial.inference.engines.BackendName",
 )
 """Types of their arguments that have a name."""
 

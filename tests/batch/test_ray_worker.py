@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from omnial.batch.archive_parts import Assignment, Job, PartResult, begin, model_digest
+from omnial.batch.archive import Assignment, Job, PartResult, begin, model_digest
 from omnial.batch.on_ray import ATTEMPTS, _RayWorker
 from omnial.errors import RunError, UserError
 
@@ -24,7 +24,7 @@ def assignment(model: Path, archive: Path, tmp_path: Path) -> Assignment:
         pictures=False,
     )
     (tmp_path / "out/predictions").mkdir(parents=True)
-    begin(tmp_path / "out", job, [archive])
+    begin(tmp_path / "out", job)
     return Assignment(job, model, tmp_path / "out", "cpu")
 
 
@@ -39,7 +39,7 @@ def inspect(assignment: Assignment) -> PartResult:
 
 def test_answer_holds_the_counts_of_the_part(assignment: Assignment) -> None:
     result = inspect(assignment)
-    assert (result.number, result.images) == (0, 4)
+    assert result.images == 4
     assert [path.name for path in (assignment.out / "predictions").iterdir()] == [
         "part-000000.parquet"
     ]

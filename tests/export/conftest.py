@@ -19,8 +19,8 @@ from omnial.config.settings import (
     Settings,
 )
 from omnial.export import export_model as export_module
+from omnial.export.build import write_onnx
 from omnial.export.export_model import export_model
-from omnial.export.graph import write_onnx
 from omnial.model_folder.export_folder import Format
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.recogniser import Recogniser

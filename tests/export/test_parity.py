@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from omnial.config.settings import ImageScore
 from omnial.errors import UserError
-from omnial.export.graph import float_nodes, write_onnx
+from omnial.export.build import float_nodes, write_onnx
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format

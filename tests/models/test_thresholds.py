@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnial.calibration.drift import compare
+from omnial.calibration.drift import compare_scores
 from omnial.data.records import ImageRecord
 from omnial.errors import UserError
 from omnial.evaluation.result import ImageResult
@@ -67,7 +67,7 @@ def test_every_count_of_verdicts_makes_the_same_comparison() -> None:
     scores = [limit - 1e-3, limit, limit + 5e-5, limit + 1e-3]
     expected = [False, False, False, True]
     assert [is_anomalous(score, limit) for score in scores] == expected
-    assert compare([limit] * 4, scores, limit, 0.1).above == 1
+    assert compare_scores([limit] * 4, scores, limit, 0.1).above == 1
     record = ImageRecord(Path("1.png"), "bolt", "test", "good")
     images = [ImageResult(record, score, limit) for score in scores]
     assert [image.anomalous_verdict for image in images] == expected

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from omnial.errors import UserError
-from omnial.serving.server import is_loopback, listen, url
+from omnial.serving.app import is_loopback, listen, url
 from omnial.serving.service_settings import ServiceSettings
 
 

@@ -1,8 +1,7 @@
 """Parts on Ray Data: a pool of workers, on this machine or on a cluster, each with the model open.
 
-Ray Data hands out the parts and starts another worker where one dies. A worker writes its part's
-file itself, which Ray's own writer would neither do whole or not at all nor in the images' order;
-what goes through Ray are numbers of parts and counts.
+A worker writes its part's file itself, which Ray's own writer would neither do whole or not at all
+nor in the images' order; what goes through Ray are numbers of parts and counts.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from omnial.batch.archive_parts import Assignment, PartResult, Worker, part_file
+from omnial.batch.archive import Assignment, PartResult, Worker, part_file
 from omnial.errors import RunError, UserError
 
 ATTEMPTS: Final = 4
@@ -45,10 +44,7 @@ class OnRay:
     def __call__(self, assignment: Assignment, parts: Sequence[int]) -> Iterator[PartResult]:
         """Start the workers, and give results as parts are done.
 
-        Raises:
-            ImportError: Ray is not installed.
-            UserError: The cluster does not answer, or it has too few cores.
-            RunError: A part failed, or killed its worker time after time.
+        A UserError says that the cluster does not answer or is too small, a RunError what failed.
         """
         cores = assignment.threads or 1
         with _connected(self.address, self.workers and self.workers * cores):
@@ -70,15 +66,16 @@ class OnRay:
             ray.data.DataContext.get_current().enable_progress_bars = False
             # A block a part, so that each is handed out for itself.
             listed = ray.data.from_items(list(parts), override_num_blocks=len(parts))
+            pool = ray.data.ActorPoolStrategy(
+                size=min(workers, len(parts)), max_tasks_in_flight_per_actor=2
+            )
             done = listed.map_batches(
                 _RayWorker,
                 fn_constructor_args=(started,),
                 batch_size=1,
-                compute=ray.data.ActorPoolStrategy(
-                    size=min(workers, len(parts)), max_tasks_in_flight_per_actor=2
-                ),
+                compute=pool,
                 num_cpus=cores,
-                num_gpus=1 if on_gpu else 0,
+                num_gpus=int(on_gpu),
             )
             try:
                 for row in done.iter_rows():
@@ -125,9 +122,7 @@ class _RayWorker:
 def attempt(file: Path) -> Iterator[None]:
     """Leave a mark next to a part's file while it is made: Ray itself would begin it for ever.
 
-    Raises:
-        RunError: As many earlier attempts ended with the death of their worker as are allowed.
-        OSError: The folder cannot be written.
+    A RunError if as many workers as are allowed died in the middle of it.
     """
     marks = list(file.parent.glob(f".{file.name}.*.begun"))
     if len(marks) >= ATTEMPTS:

@@ -1,7 +1,7 @@
 """`omnial calibrate`: thresholds of a folder set again from normal images, and how sure they are.
 
-The network stays as it is: only `config.json` changes, so that an export folder takes the same
-thresholds as a model folder, set with its own arithmetic.
+Only `config.json` changes, so that an export folder takes them as well, set with its own
+arithmetic.
 """
 
 import shutil
@@ -10,13 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from omnial.calibration.intervals import (
-    CONFIDENCE,
-    Interval,
-    false_alarm_interval,
-    images_needed,
-    share_interval,
-)
+from scipy.special import betaincinv
+from scipy.stats import binomtest
+
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.cache import content_digest
 from omnial.data.image_file import ImageError
@@ -32,12 +28,22 @@ from omnial.models.thresholds import Calibration, calibrate, is_anomalous, rank
 from omnial.progress import Progress, silent
 from omnial.untrusted import UntrustedError, parse_json
 
+CONFIDENCE = 0.95
+"""Probability that an interval covers the true rate. [O]"""
 TOO_UNSURE = 2.0
 """An upper end of the interval above this multiple of the chosen rate is worth a warning. [O]"""
+_MOST_IMAGES = 1_000_000
+
+
+class Interval(NamedTuple):
+    """A two-sided interval of a share, both ends in [0, 1]."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
-class Row:
+class ClassThreshold:
     """The threshold of one class, or of all together."""
 
     images: int
@@ -57,8 +63,8 @@ class CalibrationReport:
 
     folder: Path
     calibration: Calibration
-    classes: Mapping[str, Row]
-    overall: Row
+    classes: Mapping[str, ClassThreshold]
+    overall: ClassThreshold
     used: Mapping[str, int]
     """Images of each class in the data that thresholds were set from."""
     trained: Mapping[str, int]
@@ -69,20 +75,11 @@ class CalibrationReport:
     bad_files: tuple[BadFile, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """JSON values."""
-        return {
-            "folder": str(self.folder),
-            "false_alarm_rate": self.calibration.false_alarm_rate,
-            "confidence": CONFIDENCE,
-            "tile": self.calibration.tile,
-            "classes": {name: asdict(row) for name, row in self.classes.items()},
-            "overall": asdict(self.overall),
-            "used": dict(self.used),
-            "trained": dict(self.trained),
-            "kept": list(self.kept),
-            "warnings": list(self.warnings),
-            "bad_files": [bad.to_dict() for bad in self.bad_files],
-        }
+        """What `omnial calibrate --json` prints."""
+        values = asdict(self)
+        calibration = values.pop("calibration")
+        chosen = {name: calibration[name] for name in ("false_alarm_rate", "tile")}
+        return {**values, **chosen, "confidence": CONFIDENCE}
 
 
 def calibrate_folder(
@@ -104,19 +101,11 @@ def calibrate_folder(
     new rate, if these were taken with the same tiles. Files that the network was trained on are
     left out, by their content: it scores them lower than new images.
 
-    Args:
-        folder: A model folder or an export folder.
-        roots: Data folders; see `score_normals`.
-        false_alarm_rate: Share of normal images that may be called anomalous, in (0, 1); None
-            keeps the folder's.
-        class_name: The product on all images; None takes the folders' names.
-        tile: Edge of tiles in source pixels; None inspects whole images. It is stored, and
-            used from then on.
-        out: Write a copy of the folder with the new thresholds; None changes the folder itself.
-        device: See `Inspector`.
-        batch_size: See `Inspector`.
-        reading: See `Inspector`.
-        progress: Called after every image.
+    `folder` is a model folder or an export folder; with `out`, a copy of it gets the thresholds.
+    `false_alarm_rate` is the share of normal images that may be called anomalous, in (0, 1); None
+    keeps the folder's. `class_name` is the product on all images; None takes the folders' names.
+    `tile` is the edge of tiles in source pixels, stored and used from then on; None inspects whole
+    images. The others are those of `Inspector`.
 
     Raises:
         UserError: The folder or data is bad, or in use, or `out` is not empty; or the network was
@@ -129,9 +118,7 @@ def calibrate_folder(
     inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     before = inspector.calibration
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-    found = score_normals(
-        inspector, roots, trained, class_name=class_name, tile=tile, progress=progress
-    )
+    found = score_normals(inspector, roots, trained, class_name, tile=tile, progress=progress)
     earlier = before.scores if before.tile == tile else {}
     scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
     calibration = calibrate(scores, before.pixel, rate, tile=tile)
@@ -141,34 +128,28 @@ def calibrate_folder(
 
 
 class NormalScores(NamedTuple):
-    """Scores of normal images, which thresholds and drift checks rest on."""
+    """Scores of each class in the data, and how many images were left out."""
 
     scores: dict[str, list[float]]
-    """Image scores of each class in the data."""
     trained: dict[str, int]
-    """Images of each class that were left out: the network was trained on them."""
+    """Images of each class that the network was trained on."""
     bad_files: tuple[BadFile, ...]
-    """Files that could not be read, which were left out."""
 
 
 def score_normals(
     inspector: Inspector,
     roots: Sequence[Path],
     trained: Container[bytes],
-    *,
     class_name: str | None = None,
+    *,
     tile: Tile = "auto",
     progress: Progress = silent,
 ) -> NormalScores:
     """Score the normal training images of data folders, class by class.
 
     An image that the network was trained on, by the digest of its content (see `short_digest`),
-    scores lower than a new one and is left out, wherever it lies and whatever it is called. Test
-    images are not touched.
-
-    Raises:
-        UserError: There are no such images, none can be used, the network was trained on all of
-            them, or the model does not know a class.
+    scores lower than a new one and is left out, wherever it lies and whatever it is called. A
+    UserError says that no image is left, that none can be used, or that a class is unknown.
     """
     inspector.check_class(class_name)
     chosen: dict[str, list[Path]] = {}
@@ -180,13 +161,14 @@ def score_normals(
                 f"{product.root}: the model does not know the class {name!r}. Its classes are "
                 f"{', '.join(inspector.classes)}; name one of them with --class."
             )
-        new = []
+        new = chosen.setdefault(name, [])
+        left_out.setdefault(name, 0)
         for record in product.train:
             digest = content_digest(record.path)
             if digest is None or short_digest(digest) not in trained:
                 new.append(record.path)
-        chosen.setdefault(name, []).extend(new)
-        left_out[name] = left_out.get(name, 0) + len(product.train) - len(new)
+            else:
+                left_out[name] += 1
     total, done = sum(map(len, chosen.values())), 0
     if total == 0:
         raise UserError(
@@ -209,6 +191,39 @@ def score_normals(
     return NormalScores(scores, left_out, tuple(bad_files))
 
 
+def false_alarm_interval(n: int, k: int) -> Interval:
+    """Where the true false-alarm rate of the k-th smallest of n normal scores as threshold lies.
+
+    For exchangeable scores without ties, the share of new normal images above the k-th smallest of
+    n is distributed as Beta(n - k + 1, k), whatever the scores' own distribution (Wilks 1941,
+    "Determination of sample sizes for setting tolerance limits"); the interval is equal-tailed.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"rank {k} does not exist among {n} scores")
+    low, high = betaincinv(n - k + 1, k, [(1.0 - CONFIDENCE) / 2.0, (1.0 + CONFIDENCE) / 2.0])
+    return Interval(float(low), float(high))
+
+
+def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Where a true share lies after `hits` of n >= 1 images (Clopper and Pearson 1934)."""
+    found = binomtest(hits, n).proportion_ci(confidence, "exact")
+    return Interval(float(found.low), float(found.high))
+
+
+def images_needed(rate: float, highest: float) -> int | None:
+    """The fewest normal images whose threshold keeps the interval's upper end below a limit.
+
+    The threshold is set for the rate; found to within a hundredth, None above a million.
+    """
+    n = 1
+    while n <= _MOST_IMAGES:
+        k = rank(n, 1.0 - rate)
+        if k is not None and false_alarm_interval(n, k).high <= highest:
+            return n
+        n += max(1, n // 100)
+    return None
+
+
 def _report(
     folder: Path,
     before: Calibration,
@@ -219,23 +234,25 @@ def _report(
     quantile = 1.0 - calibration.false_alarm_rate
     rows = {}
     for name, own in calibration.per_class.items():
-        values, limit = calibration.scores[name], calibration.threshold_for(name)
+        values, threshold = calibration.scores[name], calibration.threshold_for(name)
         k, interval = rank(len(values), quantile), None
         if k is not None:
             interval = false_alarm_interval(len(values), k)
         elif values:
             # The common threshold owes little to this class: its images are independent of it.
-            above = sum(is_anomalous(value, limit) for value in values)
+            above = sum(is_anomalous(value, threshold) for value in values)
             interval = share_interval(above, len(values))
-        earlier_limit = before.threshold_for(name)
-        rows[name] = Row(len(values), limit, earlier_limit, own is not None, interval)
+        earlier_one = before.threshold_for(name)
+        rows[name] = ClassThreshold(len(values), threshold, earlier_one, own is not None, interval)
     count = sum(len(values) for values in calibration.scores.values())
     interval = false_alarm_interval(count, rank(count, quantile) or count)
     return CalibrationReport(
         folder=folder,
         calibration=calibration,
         classes=rows,
-        overall=Row(count, calibration.pooled, before.pooled, own=True, interval=interval),
+        overall=ClassThreshold(
+            count, calibration.pooled, before.pooled, own=True, interval=interval
+        ),
         used={name: len(values) for name, values in found.scores.items()},
         trained=found.trained,
         kept=tuple(name for name in rows if not found.scores.get(name) and earlier.get(name)),
@@ -244,13 +261,10 @@ def _report(
     )
 
 
-def _unsure(rows: Mapping[str, Row], rate: float) -> tuple[str, ...]:
+def _unsure(rows: Mapping[str, ClassThreshold], rate: float) -> tuple[str, ...]:
     """A sentence on the classes whose own thresholds rest on few images."""
-    unsure = {
-        name: row.interval.high
-        for name, row in rows.items()
-        if row.own and row.interval is not None and row.interval.high > TOO_UNSURE * rate
-    }
+    highest = {name: row.interval.high for name, row in rows.items() if row.own and row.interval}
+    unsure = {name: high for name, high in highest.items() if high > TOO_UNSURE * rate}
     if not unsure:
         return ()
     worst = max(unsure, key=lambda name: unsure[name])
@@ -266,15 +280,11 @@ def _write(folder: Path, target: Path, calibration: Calibration) -> None:
     """Change `config.json` in one step; in a copy, it is the last file to come."""
     config = read_config(folder).model_copy(update={"calibration": calibration})
     names: list[str] = []
-    if target != folder and is_export(folder):
-        names = [*read_export(folder).record.files, EXPORT_FILE]
-    elif target != folder:
-        names = [WEIGHTS_FILE]
-    with (
-        locked(target),
-        writing("The thresholds", target, UntrustedError),
-        scratch_in(target) as scratch,
-    ):
+    if target != folder:
+        exported = is_export(folder)
+        names = [*read_export(folder).record.files, EXPORT_FILE] if exported else [WEIGHTS_FILE]
+    disk = writing("The thresholds", target, UntrustedError)
+    with locked(target), disk, scratch_in(target) as scratch:
         for name in names:
             shutil.copyfile(folder / name, scratch / name)
         text = config.to_text().encode()

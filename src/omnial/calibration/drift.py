@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.stats import ks_2samp
 
-from omnial.calibration.calibrate_folder import score_normals
-from omnial.calibration.intervals import Interval, share_interval
+from omnial.calibration.calibrate_folder import Interval, score_normals, share_interval
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.records import BadFile
 from omnial.errors import UserError
@@ -52,38 +50,33 @@ class Drift:
         return self.different or self.more_alarms
 
 
-def compare(
-    reference: ArrayLike, recent: ArrayLike, threshold: float, rate: float, *, tests: int = 1
+def compare_scores(
+    reference: Sequence[float],
+    recent: Sequence[float],
+    threshold: float,
+    rate: float,
+    *,
+    tests: int = 1,
 ) -> Drift:
-    """Compare the scores of recent normal images with those of the calibration.
+    """Compare one or more scores of recent normal images with those of the calibration.
 
-    Args:
-        reference: (n,) scores that the threshold was set from.
-        recent: (m,) scores of recent images that are known, or assumed, to be normal.
-        threshold: The threshold in use.
-        rate: The false-alarm rate that it was set for.
-        tests: Comparisons of this kind made at once; the significance is shared among them
-            (Bonferroni).
+    `threshold` was set for the false-alarm rate `rate`. The significance is shared among the
+    `tests` that are made at once (Bonferroni).
     """
-    before, now = (np.asarray(scores, dtype=np.float64) for scores in (reference, recent))
-    for values in (before, now):
-        if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-            raise ValueError("a sample of scores must be one-dimensional, finite and not empty")
     level = SIGNIFICANCE / tests
-    above = sum(is_anomalous(score, threshold) for score in now.tolist())
-    result = ks_2samp(before, now)
-    interval = share_interval(above, now.size)
+    above = sum(is_anomalous(score, threshold) for score in recent)
+    result = ks_2samp(reference, recent)
     # One-sided, at the shared significance: the tail below the share is what counts.
-    surely = share_interval(above, now.size, 1.0 - 2.0 * level)
+    surely = share_interval(above, len(recent), 1.0 - 2.0 * level)
     return Drift(
-        reference=before.size,
-        recent=now.size,
+        reference=len(reference),
+        recent=len(recent),
         threshold=threshold,
         above=above,
-        interval=interval,
+        interval=share_interval(above, len(recent)),
         statistic=float(result.statistic),
         p_value=float(result.pvalue),
-        shift=float(np.median(now) - np.median(before)),
+        shift=float(np.median(recent) - np.median(reference)),
         different=bool(result.pvalue < level),
         more_alarms=surely.low > rate,
     )
@@ -107,17 +100,10 @@ class DriftReport:
         return any(drift.drifted for drift in self.classes.values())
 
     def to_dict(self) -> dict[str, object]:
-        """JSON values."""
+        """What `omnial drift --json` prints."""
         classes = {n: {**asdict(d), "drifted": d.drifted} for n, d in self.classes.items()}
-        return {
-            "drifted": self.drifted,
-            "false_alarm_rate": self.false_alarm_rate,
-            "significance": SIGNIFICANCE,
-            "classes": classes,
-            "not_compared": list(self.not_compared),
-            "trained": dict(self.trained),
-            "bad_files": [bad.to_dict() for bad in self.bad_files],
-        }
+        overall = {"drifted": self.drifted, "significance": SIGNIFICANCE}
+        return {**asdict(self), **overall, "classes": classes}
 
 
 def check_drift(
@@ -132,15 +118,12 @@ def check_drift(
 ) -> DriftReport:
     """Compare recent normal images with the calibration's, inspected in the same way.
 
-    Arguments are those of `calibrate_folder`.
-
-    Raises:
-        UserError: The folder or data is bad, the folder keeps no scores of these classes, or no
-            image is left.
+    Arguments are those of `calibrate_folder`. A UserError says that the folder or data is bad, or
+    that there is nothing to compare.
     """
     inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     calibration, trained = inspector.calibration, read_config(folder).trained_files
-    found = score_normals(inspector, roots, trained, class_name=class_name, progress=progress)
+    found = score_normals(inspector, roots, trained, class_name, progress=progress)
     compared = {n: recent for n, recent in found.scores.items() if recent and calibration.scores[n]}
     if not compared:
         raise UserError(
@@ -150,7 +133,7 @@ def check_drift(
     rate = calibration.false_alarm_rate
     return DriftReport(
         classes={
-            name: compare(
+            name: compare_scores(
                 *(calibration.scores[name], recent, calibration.threshold_for(name), rate),
                 tests=len(compared),
             )

@@ -77,14 +77,7 @@ def verify(
         from omnial.inference.verify import verify as run
 
         found = run(export_dir, device=device)
-    result = {
-        "passed": found.passed,
-        "reasons": list(found.reasons),
-        "differences": found.differences.model_dump(),
-        "tolerance": found.tolerance.model_dump(),
-        "engine": found.facts,
-    }
-    print_result(result, as_json, _show_verification)
+    print_result(found.model_dump(), as_json, _show_verification)
     return exit_code(failed=not found.passed)
 
 

@@ -13,7 +13,7 @@ from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError, shown
 
 if TYPE_CHECKING:
-    from omnial.batch.archive import ArchiveSummary, Engine
+    from omnial.batch.archive import Engine
     from omnial.inference.predictor import PredictSummary
 
 _ARCHIVES = "Archives"
@@ -77,7 +77,7 @@ def predict(
             from omnial.inference.engines import needs_package
 
             with needs_package("pyarrow, which writes Parquet,", "omnial[parquet]"):
-                from omnial.batch.archive import inspect_archive
+                from omnial.batch.archive import PREDICTIONS, inspect_archive
 
             archive = inspect_archive(
                 *(model_dir, paths, out),
@@ -95,7 +95,7 @@ def predict(
         for bad in archive.errors:
             say(f"not readable  {shown(bad.path)}: {bad.reason}")
         cost = {"core_seconds": round(archive.core_seconds, 3)}
-        return _finish(archive, archive.n_errors, archive.predictions, as_json, cost)
+        return _finish(archive, archive.n_errors, out / PREDICTIONS, as_json, cost)
     with working():
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
@@ -131,7 +131,7 @@ def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
 
 
 def _finish(
-    summary: "PredictSummary | ArchiveSummary",
+    summary: "PredictSummary",
     unreadable: int,
     predictions: Path,
     as_json: bool,

@@ -73,8 +73,8 @@ def serve(
         with needs_package("What the service needs", "omnial[serve]"):
             import python_multipart  # noqa: F401  # used by FastAPI's forms alone
 
-            from omnial.serving.server import is_loopback, listen, url
-            from omnial.serving.server import serve as answer
+            from omnial.serving.app import is_loopback, listen, url
+            from omnial.serving.app import serve as answer
             from omnial.serving.service import Service, model_name
             from omnial.serving.service_settings import ServiceSettings
 

@@ -1,19 +1,36 @@
-"""From one ONNX file to the files of each format and precision."""
+"""From a model to one ONNX graph, and from that to the files of each format and precision."""
 
+import ast
+import copy
+import logging
+import re
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
 
+from omnial.config.settings import ImageScore
 from omnial.errors import UserError
-from omnial.export.graph import quiet
-from omnial.inference.engines import needs_package
+from omnial.inference.engines import PORTS, needs_package
 from omnial.model_folder.export_folder import MODEL_FILES, Format, Hint, Precision
+from omnial.models.appearance import appearance
+from omnial.models.attention import (
+    BottleneckBlock,
+    ChannelAttention,
+    DilatedSpatialAttention,
+    ResidualBlock,
+)
+from omnial.models.scoring import image_score, score_map
+from omnial.models.trained_model import TrainedModel
 
 PRECISIONS: Final[dict[Format, tuple[Precision, ...]]] = {
     "onnx": ("fp32", "fp16", "int8"),
@@ -22,8 +39,86 @@ PRECISIONS: Final[dict[Format, tuple[Precision, ...]]] = {
 HINTS: Final[dict[Precision, Hint]] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "bf16"}
 """What OpenVINO is asked for in what is not quantized; without bf16 hardware it takes float32."""
 
+_FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
+"""Modules that stay in float when the rest is quantized: small, and they gate everything."""
+FLOAT_LAYERS: Final = re.compile(r"reconstruction\..*|neck\..*|localization\.(encoder\.0\..*|head)")
+"""Layers that stay in float as well, by measurement (`benchmarks/int8_layers.py`): what makes the
+reconstructed image, what compares it with the input, and the localization's first scale. Eight
+bits hide a difference of a few grey levels."""
+_QUANTIZED = ("Conv", "ConvTranspose")
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_EXAMPLES = 2
+"""Images of the example batch: a size of 1 would be taken for a constant."""
 _SMALLEST_HALVED = 256
 """Weights with fewer numbers are not worth a conversion when the network is loaded."""
+
+
+class ExportedNetwork(nn.Module):
+    """The network with softmax, score and features in one graph: what an export computes."""
+
+    def __init__(self, network: nn.Module, reconstruction: bool, rule: ImageScore) -> None:
+        super().__init__()
+        self.network = network
+        self.rule: ImageScore = rule
+        self.reconstruction = reconstruction
+
+    def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+        """Score maps (B, H, W), scores (B,), features (B, F), reconstruction (B, 3, H, W).
+
+        Images are (B, 3, H, W) float32 in [0, 1], `valid` (B, H, W) is True where scores count.
+        """
+        output = self.network(images)
+        maps = torch.where(valid, score_map(output.logits), 0.0)
+        found = (maps, image_score(maps, valid, self.rule), appearance(images))
+        return (*found, output.reconstruction.clamp(0.0, 1.0)) if self.reconstruction else found
+
+
+def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False) -> None:
+    """Write a model's network as ONNX in float32, for any number of images at once.
+
+    The model is on the CPU. Instance norm becomes ONNX's own operator; weights lie in the file.
+    """
+    size = (model.settings.data.height, model.settings.data.width)
+    rule = model.settings.model.image_score
+    network = ExportedNetwork(copy.deepcopy(model.network), reconstruction, rule).eval()
+    images = torch.full((_EXAMPLES, 3, *size), 0.5)
+    valid = torch.ones((_EXAMPLES, *size), dtype=torch.bool)
+    batch = torch.export.Dim("batch")
+    with _quiet("torch.onnx"):
+        program = torch.onnx.export(
+            network,
+            (images, valid),
+            dynamo=True,
+            dynamic_shapes={"images": {0: batch}, "valid": {0: batch}},
+            input_names=PORTS[:2],
+            output_names=PORTS[2:] if reconstruction else PORTS[2:-1],
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter gave no program")
+    program.save(path, external_data=False)
+
+
+def float_nodes(
+    path: Path, network: nn.Module, layers: re.Pattern[str] = FLOAT_LAYERS
+) -> list[str]:
+    """Nodes of a graph of `write_onnx` that stay in float when the rest is quantized.
+
+    Convolutions are quantized, but not in attention and in modules whose names match `layers`.
+    """
+    in_float = {
+        f"network.{name}"
+        for name, module in network.named_modules()
+        if isinstance(module, _FLOAT_MODULES) or layers.fullmatch(name)
+    }
+    names = []
+    for node in onnx.load(path).graph.node:
+        # Paths of the modules that the node stands in, which the exporter writes down.
+        texts = [entry.value for entry in node.metadata_props if entry.key == _SCOPES]
+        scopes = set(ast.literal_eval(texts[0])) if texts else set()
+        if node.op_type not in _QUANTIZED or "network" not in scopes or scopes & in_float:
+            names.append(node.name)
+    return names
 
 
 def check_precision(format_: Format, precision: Precision) -> None:
@@ -44,29 +139,20 @@ def build(
     images: Sequence[NDArray[np.float32]] = (),
     in_float: Sequence[str] = (),
 ) -> Path:
-    """Write a network in a format and precision.
+    """Write a network in a format and precision into a folder: the file that an engine opens.
 
     - `fp32`: as it is.
     - `fp16`: weights in half precision, so half the size; the arithmetic is what the device has.
     - `bf16`: the same file as `fp32`; OpenVINO is asked to compute in bf16.
-    - `int8`: static, weights per channel, activations per tensor, calibrated on images.
+    - `int8`: static, weights per channel, activations per tensor, calibrated on `images`, (3, H, W)
+      float32 network inputs of normal images; nodes named in `in_float` are not quantized.
 
-    Args:
-        source: The ONNX file of `write_onnx`.
-        format_: `onnx` or `openvino`.
-        precision: One of `PRECISIONS[format_]`.
-        folder: Where to write to; it must exist.
-        images: For `int8`: (3, H, W) float32 network inputs of normal images.
-        in_float: For `int8`: names of nodes that are not quantized.
-
-    Returns:
-        The file that an engine opens.
+    `source` is the ONNX file of `write_onnx`.
     """
-    check_precision(format_, precision)
     path = folder / MODEL_FILES[format_][0]
     if precision == "int8":
         # As ONNX in any case: OpenVINO renames and fuses nodes, so that names would miss some.
-        network = quantize(onnx.load(source), images, in_float)
+        network = _quantize(onnx.load(source), images, in_float)
         source = folder / "quantized.onnx"
         onnx.save(network, source)
     if format_ == "onnx":
@@ -82,19 +168,14 @@ def build(
     return path
 
 
-def quantize(
+def _quantize(
     network: onnx.ModelProto, images: Sequence[NDArray[np.float32]], in_float: Sequence[str]
 ) -> onnx.ModelProto:
-    """Quantize a network to INT8 after training; see `build`.
-
-    Symmetric weights per output channel, asymmetric activations, bias correction.
-    """
-    if not images:
-        raise ValueError("INT8 needs images to calibrate on")
+    """Symmetric weights per output channel, asymmetric activations, bias correction."""
     with needs_package("NNCF", "omnial[export]"):
         import nncf
     valid = np.ones((1, *images[0].shape[1:]), np.bool_)
-    with quiet("nncf"):
+    with _quiet("nncf"):
         quantized: onnx.ModelProto = nncf.quantize(
             network,
             nncf.Dataset(list(images), lambda image: {"images": image[None], "valid": valid}),
@@ -111,20 +192,30 @@ def halve_weights(network: onnx.ModelProto) -> onnx.ModelProto:
 
     Runtimes do that conversion once, when the network is loaded.
     """
-    graph = network.graph
     casts = []
-    for weight in graph.initializer:
-        if weight.data_type != TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(weight)
-        if values.size < _SMALLEST_HALVED:
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-        casts.append(
-            helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_cast", to=TensorProto.FLOAT)
-        )
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    for weight in network.graph.initializer:
+        values, name = numpy_helper.to_array(weight), weight.name
+        if values.dtype == np.float32 and values.size >= _SMALLEST_HALVED:
+            half = f"{name}_half"
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half))
+            casts.append(
+                helper.make_node("Cast", [half], [name], f"{name}_cast", to=TensorProto.FLOAT)
+            )
+    nodes = [*casts, *network.graph.node]
+    del network.graph.node[:]
+    network.graph.node.extend(nodes)
     return network
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without a library's remarks about its own workings."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,11 +1,10 @@
 """`omnial export`: a model folder in, an export folder out, compared with PyTorch."""
 
-import json
 import logging
 import shutil
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
@@ -21,7 +20,7 @@ from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.decode import as_unit
 from omnial.errors import UserError
 from omnial.evaluation.sample import Sample, in_windows, stack
-from omnial.export.build import HINTS, build, check_precision
+from omnial.export.build import HINTS, build, check_precision, float_nodes, write_onnx
 from omnial.export.gate import (
     ExportImages,
     Reference,
@@ -31,7 +30,6 @@ from omnial.export.gate import (
     made_up,
     spread,
 )
-from omnial.export.graph import float_nodes, write_onnx
 from omnial.files import file_digest, locked, replace_together, scratch_in, unused, writing
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend, needs_package
 from omnial.inference.verify import COUNT, Samples, make_inputs, run_samples, write_samples
@@ -102,7 +100,7 @@ def export_model(
         with_pictures: Keep a few images of the data in the folder for `omnial verify`, instead
             of made-up ones.
         reading: How the data is read, where that differs from the training.
-        progress: Called with what is being done.
+        progress: See `omnial.progress`.
 
     Returns:
         The folder's record. Its `gate.passed` says whether the export is good; one that is not
@@ -138,15 +136,27 @@ def export_model(
         built = []
         for wanted in _wanted(format_, precision, bool(data)):
             progress(f"building and comparing {wanted}", 0, 1)
-            built.append(_build(source, format_, wanted, work, model, images, reference))
+            folder = work / wanted
+            folder.mkdir()
+            in_float = float_nodes(source, model.network) if wanted == "int8" else ()
+            shown = images.calibration
+            path = build(source, format_, wanted, folder, images=shown, in_float=in_float)
+            engine: Backend = (
+                OnnxBackend(path, "cpu")
+                if format_ == "onnx"
+                else OpenVinoBackend(path, "cpu", hint=HINTS[wanted])
+            )
+            gate = compare(engine, reference, wanted, model.calibration)
+            built.append(_Built(wanted, path, engine, gate))
             progress(f"building and comparing {wanted}", 1, 1)
         first, *_ = in_windows(compared[0], model.settings.data)
-        times = _times(built, first) if len(built) > 1 else {}
+        candidates = _timed(built, first) if len(built) > 1 else ()
+        times = {one.precision: one.milliseconds for one in candidates}
         # The fastest that passed; where none did, the first, which is the most exact.
         passed = [item for item in built if item.gate.passed] or built[:1]
         chosen = min(passed, key=lambda item: times.get(item.precision, 0.0))
         samples = _samples(model, pytorch, images.compared if with_pictures else ())
-        record = _write(chosen, format_, model_dir, model, samples, built, times)
+        record = _complete(chosen, format_, model_dir, model, samples, candidates)
         put_in_place(work / chosen.precision, out, record)
     return record
 
@@ -168,29 +178,8 @@ def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precisi
     return wanted
 
 
-def _build(
-    source: Path,
-    format_: Format,
-    precision: Precision,
-    work: Path,
-    model: TrainedModel,
-    images: ExportImages,
-    reference: Reference,
-) -> _Built:
-    folder = work / precision
-    folder.mkdir()
-    in_float = float_nodes(source, model.network) if precision == "int8" else ()
-    path = build(source, format_, precision, folder, images=images.calibration, in_float=in_float)
-    engine: Backend
-    if format_ == "onnx":
-        engine = OnnxBackend(path, "cpu")
-    else:
-        engine = OpenVinoBackend(path, "cpu", hint=HINTS[precision])
-    return _Built(precision, path, engine, compare(engine, reference, precision, model.calibration))
-
-
-def _times(built: Sequence[_Built], sample: Sample) -> dict[Precision, float]:
-    """Median milliseconds of one image, the engines taking turns."""
+def _timed(built: Sequence[_Built], sample: Sample) -> tuple[Candidate, ...]:
+    """Median times of one image, the engines taking turns."""
     images, valid = as_unit(sample.image)[np.newaxis], sample.valid[np.newaxis]
     times: dict[Precision, list[float]] = {item.precision: [] for item in built}
     for round_ in range(_ROUNDS + 1):
@@ -199,7 +188,15 @@ def _times(built: Sequence[_Built], sample: Sample) -> dict[Precision, float]:
             item.engine.run(images, valid)
             if round_ > 0:
                 times[item.precision].append(1000.0 * (time.perf_counter() - start))
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return tuple(
+        Candidate(
+            precision=item.precision,
+            milliseconds=round(statistics.median(times[item.precision]), 3),
+            passed=item.gate.passed,
+            reasons=item.gate.reasons,
+        )
+        for item in built
+    )
 
 
 def _samples(model: TrainedModel, reference: Backend, pictures: Sequence[Sample]) -> Samples:
@@ -213,14 +210,13 @@ def _samples(model: TrainedModel, reference: Backend, pictures: Sequence[Sample]
     return Samples(images, valid, reference.run(as_unit(images), valid))
 
 
-def _write(
+def _complete(
     chosen: _Built,
     format_: Format,
     model_dir: Path,
     model: TrainedModel,
     samples: Samples,
-    built: Sequence[_Built],
-    times: Mapping[Precision, float],
+    candidates: tuple[Candidate, ...],
 ) -> ExportRecord:
     """Complete the chosen precision's folder; `export.json` is its last file."""
     folder = chosen.path.parent
@@ -245,22 +241,12 @@ def _write(
         gate=chosen.gate,
         samples=on_samples,
         samples_tolerance=allowed_elsewhere(chosen.precision, on_samples),
-        candidates=tuple(
-            Candidate(
-                precision=item.precision,
-                milliseconds=round(times[item.precision], 3),
-                passed=item.gate.passed,
-                reasons=item.gate.reasons,
-            )
-            for item in built
-            if item.precision in times
-        ),
+        candidates=candidates,
         versions=versions,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         files={name: file_digest(folder / name) for name in names},
     )
-    text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
-    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / EXPORT_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record
 
 
@@ -268,7 +254,7 @@ def put_in_place(source: Path, out: Path, record: ExportRecord) -> None:
     """Move the files over an older export.
 
     `export.json` comes first: it has the digests of the others, so that a folder in which a kill
-    left some of the old ones is refused, and the next export goes on from it.
+    left some of the old ones is refused.
     """
     replace_together(source, out, (EXPORT_FILE, CONFIG_FILE, *record.files))
     for name in set(chain(*MODEL_FILES.values())) - set(record.files):

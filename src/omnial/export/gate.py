@@ -1,9 +1,10 @@
 """The accuracy gate: how far an exported network may be from PyTorch, and on which images."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ _SLACK = 1.5
 """Of the differences on the stored samples, since another machine rounds in another way."""
 _BATCH = 8
 _T = TypeVar("_T")
+Source: TypeAlias = Literal["synthetic", "data"]
 
 
 class ExportImages(NamedTuple):
@@ -59,11 +61,7 @@ def from_data(
 ) -> ExportImages:
     """Images of a data set, chosen evenly over its classes, the same in every run.
 
-    Args:
-        roots: Data folders, see `omnial.data.layouts.discover`.
-        model: Says how files become network input, and which images it did not learn from.
-        most: Images to compare on, over all classes; each class has at least two.
-        reading: How pictures are read, where that differs from the training.
+    At most `most` are compared on, over all classes; each class has at least two.
     """
     settings, data = model.settings, reading.of(model.settings.data)
     products = discover(roots, need="any").classes
@@ -104,18 +102,17 @@ def _to_compare(
     """Half good, half defective test images; without test images, normal ones."""
     if not product.test:
         return spread(others, most)
-    good = [record for record in product.test if not record.anomalous]
     bad = [record for record in product.test if record.anomalous]
-    half = most // 2
-    chosen = spread(good, max(half, most - len(bad)))
-    return chosen + spread(bad, max(half, most - len(good)))
+    good = [record for record in product.test if not record.anomalous]
+    chosen = spread(good, max(most // 2, most - len(bad)))
+    return chosen + spread(bad, max(most // 2, most - len(good)))
 
 
 @dataclass(frozen=True)
 class Reference:
     """Images that an export is compared on, with PyTorch's results."""
 
-    source: Literal["synthetic", "data"]
+    source: Source
     samples: tuple[Sample, ...]
     settings: Settings
     maps: tuple[NDArray[np.float32], ...]
@@ -125,11 +122,7 @@ class Reference:
 
     @classmethod
     def of(
-        cls,
-        source: Literal["synthetic", "data"],
-        samples: Sequence[Sample],
-        pytorch: Backend,
-        settings: Settings,
+        cls, source: Source, samples: Sequence[Sample], pytorch: Backend, settings: Settings
     ) -> "Reference":
         """Let PyTorch inspect the images, with the settings of the network."""
         return cls(source, tuple(samples), settings, *_run(pytorch, samples, settings))
@@ -151,8 +144,8 @@ def compare(
         )
     changed = []
     for sample, first, second in zip(samples, reference.scores, scores, strict=True):
-        limit = calibration.threshold_for_any(sample.record.class_name)
-        changed.append(is_anomalous(float(first), limit) != is_anomalous(float(second), limit))
+        threshold = calibration.threshold_for_any(sample.record.class_name)
+        changed.append(is_anomalous(first, threshold) != is_anomalous(second, threshold))
     share = float(np.mean(changed))
     if share > tolerance.verdicts_changed:
         reasons.append(
@@ -187,6 +180,7 @@ def allowed_elsewhere(precision: Precision, measured: Differences) -> Tolerance:
 def _run(
     engine: Backend, samples: Sequence[Sample], settings: Settings
 ) -> tuple[tuple[NDArray[np.float32], ...], NDArray[np.float64]]:
+    """Score maps and scores of samples."""
     maps: list[NDArray[np.float32]] = []
     scores = []
     for start in range(0, len(samples), _BATCH):
@@ -199,18 +193,15 @@ def _run(
 
 def _pixel_ap(samples: Sequence[Sample], maps: Sequence[NDArray[np.float32]]) -> float | None:
     """Pixel AP, mean over the classes that have both masks and normal pixels."""
-    classes: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
+    classes = defaultdict[str, list[tuple[NDArray[Any], NDArray[Any]]]](list)
+    for sample, score_map in zip(samples, maps, strict=True):
         if sample.mask is not None or not sample.record.anomalous:
-            classes.setdefault(sample.record.class_name, []).append(index)
+            mask = np.zeros_like(sample.valid) if sample.mask is None else sample.mask
+            pixels = score_map[sample.valid], mask[sample.valid]
+            classes[sample.record.class_name].append(pixels)
     found = []
-    for members in classes.values():
-        values = np.concatenate([maps[index][samples[index].valid] for index in members])
-        masks = [(samples[index].mask, samples[index].valid) for index in members]
-        labels = np.concatenate(
-            [np.zeros(valid.sum(), bool) if mask is None else mask[valid] for mask, valid in masks]
-        )
-        counts = count(np.nan_to_num(values), labels)
-        if counts is not None:
+    for pairs in classes.values():
+        scores, labels = map(np.concatenate, zip(*pairs, strict=True))
+        if (counts := count(np.nan_to_num(scores), labels)) is not None:
             found.append(average_precision(counts))
     return float(np.mean(found)) if found else None

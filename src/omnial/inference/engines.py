@@ -1,25 +1,35 @@
-"""The engines of exported networks, ONNX Runtime and OpenVINO, with the same results as PyTorch."""
+"""From a folder to an engine: PyTorch, or ONNX Runtime or OpenVINO with the same results."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, LifoQueue
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omnial.errors import UserError
-from omnial.models.prediction import Prediction
+from omnial.model_folder.config_file import FolderConfig, refusal
+from omnial.model_folder.export_folder import Export, is_export, read_export
+from omnial.models.prediction import Backend, Prediction
+from omnial.models.recogniser import Recogniser
+from omnial.untrusted import quoted
 
+if TYPE_CHECKING:
+    from omnial.models.trained_model import TrainedModel
+
+BackendName: TypeAlias = Literal["auto", "torch", "onnx", "openvino"]
 Ports: TypeAlias = Mapping[str, tuple[int | None, ...]]
 """Shapes of an exported network's inputs and outputs, by name; None is any length."""
 
 PORTS: Final = ("images", "valid", "score_map", "score", "features", "reconstruction")
 """Names of an exported network's inputs and outputs; the last is not always there."""
 
+_logger = logging.getLogger(__name__)
 _REPORTER = "openvino_telemetry"
 _SWITCH = "ORT_DISABLE_TELEMETRY"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -27,25 +37,11 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 @contextmanager
 def needs_package(package: str, extra: str) -> Iterator[None]:
-    """Around the import of an engine: its telemetry is off, and a failure becomes advice."""
-    try:
-        with telemetry_off():
-            yield
-    except ImportError as error:
-        raise UserError(
-            f"{package} is not installed, or cannot be loaded ({error}). Install it: "
-            f"pip install '{extra}'."
-        ) from error
+    """Around the import of an engine: its telemetry is off, and a failure becomes advice.
 
-
-@contextmanager
-def telemetry_off() -> Iterator[None]:
-    """Keep the engines that are imported inside from reporting their use over the network.
-
-    OpenVINO and NNCF report through `openvino-telemetry`; they go without it as if it were not
-    installed, from now on in this process, since it has no other switch. A program that has
-    imported it before has decided for itself. ONNX Runtime has a switch in the environment, which
-    is afterwards what it was.
+    OpenVINO and NNCF report through `openvino-telemetry`, and from now on go without it, as if it
+    were not installed, unless the program has imported it before. ONNX Runtime has a switch in the
+    environment, which is afterwards what it was.
     """
     modules: dict[str, Any] = sys.modules
     # None is Python's own mark of a module that cannot be imported.
@@ -54,6 +50,11 @@ def telemetry_off() -> Iterator[None]:
     os.environ[_SWITCH] = "1"  # read when the library is loaded
     try:
         yield
+    except ImportError as error:
+        raise UserError(
+            f"{package} is not installed, or cannot be loaded ({error}). Install it: "
+            f"pip install '{extra}'."
+        ) from error
     finally:
         if before is None:
             del os.environ[_SWITCH]
@@ -64,11 +65,8 @@ def telemetry_off() -> Iterator[None]:
 class OnnxBackend:
     """A session of ONNX Runtime, which any number of threads may use.
 
-    Args:
-        path: The exported network.
-        device: `cpu`, `cuda` or `cuda:N`; `auto` is a GPU that the installed package can use,
-            else the CPU.
-        threads: Threads of one call; None is one for each core.
+    `device` is `cpu`, `cuda` or `cuda:N`; `auto` is a GPU that the installed package can use, else
+    the CPU. `threads` are those of one call; None is one for each core.
     """
 
     name = "onnx"
@@ -93,30 +91,25 @@ class OnnxBackend:
 
     def ports(self) -> Ports:
         """Shapes of inputs and outputs."""
-        ports = (*self._session.get_inputs(), *self._session.get_outputs())
-        return {
-            port.name: tuple(edge if isinstance(edge, int) else None for edge in port.shape)
-            for port in ports
-        }
+        shapes = {}
+        for port in (*self._session.get_inputs(), *self._session.get_outputs()):
+            shapes[port.name] = tuple(n if isinstance(n, int) else None for n in port.shape)
+        return shapes
 
     def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         """Predict a batch; see `Backend.run`."""
         values = self._session.run(self._outputs, {"images": images, "valid": valid})
-        return as_prediction(dict(zip(self._outputs, values, strict=True)))
+        return _prediction(dict(zip(self._outputs, values, strict=True)))
 
     def facts(self) -> dict[str, str]:
         """Version and device."""
         return {"onnxruntime": self._version, "device": self._session.get_providers()[0]}
 
 
-def as_prediction(outputs: dict[str, NDArray[Any]]) -> Prediction:
-    """The prediction of an exported network, from its outputs by name."""
-    return Prediction(
-        score_maps=outputs["score_map"],
-        scores=outputs["score"].astype(np.float64),
-        features=outputs["features"],
-        reconstruction=outputs.get("reconstruction"),
-    )
+def _prediction(outputs: dict[str, NDArray[Any]]) -> Prediction:
+    scores = outputs["score"].astype(np.float64)
+    reconstruction = outputs.get("reconstruction")
+    return Prediction(outputs["score_map"], scores, outputs["features"], reconstruction)
 
 
 def _providers(device: str, available: list[str]) -> list[Any]:
@@ -124,11 +117,8 @@ def _providers(device: str, available: list[str]) -> list[Any]:
     if kind == "auto":
         kind = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
     wanted = _PROVIDERS.get(kind)
-    if wanted is None or wanted not in available or not (number.isdigit() or number == ""):
-        raise UserError(
-            f"Device {device!r} cannot be used: ONNX Runtime here has "
-            f"{', '.join(available)}. Try 'cpu'."
-        )
+    if wanted not in available or not (number.isdigit() or number == ""):
+        raise _no_device(device, "ONNX Runtime", available)
     chosen: Any = (wanted, {"device_id": int(number)}) if number else wanted
     return [chosen] if kind == "cpu" else [chosen, _PROVIDERS["cpu"]]
 
@@ -136,17 +126,10 @@ def _providers(device: str, available: list[str]) -> list[Any]:
 class OpenVinoBackend:
     """A compiled network, with an inference request for each call that runs at the same time.
 
-    Args:
-        path: The exported network, `.xml` or `.onnx`.
-        device: `cpu`, or `gpu` or `gpu:N` for Intel's; `auto` is the CPU.
-        threads: Threads of one call; None is OpenVINO's choice. Processes at the same time, each
-            with a share of the cores, do not get in each other's way.
-        hint: Precision of what is not quantized: `f32`, `bf16` or `f16`. Always passed on, since
-            OpenVINO's own default is bf16 where the processor has it. What the device cannot do
-            is done in another one; `facts` says which.
-
-    Raises:
-        UserError: The package is missing, the device does not exist, or the file is damaged.
+    `path` is an `.xml` or `.onnx` file. `device` is `cpu`, or `gpu` or `gpu:N` for Intel's; `auto`
+    is the CPU. `threads` are those of one call; None is OpenVINO's choice. `hint` is the precision
+    of what is not quantized, `f32`, `bf16` or `f16`, always passed on, since OpenVINO's own default
+    is bf16 where the processor has it; `facts` says what the device does.
     """
 
     name = "openvino"
@@ -173,13 +156,11 @@ class OpenVinoBackend:
 
     def ports(self) -> Ports:
         """Shapes of inputs and outputs."""
-        ports = (*self._compiled.inputs, *self._compiled.outputs)
-        return {
-            _name(port): tuple(
-                edge.get_length() if edge.is_static else None for edge in port.get_partial_shape()
-            )
-            for port in ports
-        }
+        shapes = {}
+        for port in (*self._compiled.inputs, *self._compiled.outputs):
+            edges = port.get_partial_shape()
+            shapes[_name(port)] = tuple(n.get_length() if n.is_static else None for n in edges)
+        return shapes
 
     def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         """Predict a batch; see `Backend.run`."""
@@ -191,7 +172,7 @@ class OpenVinoBackend:
         # The request writes its next results where these lie.
         outputs = {_name(port): np.array(found[port]) for port in self._compiled.outputs}
         self._idle.put(request)
-        return as_prediction(outputs)
+        return _prediction(outputs)
 
     def facts(self) -> dict[str, str]:
         """Version, device and the precision in use."""
@@ -202,14 +183,97 @@ class OpenVinoBackend:
 def _name(port: Any) -> str:
     """The name that the export gave a port; the compiler may add those of steps it has removed."""
     names: set[str] = port.get_names()
-    return next((name for name in PORTS if name in names), None) or str(port.get_any_name())
+    return next((name for name in PORTS if name in names), str(port.get_any_name()))
 
 
 def _device(name: str, available: list[str]) -> str:
     kind, _, number = name.upper().partition(":")
     device = "CPU" if kind == "AUTO" else f"{kind}.{number}" if number else kind
     if device not in available and f"{device}.0" not in available:
-        raise UserError(
-            f"Device {name!r} cannot be used: OpenVINO here has {', '.join(available)}. Try 'cpu'."
-        )
+        raise _no_device(name, "OpenVINO", available)
     return device
+
+
+def _no_device(name: str, engine: str, available: list[str]) -> UserError:
+    has = ", ".join(available)
+    return UserError(f"Device {name!r} cannot be used: {engine} here has {has}. Try 'cpu'.")
+
+
+class Opened(NamedTuple):
+    """An engine with a network, and everything else that inspection needs."""
+
+    backend: Backend
+    config: "TrainedModel | FolderConfig"
+    recogniser: Recogniser
+    rois: Mapping[str, NDArray[np.bool_]]
+
+
+def open_folder(folder: Path, backend: BackendName, device: str, threads: int | None) -> Opened:
+    """Open a model folder with PyTorch, or an export folder with the engine it was made for."""
+    if is_export(folder):
+        export = read_export(folder)
+        if not export.record.gate.passed:
+            reasons = "; ".join(export.record.gate.reasons)
+            _logger.warning("%s did not pass its accuracy gate: %s", folder, reasons)
+        engine = open_engine(export, backend, device, threads)
+        return Opened(engine, export.config, export.recogniser, export.rois)
+    if backend not in ("auto", "torch"):
+        raise UserError(
+            f"{folder} is not an export folder, and {backend} runs exported networks alone. "
+            f"Make one: omnial export {folder} --format {backend} --out EXPORT_DIR."
+        )
+    with needs_package("PyTorch, which a model folder needs,", "torch"):
+        from omnial.model_folder.weights_file import load_model
+    return open_model(load_model(folder, device))
+
+
+def open_model(model: "TrainedModel") -> Opened:
+    """A model in memory, on PyTorch."""
+    from omnial.models.torch_backend import TorchBackend
+    from omnial.models.trained_model import TrainedModel
+
+    if not isinstance(model, TrainedModel):
+        raise TypeError(f"model is what load_model returns, not {type(model).__name__}")
+    return Opened(TorchBackend(model), model, model.recogniser, model.rois)
+
+
+def open_engine(
+    export: Export, backend: BackendName = "auto", device: str = "auto", threads: int | None = None
+) -> Backend:
+    """The engine for an exported network; OpenVINO also reads what was exported to ONNX."""
+    name = export.record.format if backend == "auto" else backend
+    engine: OnnxBackend | OpenVinoBackend
+    if name == "openvino":
+        engine = OpenVinoBackend(export.model_path, device, threads, export.record.hint)
+    elif name == "onnx" and export.record.format == "onnx":
+        engine = OnnxBackend(export.model_path, device, threads)
+    else:
+        raise UserError(
+            f"{export.folder} was exported to {export.record.format}, which {name} cannot run. "
+            "Name the model folder, or export again."
+        )
+    _check_ports(export, engine.ports())
+    return engine
+
+
+def _check_ports(export: Export, found: Ports) -> None:
+    """Refuse a network that takes or gives something else than the settings say."""
+    data = export.config.settings.data
+    size = (data.height, data.width)
+    expected: dict[str, tuple[int | None, ...]] = {
+        "images": (None, 3, *size),
+        "valid": (None, *size),
+        "score_map": (None, *size),
+        "score": (None,),
+        "features": (None, export.recogniser.scale.size),
+    }
+    if "reconstruction" in found:
+        expected["reconstruction"] = (None, 3, *size)
+    for name in sorted({*expected, *found}):
+        if found.get(name) != expected.get(name):
+            shown = "no" if name not in found else f"a port of shape {found[name]} for"
+            raise refusal(
+                export.folder,
+                f"{export.model_path.name} has {shown} {quoted(name)}, the settings ask for "
+                f"{expected.get(name, 'none')}",
+            )

@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from omnial.data.image_file import SUFFIXES
-from omnial.data.listing import ALL, LeftOut, all_own, is_folder, own_names
+from omnial.data.listing import ALL, LeftOut, is_folder, own_names
 from omnial.errors import UserError
 
 
@@ -31,8 +31,8 @@ def list_inputs(paths: Sequence[Path]) -> list[Source]:
 def name_results(files: Iterable[Path]) -> list[Source]:
     """Name the results of files that are different from each other.
 
-    A result's name is the file's stem and the start of a digest of its path as given: it is the
-    same in every run, and equal stems from different folders do not meet.
+    A name is the file's stem and the start of a digest of its path as given: the same in every
+    run, and different for equal stems from different folders.
     """
     taken: set[str] = set()
     sources = []
@@ -60,19 +60,21 @@ def each_image(paths: Sequence[Path]) -> Iterator[Path]:
     absent = [str(path) for path in paths if not os.path.lexists(path)]
     if absent:
         raise UserError(f"No such file or folder: {', '.join(absent)}. Check the spelling.")
-    left = LeftOut()
-    folders: list[str] = []
-    files: set[str] = set()
+    left, met, named = LeftOut(), set[str](), set(map(os.path.abspath, paths))
+
+    def is_new(path: Path) -> bool:
+        """Whether a file or folder comes for the first time; what is not named comes once."""
+        full = os.path.abspath(path)
+        if full in met:
+            return False
+        met.update({full} & named)
+        return True
+
     for path in paths:
-        is_folder_named = os.path.isdir(path)
-        for file in _images(path, left) if is_folder_named else [path]:
-            full = os.path.abspath(file)
-            if full not in files and not any(_lists(one, full) for one in folders):
-                yield file
-        if is_folder_named:
-            folders.append(os.path.abspath(path))
-        else:
-            files.add(os.path.abspath(path))
+        if os.path.isdir(path):
+            yield from _images(path, is_new, left)
+        elif is_new(path):
+            yield path
     left.warn()
 
 
@@ -84,7 +86,9 @@ def no_images(paths: Sequence[Path]) -> UserError:
     )
 
 
-def _images(folder: Path, left: LeftOut) -> Iterator[Path]:
+def _images(folder: Path, is_new: Callable[[Path], bool], left: LeftOut) -> Iterator[Path]:
+    if not is_new(folder):
+        return
     own = own_names(folder)
     if ALL in own:
         left.add_own(folder)
@@ -102,21 +106,8 @@ def _images(folder: Path, left: LeftOut) -> Iterator[Path]:
             if entry.is_symlink():
                 left.add_link(path)
             else:
-                yield from _images(path, left)
-        elif path.suffix.lower() in SUFFIXES and entry.name not in own:
-            yield path
-        else:
+                yield from _images(path, is_new, left)
+        elif path.suffix.lower() not in SUFFIXES or entry.name in own:
             left.add_file(path, own=entry.name in own)
-
-
-def _lists(folder: str, file: str) -> bool:
-    """Whether `_images` of a folder comes upon a file, both being absolute."""
-    path = Path(file)
-    if not path.is_relative_to(folder) or path.suffix.lower() not in SUFFIXES:
-        return False
-    if any(part.startswith(".") for part in path.relative_to(folder).parts):
-        return False
-    between = [parent for parent in path.parents if parent.is_relative_to(folder)]
-    if any(map(all_own, between)) or path.name in own_names(path.parent):
-        return False
-    return not any(parent.is_symlink() for parent in between if parent != Path(folder))
+        elif is_new(path):
+            yield path

@@ -1,7 +1,4 @@
-"""`Inspector`: the one way from an image to a decision, whatever engine runs the network.
-
-Imports no PyTorch, unless a model folder is opened.
-"""
+"""`Inspector`: the one way from an image to a decision, on PyTorch or another engine."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +18,7 @@ from omnial.data.image_file import ImageError
 from omnial.data.prefetch import prefetch
 from omnial.errors import RunError, UserError
 from omnial.files import StrPath, as_path
-from omnial.inference.open_folder import BackendName, Opened, open_folder, open_model
+from omnial.inference.engines import BackendName, Opened, open_folder, open_model
 from omnial.inference.outlines import Outline, find_outlines
 from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
 from omnial.models.prediction import Backend, Prediction, over_windows, restrict
@@ -71,8 +68,7 @@ class _Loaded(NamedTuple):
     placement: Placement
 
 
-@dataclass(frozen=True)
-class ScoredImage:
+class ScoredImage(NamedTuple):
     """An image with score and threshold, at the score map's own resolution, without outlines."""
 
     loaded: _Loaded
@@ -87,10 +83,7 @@ class ScoredImage:
 
 
 class Inspector:
-    """A trained model, ready to inspect.
-
-    Threads may share one Inspector: every call works on its own data, PyTorch's and ONNX
-    Runtime's networks take concurrent calls, and OpenVINO's gets a request for each.
+    """A trained model, ready to inspect. Threads may share one Inspector.
 
     Args:
         folder: A model folder or an export folder.
@@ -102,16 +95,6 @@ class Inspector:
             holds for the process, so that it is not set here.
         reading: How pictures are read, where that differs from the training.
 
-    Attributes:
-        backend: The engine.
-        settings: The run's settings; `settings.data` says how files become network input.
-        classes: Names of the products.
-        calibration: The thresholds.
-        recogniser: Recognises the product on an image.
-        rois: Regions of interest (height, width) bool of the network input, of the classes that
-            have one.
-        training: Facts about the training.
-
     Raises:
         UserError: The folder is not usable, the engine does not fit it or is not installed, or
             the device does not exist.
@@ -120,11 +103,15 @@ class Inspector:
 
     backend: Backend
     settings: Settings
+    """Of the training; `settings.data` says how files become network input."""
     classes: tuple[str, ...]
     calibration: Calibration
+    """The thresholds."""
     recogniser: Recogniser
     rois: Mapping[str, NDArray[np.bool_]]
+    """Regions of interest (height, width) of the network input, of the classes that have one."""
     training: Mapping[str, Any]
+    """Facts about the training."""
 
     def __init__(
         self,
@@ -159,10 +146,10 @@ class Inspector:
 
     def warm_up(self) -> None:
         """Run batches of one and of `batch_size`, so that the first image is not the slow one."""
+        height, width = self.settings.data.height, self.settings.data.width
         for count in {1, self.batch_size}:
-            size = (self.settings.data.height, self.settings.data.width)
-            images = np.zeros((count, 3, *size), np.float32)
-            self.backend.run(images, np.ones((count, *size), np.bool_))
+            images = np.zeros((count, 3, height, width), np.float32)
+            self.backend.run(images, np.ones((count, height, width), np.bool_))
 
     # A text is a path here, never an iterable of one-letter paths.
     @overload
@@ -203,6 +190,7 @@ class Inspector:
             ValueError: An array is no RGB image, or a tile has no pixel.
             TypeError: It is no picture, nor an iterable of pictures.
         """
+        self.check_class(class_name)
         if isinstance(source, str | os.PathLike | np.ndarray | Image.Image):
             return next(self._inspect_all([source], class_name, tile))
         if isinstance(source, bytes) or not isinstance(source, Iterable):
@@ -210,7 +198,6 @@ class Inspector:
                 "source is a path, an RGB array or a Pillow image, or an iterable of these, not "
                 f"{type(source).__name__}"
             )
-        self.check_class(class_name)
         return self._inspect_all(source, class_name, tile)
 
     def _inspect_all(
@@ -250,24 +237,15 @@ class Inspector:
         """Decide about a scored image, and bring score map and outlines to source size."""
         if isinstance(scored, ImageError):
             return scored
-        image, score_map, placement = scored.loaded.image, scored.score_map, scored.placement
+        (path, image, *_), name, score, threshold, score_map, placement, cell = scored
         if image.dtype != np.uint8:
             image = np.rint(image * np.float32(255)).astype(np.uint8)
-        anomalous = is_anomalous(scored.score, scored.threshold)
+        anomalous = is_anomalous(score, threshold)
         outlines: tuple[Outline, ...] = ()
         if anomalous:
-            level = self.calibration.pixel
-            outlines = find_outlines(score_map, level, placement, cell=scored.cell)
-        return Inspection(
-            path=scored.loaded.path,
-            class_name=scored.class_name,
-            score=scored.score,
-            threshold=scored.threshold,
-            anomalous=anomalous,
-            score_map=np.clip(to_source(score_map, placement), 0.0, 1.0),
-            outlines=outlines,
-            image=image,
-        )
+            outlines = find_outlines(score_map, self.calibration.pixel, placement, cell=cell)
+        whole = np.clip(to_source(score_map, placement), 0.0, 1.0)
+        return Inspection(path, name, score, threshold, anomalous, whole, outlines, image)
 
     def check_class(self, class_name: str | None) -> None:
         """Refuse a class that the model does not know with a `UserError`; None is no class."""
@@ -282,7 +260,7 @@ class Inspector:
         try:
             return read_rgb(source, self.settings.data)
         except ImageError as error:
-            return ImageError(error.path, error.reason)
+            return error
 
     def _load(self, source: Path | NDArray[Any] | ImageError) -> _Loaded | ImageError:
         if isinstance(source, ImageError):
@@ -291,25 +269,13 @@ class Inspector:
             image = read_rgb(source, self.settings.data)
             frame, placement = network_input(image, self.settings.data)
         except ImageError as error:
-            return ImageError(error.path, error.reason)
+            return error
         return _Loaded(source if isinstance(source, Path) else None, image, frame, placement)
 
     def _score(
         self, loaded: Sequence[_Loaded], class_name: str | None, tile: int | None
     ) -> Iterator[ScoredImage]:
-        prediction, names = self._predict(loaded, class_name)
-        scores, maps = prediction.scores.tolist(), prediction.score_maps
-        for item, name, score, score_map in zip(loaded, names, scores, maps, strict=True):
-            threshold = self.calibration.threshold_for(name)
-            if tile is None or fits_one_tile(item.image.shape[:2], tile, self.settings.data):
-                yield ScoredImage(item, name, score, threshold, score_map, item.placement)
-            else:
-                yield self._score_in_tiles(item, name, threshold, tile)
-
-    def _predict(
-        self, loaded: Sequence[_Loaded], class_name: str | None
-    ) -> tuple[Prediction, list[str | None]]:
-        """The network's result for whole images, and the product on each."""
+        """Score images whose frames are of one size."""
         images = np.stack([as_unit(item.frame) for item in loaded])
         names: list[str | None] = [class_name] * len(loaded)
         valid = self._valid(loaded, names)
@@ -319,7 +285,13 @@ class Inspector:
             if any(name in self.rois for name in names):
                 rule = self.settings.model.image_score
                 prediction = restrict(prediction, self._valid(loaded, names), rule)
-        return prediction, names
+        scores, maps = prediction.scores.tolist(), prediction.score_maps
+        for item, name, score, score_map in zip(loaded, names, scores, maps, strict=True):
+            threshold = self.calibration.threshold_for(name)
+            if tile is None or fits_one_tile(item.image.shape[:2], tile, self.settings.data):
+                yield ScoredImage(item, name, score, threshold, score_map, item.placement)
+            else:
+                yield self._score_in_tiles(item, name, threshold, tile)
 
     def _run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         prediction = self.backend.run(images, valid)
@@ -343,11 +315,9 @@ class Inspector:
         )
         height, width = tile_size(tile, settings)
         same = {"height": size[0], "width": size[1], "geometry": "squash"}
-        return ScoredImage(
-            *(item, name, score, threshold, score_map),
-            placement=place(size, settings.model_copy(update=same)),
-            cell=height * width / (settings.height * settings.width),
-        )
+        placement = place(size, settings.model_copy(update=same))
+        cell = height * width / (settings.height * settings.width)
+        return ScoredImage(item, name, score, threshold, score_map, placement, cell)
 
     def _valid(self, loaded: Sequence[_Loaded], names: Sequence[str | None]) -> NDArray[np.bool_]:
         """(B, H, W): the images' content boxes within their classes' regions of interest."""
@@ -361,8 +331,7 @@ class Inspector:
 def hold_process(inspector: Inspector, threads: int | None) -> None:
     """Hold this process to a number of threads where PyTorch runs an Inspector's network.
 
-    Scores of the same images in the same batches are equal bit for bit at equal numbers of
-    threads; else they may differ in the last digit of float32.
+    At equal numbers, scores are equal bit for bit; else the last digit of float32 may differ.
     """
     if threads is not None and inspector.backend.name == "torch":
         import torch
@@ -373,10 +342,8 @@ def hold_process(inspector: Inspector, threads: int | None) -> None:
 def check_class(class_name: str | None, classes: Sequence[str]) -> None:
     """Refuse a class that is none of a model's; None is not one."""
     if class_name is not None and class_name not in classes:
-        raise UserError(
-            f"The model does not know the class {class_name!r}. "
-            f"Its classes are {', '.join(classes)}."
-        )
+        unknown = f"The model does not know the class {class_name!r}."
+        raise UserError(f"{unknown} Its classes are {', '.join(classes)}.")
 
 
 def _readable(sources: Iterable[Picture], size: int) -> Iterator[Iterable[Picture]]:

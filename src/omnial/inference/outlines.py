@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from omnial.data.geometry import Placement
+from omnial.untrusted import JSON
 
 TOLERANCE = 0.25
 """Pixels that a simplified outline may stray from the contour."""
@@ -37,6 +38,12 @@ class Outline(NamedTuple):
     """Largest score in the region."""
 
 
+def outline_json(outline: Outline) -> dict[str, JSON]:
+    """An outline as a row of results holds it, in hundredths of pixels."""
+    polygon = np.round(outline.polygon, 2).tolist()
+    return {"polygon": polygon, "area": outline.area, "peak": round(outline.peak, 4)}
+
+
 def outlines(
     score_map: NDArray[np.float32],
     level: float,
@@ -44,14 +51,10 @@ def outlines(
     minimal_area: int = 1,
     tolerance: float = TOLERANCE,
 ) -> list[Outline]:
-    """Regions strictly above a level, largest area first; equal areas in reading order.
+    """Regions of an (H, W) map strictly above a level, largest area first, then in reading order.
 
-    Args:
-        score_map: (H, W) finite scores.
-        level: Scores above it belong to a region.
-        minimal_area: Smaller regions, in pixels, are dropped.
-        tolerance: Corners that change an outline by less than this many pixels are dropped; 0
-            keeps all that do not lie on a straight line.
+    Regions of less than `minimal_area` pixels are dropped, and corners that change an outline by
+    less than `tolerance` pixels; 0 keeps all that do not lie on a straight line.
     """
     if score_map.ndim != 2 or not np.isfinite(score_map).all():
         raise ValueError("the score map must be two-dimensional and finite")
@@ -80,14 +83,9 @@ def find_outlines(
 ) -> tuple[Outline, ...]:
     """Outlines for an anomalous image, in source pixels: never none, unless the map is zero.
 
-    They are drawn at the map's own resolution, which holds all that is known, and scaled: a
-    source of a hundred megapixels then costs no more than a small one.
-
-    Args:
-        score_map: (height, width) of the placement.
-        level: Regions above it are outlined; where there is none, those above half of the peak.
-        placement: Where the source image lies in the map.
-        cell: Map pixels that one network pixel covers, above 1 for a map put together of tiles.
+    They are drawn in the (height, width) map of the placement and scaled. Where no region lies
+    above the level, those above half of the peak are outlined. `cell` is the map pixels that one
+    network pixel covers, above 1 for a map put together of tiles.
     """
     content = score_map[placement.box]
     half = float(content.max()) / 2
@@ -113,8 +111,7 @@ def find_outlines(
 def _framed(height: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Heights above the level, positive exactly in the region, with a frame of one pixel.
 
-    The frame mirrors the border at the level, so that a region that touches the border of the
-    map ends at the outer edge of its pixels.
+    The frame mirrors the border: a region at the map's border ends at its pixels' edge.
     """
     region = np.pad(region, 1)
     padded = np.pad(height, 1, mode="edge")
@@ -146,8 +143,7 @@ def _joined(height: NDArray[np.float64]) -> NDArray[np.float64]:
 def _outer_ring(height: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, 2) outer contour at 0 of the only region of a framed array, open."""
     generator = contour_generator(z=height, fill_type=FillType.OuterOffset)
-    # With this fill type: for each polygon its points, and the offsets of its rings therein,
-    # the outer one first and closed.
+    # For each polygon its points, and the offsets of its rings, the outer one first and closed.
     points, offsets = cast(_Polygons, generator.filled(0.0, 2.0 * float(height.max())))
     rings = [ring[: int(ends[1]) - 1] for ring, ends in zip(points, offsets, strict=True)]
     # Should rounding part a region at a corner, its longest ring stands for it.
@@ -155,10 +151,9 @@ def _outer_ring(height: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _simplify(ring: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """Drop corners of a closed polygon that hardly matter.
+    """Drop corners of a closed polygon that hardly matter (Ramer 1972, Douglas and Peucker 1973).
 
-    Ramer (1972), Douglas and Peucker (1973), on the two halves between the first corner and the
-    one farthest from it.
+    Works on the two halves between the first corner and the one farthest from it.
     """
     far = int(np.square(ring - ring[0]).sum(axis=1).argmax())
     closed = np.concatenate([ring, ring[:1]])

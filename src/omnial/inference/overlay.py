@@ -1,8 +1,7 @@
-"""Score maps as pictures: a colour map, outlines, and both laid over the image.
+"""Score maps and outlines as pictures, alike in predictions and reports.
 
-Prediction and report draw with these functions alone, so that a colour means the same in both.
 The colour map is matplotlib's `inferno`: perceptually uniform, rising in lightness, and readable
-with colour-vision deficiency. Outlines have a dark rim, which keeps them visible on any ground.
+with colour-vision deficiency.
 """
 
 from collections.abc import Sequence
@@ -52,16 +51,11 @@ def heat_stops(count: int = 17) -> list[tuple[float, Colour]]:
 def draw_outlines(
     image: NDArray[np.uint8], polygons: Sequence[ArrayLike], colour: Colour = PREDICTED
 ) -> NDArray[np.uint8]:
-    """Draw closed outlines with a dark rim.
+    """An (H, W, 3) uint8 RGB image with closed outlines, which have a dark rim.
 
-    The line is 1/128 of the shorter side wide, at least one pixel, so that it looks alike at
-    every image size. What lies outside the image is not drawn.
-
-    Args:
-        image: (H, W, 3) uint8 RGB; left as it is.
-        polygons: Closed polygons, each (n, 2), x and y in pixels, where a whole number is the
-            centre of a pixel. A polygon of a single point becomes a dot.
-        colour: Colour of the line.
+    Polygons are (n, 2), x and y in pixels, whole numbers at pixel centres; one of a single point
+    becomes a dot. The line is 1/128 of the shorter side wide, at least one pixel. What lies
+    outside the image is not drawn.
     """
     drawn = image.copy()
     width = max(1.0, min(image.shape[:2]) / 128)
@@ -76,15 +70,10 @@ def draw_outlines(
 def overlay(
     image: NDArray[np.uint8], score_map: NDArray[np.floating], polygons: Sequence[ArrayLike]
 ) -> NDArray[np.uint8]:
-    """Lay a score map and the outlines of what the model marked over an image.
+    """Lay an (H, W) score map, 0..1, and outlines over an (H, W, 3) uint8 RGB image.
 
     The colour is the more opaque the higher the score s: 0.65 s^2 (3 - 2 s). The image shows
     unchanged at 0, hardly tinted by the faint scores of sound material, and still through at 1.
-
-    Args:
-        image: (H, W, 3) uint8 RGB; left as it is.
-        score_map: (H, W), 0..1, of the same size.
-        polygons: Closed polygons as for `draw_outlines`; may be empty.
     """
     if image.shape[:2] != score_map.shape:
         raise ValueError(f"an image of {image.shape[:2]} and a score map of {score_map.shape}")
@@ -96,8 +85,7 @@ def overlay(
 
 def _unit(score_map: NDArray[np.floating]) -> NDArray[np.float32]:
     """The scores as float32 in 0..1, without NaN."""
-    finite = np.nan_to_num(score_map, nan=0.0, posinf=1.0, neginf=0.0)
-    unit: NDArray[np.float32] = np.clip(finite, 0.0, 1.0).astype(np.float32)
+    unit: NDArray[np.float32] = np.clip(np.nan_to_num(score_map), 0.0, 1.0).astype(np.float32)
     return unit
 
 
@@ -108,10 +96,9 @@ def _stroke(
     colour: Colour,
     opacity: float,
 ) -> None:
-    """Draw one smooth closed line into the image, in place.
+    """Draw one smooth closed line into the image, in place, for the cost of the box around it.
 
-    The line is rasterised at three times the size, in the box around it only, and averaged down:
-    that costs the outline's box and not the image, which may have a hundred megapixels.
+    It is rasterised at three times the size and averaged down.
     """
     height, wide = image.shape[:2]
     reach = int(np.ceil(width)) + 1

@@ -1,10 +1,7 @@
 """Inspect images: a decision, a score map, an overlay and a row of `predictions.jsonl` each.
 
-Rows go to `predictions.jsonl.part`, each as soon as its image is done, and the file gets its
-name when all are: after an interruption the finished rows are in the `.part` file, their maps
-and overlays next to it, and a `predictions.jsonl` is always complete. Where an earlier run's is,
-everything is written aside and put in its place at the end. Maps and overlays of an earlier run
-whose images have none in this one are removed: a folder holds the results of one run.
+Rows go to `predictions.jsonl.part`, which gets its name when all are there. A folder holds the
+results of one run: those of an earlier one stay until the end, and are then replaced.
 """
 
 import json
@@ -13,6 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -36,13 +34,14 @@ from omnial.files import (
 )
 from omnial.inference.inputs import Source, list_inputs
 from omnial.inference.inspector import Inspection, Inspector, ScoredImage, Tile
+from omnial.inference.outlines import outline_json
 from omnial.inference.overlay import overlay
 from omnial.untrusted import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
 MAPS, OVERLAYS = "maps", "overlays"
 JOB_FILE = "job.json"
-"""What the results of an archive are known by, see `omnial.batch.archive_parts.Job`."""
+"""What the results of an archive are known by, see `omnial.batch.archive.Job`."""
 Row = dict[str, JSON]
 _LONGEST_JPEG = 65_500
 
@@ -58,8 +57,7 @@ class PredictSummary:
     """Files that could not be inspected; with any, the command line ends with exit code 1."""
 
 
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(NamedTuple):
     """Where pictures go: `maps/GROUP/NAME.png` and `overlays/GROUP/NAME.jpg` in a folder."""
 
     out: Path
@@ -125,11 +123,9 @@ def predict(
     Args:
         inspector: The model, on any engine.
         paths: Image files and folders.
-        out: Folder for the results; those of an earlier run are replaced when everything is
-            done.
-        class_name: The product; None lets the model recognise it, image by image. An unknown
-            product gets the largest threshold and no region of interest.
-        tile: See `Inspector.inspect`.
+        out: Folder for the results; those of an earlier run are replaced when all is done.
+        class_name: As for `Inspector.inspect`.
+        tile: As for `Inspector.inspect`.
         pictures: Write maps and overlays; without them, `map` is null in every row.
         on_image: Called with each row, in order.
 
@@ -200,7 +196,6 @@ def _write(
     out: Path,
     on_image: Callable[[Row], None] | None,
 ) -> PredictSummary:
-    """Write rows one by one, and count them."""
     summary = PredictSummary()
     part = out / (PREDICTIONS_FILE + PART)
     with part.open("w", encoding="utf-8") as file:
@@ -246,14 +241,7 @@ def each_row(
             "score": inspection.score,
             "threshold": inspection.threshold,
             "anomalous": inspection.anomalous,
-            "outlines": [
-                {
-                    "polygon": np.round(outline.polygon, 2).tolist(),
-                    "area": outline.area,
-                    "peak": round(outline.peak, 4),
-                }
-                for outline in inspection.outlines
-            ],
+            "outlines": [outline_json(outline) for outline in inspection.outlines],
             "map": None if pictures is None else pictures.write(source.name, inspection),
             "error": None,
         }

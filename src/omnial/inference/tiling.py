@@ -1,8 +1,4 @@
-"""Images much larger than the network input, predicted in overlapping tiles.
-
-Besides the source image and its score map (four bytes a pixel), memory holds one batch of tiles,
-whatever the size of the image.
-"""
+"""Images much larger than the network input, predicted in overlapping tiles, a batch in memory."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -42,18 +38,13 @@ def predict_tiles(
 ) -> tuple[float, NDArray[np.float32]]:
     """Predict an image tile by tile: the largest score of all tiles, and the (H, W) map.
 
-    Every tile goes the way of an image of its own, and is never seen in windows, since it has the
-    network input's proportions. Where tiles overlap, their maps are blended. A tile that
-    reaches over an image's border, because the image is shorter than a tile in that direction, is
-    filled by repeating the border, which is not prediction.
+    Every tile is an image of its own in the network input's proportions, hence never seen in
+    windows. Where tiles overlap, their maps are blended. A tile that reaches over the border of an
+    image that is shorter is filled by repeating the border, which is not predicted.
 
-    Args:
-        run: Predicts a batch, see `Backend.run`.
-        image: (H, W, 3) uint8, or float32 in [0, 1].
-        settings: The network input.
-        tile: Source pixels of a tile's shorter side.
-        batch_size: Tiles at once.
-        region: Region of interest of any size, stretched over the image; None is everywhere.
+    `run` predicts a batch, see `Backend.run`. The image is (H, W, 3) uint8, or float32 in [0, 1];
+    `tile` is source pixels of a tile's shorter side. `region` is a region of interest of any size,
+    stretched over the image; None is everywhere.
     """
     cover = Cover.over(image.shape[:2], tile_size(tile, settings))
     if settings.geometry != "pad":

@@ -1,17 +1,18 @@
 """Inputs with known outputs, by which an export folder is checked anywhere."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
 from omnial.config.settings import DataSettings
 from omnial.data.decode import as_unit
-from omnial.inference.open_folder import BackendName, open_engine
+from omnial.inference.engines import BackendName, open_engine
 from omnial.model_folder.config_file import refusing
 from omnial.model_folder.export_folder import (
     SAMPLES_FILE,
@@ -29,8 +30,7 @@ MOST = 64
 _SEED = 0
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """A few network inputs and PyTorch's results for them in float32."""
 
     images: NDArray[np.uint8]
@@ -40,23 +40,21 @@ class Samples:
     reference: Prediction
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(BaseModel):
     """Result of `omnial verify`."""
 
     passed: bool
+    reasons: tuple[str, ...]
     differences: Differences
     tolerance: Tolerance
-    reasons: tuple[str, ...]
-    facts: dict[str, str]
+    engine: dict[str, str]
     """Engine, device and precision on this machine."""
 
 
 def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Made-up pictures: smooth colours with grain, and bright and dark patches on them.
+    """Made-up pictures, always the same: smooth colours with grain, bright and dark patches.
 
-    (N, 3, H, W) uint8 images, the same for every call, and (N, H, W) valid pixels, of which the
-    last image lacks its left quarter.
+    (N, 3, H, W) images, and (N, H, W) valid pixels, of which the last image lacks its left quarter.
     """
     height, width = settings.height, settings.width
     random = np.random.default_rng(_SEED)
@@ -76,14 +74,9 @@ def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.b
 
 def write_samples(path: Path, samples: Samples) -> None:
     """Write samples with their reference."""
-    reference = samples.reference
-    arrays = {
-        "images": samples.images,
-        "valid": samples.valid,
-        "score_map": reference.score_maps,
-        "score": reference.scores,
-        "features": reference.features,
-    }
+    score_maps, scores, features, *_ = samples.reference
+    arrays: dict[str, NDArray[Any]] = {"images": samples.images, "valid": samples.valid}
+    arrays |= {"score_map": score_maps, "score": scores, "features": features}
     save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path)
 
 
@@ -98,16 +91,14 @@ def read_samples(export: Export) -> Samples:
         count = shape[0] if shape else 0
         if not 0 < count <= MOST:
             raise UntrustedError(f"it holds {count} images, not 1 to {MOST}")
-        check_forms(
-            found,
-            {
-                "images": Form("U8", (count, 3, *size)),
-                "valid": Form("BOOL", (count, *size)),
-                "score_map": Form("F32", (count, *size)),
-                "score": Form("F64", (count,)),
-                "features": Form("F32", (count, export.recogniser.scale.size)),
-            },
-        )
+        expected = {
+            "images": Form("U8", (count, 3, *size)),
+            "valid": Form("BOOL", (count, *size)),
+            "score_map": Form("F32", (count, *size)),
+            "score": Form("F64", (count,)),
+            "features": Form("F32", (count, export.recogniser.scale.size)),
+        }
+        check_forms(found, expected)
         arrays = load_file(path)
         reference = Prediction(arrays["score_map"], arrays["score"], arrays["features"])
         if not (np.isfinite(reference.score_maps).all() and np.isfinite(reference.scores).all()):
@@ -151,9 +142,9 @@ def beyond(found: Differences, tolerance: Tolerance) -> tuple[str, ...]:
         ("largest difference of a score", found.score_largest, tolerance.score_largest),
     )
     return tuple(
-        f"{name} {value:.2g}, allowed {limit:.2g}"
-        for name, value, limit in pairs
-        if limit is not None and value > limit
+        f"{name} {value:.2g}, allowed {allowed:.2g}"
+        for name, value, allowed in pairs
+        if allowed is not None and value > allowed
     )
 
 
@@ -162,8 +153,14 @@ def verify(folder: Path, backend: BackendName = "auto", device: str = "auto") ->
     export = read_export(folder)
     engine = open_engine(export, backend, device)
     found = run_samples(engine, read_samples(export))
-    tolerance = export.record.samples_tolerance
+    tolerance, gate = export.record.samples_tolerance, export.record.gate
     reasons = beyond(found, tolerance)
-    if not export.record.gate.passed:
-        reasons = (*reasons, *(f"when exported: {text}" for text in export.record.gate.reasons))
-    return Verification(not reasons, found, tolerance, reasons, engine.facts())
+    if not gate.passed:
+        reasons = (*reasons, *(f"when exported: {text}" for text in gate.reasons))
+    return Verification(
+        passed=not reasons,
+        reasons=reasons,
+        differences=found,
+        tolerance=tolerance,
+        engine=engine.facts(),
+    )

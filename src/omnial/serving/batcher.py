@@ -1,9 +1,7 @@
 """The queue: how many images may be inside, and one thread that inspects them in batches.
 
-Requests that arrive at the same time share a batch: the first image waits a few milliseconds for
-others. A batch never changes a result, it only costs less than its images one by one. Files are
-decoded on the way into the batch and pictures encoded on the way out, a few at a time, so that
-memory holds the files of the queue but the pixels of one batch.
+The first image of a batch waits a few milliseconds for others. Files are decoded on the way in and
+pictures encoded on the way out, a few at a time: memory holds the pixels of one batch.
 """
 
 import logging
@@ -26,7 +24,7 @@ from omnial.data.prefetch import prefetch
 from omnial.inference.inspector import Inspector, ScoredImage
 from omnial.serving.findings import Finding, describe
 from omnial.serving.metrics import Metrics
-from omnial.serving.problems import RefusedError
+from omnial.serving.replies import RefusedError
 from omnial.serving.service_settings import ServiceSettings
 from omnial.serving.upload import Upload
 
@@ -48,11 +46,7 @@ class Admission:
         self._lock = threading.Lock()
 
     def take(self, count: int = 1) -> None:
-        """Take slots.
-
-        Raises:
-            RefusedError: 429, there are not as many left; the answer says when to come again.
-        """
+        """Take slots; a RefusedError (429) that says when to come again if as many are not left."""
         with self._lock:
             if self.inside + count <= self.most:
                 self.inside += count

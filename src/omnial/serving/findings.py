@@ -1,6 +1,5 @@
 """From an inspection, which holds arrays at source size, to what is sent and kept: small."""
 
-from collections.abc import Iterable
 from hashlib import sha256
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from PIL import Image
 from omnial.config.settings import DataSettings
 from omnial.data.geometry import place
 from omnial.inference.inspector import Inspection
-from omnial.inference.outlines import Outline, find_outlines
+from omnial.inference.outlines import Outline, find_outlines, outline_json
 from omnial.serving.replies import InspectionReply, OutlineReply
 from omnial.serving.upload import Upload
 
@@ -41,20 +40,19 @@ def describe(
     suspects: bool,
     picture: bool,
 ) -> Finding:
-    """Shrink and encode what an inspection found.
+    """Shrink and encode what an inspection found, with outlines above the score `level`.
 
-    `level` is the score of outlines, `settings` those of the network input. `suspects` outlines a
-    good image too; `picture` makes the history's picture.
+    `suspects` outlines a good image too; `picture` makes the history's picture.
     """
     height, width = inspection.image.shape[:2]
     small = _small_map(inspection.score_map)
-    outlined = would_be = _replies(inspection.outlines)
+    suspected = inspection.outlines
     if suspects and not inspection.anomalous:
         rows, columns = small.shape
         frame = {"height": rows, "width": columns, "geometry": "squash"}
         placement = place((height, width), settings.model_copy(update=frame))
         cell = max(1.0, rows * columns / (settings.height * settings.width))
-        would_be = _replies(find_outlines(small, level, placement, cell=cell))
+        suspected = find_outlines(small, level, placement, cell=cell)
     reply = InspectionReply(
         id=None,
         name=upload.name,
@@ -63,8 +61,8 @@ def describe(
         score=inspection.score,
         threshold=inspection.threshold,
         anomalous=inspection.anomalous,
-        outlines=outlined,
-        suspects=would_be if suspects else None,
+        outlines=_replies(inspection.outlines),
+        suspects=_replies(suspected) if suspects else None,
         width=width,
         height=height,
         map=None,
@@ -88,15 +86,8 @@ def _small_map(score_map: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(score_map).resize(size, Image.Resampling.BOX))
 
 
-def _replies(found: Iterable[Outline]) -> list[OutlineReply]:
-    return [
-        OutlineReply(
-            polygon=[(round(float(x), 2), round(float(y), 2)) for x, y in outline.polygon],
-            area=outline.area,
-            peak=round(outline.peak, 4),
-        )
-        for outline in found
-    ]
+def _replies(found: tuple[Outline, ...]) -> list[OutlineReply]:
+    return [OutlineReply.model_validate(outline_json(outline)) for outline in found]
 
 
 def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:

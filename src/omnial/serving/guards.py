@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omnial.serving.inspect_routes import BATCH_PATH, PATH
-from omnial.serving.problems import RefusedError
+from omnial.serving.replies import RefusedError
 from omnial.serving.service import Service
 from omnial.serving.upload import too_large
 
@@ -136,11 +136,7 @@ class Guards:
 
 
 async def _drain(receive: Receive) -> None:
-    """Read on for a moment, and forget what comes.
-
-    A connection that is closed under a client that still writes is reset, and the client may then
-    never read why.
-    """
+    """Read on for a moment and forget what comes, so that a client that still writes reads why."""
     seen = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_SECONDS):

@@ -1,7 +1,6 @@
 """The history of inspections: one SQLite file, bounded by age and size, and access to it.
 
-The file is in WAL mode, so that a crash of the process loses nothing that was written. A `History`
-belongs to one thread at a time.
+The file is in WAL mode: a crash of the process loses nothing that was written.
 """
 
 import asyncio
@@ -20,8 +19,7 @@ from pydantic import Field
 
 from omnial.errors import UserError
 from omnial.serving.findings import Finding
-from omnial.serving.problems import RefusedError
-from omnial.serving.replies import HistoryItem, Reply, Review, Verdict
+from omnial.serving.replies import HistoryItem, RefusedError, Reply, Review, Verdict
 from omnial.serving.service_settings import MEGABYTE
 
 _APPLICATION = 0x6F6D6E69
@@ -55,11 +53,9 @@ CREATE INDEX by_time ON inspections (time);
 CREATE INDEX by_class ON inspections (class, id);
 CREATE INDEX by_review ON inspections (review, id) WHERE review IS NOT NULL;
 """
-_SHARED = ("name", "sha256", "score", "threshold", "anomalous", "width", "height")
-"""Columns that are fields of a reply under the same name."""
-_COLUMNS = ", ".join(
-    (*_SHARED, "id", "time", "class", "outlines", "suspects", "model", "review", "reviewed")
-)
+_COLUMNS = ", ".join(field.alias or name for name, field in HistoryItem.model_fields.items())
+_LISTS = ("outlines", "suspects")
+"""Columns of JSON texts."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -107,16 +103,11 @@ class SearchPage(Search):
 
 
 class History:
-    """Inspections on disk.
+    """Inspections on disk, in a file that is readable for its owner alone, used by one thread.
 
-    Args:
-        path: The file; it is made, readable for its owner alone, where there is none.
-        days: Older inspections are forgotten.
-        megabytes: Where the file holds more, in 10^6 bytes, the oldest are forgotten.
-        clock: Seconds since 1970.
-
-    Raises:
-        UserError: The file cannot be written, or is not a history of this program.
+    Those of more than `days` are forgotten, and the oldest where the file holds more than
+    `megabytes`. `clock` gives seconds since 1970. A UserError says that the file cannot be written
+    or is not a history of this program.
     """
 
     def __init__(
@@ -133,27 +124,15 @@ class History:
         self._db.close()
 
     def add(self, finding: Finding, model: str) -> int:
-        """Keep what a model found; returns its number.
-
-        Raises:
-            sqlite3.Error: It could not be written.
-        """
-        reply = finding.reply
-        texts = reply.model_dump(mode="json", include={"outlines", "suspects"})
-        row = {
-            "time": self._clock(),
-            "class": reply.class_name,
-            **reply.model_dump(include=set(_SHARED)),
-            "outlines": json.dumps(texts["outlines"]),
-            "suspects": None if reply.suspects is None else json.dumps(texts["suspects"]),
-            "model": model,
-            "map": finding.map_png,
-            "picture": finding.picture_jpeg,
-        }
+        """Keep what a model found; returns its number."""
+        row = finding.reply.model_dump(mode="json", by_alias=True, exclude={"id"})
+        row |= {name: json.dumps(row[name]) for name in _LISTS if row[name] is not None}
+        row |= {"time": self._clock(), "model": model}
+        row |= {"map": finding.map_png, "picture": finding.picture_jpeg}
+        names, values = ", ".join(row), ", ".join("?" * len(row))
         with self._db:
             cursor = self._db.execute(
-                f"INSERT INTO inspections ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-                list(row.values()),
+                f"INSERT INTO inspections ({names}) VALUES ({values})", list(row.values())
             )
         number = cursor.lastrowid or 0
         if number % _PURGE_EVERY == 0:
@@ -205,7 +184,7 @@ class History:
                 ).rowcount
             if gone == 0:
                 break
-        # `execute` would step it once, which gives one page back.
+        # `execute` would give one page back.
         self._db.executescript("PRAGMA incremental_vacuum")
 
     def _size(self) -> int:
@@ -256,10 +235,9 @@ def _prepare(db: sqlite3.Connection) -> None:
 
 
 def _item(row: sqlite3.Row) -> HistoryItem:
-    values = {**row, "time": _utc(row["time"]), "outlines": json.loads(row["outlines"])}
-    values["suspects"] = row["suspects"] and json.loads(row["suspects"])
-    values["reviewed"] = row["reviewed"] and _utc(row["reviewed"])
-    return HistoryItem.model_validate(values)
+    lists = {name: row[name] and json.loads(row[name]) for name in _LISTS}
+    times = {name: row[name] and _utc(row[name]) for name in ("time", "reviewed")}
+    return HistoryItem.model_validate({**row, **lists, **times})
 
 
 def _seconds(when: datetime | None) -> float | None:
@@ -284,11 +262,7 @@ class Recorder:
     async def call(
         self, method: Callable[Concatenate[History, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Call a method of the history.
-
-        Raises:
-            RefusedError: 503, the file cannot be used.
-        """
+        """Call a method of the history; a RefusedError (503) if the file cannot be used."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(

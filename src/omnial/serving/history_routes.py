@@ -9,8 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from omnial.serving.history import LARGEST_NUMBER, History, Recorder, Search, SearchPage
-from omnial.serving.problems import RefusedError, refusals
-from omnial.serving.replies import HistoryItem, HistoryReply, ReviewRequest
+from omnial.serving.replies import HistoryItem, HistoryReply, RefusedError, ReviewRequest, refusals
 
 _HEADINGS = (
     *("id", "time", "name", "class", "score", "threshold", "verdict", "review", "reviewed"),

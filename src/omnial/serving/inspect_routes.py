@@ -5,8 +5,16 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from omnial.serving.problems import RefusedError, refusals
-from omnial.serving.replies import BadImageReply, BatchReply, InspectionReply, Reply
+from omnial.serving.replies import (
+    BadImageReply,
+    BatchReply,
+    InspectionReply,
+    InspectOneQuery,
+    InspectQuery,
+    RefusedError,
+    Reply,
+    refusals,
+)
 from omnial.serving.service import Service
 from omnial.serving.upload import Upload, fault, read_many, read_one
 
@@ -14,12 +22,11 @@ PATH, BATCH_PATH = "/v1/inspect", "/v1/inspect/batch"
 
 _FILE: Final = {"type": "string", "format": "binary"}
 _FILES: Final = {"type": "array", "items": _FILE, "minItems": 1}
-_PRODUCT: Final = "The product; recognised where not named."
 
 
 def _body(field: str, schema: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
     """OpenAPI's description of a form with files in a field, or of other content."""
-    product = {"type": "string", "description": _PRODUCT}
+    product = {"type": "string", "description": "The product; recognised where not named."}
     properties = {field: schema, "class": product}
     form = {"schema": {"type": "object", "properties": properties, "required": [field]}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": form, **others}}}
@@ -29,15 +36,6 @@ _ONE_BODY: Final = _body(
     "image", _FILE, **{kind: {"schema": _FILE} for kind in ("application/octet-stream", "image/*")}
 )
 _BATCH_BODY: Final = _body("images", _FILES)
-
-Product = Annotated[str | None, Query(alias="class", max_length=500, description=_PRODUCT)]
-WithMap = Annotated[bool, Query(alias="map", description="Send the score map along.")]
-Suspects = Annotated[
-    bool, Query(description="Outline good images too: what would be marked if they were not.")
-]
-Name = Annotated[
-    str | None, Query(max_length=1000, description="Name of an image that is the whole body.")
-]
 
 
 def inspect_routes(service: Service) -> APIRouter:
@@ -51,23 +49,17 @@ def inspect_routes(service: Service) -> APIRouter:
         openapi_extra=_ONE_BODY,
         summary="Inspect one image",
     )
-    async def inspect(
-        request: Request,
-        class_name: Product = None,
-        with_map: WithMap = False,
-        suspects: Suspects = False,
-        name: Name = None,
-    ) -> Response:
+    async def inspect(request: Request, asked: Annotated[InspectOneQuery, Query()]) -> Response:
         """Send a PNG, JPEG, BMP, TIFF or WebP file as a form field or as the whole body."""
         service.admission.take()
         try:
-            upload, product = await read_one(request, service.settings)
-            product = class_name or product
+            upload, product = await read_one(request, asked.name, service.settings)
+            product = asked.class_name or product
             service.check_class(product)
         except BaseException:
             service.admission.give()
             raise
-        return _json(await service.inspect(upload, product, with_map=with_map, suspects=suspects))
+        return _json(await service.inspect(upload, product, asked))
 
     @router.post(
         BATCH_PATH,
@@ -76,12 +68,7 @@ def inspect_routes(service: Service) -> APIRouter:
         openapi_extra=_BATCH_BODY,
         summary="Inspect several images",
     )
-    async def inspect_batch(
-        request: Request,
-        class_name: Product = None,
-        with_map: WithMap = False,
-        suspects: Suspects = False,
-    ) -> Response:
+    async def inspect_batch(request: Request, asked: Annotated[InspectQuery, Query()]) -> Response:
         """Send files as fields named `images`; the results come in their order.
 
         An image that cannot be used gets its reason, the others their verdicts.
@@ -90,7 +77,7 @@ def inspect_routes(service: Service) -> APIRouter:
         service.admission.take()
         try:
             uploads, product = await read_many(request, service.settings)
-            product = class_name or product
+            product = asked.class_name or product
             service.check_class(product)
             service.admission.take(len(uploads) - taken)
             taken = len(uploads)
@@ -104,9 +91,7 @@ def inspect_routes(service: Service) -> APIRouter:
                 service.admission.give()
             else:
                 try:
-                    return await service.inspect(
-                        upload, product, with_map=with_map, suspects=suspects
-                    )
+                    return await service.inspect(upload, product, asked)
                 except RefusedError as error:
                     refusal = error
             return BadImageReply(name=upload.name, **refusal.problem.model_dump())

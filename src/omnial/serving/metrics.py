@@ -11,10 +11,9 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """What the service counts.
+    """What the service counts; `inside` gives the number of slots that are taken, of `most`.
 
     No label holds anything that a request chose: routes are templates, products are the model's.
-    `inside` gives the number of slots that are taken, of `most`.
     """
 
     def __init__(self, facts: dict[str, str], inside: Callable[[], float], most: int) -> None:

@@ -1,18 +1,60 @@
-"""What the service answers with, typed: the OpenAPI description is made of these."""
+"""What the service answers with, and refuses with: the OpenAPI description is made of these."""
 
-from typing import Annotated, Literal, TypeAlias
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 Review: TypeAlias = Literal["right", "false_alarm", "missed"]
 Verdict: TypeAlias = Literal["good", "anomalous"]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+"""What a route may answer, for the OpenAPI description."""
+
+_REASONS: Final = {
+    400: "The body cannot be parsed, or has too many parts.",
+    401: "No token, or a wrong one.",
+    404: "There is no such inspection.",
+    408: "The request took too long to arrive.",
+    409: "That word does not fit the verdict.",
+    413: "Too many bytes, or too many pixels.",
+    415: "Not a form of files.",
+    422: "The image cannot be used, or the class is unknown.",
+    429: "The queue is full; `Retry-After` says when to come again.",
+    503: "The service is ill or stopping.",
+    504: "No result in time.",
+}
+_FRAMEWORK_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+_logger = logging.getLogger(__name__)
 
 
 class Reply(BaseModel):
     """An answer; its fields are documented by their docstrings."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, populate_by_name=True)
+
+
+class InspectQuery(Reply):
+    """What a request asks for besides a verdict."""
+
+    class_name: Annotated[str | None, Field(alias="class", max_length=500)] = None
+    """The product; recognised where not named."""
+    map: bool = False
+    """Send the score map along."""
+    suspects: bool = False
+    """Outline good images too: what would be marked if they were not."""
+
+
+class InspectOneQuery(InspectQuery):
+    """The same for a single image, which may be the whole body."""
+
+    name: Annotated[str | None, Field(max_length=1000)] = None
+    """Name of an image that is the whole body."""
 
 
 class OutlineReply(Reply):
@@ -26,8 +68,8 @@ class OutlineReply(Reply):
     """Largest score in the region."""
 
 
-class InspectionReply(Reply):
-    """The verdict on one image."""
+class Inspected(Reply):
+    """The verdict on one image, as it is answered and as it is kept."""
 
     id: int | None
     """Number in the history; null where none is kept or it could not be written."""
@@ -48,19 +90,29 @@ class InspectionReply(Reply):
     width: int
     """Of the image rotated upright, in pixels."""
     height: int
+
+
+class InspectionReply(Inspected):
+    """The verdict on one image."""
+
     map: str | None
     """With `map=true`: the score map as a grey PNG in base64, at most 320 pixels an edge, 255 is
     probability 1."""
 
 
-class BadImageReply(Reply):
-    """An image of a batch that could not be inspected."""
+class Problem(Reply):
+    """What is wrong with a request, or with the service."""
 
-    name: str | None
     error: str
     """A short code that programs may rely on."""
     reason: str
     """A sentence for people."""
+
+
+class BadImageReply(Problem):
+    """An image of a batch that could not be inspected."""
+
+    name: str | None
 
 
 class BatchReply(Reply):
@@ -118,22 +170,12 @@ class ModelReply(Reply):
     """Colours of the score map, as pairs of score and CSS colour."""
 
 
-class HistoryItem(Reply):
+class HistoryItem(Inspected):
     """An inspection that was kept."""
 
     id: int
     time: str
     """UTC, ISO 8601."""
-    name: str | None
-    sha256: str
-    class_name: Annotated[str | None, Field(alias="class")]
-    score: float
-    threshold: float
-    anomalous: bool
-    width: int
-    height: int
-    outlines: list[OutlineReply]
-    suspects: list[OutlineReply] | None
     review: Review | None
     """What a person said about the verdict."""
     reviewed: str | None
@@ -156,3 +198,45 @@ class ReviewRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     review: Review | None
+
+
+class RefusedError(HTTPException):
+    """A request that gets no result: its HTTP status, a `Problem`, and headers of the answer."""
+
+    def __init__(
+        self, status: int, error: str, reason: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, reason, headers)
+        self.problem = Problem(error=error, reason=reason)
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        return JSONResponse(self.problem.model_dump(), self.status_code, self.headers)
+
+
+def refusals(*statuses: int) -> Responses:
+    """The `responses` of a route that may refuse with these statuses, and 401."""
+    return {s: {"model": Problem, "description": _REASONS[s]} for s in (401, *statuses)}
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Let every failure of a handler become an answer of the shape `Problem`."""
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        if not isinstance(error, RefusedError):
+            code = _FRAMEWORK_CODES.get(error.status_code, "bad_request")
+            error = RefusedError(error.status_code, code, str(error.detail), error.headers)
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first.get("loc", ()))
+        return RefusedError(422, "invalid", f"{where}: {first.get('msg', 'invalid')}").response()
+
+    @app.exception_handler(Exception)
+    async def internal(_: Request, error: Exception) -> JSONResponse:
+        _logger.error("a request failed", exc_info=error)
+        # What went wrong inside is for the log, not for whoever sent the request.
+        return RefusedError(500, "internal", "The service failed; its log says how.").response()

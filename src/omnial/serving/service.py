@@ -2,24 +2,28 @@
 
 import asyncio
 import base64
-import hashlib
 from pathlib import Path
 from typing import Final
 
 from omnial._version import __version__
 from omnial.data.image_file import ImageError, TooManyPixelsError
 from omnial.errors import UserError
+from omnial.files import file_digest
 from omnial.inference.inspector import Inspector
 from omnial.inference.overlay import heat_stops
 from omnial.model_folder.config_file import CONFIG_FILE
 from omnial.serving.batcher import Admission, Batcher, Job
 from omnial.serving.history import History, Recorder
 from omnial.serving.metrics import Metrics
-from omnial.serving.problems import RefusedError
-from omnial.serving.replies import ClassReply, InspectionReply, ModelReply
+from omnial.serving.replies import (
+    ClassReply,
+    InspectionReply,
+    InspectQuery,
+    ModelReply,
+    RefusedError,
+)
 from omnial.serving.service_settings import ServiceSettings
 from omnial.serving.upload import Upload
-from omnial.untrusted import MOST_JSON_BYTES, UntrustedError, read_bytes
 
 _DIGITS: Final = 12
 _STUCK: Final = 4
@@ -27,11 +31,7 @@ _STUCK: Final = 4
 
 
 class Service:
-    """A model that is warmed up, its queue and its history.
-
-    Raises:
-        UserError: The history cannot be used.
-    """
+    """A model that is warmed up, its queue and its history; a UserError if that cannot be used."""
 
     def __init__(self, inspector: Inspector, model: str, settings: ServiceSettings) -> None:
         self.settings = settings
@@ -68,14 +68,13 @@ class Service:
             raise RefusedError(422, "unknown_class", str(error)) from error
 
     async def inspect(
-        self, upload: Upload, class_name: str | None, *, with_map: bool, suspects: bool
+        self, upload: Upload, class_name: str | None, asked: InspectQuery
     ) -> InspectionReply:
         """Inspect an image that has its slot (`Admission.take`), which it gives back.
 
-        Raises:
-            RefusedError: The image cannot be used, or it took too long.
+        A RefusedError says that the image cannot be used, or that it took too long.
         """
-        job = Job(upload, class_name, suspects)
+        job = Job(upload, class_name, asked.suspects)
         self._batcher.submit(job)
         try:
             async with asyncio.timeout(self.settings.timeout):
@@ -96,7 +95,7 @@ class Service:
             except RefusedError:
                 # A full disk must not stop the line: the verdict is given all the same.
                 self.metrics.history_failures.inc()
-        if with_map:
+        if asked.map:
             reply.map = base64.b64encode(finding.map_png).decode()
         return reply
 
@@ -108,18 +107,11 @@ class Service:
 
 
 def model_name(folder: Path) -> str:
-    """A short name of a model as it is calibrated: the start of its configuration's digest.
+    """A short name of a model: the start of its configuration's digest.
 
-    The configuration holds the digest of the weights and the thresholds, so either changes it.
-
-    Raises:
-        UserError: The folder has no configuration.
+    The configuration holds the digest of the weights and the thresholds.
     """
-    try:
-        content = read_bytes(folder / CONFIG_FILE, MOST_JSON_BYTES)
-    except (OSError, UntrustedError) as error:
-        raise UserError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+    return file_digest(folder / CONFIG_FILE)[:_DIGITS]
 
 
 def model_card(inspector: Inspector, name: str, settings: ServiceSettings) -> ModelReply:

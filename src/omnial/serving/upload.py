@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from omnial.serving.problems import RefusedError
+from omnial.serving.replies import RefusedError
 from omnial.serving.service_settings import MEGABYTE, ServiceSettings
 
 _LONGEST_NAME = 200
@@ -26,12 +26,12 @@ class Upload(NamedTuple):
     """For people to read; never a path."""
 
 
-async def read_one(request: Request, settings: ServiceSettings) -> tuple[Upload, str | None]:
-    """The image of a request, and the product that a form names.
+async def read_one(
+    request: Request, name: str | None, settings: ServiceSettings
+) -> tuple[Upload, str | None]:
+    """The image of a request, called `name` if it is the whole body; the product a form names.
 
-    Raises:
-        RefusedError: There is not exactly one image, it is empty or too large, or it took too
-            long to arrive.
+    A RefusedError says that there is not exactly one image, or what is wrong with it.
     """
     async with _in_time(settings):
         if _is_form(request):
@@ -39,8 +39,7 @@ async def read_one(request: Request, settings: ServiceSettings) -> tuple[Upload,
             if len(uploads) != 1:
                 raise RefusedError(422, "no_image", "Send exactly one file, in the field image.")
         else:
-            name = clean_name(request.query_params.get("name"))
-            uploads, product = [Upload(await request.body(), name)], None
+            uploads, product = [Upload(await request.body(), clean_name(name))], None
     if (refusal := fault(uploads[0], settings)) is not None:
         raise refusal
     return uploads[0], product
@@ -49,8 +48,7 @@ async def read_one(request: Request, settings: ServiceSettings) -> tuple[Upload,
 async def read_many(request: Request, settings: ServiceSettings) -> tuple[list[Upload], str | None]:
     """The images of a form in order, and the product.
 
-    Raises:
-        RefusedError: It is no form, has no image or too many, or took too long to arrive.
+    A RefusedError says that it is no form, or has no image or too many, or was too slow.
     """
     if not _is_form(request):
         raise RefusedError(415, "no_form", "Send a form (multipart/form-data) of files.")
