@@ -25,7 +25,7 @@ from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.errors import UserError
-from omnial.evaluation.evaluate import evaluate_backend
+from omnial.evaluation.evaluate import Evaluation
 from omnial.evaluation.result import FIGURES, EvaluationResult, write_metrics
 from omnial.evaluation.sample import Sample
 from omnial.metrics.ranking import Figures
@@ -115,13 +115,13 @@ def main(
         raise typer.BadParameter(str(error)) from error
     console = Console(width=140)
     for detector in detectors(catalogue, settings.data):
-        result = evaluate_backend(
+        evaluation = Evaluation(
             detector,
-            catalogue,
             settings,
             description={"detector": detector.name, "trivial": True},
             transform=detector.standardize if isinstance(detector, ZScore) else None,
         )
+        result = evaluation.run(catalogue)
         write_metrics(result, out / detector.name)
         console.print(table(detector.name, result))
 

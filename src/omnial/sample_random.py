@@ -58,6 +58,12 @@ class SampleRandom:
         unit = bits.to(torch.float32) * 2.0**-24
         return (low + (high - low) * unit).reshape(len(self), *shape)
 
+    def normal(self, name: str, *shape: int) -> Tensor:
+        """Standard normal numbers, (B, *shape) float32, by Box and Muller (1958)."""
+        # 1 - u is never 0, so the logarithm is finite.
+        radius = (-2.0 * torch.log(1.0 - self.uniform(name + " radius", *shape))).sqrt()
+        return radius * torch.cos(2.0 * math.pi * self.uniform(name + " angle", *shape))
+
     def integers(self, name: str, *shape: int, low: int = 0, high: int) -> Tensor:
         """Whole numbers from low to high - 1, (B, *shape) int64."""
         unit = self.uniform(name, *shape)

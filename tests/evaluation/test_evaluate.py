@@ -16,7 +16,7 @@ from omnial.config.settings import DataSettings, Settings
 from omnial.data.layouts import discover
 from omnial.data.records import BadFile, Catalogue
 from omnial.errors import RunError, UserError
-from omnial.evaluation.evaluate import evaluate_backend, evaluate_model
+from omnial.evaluation.evaluate import Evaluation, evaluate_model
 from omnial.evaluation.result import FIGURES, EvaluationResult, write_metrics
 from omnial.models.prediction import Prediction
 from omnial.models.recogniser import Recogniser
@@ -89,7 +89,7 @@ def pixels_of(path: Path) -> NDArray[np.float32]:
 
 
 def evaluate(catalogue: Catalogue, **options: object) -> EvaluationResult:
-    return evaluate_backend(Brightness(), catalogue, SETTINGS, **options)  # type: ignore[arg-type]
+    return Evaluation(Brightness(), SETTINGS, **options).run(catalogue)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
@@ -253,7 +253,7 @@ def test_the_region_of_interest_limits_pixels_and_padding_does_not_count(
     )
     assert by_file.figures["pixel_auroc"] == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
     wide = Settings(data=DataSettings(height=SIZE, width=2 * SIZE, geometry="pad"))
-    padded = evaluate_backend(Brightness(), catalogue, wide).classes[0].figures
+    padded = Evaluation(Brightness(), wide).run(catalogue).classes[0].figures
     whole = evaluate(catalogue).classes[0].figures
     for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "psnr"):
         assert padded[name] == pytest.approx(whole[name], abs=1e-6)
@@ -297,7 +297,7 @@ def test_no_image_is_twice_in_the_gallery(catalogue: Catalogue, most: int) -> No
 
 
 def test_a_network_that_does_not_reconstruct(catalogue: Catalogue) -> None:
-    result = evaluate_backend(Plain(), catalogue, SETTINGS, gallery_per_class=6)
+    result = Evaluation(Plain(), SETTINGS, gallery_per_class=6).run(catalogue)
     assert result.mean["psnr"] is None
     assert result.gallery == ()
 
@@ -306,13 +306,12 @@ def test_batches_are_full_and_of_one_class_and_progress_is_reported(
     catalogue: Catalogue,
 ) -> None:
     backend, progress = Brightness(), []
-    evaluate_backend(
+    Evaluation(
         backend,
-        catalogue,
         SETTINGS,
         batch_size=4,
         progress=lambda _, done, total: progress.append((done, total)),
-    )
+    ).run(catalogue)
     assert backend.seen == [4, 4, 1, 4]
     assert progress == [(4, 13), (8, 13), (9, 13), (13, 13)]
 
@@ -378,7 +377,7 @@ def test_scores_that_are_not_finite_name_the_image(catalogue: Catalogue) -> None
             return found
 
     with pytest.raises(RunError, match=r"nut.*2\.png"):
-        evaluate_backend(Broken(), catalogue, SETTINGS)
+        Evaluation(Broken(), SETTINGS).run(catalogue)
 
 
 def test_without_test_images_there_is_nothing_to_evaluate(catalogue: Catalogue) -> None:

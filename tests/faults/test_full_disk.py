@@ -132,7 +132,7 @@ def test_a_class_of_a_set(
     with full_disk(f"{name}.part"):
         refused(lambda: build_set(model, [data], out, plan), f"{name}.part", capsys)
     assert [path.name for path in out.rglob("*.safetensors*")] == []
-    assert len(build_set(model, [data], out, plan).data.classes) == 1
+    assert len(build_set(model, [data], out, plan)[0].classes) == 1
 
 
 def test_predictions(

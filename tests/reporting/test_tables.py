@@ -31,13 +31,13 @@ def test_every_figure_has_a_column_in_order() -> None:
         (DECIBEL, float("inf"), "∞"),
     ],
 )
-def test_numbers(column: tables.Column, value: float | None, text: str) -> None:
-    assert tables.number(column, value) == text
+def test_numbers(column: tables.Metric, value: float | None, text: str) -> None:
+    assert column.text(value) == text
 
 
 def test_bars_stay_in_their_cell() -> None:
     figures = no_figures() | {"psnr": 80.0, "ssim": -0.5, "aupro": 0.5}
-    shares = {cell.column.key: cell.share for cell in tables.cells(figures)}
+    shares = {column.key: column.bar(figures[column.key]) for column in tables.COLUMNS}
     assert (shares["psnr"], shares["ssim"], shares["aupro"]) == (1.0, 0.0, 0.5)
     assert shares["image_ap"] is None
 
@@ -51,7 +51,7 @@ def test_verdicts_are_strict_and_leave_out_what_has_no_threshold() -> None:
         image("dent", 0.9, 0.5),
         image("dent", 0.9, float("nan")),
     ]
-    counted = tables.verdicts(images)
+    counted = tables.Verdicts.of(images)
     assert counted == tables.Verdicts(good=2, false_alarms=1, defective=3, found=2, without=1)
     assert counted.missed == 1
 

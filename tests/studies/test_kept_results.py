@@ -9,7 +9,7 @@ import pytest
 
 from omnial.config.load import load_settings
 from omnial.studies.results_store import SCHEMA, digest
-from omnial.studies.robustness_parts import ROWS, SURROGATE
+from omnial.studies.robustness_study import ROWS, SURROGATE
 from omnial.studies.study_rows import COMMON, STUDIES
 from omnial.training.checkpoint import what_is_computed
 

@@ -22,8 +22,12 @@ from omnial.robustness.corruptions import subset
 from omnial.robustness.transfer import evaluate_on_set
 from omnial.studies import robustness_study, run_trials
 from omnial.studies import trial as trial_module
-from omnial.studies.robustness_parts import ROWS, RobustnessOptions
-from omnial.studies.robustness_study import RobustnessStudy, run_robustness_study
+from omnial.studies.robustness_study import (
+    ROWS,
+    RobustnessOptions,
+    RobustnessStudy,
+    run_robustness_study,
+)
 from omnial.studies.run_study import PAGE
 from omnial.studies.study_data import StudyData
 from tests.studies.small_runs import CLASSES, SMALL
@@ -184,7 +188,8 @@ def test_a_harder_question_is_another_question(
     for options in (OPTIONS, replace(OPTIONS, **change)):
         study = RobustnessStudy(StudyData.of([data]), tmp_path, tmp_path, options, progress=False)
         keys.append({"set": study.set_part.key})
-        keys[-1] |= {p.question: p.key for p in study.parts.values() if p.row == "omnial"}
+        parts = [part for part in study.parts.values() if part.trial.row.name == "omnial"]
+        keys[-1] |= {part.question: part.key for part in parts}
     assert {name for name in keys[0] if keys[0][name] != keys[1][name]} == changed
 
 

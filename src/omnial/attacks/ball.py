@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal
 
-import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
@@ -74,9 +73,7 @@ class Ball:
         """
         if self.norm == "linf":
             return random.uniform(name, *shape, low=-self.epsilon, high=self.epsilon)
-        # Box and Muller (1958); 1 - u is never 0, so the logarithm is finite.
-        radius = (-2.0 * torch.log(1.0 - random.uniform(name + " radius", *shape))).sqrt()
-        normal = radius * torch.cos(2.0 * math.pi * random.uniform(name + " angle", *shape))
+        normal = random.normal(name, *shape)
         # A share u of the volume lies within u^(1/n) of the radius.
         share = random.uniform(name + " share") ** (1.0 / math.prod(shape))
         return per_sample(self.epsilon * share, normal) * normal / _length(normal)
@@ -93,8 +90,7 @@ class Ball:
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """Bring images (B, ...) back into the ball around the clean ones, then into [0, 1].
 
-        The second keeps what the first reached: since the clean image lies in [0, 1] itself,
-        clipping only shortens differences.
+        Since the clean image lies in [0, 1] itself, clipping only shortens differences.
         """
         difference = images - clean
         if self.norm == "linf":

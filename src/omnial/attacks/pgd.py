@@ -1,9 +1,4 @@
-"""Projected gradient descent (Madry et al. 2018), written as ascent on any objective.
-
-The attack is a pure function of an objective, the clean images, a ball, a schedule and the
-samples' random numbers. Only the images get a gradient: what belongs to a network (its `.grad`,
-its buffers, its mode) stays as it was, see `undisturbed`.
-"""
+"""Projected gradient descent (Madry et al. 2018), written as ascent on any objective."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -23,22 +18,19 @@ depend on this sample alone, so that the batch it stands in matters by rounding 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps of an attack.
-
-    Attributes:
-        steps: Number of gradient steps; 0 leaves the random start.
-        alpha: Length of a step as a share of the ball's radius; None is 2.5 / steps [O], enough
-            to cross the ball and to come back within it.
-        momentum: Decay of the accumulated gradient (Dong et al. 2018); 0 is none.
-        restarts: Attacks from different starts.
-        random_start: Start from a point of the ball; without, from the clean image.
-    """
+    """Steps of an attack."""
 
     steps: int = 5
+    """0 leaves the random start."""
     alpha: float | None = None
+    """Length of a step as a share of the ball's radius; None is 2.5 / steps [O], enough to cross
+    the ball and to come back within it."""
     momentum: float = 0.0
+    """Decay of the accumulated gradient (Dong et al. 2018); 0 is none."""
     restarts: int = 1
+    """Attacks from different starts."""
     random_start: bool = True
+    """Start from a point of the ball; without, from the clean image."""
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.restarts < 1:
@@ -74,22 +66,16 @@ def attack(
     x <- project(x + alpha sign(gradient)), or with the gradient's direction for L2; with momentum
     m, the gradient is g <- m g + gradient / mean |gradient|. Of all x, each sample keeps the best.
 
-    Args:
-        objective: What to ascend; for a descent, its negative.
-        images: (B, 3, H, W) float32 in [0, 1], the clean images.
-        ball: What the perturbation is kept in.
-        schedule: How to move.
-        random: The samples' random numbers, on the images' device; the start of a sample is a
-            function of these alone.
-
-    Raises:
-        TypeError: The images are not float32: near 1, bfloat16 cannot hold 1/255.
+    A pure function of its arguments: a network keeps its `.grad`, buffers and mode, see
+    `undisturbed`, and a sample's start depends on its random numbers alone. The clean images
+    (B, 3, H, W) in [0, 1] are float32, else it is a TypeError: near 1, bfloat16 cannot hold 1/255.
     """
     if images.dtype != torch.float32:
         raise TypeError(f"an attack needs float32 images, not {images.dtype}")
-    best, peak = _attempt(objective, images, ball, schedule, random, 0)
+    task = (objective, images, ball, schedule, random)
+    best, peak = _attempt(*task, "attack start 0")
     for number in range(1, schedule.restarts):
-        other, height = _attempt(objective, images, ball, schedule, random, number)
+        other, height = _attempt(*task, f"attack start {number}")
         better = height > peak
         best = Attacked(
             torch.where(per_sample(better, images), other.images, best.images),
@@ -106,13 +92,12 @@ def _attempt(
     ball: Ball,
     schedule: Schedule,
     random: SampleRandom,
-    number: int,
+    name: str,
 ) -> tuple[Attacked, Tensor]:
     """One attack from one start, and the objective of what it keeps: -inf where none is finite."""
     images = clean
     if schedule.random_start:
-        start = ball.start(random, f"attack start {number}", tuple(clean.shape[1:]))
-        images = ball.project(clean + start, clean)
+        images = ball.project(clean + ball.start(random, name, tuple(clean.shape[1:])), clean)
     alpha = schedule.step_length(ball.epsilon)
     first, direction = torch.zeros_like(clean[:, 0, 0, 0]), torch.zeros_like(clean)
     values, best, peak = [], images, torch.full_like(first, -torch.inf)

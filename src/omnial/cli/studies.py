@@ -64,29 +64,28 @@ def attack(
         from omnial.robustness.build_set import SetPlan, build_set
 
         plan = SetPlan(samples, seed=seed or 0, steps=steps, alpha=alpha, batch_size=batch_size)
-        built = build_set(
+        data_set, bad_files = build_set(
             *(model_dir, data, out, plan),
             skip_bad_files=skip_bad_files,
             reading=options.reading(max_megapixels, significant_bits),
             device=device,
             progress=progress,
         )
-        checks = built.data.checks()
-    areas = [area for name in built.data.classes for area in built.data.defect_pixels(name)]
+        checks, facts = data_set.checks(), data_set.facts()
     result: dict[str, Any] = {
         "set": str(out),
-        "classes": list(built.data.classes),
-        "samples": len(areas),
-        "anomalous": sum(area > 0 for area in areas),
-        "levels": [level.name for level in built.data.levels],
+        "classes": list(data_set.classes),
+        "samples": facts["samples"],
+        "anomalous": facts["anomalous"],
+        "levels": [level.name for level in data_set.levels],
         "checks": [vars(check) for check in checks],
-        "bad_files": [f"{bad.path}: {bad.reason}" for bad in built.bad_files],
+        "bad_files": [f"{bad.path}: {bad.reason}" for bad in bad_files],
     }
     print_result(result, as_json, _show_set)
     failed = any(not check.passed for check in checks)
     if failed:
         say("the attack failed a check of itself: its figures would be no measure of robustness")
-    return exit_code(built.bad_files, failed=failed)
+    return exit_code(bad_files, failed=failed)
 
 
 @verb(
@@ -186,8 +185,7 @@ def study(
         if name == _ROBUSTNESS:
             if seeds not in (None, 1) or classes:
                 raise UserError("the study robustness has one seed and all classes of the data")
-            from omnial.studies.robustness_parts import RobustnessOptions
-            from omnial.studies.robustness_study import run_robustness_study
+            from omnial.studies.robustness_study import RobustnessOptions, run_robustness_study
 
             robustness = RobustnessOptions(
                 *(size, images, 1, overrides, (), chosen, gallery, jobs),

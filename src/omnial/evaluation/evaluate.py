@@ -1,14 +1,13 @@
 """Evaluate a model on a data set, one class after the other, in bounded memory.
 
-Images stream through the network in batches; of each image only its score stays, and of each
-class only its pixel scores until the class is done. The few images of the gallery go through the
-network a second time, once it is known which they are.
+Of each image only its score stays, and of each class only its pixel scores until it is done. The
+few images of the gallery go through the network a second time, once it is known which they are.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -55,7 +54,6 @@ It must be a function of the sample alone."""
 def evaluate_folder(
     model: Path,
     roots: Sequence[Path],
-    *,
     batch_size: int = 16,
     gallery_per_class: int = 6,
     skip_bad_files: bool = False,
@@ -63,20 +61,9 @@ def evaluate_folder(
     reading: Reading = AS_TRAINED,
     progress: Progress = silent,
 ) -> EvaluationResult:
-    """Evaluate a model folder or an export folder on test images, after checking all files.
+    """Check all files, then evaluate a model or export folder; arguments as `omnial.evaluate`.
 
-    Connected processes share the images; see `evaluate_backend`.
-
-    Args:
-        model: A model folder or an export folder; an export that does not reconstruct has
-            neither PSNR and SSIM nor a gallery.
-        roots: Data folders, see `omnial.data.layouts.discover`.
-        batch_size: Images that go through the network at once.
-        gallery_per_class: Most gallery images of each class.
-        skip_bad_files: Leave unreadable files out, and list them, instead of stopping.
-        device: See `Inspector`.
-        reading: How pictures are read, where that differs from the training.
-        progress: Called after every file that is checked, and after every batch.
+    Connected processes share the images, see `Evaluation`.
     """
     # Next to other processes, an engine keeps to this one's share of the cores.
     threads = torch.get_num_threads() if collectives.together() else None
@@ -84,18 +71,13 @@ def evaluate_folder(
         lambda: Inspector(model, device=device, threads=threads, reading=reading)
     )
     strict = {"on_bad_file": "skip" if skip_bad_files else "fail"}
-    settings = inspector.settings.data.model_copy(update=strict)
+    settings, checked = inspector.settings.data.model_copy(update=strict), "checking files"
     catalogue = collectives.first(
         lambda: check_files(
-            discover(roots, need="test"), settings, progress=partial(progress, "checking files")
+            discover(roots, need="test"), settings, progress=partial(progress, checked)
         )
     )
-    return evaluate_model(
-        *(inspector, catalogue),
-        batch_size=batch_size,
-        gallery_per_class=gallery_per_class,
-        progress=progress,
-    )
+    return evaluate_model(inspector, catalogue, batch_size, gallery_per_class, progress)
 
 
 def device_of_process(name: str, processes: Processes) -> str:
@@ -119,18 +101,16 @@ def device_of_process(name: str, processes: Processes) -> str:
 def evaluate_model(
     model: TrainedModel | Inspector,
     catalogue: Catalogue,
-    *,
     batch_size: int = 16,
     gallery_per_class: int = 6,
     progress: Progress = silent,
     transform: Transform | None = None,
 ) -> EvaluationResult:
-    """Evaluate a trained model on the test images of a data set.
+    """Evaluate a trained model on the test images of a data set; see `Evaluation`.
 
     Thresholds come from the model's calibration. A class that the model was not trained on takes
     the largest. Where the model has a region of interest for a class, what lies outside it does
-    not count, in addition to the data set's own region. Arguments and errors are those of
-    `evaluate_backend`.
+    not count, in addition to the data set's own region.
     """
     inspector = model if isinstance(model, Inspector) else Inspector.of(model)
     backend, settings, calibration = inspector.backend, inspector.settings, inspector.calibration
@@ -143,138 +123,111 @@ def evaluate_model(
         "training": dict(inspector.training),
     }
     device = None
-    if isinstance(backend, TorchBackend):
-        device = None if backend.device.type == "cpu" else backend.device
-    else:
+    if not isinstance(backend, TorchBackend):
         description["engine"] = backend.facts()
-    return evaluate_backend(
-        backend,
-        catalogue,
-        settings,
-        batch_size=batch_size,
-        gallery_per_class=gallery_per_class,
-        calibration=calibration,
-        rois=inspector.rois,
-        description=description,
-        device=device,
-        progress=progress,
-        transform=transform,
+    elif backend.device.type != "cpu":
+        device = backend.device
+    evaluation = Evaluation(
+        *(backend, settings, batch_size, gallery_per_class, calibration, inspector.rois),
+        *(description, device, progress, transform),
     )
-
-
-def evaluate_backend(
-    backend: Backend,
-    catalogue: Catalogue,
-    settings: Settings,
-    *,
-    batch_size: int = 16,
-    gallery_per_class: int = 0,
-    calibration: Calibration | None = None,
-    rois: Mapping[str, NDArray[np.bool_]] | None = None,
-    description: Mapping[str, object] | None = None,
-    device: torch.device | None = None,
-    progress: Progress = silent,
-    transform: Transform | None = None,
-) -> EvaluationResult:
-    """Evaluate a network on any engine on the test images of a data set.
-
-    Processes that are connected (`omnial.distributed`) share the images. All must call this, and
-    all get the figures of a single process; the gallery is the first one's alone.
-
-    Args:
-        backend: The engine with the network.
-        catalogue: The data set.
-        settings: How files become network input, and the rule from score map to score.
-        batch_size: Images that go through the network at once.
-        gallery_per_class: Most gallery images of each class; a network that does not
-            reconstruct has no gallery.
-        calibration: The thresholds; None where there are none.
-        rois: Regions of interest (height, width) bool of the network input, of some classes,
-            in addition to the data set's own.
-        description: JSON values about the model, for the result.
-        device: A GPU that helps with the figures; None leaves them to the host.
-        progress: Called after every batch.
-        transform: Changes every image first; None changes nothing. PSNR and SSIM then compare
-            with the changed image.
-
-    Returns:
-        The figures. PSNR and SSIM are those of the good test images, and None for single kinds
-        and for a network that does not reconstruct. Pixel figures leave out defective images
-        without a mask, and are None for classes and kinds that have no mask at all.
-
-    Raises:
-        UserError: There is no test image, or a file cannot be used.
-        RunError: The scores are not finite.
-    """
-    started = time.perf_counter()
-    total = sum(len(product.test) for product in catalogue.classes)
-    if total == 0:
-        roots = ", ".join(str(product.root) for product in catalogue.classes) or "no class"
-        raise UserError(
-            f"There is no test image to evaluate on in {roots}. Put defect-free ones into "
-            "<class>/test/good and defective ones into <class>/test/<kind>."
-        )
-    done = 0
-
-    def advance(images: int) -> None:
-        nonlocal done
-        done += images
-        progress("evaluating", done, total)
-
-    run = _Run(backend, settings, batch_size, calibration, rois or {}, device, advance, transform)
-    classes: list[ClassResult] = []
-    gallery: list[GalleryItem] = []
-    for product in catalogue.classes:
-        found = run.evaluate_class(product)
-        if found is not None:
-            classes.append(found)
-            gallery.extend(run.gallery(product, found.images, gallery_per_class))
-
-    def result() -> EvaluationResult:
-        mean, mean_over = mean_figures([found.figures for found in classes], FIGURES)
-        return EvaluationResult(
-            classes=tuple(classes),
-            mean=mean,
-            mean_over=mean_over,
-            data=_describe(catalogue, settings.data),
-            model=dict(description or {}),
-            bad_files=catalogue.bad_files,
-            pixel_threshold=float("nan") if calibration is None else calibration.pixel,
-            seconds=time.perf_counter() - started,
-        )
-
-    return replace(collectives.first(result), gallery=tuple(gallery))
+    return evaluation.run(catalogue)
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One evaluation: the engine and everything that stays the same from class to class."""
+class Evaluation:
+    """How a network on any engine is evaluated."""
 
     backend: Backend
     settings: Settings
-    batch_size: int
-    calibration: Calibration | None
-    rois: Mapping[str, NDArray[np.bool_]]
-    device: torch.device | None
-    advance: Callable[[int], None]
-    transform: Transform | None
+    """How files become network input, and the rule from score map to score."""
+    batch_size: int = 16
+    gallery_per_class: int = 0
+    """Most gallery images; a network that does not reconstruct has no gallery."""
+    calibration: Calibration | None = None
+    rois: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Regions of interest (height, width) of the network input, of some classes, in addition to
+    the data set's own."""
+    description: Mapping[str, object] = field(default_factory=dict)
+    """JSON values about the model, for the result."""
+    device: torch.device | None = None
+    """A GPU that helps with the figures; None leaves them to the host."""
+    progress: Progress = silent
+    """Called after every batch."""
+    transform: Transform | None = None
+    """Changes every image first; PSNR and SSIM then compare with the changed image."""
 
-    def evaluate_class(self, product: ProductClass) -> ClassResult | None:
+    def run(self, catalogue: Catalogue) -> EvaluationResult:
+        """Evaluate on the test images of a data set.
+
+        Processes that are connected (`omnial.distributed`) share the images. All must call this,
+        and all get the figures of a single process; the gallery is the first one's alone.
+
+        PSNR and SSIM are those of the good test images, and None for single kinds and for a
+        network that does not reconstruct. Pixel figures leave out defective images without a
+        mask, and are None for classes and kinds that have no mask at all.
+
+        Raises:
+            UserError: There is no test image, or a file cannot be used.
+            RunError: The scores are not finite.
+        """
+        started = time.perf_counter()
+        total = sum(len(product.test) for product in catalogue.classes)
+        if total == 0:
+            roots = ", ".join(str(product.root) for product in catalogue.classes) or "no class"
+            raise UserError(
+                f"There is no test image to evaluate on in {roots}. Put defect-free ones into "
+                "<class>/test/good and defective ones into <class>/test/<kind>."
+            )
+        done = 0
+
+        def advance(images: int) -> None:
+            nonlocal done
+            done += images
+            self.progress("evaluating", done, total)
+
+        classes: list[ClassResult] = []
+        gallery: list[GalleryItem] = []
+        for product in catalogue.classes:
+            found = self._class_result(product, advance)
+            if found is not None:
+                classes.append(found)
+                gallery.extend(self._gallery(product, found.images))
+
+        def result() -> EvaluationResult:
+            mean, mean_over = mean_figures([found.figures for found in classes], FIGURES)
+            return EvaluationResult(
+                classes=tuple(classes),
+                mean=mean,
+                mean_over=mean_over,
+                data=_describe(catalogue, self.settings.data),
+                model=dict(self.description),
+                bad_files=catalogue.bad_files,
+                pixel_threshold=self.calibration.pixel if self.calibration else float("nan"),
+                seconds=time.perf_counter() - started,
+            )
+
+        return replace(collectives.first(result), gallery=tuple(gallery))
+
+    def _class_result(
+        self, product: ProductClass, advance: Callable[[int], None]
+    ) -> ClassResult | None:
         """The figures of one class; None in a process that only helped."""
-        calibration, counted = self.calibration, counted_pixels(product.test, self.settings.data)
-        limit = calibration.threshold_for_any(product.name) if calibration else float("nan")
+        threshold, counted = float("nan"), counted_pixels(product.test, self.settings.data)
+        if self.calibration is not None:
+            threshold = self.calibration.threshold_for_any(product.name)
         pixels = PixelFigures(counted, self.device)
         images: list[ImageResult] = []
         good: list[Measured] = []
-        batches = partial(self.batches, product, bool(counted))
+        batches = partial(self._batches, product, bool(counted))
         for batch in gathered(len(product.test), self.batch_size, batches):
             for one in batch:
-                images.append(ImageResult(one.record, one.score, limit))
+                images.append(ImageResult(one.record, one.score, threshold))
                 if one.score_map is not None:
                     pixels.add(one.record.kind, one.score_map, one.mask, one.valid)
                 if one.psnr is not None:
                     good.append(one)
-            self.advance(len(batch))
+            advance(len(batch))
         if collectives.rank():
             return None
         summary = pixels.finish()
@@ -289,18 +242,17 @@ class _Run:
             kinds[kind] = no_figures() | _image_figures(part)[0] | summary.kinds.get(kind, {})
         return ClassResult(product.name, figures, kinds, tuple(images), curves | summary.curves)
 
-    def batches(self, product: ProductClass, pixels: bool) -> Iterator[list[Measured]]:
-        """This process's batches of a class."""
-        for parts in self.predictions(product, share(product.test, self.batch_size)):
+    def _batches(self, product: ProductClass, pixels: bool) -> Iterator[list[Measured]]:
+        for parts in self._predictions(product, share(product.test, self.batch_size)):
             yield [one for part in parts for one in measure(*part, pixels, self.device)]
 
-    def gallery(
-        self, product: ProductClass, images: Sequence[ImageResult], most: int
+    def _gallery(
+        self, product: ProductClass, images: Sequence[ImageResult]
     ) -> Iterator[GalleryItem]:
         """The images of a class that are worth looking at, predicted a second time."""
-        chosen = choose(images, most)
+        chosen = choose(images, self.gallery_per_class)
         picked = iter(chosen)
-        batches = self.predictions(product, [result.record for result, _ in chosen])
+        batches = self._predictions(product, [result.record for result, _ in chosen])
         for samples, prediction in chain.from_iterable(batches):
             if prediction.reconstruction is None:
                 return
@@ -319,10 +271,9 @@ class _Run:
                     mask=sample.mask,
                 )
 
-    def predictions(
+    def _predictions(
         self, product: ProductClass, records: Sequence[ImageRecord]
     ) -> Iterator[list[tuple[list[Sample], Prediction]]]:
-        """Batches of images, parted by size, with their predictions."""
         settings, roi = self.settings.data, self.rois.get(product.name)
 
         def load(record: ImageRecord) -> Sample:
@@ -330,10 +281,9 @@ class _Run:
             return sample if self.transform is None else self.transform(sample)
 
         for samples in sample_batches(records, load, self.batch_size):
-            yield [(part, self.predict(part)) for part in same_size(samples)]
+            yield [(part, self._predict(part)) for part in same_size(samples)]
 
-    def predict(self, samples: Sequence[Sample]) -> Prediction:
-        """The prediction for samples of one size."""
+    def _predict(self, samples: Sequence[Sample]) -> Prediction:
         found = over_windows(self.backend.run, *stack(samples), self.settings)
         finite = np.isfinite(found.score_maps).all(axis=(1, 2)) & np.isfinite(found.scores)
         if not finite.all():

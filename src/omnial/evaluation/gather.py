@@ -60,9 +60,9 @@ def measure(
 
     `pixels` says whether the class has figures of its pixels; the device computes PSNR and SSIM.
     """
-    scores = zip(samples, prediction.scores.tolist(), prediction.score_maps, strict=True)
     measured = []
-    for sample, score, score_map in scores:
+    scores = prediction.scores.tolist()
+    for sample, score, score_map in zip(samples, scores, prediction.score_maps, strict=True):
         counted = score_map if pixels and has_pixel_truth(sample.record) else None
         measured.append(Measured(sample.record, score, counted, sample.mask, sample.valid))
     good = [i for i, sample in enumerate(samples) if not sample.record.anomalous]
@@ -87,16 +87,11 @@ def gathered(
     """Every batch of all processes, in the order of a single one.
 
     In the first process these are all batches; in the others none, though they must iterate. What
-    measuring raised in any process is raised in all.
-
-    Args:
-        images: Images in all.
-        batch_size: Images in each batch; the last may have fewer.
-        measured: Begins this process's own batches, those of `share`.
+    measuring raised in any process is raised in all. `measured` begins this process's own batches,
+    those of `share`.
     """
     own = measured()
-    batches = -(-images // batch_size)
-    for _ in range(-(-batches // collectives.size())):
+    for _ in range(0, images, batch_size * collectives.size()):
         # In the last round, a process may have no batch left.
         for batch in collectives.gather(lambda: next(own, None)):
             if batch is not None:

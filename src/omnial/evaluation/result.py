@@ -25,15 +25,9 @@ TABLE_FILE: Final = "metrics.csv"
 Role = Literal["missed", "false alarm", "hit"]
 
 FIGURES = (
-    "image_auroc",
-    "image_ap",
-    "image_f1_max",
-    "pixel_auroc",
-    "pixel_ap",
-    "pixel_f1_max",
-    "aupro",
-    "psnr",
-    "ssim",
+    *("image_auroc", "image_ap", "image_f1_max"),
+    *("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"),
+    *("psnr", "ssim"),
 )
 """Names of the figures, in the order of every table. PSNR is in dB, the others lie in 0..1
 (SSIM in -1..1)."""
@@ -55,89 +49,71 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """The figures of one product class.
-
-    Attributes:
-        name: The class.
-        figures: A value for each of `FIGURES`, over all its test images.
-        kinds: The same for each defect kind: the images of this kind and the good images.
-        images: Every test image, in the catalogue's order.
-        curves: `image_roc`, `image_pr`, `pixel_roc`, `pixel_pr`, where defined. ROC: x is the
-            false and y the true positive rate. PR: x is recall and y precision.
-    """
+    """The figures of one product class."""
 
     name: str
     figures: Figures
+    """A value for each of `FIGURES`, over all its test images."""
     kinds: Mapping[str, Figures]
+    """The same for each defect kind: the images of this kind and the good images."""
     images: tuple[ImageResult, ...]
+    """Every test image, in the catalogue's order."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    """`image_roc`, `image_pr`, `pixel_roc`, `pixel_pr`, where defined. ROC: x is the false and y
+    the true positive rate. PR: x is recall and y precision."""
 
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One test image with everything that the model made of it, at network resolution.
-
-    Attributes:
-        record: The image.
-        role: Why it is shown: a defective image with a low score (`missed`), a good image with
-            a high score (`false alarm`) or a defective image with a high score (`hit`).
-        score: The image score.
-        threshold: The calibrated threshold, NaN where there is none.
-        image: (H, W, 3) uint8, the network input.
-        reconstruction: (H, W, 3) uint8.
-        jnd: (H, W) float32, the reconstructed JND target in 0..1; None where the
-            model has none.
-        score_map: (H, W) float32.
-        mask: (H, W) bool, the ground truth; None where the image has none.
-    """
+    """One test image with everything that the model made of it, at network resolution."""
 
     record: ImageRecord
     role: Role
+    """Why it is shown: a defective image with a low score (`missed`), a good image with a high
+    score (`false alarm`) or a defective image with a high score (`hit`)."""
     score: float
     threshold: float
+    """NaN where there is none."""
     image: NDArray[np.uint8]
+    """(H, W, 3), the network input."""
     reconstruction: NDArray[np.uint8]
+    """(H, W, 3)."""
     jnd: NDArray[np.float32] | None
+    """(H, W), the reconstructed JND target in 0..1; None where the model has none."""
     score_map: NDArray[np.float32]
+    """(H, W)."""
     mask: NDArray[np.bool_] | None
+    """(H, W), the ground truth; None where the image has none."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Result of evaluating one model on one data set.
-
-    Attributes:
-        classes: The classes, in the catalogue's order.
-        mean: The mean of each figure over the classes that have it; None where none has it.
-        mean_over: How many classes each mean is over.
-        data: What was evaluated on: counts and network size, JSON values only.
-        model: What was evaluated, JSON values only.
-        gallery: Images to look at, grouped by class, then by role.
-        bad_files: Files that were left out.
-        pixel_threshold: Level of the score map at which outlines are drawn; NaN where
-            there is none.
-        seconds: Wall-clock time of the evaluation.
-    """
+    """Result of evaluating one model on one data set."""
 
     classes: tuple[ClassResult, ...]
+    """In the catalogue's order."""
     mean: Figures
+    """The mean of each figure over the classes that have it; None where none has it."""
     mean_over: Mapping[str, int]
+    """How many classes each mean is over."""
     data: Mapping[str, object]
+    """What was evaluated on: counts and network size, JSON values only."""
     model: Mapping[str, object]
+    """What was evaluated, JSON values only."""
     gallery: tuple[GalleryItem, ...] = ()
+    """Images to look at, grouped by class, then by role."""
     bad_files: tuple[BadFile, ...] = ()
+    """Files that were left out."""
     pixel_threshold: float = float("nan")
+    """Level of the score map at which outlines are drawn; NaN where there is none."""
     seconds: float = 0.0
+    """Wall-clock time of the evaluation."""
 
     def to_metrics(self) -> dict[str, object]:
         """The content of metrics.json: JSON values only, no NaN."""
         return {
             "classes": {
-                result.name: {
-                    **result.figures,
-                    "kinds": {kind: dict(figures) for kind, figures in result.kinds.items()},
-                }
-                for result in self.classes
+                own.name: {**own.figures, "kinds": dict(own.kinds)} for own in self.classes
             },
             "mean": dict(self.mean),
             "mean_over": dict(self.mean_over),
@@ -167,13 +143,12 @@ def write_metrics(result: EvaluationResult, out: Path) -> None:
             replacing(out / TABLE_FILE) as part,
             part.open("w", encoding="utf-8", newline="") as file,
         ):
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("class", "kind", *FIGURES))
-            for row in result.classes:
-                table.writerow((row.name, "all", *(row.figures[name] for name in FIGURES)))
-                for kind, figures in row.kinds.items():
-                    table.writerow((row.name, kind, *(figures[name] for name in FIGURES)))
-            table.writerow(("mean", "all", *(result.mean[name] for name in FIGURES)))
+            table = csv.DictWriter(file, ("class", "kind", *FIGURES), lineterminator="\n")
+            table.writeheader()
+            for own in result.classes:
+                for kind, figures in [("all", own.figures), *own.kinds.items()]:
+                    table.writerow({"class": own.name, "kind": kind, **figures})
+            table.writerow({"class": "mean", "kind": "all", **result.mean})
 
 
 def choose(images: Sequence[ImageResult], most: int) -> list[tuple[ImageResult, Role]]:

@@ -20,19 +20,15 @@ DECODERS = 4
 
 
 class Sample(NamedTuple):
-    """One test image on its frame.
-
-    Attributes:
-        record: The image's record.
-        image: (3, H, W), uint8 or float32 in [0, 1].
-        valid: (H, W) bool, the pixels that count: inside the region of interest, no padding.
-        mask: (H, W) bool, the defects; None where the image has no mask.
-    """
+    """One test image on its frame."""
 
     record: ImageRecord
     image: NDArray[Any]
+    """(3, H, W), uint8 or float32 in [0, 1]."""
     valid: NDArray[np.bool_]
+    """(H, W), the pixels that count: inside the region of interest, no padding."""
     mask: NDArray[np.bool_] | None
+    """(H, W), the defects; None where the image has no mask."""
 
 
 def load_sample(
@@ -41,14 +37,10 @@ def load_sample(
     settings: DataSettings,
     roi: NDArray[np.bool_] | None = None,
 ) -> Sample:
-    """Decode one image with its mask.
+    """Decode one image of a class with its mask.
 
-    Args:
-        record: The image.
-        product: Its class, which may have a region of interest.
-        settings: How files become network input.
-        roi: (height, width) bool of the network input, a further region of interest that the
-            model brings along.
+    `roi` is a region of interest (height, width) of the network input that the model brings along,
+    besides the class's own.
     """
     image, placement = network_input(record.path, settings)
     valid = network_roi(product.roi, placement)

@@ -5,12 +5,9 @@ and its content policy forbids the browser to load anything else.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.distributed import collectives
@@ -20,7 +17,6 @@ from omnial.evaluation.evaluate import device_of_process, evaluate_folder
 from omnial.evaluation.result import (
     METRICS_FILE,
     TABLE_FILE,
-    ClassResult,
     EvaluationResult,
     GalleryItem,
     write_metrics,
@@ -40,9 +36,10 @@ from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.models.thresholds import is_anomalous
 from omnial.progress import Progress, silent
 from omnial.reporting import tables
-from omnial.reporting.charts import CURVE_KINDS, curve_chart, line_style, score_histogram
+from omnial.reporting.charts import CURVES, Chart, curve_chart, line_style, score_histogram
 from omnial.reporting.render import render
 from omnial.reporting.report_pictures import pictures
+from omnial.reporting.tables import Verdicts
 
 REPORT_FILE = "index.html"
 
@@ -68,7 +65,7 @@ def evaluate(
             neither PSNR and SSIM nor a gallery.
         roots: A data folder or several, see `omnial.data.layouts.discover`.
         out: Folder for the results.
-        batch_size: Images a batch.
+        batch_size: Images that go through the network at once.
         gallery_per_class: Most pictures shown of each class.
         skip_bad_files: Leave unreadable files out, and list them, instead of stopping.
         device: A PyTorch device name, or `auto`. Where a launcher started several processes,
@@ -87,19 +84,11 @@ def evaluate(
     model, out = as_path(model, "model"), as_path(out, "out")
     roots = as_paths(roots, "roots")
     device = device_of_process(device, read_processes())
-    with (
-        connected(gpu=device.startswith("cuda")),
-        collectives.first_holds(lambda: locked(out)),
-    ):
+    gpu = device.startswith("cuda")
+    with connected(gpu=gpu), collectives.first_holds(lambda: locked(out)):
         result = evaluate_folder(
-            model,
-            roots,
-            batch_size=batch_size,
-            gallery_per_class=gallery_per_class,
-            skip_bad_files=skip_bad_files,
-            device=device,
-            reading=reading,
-            progress=progress,
+            *(model, roots, batch_size, gallery_per_class, skip_bad_files),
+            *(device, reading, progress),
         )
         collectives.first(lambda: _write(result, out))
     return result
@@ -130,21 +119,16 @@ def write_report(result: EvaluationResult, out_dir: Path) -> Path:
 
 
 def _page(result: EvaluationResult) -> str:
-    every = [image for product in result.classes for image in product.images]
-    titles = dict.fromkeys(column.group for column in tables.COLUMNS)
     stops = (f"rgb({c.red} {c.green} {c.blue}) {100 * at:.4g}%" for at, c in heat_stops())
     return render(
         "report.html",
         facts=_facts(result),
-        total=tables.verdicts(every),
+        total=Verdicts.of(image for product in result.classes for image in product.images),
         verdict_notes=_verdict_notes(result),
         share=tables.share,
         products=[_product(result, index) for index in range(len(result.classes))],
-        column_groups=[
-            (title, [column for column in tables.COLUMNS if column.group == title])
-            for title in titles
-        ],
-        mean=tables.cells(result.mean),
+        columns=tables.COLUMNS,
+        mean=result.mean,
         mean_note=_mean_note(result),
         rebuilding=_rebuilding(result),
         charts=_charts(result),
@@ -155,12 +139,15 @@ def _page(result: EvaluationResult) -> str:
     )
 
 
-def _facts(result: EvaluationResult) -> list[tuple[str, str]]:
-    """What was evaluated, in a few pairs of words for the head of the page."""
+def _training(result: EvaluationResult) -> Mapping[str, Any]:
     training = result.model.get("training")
-    known = {**result.model, **(training if isinstance(training, Mapping) else {})}
+    return training if isinstance(training, Mapping) else {}
+
+
+def _facts(result: EvaluationResult) -> list[tuple[str, str]]:
+    known = {**result.model, **_training(result)}
     pairs = [
-        (label, tables.flat({key: known[key]})[0][1])
+        (label, tables.text_of(known[key]))
         for key, label in (("system", "System"), ("size", "Size"), ("images", "Training images"))
         if isinstance(known.get(key), str | int | float)
     ]
@@ -202,72 +189,52 @@ def _mean_note(result: EvaluationResult) -> str:
 
 def _rebuilding(result: EvaluationResult) -> list[tuple[str, str]]:
     """What the model's validation images say of the reconstruction of each product, if known."""
-    training = result.model.get("training")
-    found = ValidationFigures.of_training(training) if isinstance(training, Mapping) else None
+    found = ValidationFigures.of_training(_training(result))
     if found is None:
         return []
     said = ((c.name, in_words(found.classes.get(c.name, {}))) for c in result.classes)
     return [(shown(name), words) for name, words in said if words is not None]
 
 
-def _charts(result: EvaluationResult) -> list[dict[str, Any]]:
+def _charts(result: EvaluationResult) -> dict[str, Chart | None]:
     """The charts of curves, each with one line a class; None where no class has the curve."""
-    drawn = []
-    for kind in CURVE_KINDS:
-        curves = [product.curves.get(kind.key) for product in result.classes]
-        some = any(curve is not None for curve in curves)
-        drawn.append({"kind": kind, "chart": curve_chart(kind, curves) if some else None})
-    return drawn
+    curves = {key: [product.curves.get(key) for product in result.classes] for key in CURVES}
+    return {key: curve_chart(key, some) if any(some) else None for key, some in curves.items()}
 
 
 def _product(result: EvaluationResult, index: int) -> dict[str, Any]:
-    """One class as the page shows it."""
-    product = result.classes[index]
-    anchor = f"product-{index}"
+    product, anchor = result.classes[index], f"product-{index}"
     thresholds = sorted({i.threshold for i in product.images if not math.isnan(i.threshold)})
     items = [item for item in result.gallery if item.record.class_name == product.name]
-    columns = tables.present_columns(product.kinds.values())
-    good, defective = (_scores(product, anomalous) for anomalous in (False, True))
+    good, defective = (
+        [i.score for i in product.images if i.record.anomalous == kind and math.isfinite(i.score)]
+        for kind in (False, True)
+    )
     return {
         "anchor": anchor,
         "name": shown(product.name),
         "line": line_style(index),
-        "verdicts": tables.verdicts(product.images),
+        "verdicts": Verdicts.of(product.images),
         "threshold": ", ".join(map(tables.score, thresholds)) or tables.NOTHING,
-        "cells": tables.cells(product.figures),
-        "kind_columns": columns,
+        "figures": product.figures,
+        "kind_columns": tables.present_columns(product.kinds.values()),
         "kinds": [
             {
                 "name": shown(kind),
-                "verdicts": tables.verdicts(i for i in product.images if i.record.kind == kind),
-                "cells": [cell for cell in tables.cells(figures) if cell.column in columns],
+                "verdicts": Verdicts.of(i for i in product.images if i.record.kind == kind),
+                "figures": figures,
             }
             for kind, figures in product.kinds.items()
         ],
         "histogram": score_histogram(good, defective, thresholds, shown(product.name)),
-        "groups": _groups(items, anchor, result.pixel_threshold),
+        "shots": [
+            _shot(item, f"{anchor}-{number}", result.pixel_threshold)
+            for number, item in enumerate(items)
+        ],
     }
 
 
-def _scores(product: ClassResult, anomalous: bool) -> NDArray[np.float64]:
-    """(n,) the finite scores of the good or of the defective images of a class."""
-    scores = [i.score for i in product.images if i.record.anomalous == anomalous]
-    return np.array([score for score in scores if math.isfinite(score)], dtype=np.float64)
-
-
-def _groups(items: Sequence[GalleryItem], anchor: str, level: float) -> list[dict[str, Any]]:
-    """The gallery of a class; roles without an item are left out."""
-    found = []
-    for number, role in enumerate(("missed", "false alarm", "hit")):
-        chosen = [item for item in items if item.role == role]
-        shots = [_shot(item, f"{anchor}-{number}-{i}", level) for i, item in enumerate(chosen)]
-        if shots:
-            found.append({"role": role, "shots": shots})
-    return found
-
-
 def _shot(item: GalleryItem, anchor: str, level: float) -> dict[str, Any]:
-    """One gallery item: its decision in words, and its pictures."""
     path, score = item.record.path, tables.score(item.score)
     badge, sentence = "no verdict", f"score {score}, no threshold"
     if not math.isnan(item.threshold):
@@ -280,10 +247,10 @@ def _shot(item: GalleryItem, anchor: str, level: float) -> dict[str, Any]:
         )
     return {
         "anchor": anchor,
+        "role": item.role,
         "file": shown(f"{item.record.kind}/{path.name}"),
         "path": shown(path),
         "badge": badge,
-        "wrong": badge in ("missed", "false alarm"),
         "sentence": sentence,
         "pictures": pictures(item, level),
     }

@@ -8,10 +8,10 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from omnial.data.listing import mark_own
 from omnial.errors import UserError, shown
+from omnial.evaluation.result import picture
 from omnial.files import replacing, writing
 from omnial.synthesis.recipe import SynthesizedBatch
 
@@ -37,15 +37,11 @@ def picture_grid(
     sharp: Collection[str] = (),
     foot: str = "",
 ) -> Image.Image:
-    """Lay pictures out in rows, each below its label.
+    """Lay pictures out in rows, each below its label; `foot` is a line below all rows.
 
-    Args:
-        headings: Of the columns.
-        rows: A label and a picture for each column, (H, W, 3) uint8 RGB of one shape; None
-            leaves a cell empty.
-        cell_height: Pixels of a cell's height; its width keeps the shape.
-        sharp: Headings whose pictures are maps: enlarged without values in between.
-        foot: A line below all rows.
+    A row has a picture for each column, (H, W, 3) uint8 RGB of one shape; None leaves a cell empty.
+    A cell's width keeps the shape. Pictures under the headings in `sharp` are maps: enlarged
+    without values in between.
     """
     if any(len(cells) != len(headings) for _, cells in rows):
         raise ValueError(f"every row needs {len(headings)} pictures")
@@ -73,8 +69,8 @@ def picture_grid(
                 sheet.paste(_EMPTY, box)
                 continue
             method = Image.Resampling.NEAREST if heading in sharp else Image.Resampling.LANCZOS
-            picture = Image.fromarray(np.ascontiguousarray(cell))
-            sheet.paste(picture.resize((width, cell_height), method), box)
+            drawn = Image.fromarray(np.ascontiguousarray(cell))
+            sheet.paste(drawn.resize((width, cell_height), method), box)
         top += step
     pen.text((gap, top + 3), _fitted(foot, text, sheet.width - 2 * gap), _SOFT, text)
     return sheet
@@ -92,10 +88,8 @@ def write_contact_sheets(
 
     A row shows the normal image, the anomalous image, the mask that the model is taught, the JND
     map, the panel and the defect levels. Further pages of an earlier run are removed. `names` are
-    labels of the samples, `rows` is how many of them a page has, `cell_height` is in pixels.
-
-    Returns:
-        The pages, in order.
+    labels of the samples, `rows` is how many of them a page has, `cell_height` is in pixels. The
+    result is the pages, in order.
 
     Raises:
         UserError: `out_dir` is a file.
@@ -141,17 +135,11 @@ def _cells(batch: SynthesizedBatch, index: int) -> list[NDArray[np.uint8]]:
     lit = normal * (panel > 0.5).to(normal).clamp(min=_DIMMED)
     levels = batch.level[index, 0].long().cpu().numpy()
     images = (normal, batch.anomalous[index], batch.mask[index], batch.jnd[index], lit)
-    return [*map(_bytes, images), np.array(LEVEL_COLOURS, np.uint8)[levels]]
-
-
-def _bytes(image: Tensor) -> NDArray[np.uint8]:
-    """(3 or 1, H, W) in [0, 1] as (H, W, 3) bytes."""
-    values = image.detach().float().cpu().expand(3, -1, -1).permute(1, 2, 0).numpy()
-    return np.rint(255.0 * values.clip(0.0, 1.0)).astype(np.uint8)
+    pixels = [image.detach().float().cpu().expand(3, -1, -1).numpy() for image in images]
+    return [*map(picture, pixels), np.array(LEVEL_COLOURS, np.uint8)[levels]]
 
 
 def _wrapped(heading: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """A heading on at most three lines."""
     lines = [""]
     for word in shown(heading)[:_LONGEST].split(" "):
         longer = f"{lines[-1]} {word}".strip()
@@ -163,7 +151,6 @@ def _wrapped(heading: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def _fitted(label: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """A label that is at most this many pixels wide, cut at its end where it is longer."""
     label = shown(label)[:_LONGEST]
     while len(label) > 1 and font.getlength(label) > width:
         label = label.removesuffix("\N{HORIZONTAL ELLIPSIS}")[:-1] + "\N{HORIZONTAL ELLIPSIS}"
@@ -171,5 +158,4 @@ def _fitted(label: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font that comes with matplotlib and knows most alphabets."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)

@@ -18,9 +18,6 @@ LONGER_SIDE = (256, 384)
 """Pixels of a picture's longer side, at least and at most: small network inputs are enlarged so
 that outlines stay fine lines, large ones shrunk so that the page stays one file to send on."""
 
-PICTURES = ("Input", "Rebuilt", "JND", "Score map", "Marked", "Truth")
-"""Caption of each picture of a row; the template says what it shows."""
-
 
 class Picture(NamedTuple):
     """One picture of a row, of so many pixels."""
@@ -35,52 +32,45 @@ class Picture(NamedTuple):
 
 
 def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
-    """The pictures of a gallery item, in the order of `PICTURES`.
+    """The pictures of a gallery item; the template says by their captions what they show.
 
     Findings are outlined at the threshold, for NaN not at all. The ground truth of a defective
     image without a mask has no content.
     """
-    height, width = _display_size(item.image.shape[0], item.image.shape[1])
+    longer = max(item.image.shape[:2])
+    scale = min(max(longer, LONGER_SIDE[0]), LONGER_SIDE[1]) / longer
+    height, width = (max(1, round(edge * scale)) for edge in item.image.shape[:2])
     image = _resized(item.image, height, width)
     scores = _resized(item.score_map, height, width)
     marked = _polygons(item.score_map, pixel_threshold, (height, width))
-    peak = float(item.score_map.max())
+
     truth, truth_words = None, "No defect was marked by hand: no mask belongs to this image"
     if item.mask is not None or not item.record.anomalous:
         mask = np.zeros(item.image.shape[:2], bool) if item.mask is None else item.mask
         borders = _polygons(mask.astype(np.float32), 0.5, (height, width))
-        truth = draw_outlines(image, borders, TRUTH)
-        truth_words = (
-            f"Input with {len(borders)} true defects outlined in green"
-            if borders
-            else "Input without any true defect"
-        )
+        truth, truth_words = draw_outlines(image, borders, TRUTH), "Input without any true defect"
+        if borders:
+            truth_words = f"Input with {len(borders)} true defects outlined in green"
     visible, visible_words = None, "This system does not rebuild a visibility map"
     if item.jnd is not None:
         visible = _resized(grey_picture(item.jnd), height, width)
         visible_words = "Visibility map as grey levels"
+    rebuilt, peak = _resized(item.reconstruction, height, width), float(item.score_map.max())
     contents = (
-        (image, "The input image"),
-        (_resized(item.reconstruction, height, width), "The image as rebuilt by the model"),
-        (visible, visible_words),
-        (heat(scores), f"Score map as colours; highest score {peak:.3f}"),
-        (overlay(image, scores, marked), f"Input with {len(marked)} outlined findings"),
-        (truth, truth_words),
+        ("Input", image, "The input image"),
+        ("Rebuilt", rebuilt, "The image as rebuilt by the model"),
+        ("JND", visible, visible_words),
+        ("Score map", heat(scores), f"Score map as colours; highest score {peak:.3f}"),
+        ("Marked", overlay(image, scores, marked), f"Input with {len(marked)} outlined findings"),
+        ("Truth", truth, truth_words),
     )
     found = []
-    for caption, (content, words) in zip(PICTURES, contents, strict=True):
-        # Lines are thin.
-        file = None if content is None else jpeg(content, thin_lines=True)
-        uri = None if file is None else data_uri(file, "image/jpeg")
+    for caption, content, words in contents:
+        uri = None
+        if content is not None:
+            uri = data_uri(jpeg(content, thin_lines=True), "image/jpeg")
         found.append(Picture(caption, words, uri, width, height))
     return found
-
-
-def _display_size(height: int, width: int) -> tuple[int, int]:
-    """Size of a picture with this shape, its longer side within `LONGER_SIDE`."""
-    longer = max(height, width)
-    scale = min(max(longer, LONGER_SIDE[0]), LONGER_SIDE[1]) / longer
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _resized(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:

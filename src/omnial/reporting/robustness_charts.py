@@ -76,14 +76,15 @@ def targeted_figure(result: RobustnessResult) -> Image:
         headings += [f"{shown(model.name)} {what}" for what in ("rebuilt", "clean", "attacked")]
     rows = []
     for example in result.examples:
-        clean = picture(example.images[UNATTACKED])
+        clean = picture(example.images[UNATTACKED][0])
         borders = [o.polygon for o in outlines(example.mask.astype(np.float32), 0.5)]
         cells: list[NDArray[np.uint8] | None] = [clean, draw_outlines(clean, borders, TRUTH)]
-        cells.append(picture(example.images[targeted]))
+        cells.append(picture(example.images[targeted][0]))
         for model in result.models:
-            rebuilt, maps = example.reconstructions[model.name], example.score_maps[model.name]
-            cells.append(None if rebuilt is None else picture(rebuilt))
-            cells += [heat(maps[UNATTACKED]), heat(maps[targeted])]
+            before, after = (example.predictions[model.name][x] for x in (UNATTACKED, targeted))
+            rebuilt = after.reconstruction
+            cells.append(None if rebuilt is None else picture(rebuilt[0]))
+            cells += [heat(before.score_maps[0]), heat(after.score_maps[0])]
         rows.append((example.class_name, cells))
     return picture_grid(headings, rows)
 
@@ -94,11 +95,10 @@ def levels_figure(result: RobustnessResult) -> Image:
     headings = ["clean" if name == UNATTACKED else name for name in names]
     rows: list[tuple[str, Sequence[NDArray[np.uint8] | None]]] = []
     for example in result.examples:
-        rows.append((example.class_name, [picture(example.images[name]) for name in names]))
+        rows.append((example.class_name, [picture(example.images[name][0]) for name in names]))
         for model in result.models:
-            maps = example.score_maps[model.name]
-            label = f"{example.class_name}: scores of {model.name}"
-            rows.append((label, [heat(maps[name]) for name in names]))
+            maps = [example.predictions[model.name][name].score_maps[0] for name in names]
+            rows.append((f"{example.class_name}: scores of {model.name}", list(map(heat, maps))))
     return picture_grid(headings, rows)
 
 

@@ -30,12 +30,7 @@ _TARGETED_FILE, _LEVELS_FILE = "targeted.png", "levels.png"
 def write_robustness(result: RobustnessResult, out: Path) -> Path:
     """Write robustness.json, robustness.csv, targeted.png, levels.png and index.html together.
 
-    Returns:
-        The page.
-
-    Raises:
-        UserError: The folder cannot be written to, or is in use.
-        RunError: A file cannot be written.
+    A folder that cannot be written to, or is in use, is a UserError. The result is the page.
     """
     names = (_FIGURES_FILE, _TABLE_FILE, _TARGETED_FILE, _LEVELS_FILE, REPORT_FILE)
     with locked(out), writing("The report", out), scratch_in(out) as scratch:
@@ -53,7 +48,6 @@ def write_robustness(result: RobustnessResult, out: Path) -> Path:
 
 
 def _write_table(result: RobustnessResult, path: Path) -> None:
-    """robustness.csv: a row for each attack, model, level and class."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("attack", "model", "level", "class", *FIGURES))
@@ -65,7 +59,7 @@ def _write_table(result: RobustnessResult, path: Path) -> None:
         for attack, models in attacks.items():
             for name, levels in models.items():
                 for level, found in levels.items():
-                    for class_name, row in {**found.classes, "mean": found.mean}.items():
+                    for class_name, row in [*found.classes.items(), ("mean", found.mean)]:
                         values = (row[figure] for figure in FIGURES)
                         table.writerow((attack, name, level, class_name, *values))
 
@@ -85,13 +79,13 @@ def _page(result: RobustnessResult, targeted: bytes, levels: bytes) -> str:
         ],
         legend=[(shown(m.name), line_style(index)) for index, m in enumerate(result.models)],
         failed=[shown(text) for text in result.failed()],
-        checks=tables.named_checks(result),
+        checks=[(shown(attack), check) for attack, check in result.checks()],
         transfer=tables.transfer_tables(result),
         published=tables.published_table(),
         caveats=CAVEATS,
         white_box=tables.white_box_tables(result),
         verdicts=tables.verdict_table(result),
-        corruptions=tables.corruption_tables(result),
+        corruptions=tables.corruption_tables(result.models),
         perception=tables.perception_table(result),
         level_chart=data_uri(level_chart(result)),
         severity_chart=None if severities is None else data_uri(severities),

@@ -1,7 +1,7 @@
-"""The words and numbers of the report's tables: what each figure is called, and how it is shown."""
+"""Figures and tables of all pages: what each figure is called, and how it is shown."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from omnial.errors import shown
@@ -9,18 +9,25 @@ from omnial.evaluation.result import ImageResult
 from omnial.metrics.ranking import Figures
 
 NOTHING = "\N{EM DASH}"
-"""Shown where a class cannot have a figure."""
+"""Shown where there cannot be a figure."""
 
 
-class Column(NamedTuple):
-    """One figure of the tables; what it means is said in the template."""
+class Metric(NamedTuple):
+    """One figure of the tables; the template says what it means."""
 
     key: str
-    """Its name in metrics.json."""
-    group: str
-    """What the figure is about; neighbours with the same group share a heading."""
+    """Its name in metrics.json and robustness.json."""
     label: str
-    unit: str
+    unit: str = ""
+    """`%` shows a hundred times the value."""
+    digits: int = 1
+    group: str = ""
+    """What the figure is about; neighbours with the same group share a heading."""
+
+    @property
+    def title(self) -> str:
+        """Label and unit."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
 
     @property
     def long_label(self) -> str:
@@ -28,30 +35,58 @@ class Column(NamedTuple):
         subject = self.key.partition("_")[0]
         return f"{subject} {self.label}" if subject in ("image", "pixel") else self.label
 
+    @property
+    def scale(self) -> float:
+        """How many of the unit a value of 1 is."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def text(self, value: float | None) -> str:
+        """A value in its unit; an em dash for None or NaN."""
+        return self.printed(None if value is None else self.scale * value)
+
+    def printed(self, value: float | None) -> str:
+        """The same of a value that is in this unit already, as published ones are."""
+        if value is None or math.isnan(value):
+            return NOTHING
+        text = "\N{INFINITY}" if math.isinf(value) else f"{abs(value):.{self.digits}f}"
+        return "\N{MINUS SIGN}" + text if value < 0 else text
+
+    def bar(self, value: float | None) -> float | None:
+        """Length of the bar below a number, 0..1; PSNR is drawn from 0 to 50 dB."""
+        if value is None or math.isnan(value):
+            return None
+        return min(1.0, max(0.0, value if self.unit == "%" else value / 50))
+
 
 _WHOLE, _WHERE = "Is the part defective?", "Where is the defect?"
 _REBUILD = "Rebuilding good parts"
 
 COLUMNS = (
-    Column("image_auroc", _WHOLE, "AUROC", "%"),
-    Column("image_ap", _WHOLE, "AP", "%"),
-    Column("image_f1_max", _WHOLE, "best F1", "%"),
-    Column("pixel_auroc", _WHERE, "AUROC", "%"),
-    Column("pixel_ap", _WHERE, "AP", "%"),
-    Column("pixel_f1_max", _WHERE, "best F1", "%"),
-    Column("aupro", _WHERE, "AUPRO", "%"),
-    Column("psnr", _REBUILD, "PSNR", "dB"),
-    Column("ssim", _REBUILD, "SSIM", "%"),
+    Metric("image_auroc", "AUROC", "%", group=_WHOLE),
+    Metric("image_ap", "AP", "%", group=_WHOLE),
+    Metric("image_f1_max", "best F1", "%", group=_WHOLE),
+    Metric("pixel_auroc", "AUROC", "%", group=_WHERE),
+    Metric("pixel_ap", "AP", "%", group=_WHERE),
+    Metric("pixel_f1_max", "best F1", "%", group=_WHERE),
+    Metric("aupro", "AUPRO", "%", group=_WHERE),
+    Metric("psnr", "PSNR", "dB", group=_REBUILD),
+    Metric("ssim", "SSIM", "%", group=_REBUILD),
 )
-"""The figures in the order of every table."""
+"""The figures of an evaluation, in the order of every table."""
 
 
-class Cell(NamedTuple):
-    """One number of a table: its column, its text, and its share of a full bar (0..1)."""
+class Table(NamedTuple):
+    """A table as the templates' macros show it: the same columns in each of some groups."""
 
-    column: Column
-    text: str
-    share: float | None
+    title: str
+    groups: Sequence[str]
+    """Headings; in Markdown, a single one heads the labels."""
+    columns: Sequence[str]
+    """Headings of the columns of each group."""
+    rows: Sequence[tuple[str, Sequence[str]]]
+    """Labels and cells."""
+    feet: Sequence[tuple[str, Sequence[str]]] = ()
+    """Rows below the line: means, published averages."""
 
 
 class Verdicts(NamedTuple):
@@ -66,7 +101,20 @@ class Verdicts(NamedTuple):
     found: int
     """Of these, called defective."""
     without: int
-    """Images without a verdict, since the detector has no threshold for them."""
+    """Images without a verdict, since there is no threshold for them."""
+
+    @classmethod
+    def of(cls, images: Iterable[ImageResult]) -> "Verdicts":
+        """Count verdicts; an image whose threshold is NaN has none."""
+        known: dict[bool, list[bool]] = {False: [], True: []}
+        without = 0
+        for image in images:
+            if math.isnan(image.threshold):
+                without += 1
+            else:
+                known[image.record.anomalous].append(image.anomalous_verdict)
+        good, defective = known[False], known[True]
+        return cls(len(good), sum(good), len(defective), sum(defective), without)
 
     @property
     def missed(self) -> int:
@@ -74,41 +122,10 @@ class Verdicts(NamedTuple):
         return self.defective - self.found
 
 
-def cells(figures: Figures) -> list[Cell]:
-    """The numbers of a row, in the order of `COLUMNS`; a missing key counts as None."""
-    return [
-        Cell(column, number(column, figures.get(column.key)), _share(column, figures))
-        for column in COLUMNS
-    ]
-
-
-def number(column: Column, value: float | None) -> str:
-    """A figure as text: percent or dB with one decimal, an em dash for None or NaN."""
-    if value is None or math.isnan(value):
-        return NOTHING
-    if math.isinf(value):
-        return "\N{INFINITY}" if value > 0 else "\N{MINUS SIGN}\N{INFINITY}"
-    shown = f"{100 * value if column.unit == '%' else value:.1f}"
-    return shown.replace("-", "\N{MINUS SIGN}")
-
-
-def present_columns(rows: Iterable[Figures]) -> tuple[Column, ...]:
+def present_columns(rows: Iterable[Figures]) -> list[Metric]:
     """The columns that at least one row has a value for."""
     known = {key for row in rows for key, value in row.items() if value is not None}
-    return tuple(column for column in COLUMNS if column.key in known)
-
-
-def verdicts(images: Iterable[ImageResult]) -> Verdicts:
-    """Count verdicts; an image whose threshold is NaN has none."""
-    known: dict[bool, list[bool]] = {False: [], True: []}
-    without = 0
-    for image in images:
-        if math.isnan(image.threshold):
-            without += 1
-        else:
-            known[image.record.anomalous].append(image.anomalous_verdict)
-    good, defective = known[False], known[True]
-    return Verdicts(len(good), sum(good), len(defective), sum(defective), without)
+    return [column for column in COLUMNS if column.key in known]
 
 
 def share(part: int, whole: int) -> str:
@@ -139,26 +156,16 @@ def flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]
         if isinstance(value, Mapping):
             rows.extend(flat(value, f"{name}."))
         elif isinstance(value, list | tuple):
-            rows.append((shown(name), ", ".join(_text(entry) for entry in value) or NOTHING))
+            rows.append((shown(name), ", ".join(map(text_of, value)) or NOTHING))
         elif value is not None:
-            rows.append((shown(name), _text(value)))
+            rows.append((shown(name), text_of(value)))
     return rows
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """One JSON value in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return shown(str(value))
-
-
-def _share(column: Column, figures: Figures) -> float | None:
-    """Length of the bar below a number; PSNR is drawn from 0 to 50 dB."""
-    value = figures.get(column.key)
-    if value is None or math.isnan(value):
-        return None
-    return min(1.0, max(0.0, value if column.unit == "%" else value / 50))
+    return f"{value:.6g}" if isinstance(value, float) else shown(str(value))

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from omnial.attacks.ball import UNATTACKED, Level
+from omnial.attacks.ball import Level
 from omnial.errors import RunError, UserError
 from omnial.files import file_digest, replacing, writing
 from omnial.robustness.attack_checks import Check, Trace, check_traces
-from omnial.robustness.clean_samples import GRID, GRID_PER_GREY_LEVEL, CleanSamples, from_grid
+from omnial.robustness.clean_samples import GRID, GRID_PER_GREY_LEVEL, SetSamples
 from omnial.untrusted import (
     Form,
     UntrustedError,
@@ -85,11 +85,6 @@ class Identity(_Strict):
     """Settings of the attacked loss."""
     data: dict[_ClassName, str]
     """SHA-256 of the training images of each class, in order."""
-
-    def differences(self, other: "Identity") -> list[str]:
-        """Names of the fields in which two sets differ."""
-        names = type(self).model_fields
-        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
 class ClassEntry(_Strict):
@@ -164,19 +159,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def class_arrays(
-    clean: CleanSamples,
-    perturbations: Mapping[str, NDArray[np.int16]],
-    traces: Mapping[str, Trace],
+    clean: SetSamples, attacks: Mapping[str, tuple[NDArray[np.int16], Trace]]
 ) -> dict[str, NDArray[Any]]:
-    """Arrays of a class's file, of n samples; perturbations and traces by level."""
+    """Arrays of a class's file, of n samples and their perturbation and trace by level."""
     flags = _MASK * clean.mask + _PANEL * clean.panel + _VALID * clean.valid
     arrays: dict[str, NDArray[Any]] = {"normal": clean.normal, "anomalous": clean.anomalous}
     arrays["flags"] = flags.astype(np.uint8)
-    for name, values in perturbations.items():
-        trace = traces[name]
+    for name, (steps, trace) in attacks.items():
         columns = [trace.unattacked, trace.random, trace.gradient, *trace.values]
-        arrays[f"perturbation.{name}"] = values
-        arrays[f"trace.{name}"] = np.stack(columns, axis=1)
+        arrays |= {f"perturbation.{name}": steps, f"trace.{name}": np.stack(columns, axis=1)}
     return arrays
 
 
@@ -195,32 +186,11 @@ def write_class(folder: Path, class_name: str, arrays: dict[str, NDArray[Any]]) 
     return digest
 
 
-class Batch(NamedTuple):
-    """Samples of one class with their perturbations."""
-
-    clean: CleanSamples
-    """The samples before the attack."""
-    perturbations: Mapping[str, NDArray[np.int16]]
-    """(n, 3, H, W) a level, in steps of the grid."""
-
-    def images(self, level: str) -> NDArray[np.float32]:
-        """Network input at a level, or before the attack: (n, 3, H, W) float32 in [0, 1]."""
-        if level == UNATTACKED:
-            return from_grid(self.clean.anomalous)
-        attacked = self.clean.anomalous.astype(np.int32) + self.perturbations[level]
-        return from_grid(attacked.astype(np.uint16))
-
-
 class AdversarialSet:
-    """A finished set on disk, verified as a whole, then read class by class.
+    """A finished set in the folder that `omnial attack` wrote: verified, then read class by class.
 
-    What reads its samples raises a UserError where a file is not what the set should hold.
-
-    Args:
-        folder: What `omnial attack` wrote.
-
-    Raises:
-        UserError: The folder holds no finished set, or a file of it was changed.
+    `defect_pixels` are the pixels of each sample's mask, by class. Opening it raises a UserError
+    where it is not finished or a file was changed, and so does what reads its samples.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -235,7 +205,8 @@ class AdversarialSet:
             )
         self._entries = {entry.name: entry for entry in self.manifest.classes}
         self.classes = tuple(self._entries)
-        self._forms = self._expected_forms()
+        self.defect_pixels = {name: entry.defect_pixels for name, entry in self._entries.items()}
+        self._forms = _expected_forms(self.identity)
         for name, entry in self._entries.items():
             with _refusing(self._path(name)) as path:
                 check_regular(path)
@@ -243,11 +214,24 @@ class AdversarialSet:
                     raise UntrustedError("it is not what the manifest names (another digest)")
                 check_forms(read_forms(path, len(self._forms)), self._forms)
 
-    def defect_pixels(self, class_name: str) -> tuple[int, ...]:
-        """Pixels of each sample's mask."""
-        return self._entries[class_name].defect_pixels
+    def facts(self) -> dict[str, Any]:
+        """What the set is and how it was made: JSON values."""
+        identity = self.identity
+        areas = [area for own in self.defect_pixels.values() for area in own]
+        return {
+            "folder": str(self.folder),
+            "surrogate": identity.surrogate,
+            "seed": identity.seed,
+            "samples_per_class": identity.samples,
+            "samples": len(areas),
+            "anomalous": sum(area > 0 for area in areas),
+            "steps": identity.steps,
+            "alpha": identity.alpha,
+            "size": list(identity.size),
+            "made": dict(self.manifest.made),
+        }
 
-    def batches(self, class_name: str, size: int, most: int | None = None) -> Iterator[Batch]:
+    def batches(self, class_name: str, size: int, most: int | None = None) -> Iterator[SetSamples]:
         """The first `most` samples of a class, or all, in batches of this size."""
         count = min(self.identity.samples, most or self.identity.samples)
         names = [name for name in self._forms if not name.startswith("trace.")]
@@ -255,7 +239,12 @@ class AdversarialSet:
             rows = slice(start, min(start + size, count))
             arrays = self._read(class_name, names, rows)
             flags = arrays["flags"]
-            clean = CleanSamples(
+            perturbations = {x.name: arrays[f"perturbation.{x.name}"] for x in self.levels}
+            for level in self.levels:
+                if not _is_in_ball(arrays["anomalous"], perturbations[level.name], level):
+                    reason = f"the perturbation of level {level.name} leaves its ball"
+                    raise _refusal(self._path(class_name), reason)
+            yield SetSamples(
                 class_name=class_name,
                 numbers=tuple(range(rows.start, rows.stop)),
                 sources=self._entries[class_name].sources[rows],
@@ -264,29 +253,22 @@ class AdversarialSet:
                 mask=(flags & _MASK) > 0,
                 panel=(flags & _PANEL) > 0,
                 valid=(flags & _VALID) > 0,
+                perturbations=perturbations,
             )
-            perturbations = {}
-            for level in self.levels:
-                perturbations[level.name] = steps = arrays[f"perturbation.{level.name}"]
-                if not _is_in_ball(clean.anomalous, steps, level):
-                    reason = f"the perturbation of level {level.name} leaves its ball"
-                    raise _refusal(self._path(class_name), reason)
-            yield Batch(clean, perturbations)
 
     @cached_property
     def traces(self) -> dict[str, Trace]:
         """How the attack that made the set went, at each level."""
-        names = [f"trace.{level.name}" for level in self.levels]
-        parts = []
+        parts: dict[str, list[Trace]] = {level.name: [] for level in self.levels}
         for class_name in self.classes:
-            parts.append(self._read(class_name, names, slice(None)))
-            if not all(np.isfinite(values).all() for values in parts[-1].values()):
-                raise _refusal(self._path(class_name), "a loss in it is NaN or infinity")
-        found = {}
-        for level in self.levels:
-            rows = np.concatenate([part[f"trace.{level.name}"] for part in parts])
-            found[level.name] = Trace(rows[:, 0], rows[:, 1], rows[:, 3:].T, rows[:, 2])
-        return found
+            names = [f"trace.{level}" for level in parts]
+            for level, rows in zip(
+                parts, self._read(class_name, names, slice(None)).values(), strict=True
+            ):
+                if not np.isfinite(rows).all():
+                    raise _refusal(self._path(class_name), "a loss in it is NaN or infinity")
+                parts[level].append(Trace(rows[:, 0], rows[:, 1], rows[:, 3:].T, rows[:, 2]))
+        return {level: Trace.joined(some) for level, some in parts.items()}
 
     def checks(self) -> list[Check]:
         """Checks of the attack that made the set."""
@@ -296,25 +278,24 @@ class AdversarialSet:
         return self.folder / f"{class_name}.safetensors"
 
     def _read(self, class_name: str, names: list[str], rows: slice) -> dict[str, NDArray[Any]]:
-        """Rows of some arrays of a class's file, whose shapes were checked."""
         with _refusing(self._path(class_name)) as path, safe_open(path, "numpy") as file:
             return {name: file.get_slice(name)[rows] for name in names}
 
-    def _expected_forms(self) -> dict[str, Form]:
-        count, (height, width) = self.identity.samples, self.size
-        images = (count, 3, height, width)
-        expected = {"normal": Form("U16", images), "anomalous": Form("U16", images)}
-        expected["flags"] = Form("U8", (count, height, width))
-        for level in self.levels:
-            expected[f"perturbation.{level.name}"] = Form("I16", images)
-            expected[f"trace.{level.name}"] = Form("F32", (count, self.identity.steps + 4))
-        return expected
+
+def _expected_forms(identity: Identity) -> dict[str, Form]:
+    count, size = identity.samples, identity.size
+    images, trace = (count, 3, *size), (count, identity.steps + 4)
+    expected = {"normal": Form("U16", images), "anomalous": Form("U16", images)}
+    expected["flags"] = Form("U8", (count, *size))
+    for level in identity.levels:
+        expected[f"perturbation.{level.name}"] = Form("I16", images)
+        expected[f"trace.{level.name}"] = Form("F32", trace)
+    return expected
 
 
 def _is_in_ball(clean: NDArray[np.uint16], steps: NDArray[np.int16], level: Level) -> bool:
-    reached = clean.astype(np.int32) + steps
+    reached, largest = clean.astype(np.int32) + steps, np.abs(steps.astype(np.int32)).max()
     bound = round(level.grey_levels * GRID_PER_GREY_LEVEL)
-    largest = np.abs(steps.astype(np.int32)).max()
     return bool(largest <= bound and reached.min() >= 0 and reached.max() <= GRID)
 
 

@@ -1,7 +1,6 @@
 """Does an attack attack at all? What must hold before its figures may be called robustness.
 
-A network can seem robust because its gradients vanish, because the attack's steps are badly
-chosen, or because of a mistake in the attack. Each leaves a trace in how the attacked objective
+Vanishing gradients, bad steps or a mistake in the attack leave a trace in how the objective
 moves (Carlini et al. 2019, "On evaluating adversarial robustness").
 """
 
@@ -124,8 +123,6 @@ def _random(traces: Mapping[str, Trace]) -> Check:
         rise, by_chance = trace.rise(), float(np.mean(trace.random - trace.unattacked))
         shares[name] = by_chance / rise if rise > 0.0 else float("inf")
     shown = ", ".join(f"{name}: {100 * share:.1f} %" for name, share in shares.items())
-    return Check(
-        "a random perturbation of the same size does far less",
-        all(share <= RANDOM_SHARE for share in shares.values()),
-        f"share of the attack's rise at {shown}",
-    )
+    passed = all(share <= RANDOM_SHARE for share in shares.values())
+    name = "a random perturbation of the same size does far less"
+    return Check(name, passed, f"share of the attack's rise at {shown}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,36 +46,26 @@ from omnial.robustness.objectives import attack_levels
 
 @dataclass(frozen=True)
 class SetPlan:
-    """Size of a set, and how it is attacked.
-
-    Attributes:
-        samples: Samples a class. [O]
-        anomalous_share: Share of them with a defect. [S] 0.8
-        seed: Of samples and attacks.
-        steps: Steps of the attack. [P] 5
-        alpha: Length of a step as a share of the radius; None is 2.5 / steps. [O]
-        batch_size: Samples that are attacked at once; changes speed, memory and rounding, which
-            turns signs of gradients near zero: other perturbations, an attack as strong.
-    """
+    """Size of a set, and how it is attacked."""
 
     samples: int = 50
+    """Samples a class. [O]"""
     anomalous_share: float = 0.8
+    """Share of them with a defect. [S]"""
     seed: int = 0
+    """Of samples and attacks."""
     steps: int = 5
+    """Steps of the attack. [P]"""
     alpha: float | None = None
+    """Length of a step as a share of the radius; None is 2.5 / steps. [O]"""
     batch_size: int = 10
+    """Samples that are attacked at once; changes speed, memory and rounding, which turns signs of
+    gradients near zero: other perturbations, an attack as strong."""
 
     @property
     def schedule(self) -> Schedule:
         """Steps of the attack."""
         return Schedule(self.steps, self.alpha)
-
-
-class BuiltSet(NamedTuple):
-    """A finished set, and what was left out of its data."""
-
-    data: AdversarialSet
-    bad_files: tuple[BadFile, ...]
 
 
 def build_set(
@@ -88,18 +78,14 @@ def build_set(
     reading: Reading = AS_TRAINED,
     device: str = "auto",
     progress: Progress = silent,
-) -> BuiltSet:
+) -> tuple[AdversarialSet, tuple[BadFile, ...]]:
     """Build an adversarial set, or go on with one: finished classes are kept.
 
-    Args:
-        model: Folder of the attacked model: for the paper's protocol, a `surrogate`.
-        roots: Data folders with defect-free training images.
-        out: Folder of the set: new, empty, or with a set that was built from the same.
-        plan: How large, and how attacked.
-        skip_bad_files: Leave unreadable files out instead of stopping.
-        reading: How the data is read, where that differs from the training.
-        device: A PyTorch device name, or `auto`.
-        progress: Called with files checked and samples attacked.
+    `model` is the attacked model's folder, for the paper's protocol a `surrogate`; `roots` hold
+    defect-free training images; `out` is new, empty, or holds a set that was built from the same.
+    `skip_bad_files` leaves unreadable files out, and returns them, instead of stopping; `reading`
+    says how the data is read, where that differs from the training. `progress` is called with
+    files checked and samples attacked.
 
     Raises:
         UserError: The model or the data is bad, the folder holds something else or is in use, or
@@ -135,7 +121,7 @@ def build_set(
             }
             manifest = Manifest(identity=identity, classes=(*manifest.classes, entry), made=facts)
             write_manifest(out, manifest)
-        return BuiltSet(AdversarialSet(out), catalogue.bad_files)
+        return AdversarialSet(out), catalogue.bad_files
 
 
 def _build_class(
@@ -147,22 +133,18 @@ def _build_class(
     out: Path,
     progress: Callable[[int, int], None],
 ) -> ClassEntry:
-    """Draw, attack and write the samples of a class."""
     parts: list[dict[str, NDArray[Any]]] = []
     sources: list[str] = []
     areas: list[int] = []
-    recipe = _recipe(model)
+    drawn = (_recipe(model), plan.anomalous_share, plan.seed)
     for start in range(0, plan.samples, plan.batch_size):
         numbers = range(start, min(start + plan.batch_size, plan.samples))
-        clean = draw_clean(
-            dataset, labels, product, numbers, recipe, plan.anomalous_share, plan.seed
-        )
-        perturbations, traces = {}, {}
+        clean = draw_clean(dataset, labels, product, numbers, *drawn)
+        attacks = {}
         for level, images, trace in attack_levels(model, clean, LEVELS, plan.schedule, plan.seed):
-            attacked = images.cpu().numpy()
-            perturbations[level.name] = perturbation(attacked, clean.anomalous, level.grey_levels)
-            traces[level.name] = trace
-        parts.append(class_arrays(clean, perturbations, traces))
+            steps = perturbation(images.cpu().numpy(), clean.anomalous, level.grey_levels)
+            attacks[level.name] = (steps, trace)
+        parts.append(class_arrays(clean, attacks))
         sources += map(shown, clean.sources)
         areas += clean.mask.sum(axis=(1, 2)).tolist()
         progress(numbers.stop, plan.samples)
@@ -182,7 +164,8 @@ def _begin(out: Path, identity: Identity) -> Manifest:
     """The manifest in a folder, which must be of this set; a new one where there is none."""
     if (out / MANIFEST_FILE).is_file():
         manifest = read_manifest(out)
-        if differ := manifest.identity.differences(identity):
+        before, now = dict(manifest.identity), dict(identity)
+        if differ := [name for name in now if before[name] != now[name]]:
             raise UserError(
                 f"{out}: holds a set that was built otherwise ({', '.join(differ)} differ). "
                 "Repeat what it was built with, or choose another --out."

@@ -1,13 +1,12 @@
-"""Clean samples of an adversarial set: defect-free images, most with a synthesized defect.
+"""Samples of an adversarial set: defect-free images, most with a synthesized defect.
 
-Samples and perturbations lie on a grid of 16 bits. A grey level of 8 bits is 257 of its steps,
-exactly, so 8-bit images lie on it, a radius of 1/255 is 257 steps, and rounding changes a
-perturbation by half a step at most: 1/514 of the smallest radius. Division of whole numbers is
+Samples and perturbations lie on a grid of 16 bits: a grey level of 8 bits is exactly 257 of its
+steps, and rounding changes a perturbation by half a step at most. Division of whole numbers is
 exact to the last bit everywhere, so that a set gives the same network input on every machine.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
 
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from omnial.attacks.ball import UNATTACKED
 from omnial.config.settings import SynthesisSettings
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.data.records import ProductClass
@@ -53,8 +53,8 @@ def perturbation(
 
 
 @dataclass(frozen=True)
-class CleanSamples:
-    """Samples before the attack, n of one class, on the grid."""
+class SetSamples:
+    """Samples of a set, n of one class, on the grid; drawn, they have no perturbation yet."""
 
     class_name: str
     numbers: tuple[int, ...]
@@ -71,25 +71,34 @@ class CleanSamples:
     """(n, H, W), where a defect was allowed."""
     valid: NDArray[np.bool_]
     """(n, H, W), the region of interest."""
+    perturbations: Mapping[str, NDArray[np.int16]] = field(default_factory=dict)
+    """(n, 3, H, W) a level, in steps of the grid."""
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def images(self, device: torch.device) -> Tensor:
-        """The samples A as network input: (n, 3, H, W) float32."""
-        return torch.from_numpy(from_grid(self.anomalous)).to(device)
+    def images(self, level: str = UNATTACKED) -> NDArray[np.float32]:
+        """Network input at a level, or before the attack: (n, 3, H, W) float32 in [0, 1]."""
+        if level == UNATTACKED:
+            return from_grid(self.anomalous)
+        attacked = self.anomalous.astype(np.int32) + self.perturbations[level]
+        return from_grid(attacked.astype(np.uint16))
 
     def targets(self, device: torch.device) -> SynthesizedBatch:
-        """Targets of the network: I, J(I) and Y, as in training."""
-        normal = torch.from_numpy(from_grid(self.normal)).to(device)
-        mask, panel = (
-            torch.from_numpy(values[:, None].astype(np.float32)).to(device)
-            for values in (self.mask, self.panel)
+        """Targets of the network: I, J(I) and Y, as in training, with the samples A."""
+        normal, anomalous, mask, panel = (
+            torch.from_numpy(values).to(device)
+            for values in (
+                from_grid(self.normal),
+                self.images(),
+                self.mask[:, None].astype(np.float32),
+                self.panel[:, None].astype(np.float32),
+            )
         )
         with torch.no_grad():
             jnd = jnd_target(jnd_levels(normal))
         level = torch.zeros_like(mask, dtype=torch.uint8)
-        return SynthesizedBatch(normal, self.images(device), mask, jnd, panel, level)
+        return SynthesizedBatch(normal, anomalous, mask, jnd, panel, level)
 
     def random(self, seed: int, device: torch.device) -> SampleRandom:
         """Random numbers of an attack on them: a function of seed, class and number."""
@@ -109,28 +118,19 @@ def draw_clean(
     recipe: SynthesisSettings,
     share: float,
     seed: int,
-) -> CleanSamples:
+) -> SetSamples:
     """Draw samples of one class, each a function of seed, class, number and dataset.
 
-    One that shows no defect after 64 draws stays without, as can happen where the region of
-    interest is small. Of an image that is seen in windows a sample is one of them, anywhere.
-
-    Args:
-        dataset: The defect-free images of all classes; a defect's texture comes from any of them.
-        labels: Class of each image of the dataset.
-        product: The class; its images of the dataset stand in the order of its training images.
-        numbers: Which samples.
-        recipe: How defects are drawn.
-        share: Of samples with a defect.
-        seed: The set's.
+    The dataset holds the defect-free images of all classes, `labels` are theirs: those of the class
+    in the order of its training images, and a defect's texture comes from any of them. `share` of
+    the samples get a defect. One that shows none after 64 draws stays without, as can happen where
+    the region of interest is small. Of an image that is seen in windows a sample is one, anywhere.
     """
     own = [index for index, label in enumerate(labels) if label == product.name]
     crc = crc32(product.name.encode())
     # A few classes have fewer images than samples; they come again with other defects.
-    orders = [
-        np.random.default_rng((seed, crc, cycle)).permutation(len(own))
-        for cycle in range(max(numbers) // len(own) + 1)
-    ]
+    cycles = range(max(numbers) // len(own) + 1)
+    orders = [np.random.default_rng((seed, crc, n)).permutation(len(own)) for n in cycles]
     picked = [int(orders[n // len(own)][n % len(own)]) for n in numbers]
     corners = [np.random.default_rng((seed, crc, n, 1)).random(2).tolist() for n in numbers]
     images, region = dataset.windows([own[index] for index in picked], corners, showing=True)
@@ -155,7 +155,7 @@ def draw_clean(
         anomalous[rows], mask[rows] = batch.anomalous[seen], batch.mask[seen] > 0
         panel[rows] = batch.panel[seen] > 0
         waiting = [row for row in waiting if row not in rows]
-    return CleanSamples(
+    return SetSamples(
         class_name=product.name,
         numbers=tuple(numbers),
         sources=tuple(product.train[index].path.name for index in picked),

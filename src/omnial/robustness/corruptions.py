@@ -29,7 +29,7 @@ from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.sample import Sample
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent
-from omnial.robustness.transfer import FIGURES, LevelFigures
+from omnial.robustness.transfer import FIGURES, LevelFigures, mean_of
 from omnial.sample_random import SampleRandom
 
 SEVERITIES: Final = (1, 2, 3, 4, 5)
@@ -40,25 +40,20 @@ moves also takes `fill`, which says what comes from beyond the frame."""
 
 
 class Corruption(NamedTuple):
-    """One corruption."""
+    """One corruption: its amounts go from weak to strong, and the image's maps may move with it."""
 
     name: str
     amounts: tuple[float, float, float, float, float]
-    """From weak to strong."""
     change: Change
     moves: bool = False
-    """Whether the image's maps move with it."""
 
 
 def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) -> Sample:
     """Corrupt one decoded image, at a severity of 1 to 5.
 
-    What is drawn depends on the seed, and on the image's class, kind and file name.
-
-    Returns:
-        The sample, its image of the same dtype: 8-bit images stay 8-bit, as a camera gives them.
-        Where it moves, mask and valid pixels move with it, and what comes from beyond the frame
-        (the outermost pixels repeated) does not count.
+    What is drawn depends on the seed, and on the image's class, kind and file name. 8-bit images
+    stay 8-bit, as a camera gives them. Where an image moves, mask and valid pixels move with it,
+    and what comes from beyond the frame (the outermost pixels repeated) does not count.
     """
     number = torch.tensor([image_number(sample.record)])
     random = SampleRandom(seed, crc32(corruption.name.encode()), number)
@@ -66,10 +61,9 @@ def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) ->
 
     def moved(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
         values = torch.from_numpy(region.astype(np.float32))[None, None]
-        shares = corruption.change(values, amount, random, fill="zeros")[0, 0].numpy()
+        shares = corruption.change(values, amount, random, fill="zeros")[0, 0]
         # At least half a pixel, the rule of masks; a pixel's rim may fall short by rounding.
-        inside: NDArray[np.bool_] = shares >= 0.5 - 1e-4
-        return inside
+        return (shares >= 0.5 - 1e-4).numpy()
 
     image = torch.from_numpy(np.array(as_unit(sample.image)))[None]
     values: NDArray[Any] = corruption.change(image, amount, random)[0].clamp(0.0, 1.0).numpy()
@@ -77,12 +71,9 @@ def corrupt(sample: Sample, corruption: Corruption, severity: int, seed: int) ->
         values = np.rint(values * np.float32(255)).astype(np.uint8)
     if not corruption.moves:
         return sample._replace(image=values)
-    valid = moved(sample.valid)
-    if not valid.any():
-        # A region of interest of a few pixels at the frame: better the old one than none.
-        valid = sample.valid
-    mask = None if sample.mask is None else moved(sample.mask)
-    return sample._replace(image=values, valid=valid, mask=mask)
+    valid, mask = moved(sample.valid), None if sample.mask is None else moved(sample.mask)
+    # A region of interest of a few pixels at the frame: better the old one than none.
+    return sample._replace(image=values, valid=valid if valid.any() else sample.valid, mask=mask)
 
 
 def image_number(record: ImageRecord) -> int:
@@ -102,17 +93,14 @@ def _scale(image: Tensor) -> float:
 
 
 def _brightness(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
-    """More or less light: every value moves by the same amount."""
     return adjust_brightness(image, amount * _sign(random))
 
 
 def _contrast(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
-    """Values move towards the image's mean."""
     return adjust_contrast_with_mean_subtraction(image, amount)
 
 
 def _defocus(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
-    """A point becomes a disk."""
     radius = amount * _scale(image)
     half = max(1, math.ceil(radius))
     offsets = torch.arange(-half, half + 1, dtype=torch.float32)
@@ -123,7 +111,6 @@ def _defocus(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
 
 
 def _motion(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
-    """A point becomes a line of one direction."""
     length = max(3, 2 * round(amount * _scale(image) / 2) + 1)
     angle = float(random.uniform("angle", high=180.0))
     return motion_blur(image, length, angle, 0.0, "reflect", "bilinear")
@@ -131,9 +118,7 @@ def _motion(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
 
 def _noise(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
     """Normal noise of a sensor: its variance is a constant and a part that grows with light."""
-    shape = tuple(image.shape[1:])
-    radius = (-2.0 * torch.log(1.0 - random.uniform("noise radius", *shape))).sqrt()
-    normal = radius * torch.cos(2.0 * math.pi * random.uniform("noise angle", *shape))
+    normal = random.normal("noise", *image.shape[1:])
     return image + amount * (0.2 + 0.8 * image).sqrt() * normal
 
 
@@ -148,7 +133,6 @@ def _jpeg(image: Tensor, amount: float, random: SampleRandom) -> Tensor:
 
 
 def _shift(image: Tensor, amount: float, random: SampleRandom, fill: str = "border") -> Tensor:
-    """The part lies elsewhere, in a direction that is drawn."""
     angle = float(random.uniform("direction", high=2.0 * math.pi))
     length = amount * _scale(image)
     way = torch.tensor([[length * math.cos(angle), length * math.sin(angle)]])
@@ -156,7 +140,6 @@ def _shift(image: Tensor, amount: float, random: SampleRandom, fill: str = "bord
 
 
 def _rotation(image: Tensor, amount: float, random: SampleRandom, fill: str = "border") -> Tensor:
-    """The part is rotated, to a side that is drawn."""
     angle = torch.tensor([amount * _sign(random)])
     return rotate(image, angle, mode="bilinear", padding_mode=fill)
 
@@ -190,18 +173,13 @@ class CorruptedFigures:
 def evaluate_corrupted(
     model: TrainedModel,
     catalogue: Catalogue,
-    *,
-    seed: int = 0,
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> dict[str, dict[str, CorruptedFigures]]:
-    """Evaluate a model on the test images as they are, and under every corruption.
+    """Evaluate a model on the test images as they are, and under every corruption with seed 0.
 
-    Returns:
-        By corruption, then by severity; severity `0` is the same for all: as they are.
-
-    Raises:
-        UserError: There is no test image, or a file cannot be used.
+    The result is by corruption, then by severity; severity `0` is the same for all: as they are.
+    Errors are those of `evaluate_model`.
     """
 
     def figures(transform: Callable[[Sample], Sample] | None) -> CorruptedFigures:
@@ -211,20 +189,14 @@ def evaluate_corrupted(
         images = [image for own in result.classes for image in own.images]
         good = [image.anomalous_verdict for image in images if not image.record.anomalous]
         bad = [not image.anomalous_verdict for image in images if image.record.anomalous]
-        classes = {
-            own.name: {name: own.figures[name] for name in FIGURES} for own in result.classes
-        }
-        return CorruptedFigures(
-            LevelFigures.over(classes),
-            false_alarms=sum(good) / len(good) if good else None,
-            missed=sum(bad) / len(bad) if bad else None,
-        )
+        classes = {c.name: {name: c.figures[name] for name in FIGURES} for c in result.classes}
+        return CorruptedFigures(LevelFigures.over(classes), mean_of(good), mean_of(bad))
 
     clean = figures(None)
     found = {corruption.name: {UNATTACKED: clean} for corruption in CORRUPTIONS}
     pairs = list(pairs_of(CORRUPTIONS, SEVERITIES))
     for index, (corruption, severity) in enumerate(pairs):
-        changed = partial(corrupt, corruption=corruption, severity=severity, seed=seed)
+        changed = partial(corrupt, corruption=corruption, severity=severity, seed=0)
         found[corruption.name][str(severity)] = figures(changed)
         progress("corruptions", 2 + index, 1 + len(pairs))
     return found

@@ -19,6 +19,7 @@ from omnial.errors import UserError
 from omnial.files import file_digest
 from omnial.model_folder.config_file import WEIGHTS_FILE
 from omnial.model_folder.weights_file import load_model
+from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent
@@ -28,7 +29,6 @@ from omnial.robustness.corruptions import CorruptedFigures, evaluate_corrupted
 from omnial.robustness.published import CAVEATS, published
 from omnial.robustness.transfer import (
     LevelFigures,
-    Perception,
     check_fits,
     evaluate_on_set,
     measure_perception,
@@ -44,26 +44,20 @@ from omnial.robustness.white_box import (
 
 @dataclass(frozen=True)
 class RobustnessPlan:
-    """Which attacks and corruptions models are evaluated under.
-
-    Attributes:
-        white_box: How hard models are attacked themselves, on the set and in their verdicts on
-            test images; None leaves both out.
-        data: Folders with test images, for attacks on verdicts and for corruptions.
-        corruptions: Whether to evaluate on corrupted test images.
-        batch_size: Samples that go through a network at once.
-        seed: Of what corruptions draw.
-        skip_bad_files: Leave unreadable test files out instead of stopping.
-        reading: How test files are read, where that differs from the training.
-    """
+    """Which attacks and corruptions models are evaluated under."""
 
     white_box: WhiteBoxPlan | None
+    """How hard models are attacked themselves, on the set and in their verdicts on test images;
+    None leaves both out."""
     data: Sequence[Path] = ()
+    """Folders with test images, for attacks on verdicts and for corruptions."""
     corruptions: bool = False
+    """Whether to evaluate on corrupted test images."""
     batch_size: int = 16
-    seed: int = 0
     skip_bad_files: bool = False
+    """Leave unreadable test files out instead of stopping."""
     reading: Reading = AS_TRAINED
+    """How test files are read, where that differs from the training."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +72,9 @@ class ModelRobustness:
     transfer: Mapping[str, LevelFigures]
     """By level of the set, level `0` being the samples before the attack."""
     white_box: WhiteBox | None
-    """Attacks on itself."""
     verdicts: VerdictAttack | None
-    """Attacks on its verdicts over test images."""
     corruptions: Mapping[str, Mapping[str, CorruptedFigures]]
     """By corruption and severity."""
-
-    def checks(self) -> list[tuple[str, Check]]:
-        """Checks of every attack on this model, with the attack's name."""
-        attacks = (("white box", self.white_box), ("verdicts", self.verdicts))
-        return [(name, check) for name, found in attacks if found for check in found.checks]
 
 
 @dataclass(frozen=True)
@@ -98,11 +85,9 @@ class Example:
     mask: NDArray[np.bool_]
     """(H, W), Y."""
     images: Mapping[str, NDArray[np.float32]]
-    """(3, H, W) a level, `0` being the sample before the attack."""
-    reconstructions: Mapping[str, NDArray[np.float32] | None]
-    """(3, H, W) of each model for the targeted sample; None where it does not reconstruct."""
-    score_maps: Mapping[str, Mapping[str, NDArray[np.float32]]]
-    """(H, W) of each model and level."""
+    """(1, 3, H, W) a level, `0` being the sample before the attack."""
+    predictions: Mapping[str, Mapping[str, Prediction]]
+    """By model and level."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +102,8 @@ class RobustnessResult:
     models: tuple[ModelRobustness, ...]
     set_checks: tuple[Check, ...]
     """Checks of the attack that made the set."""
-    perception: Mapping[str, Mapping[str, Perception]]
-    """How imperceptible each level is, by class."""
+    perception: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """`PERCEPTION` of each level, by class."""
     examples: tuple[Example, ...] = ()
     """A sample of each class."""
     bad_files: tuple[BadFile, ...] = ()
@@ -128,18 +113,22 @@ class RobustnessResult:
 
     def attacks(self) -> dict[str, dict[str, Mapping[str, LevelFigures]]]:
         """Figures by attack (`transfer`, and `white_box` where it was made), model and level."""
-        found: dict[str, dict[str, Mapping[str, LevelFigures]]]
         found = {"transfer": {model.name: model.transfer for model in self.models}}
         boxes = {m.name: m.white_box.levels for m in self.models if m.white_box is not None}
         return {**found, "white_box": boxes} if boxes else found
 
+    def checks(self) -> list[tuple[str, Check]]:
+        """Every check, with the attack that it belongs to in words."""
+        found = [("perturbations of the set", check) for check in self.set_checks]
+        for model in self.models:
+            for words, attack in (("white box", model.white_box), ("verdicts", model.verdicts)):
+                if attack is not None:
+                    found += [(f"{words} on {model.name}", check) for check in attack.checks]
+        return found
+
     def failed(self) -> list[str]:
         """Checks that failed, each with the attack that it belongs to, in words."""
-        checks = [("set", check) for check in self.set_checks]
-        checks += [
-            (f"{m.name}, {attack}", check) for m in self.models for attack, check in m.checks()
-        ]
-        return [f"{attack}: {check.name}" for attack, check in checks if not check.passed]
+        return [f"{attack}: {check.name}" for attack, check in self.checks() if not check.passed]
 
     def to_dict(self) -> dict[str, Any]:
         """Content of robustness.json."""
@@ -147,17 +136,13 @@ class RobustnessResult:
         for model in self.models:
             values = asdict(model)
             models[values.pop("name")] = {**values.pop("facts"), **values}
-        perception = {
-            level: {name: asdict(row) for name, row in classes.items()}
-            for level, classes in self.perception.items()
-        }
         averages = [row._asdict() for row in published()]
         return {
             "set": {**self.set_facts, "checks": [asdict(check) for check in self.set_checks]},
             "levels": [asdict(level) for level in self.levels],
             "classes": list(self.classes),
             "models": models,
-            "perception": perception,
+            "perception": self.perception,
             "failed": self.failed(),
             "published": {"averages": averages, "caveats": CAVEATS},
             "bad_files": [bad.to_dict() for bad in self.bad_files],
@@ -174,15 +159,10 @@ def evaluate_robustness(
     device: str = "auto",
     progress: Progress = silent,
 ) -> RobustnessResult:
-    """Evaluate models on an adversarial set, under attacks of their own and under corruptions.
+    """Evaluate model folders on the adversarial set that `omnial attack` wrote into a folder.
 
-    Args:
-        folder: The set, as `omnial attack` wrote it.
-        models: Model folders.
-        plan: What to evaluate.
-        names: What the models are called; None is the names of their folders.
-        device: A PyTorch device name, or `auto`.
-        progress: Called with files checked, samples evaluated and attacked.
+    `names` are what the models are called; None is the names of their folders. `progress` is called
+    with files checked, samples evaluated and attacked.
 
     Raises:
         UserError: The set was changed, a model does not fit it, the data is bad, or the plan has
@@ -211,7 +191,7 @@ def evaluate_robustness(
         for path, (name, model) in zip(models, trained.items(), strict=True)
     ]
     return RobustnessResult(
-        set_facts=set_facts(data),
+        set_facts=data.facts(),
         levels=data.levels,
         classes=data.classes,
         models=tuple(found),
@@ -223,34 +203,14 @@ def evaluate_robustness(
     )
 
 
-def set_facts(data: AdversarialSet) -> dict[str, Any]:
-    """What a set is and how it was made: JSON values."""
-    identity = data.identity
-    areas = [area for name in data.classes for area in data.defect_pixels(name)]
-    return {
-        "folder": str(data.folder),
-        "surrogate": identity.surrogate,
-        "seed": identity.seed,
-        "samples_per_class": identity.samples,
-        "samples": len(areas),
-        "anomalous": sum(area > 0 for area in areas),
-        "steps": identity.steps,
-        "alpha": identity.alpha,
-        "size": list(identity.size),
-        "made": dict(data.manifest.made),
-    }
-
-
 def _names(models: Sequence[Path]) -> list[str]:
     """A name for each model folder: its own, or its path where two have the same."""
     paths = [path.resolve() for path in models]
     if len(set(paths)) != len(paths):
         raise UserError("the same model folder is given twice; name each once")
     names = [path.name for path in paths]
-    return [
-        name if names.count(name) == 1 else str(path)
-        for name, path in zip(names, models, strict=True)
-    ]
+    pairs = zip(names, models, strict=True)
+    return [name if names.count(name) == 1 else str(path) for name, path in pairs]
 
 
 def _check_test_images(
@@ -260,17 +220,13 @@ def _check_test_images(
     if not plan.data:
         return {}
     found = discover(plan.data, need="test")
-    bad = "skip" if plan.skip_bad_files else "fail"
+    bad = {"on_bad_file": "skip" if plan.skip_bad_files else "fail"}
+    settings = {name: m.settings.data.model_copy(update=bad) for name, m in models.items()}
     checked: dict[str, Catalogue] = {}
-    catalogues = {}
-    for name, model in models.items():
-        settings = model.settings.data.model_copy(update={"on_bad_file": bad})
-        key = settings.model_dump_json()
-        if key not in checked:
-            report = partial(progress, "checking files")
-            checked[key] = check_files(found, settings, progress=report)
-        catalogues[name] = checked[key]
-    return catalogues
+    for one in settings.values():
+        if (key := one.model_dump_json()) not in checked:
+            checked[key] = check_files(found, one, progress=partial(progress, "checking files"))
+    return {name: checked[one.model_dump_json()] for name, one in settings.items()}
 
 
 def _evaluate_model(
@@ -285,38 +241,33 @@ def _evaluate_model(
     def report(what: str, done: int, total: int) -> None:
         progress(f"{name}: {what}", done, total)
 
-    white_box, verdicts = plan.white_box, None
-    corruptions: Mapping[str, Mapping[str, CorruptedFigures]] = {}
-    transfer = evaluate_on_set(TorchBackend(model), data, plan.batch_size, report)
-    box = None if white_box is None else attack_white_box(model, data, white_box, report)
-    if white_box is not None and catalogue is not None:
-        verdicts = attack_verdicts(model, catalogue, white_box, report)
-    if plan.corruptions and catalogue is not None:
-        corruptions = evaluate_corrupted(
-            model, catalogue, seed=plan.seed, batch_size=plan.batch_size, progress=report
-        )
-    facts = {
-        "system": model.settings.system,
-        "size": model.settings.size,
-        "weights_sha256": file_digest(folder / WEIGHTS_FILE),
-        "training": dict(model.training),
-    }
-    return ModelRobustness(name, str(folder), facts, transfer, box, verdicts, corruptions)
+    box = plan.white_box
+    return ModelRobustness(
+        name=name,
+        folder=str(folder),
+        facts={
+            "system": model.settings.system,
+            "size": model.settings.size,
+            "weights_sha256": file_digest(folder / WEIGHTS_FILE),
+            "training": dict(model.training),
+        },
+        transfer=evaluate_on_set(TorchBackend(model), data, plan.batch_size, report),
+        white_box=attack_white_box(model, data, box, report) if box else None,
+        verdicts=attack_verdicts(model, catalogue, box, report) if box and catalogue else None,
+        corruptions=evaluate_corrupted(model, catalogue, plan.batch_size, report)
+        if plan.corruptions and catalogue
+        else {},
+    )
 
 
 def _example(data: AdversarialSet, class_name: str, models: Mapping[str, TrainedModel]) -> Example:
     """The first sample of a class that has a defect, or the first at all, through every model."""
-    number = next((n for n, area in enumerate(data.defect_pixels(class_name)) if area), 0)
+    areas = data.defect_pixels[class_name]
+    number = next((n for n, area in enumerate(areas) if area), 0)
     *_, batch = data.batches(class_name, 1, number + 1)
     images = {name: batch.images(name) for name in (UNATTACKED, *(x.name for x in data.levels))}
-    targeted = next((level.name for level in data.levels if level.targeted), UNATTACKED)
-    reconstructions: dict[str, NDArray[np.float32] | None] = {}
-    maps: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for name, model in models.items():
-        backend = TorchBackend(model)
-        found = {level: backend.run(pixels, batch.clean.valid) for level, pixels in images.items()}
-        rebuilt = found[targeted].reconstruction
-        reconstructions[name] = None if rebuilt is None else rebuilt[0]
-        maps[name] = {level: prediction.score_maps[0] for level, prediction in found.items()}
-    pixels = {name: values[0] for name, values in images.items()}
-    return Example(class_name, batch.clean.mask[0], pixels, reconstructions, maps)
+    predictions = {
+        name: {level: TorchBackend(model).run(x, batch.valid) for level, x in images.items()}
+        for name, model in models.items()
+    }
+    return Example(class_name, batch.mask[0], images, predictions)

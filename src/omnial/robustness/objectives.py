@@ -16,7 +16,7 @@ from omnial.config.settings import ImageScore
 from omnial.models.scoring import window_means
 from omnial.models.trained_model import TrainedModel
 from omnial.robustness.attack_checks import Trace, traced_attack
-from omnial.robustness.clean_samples import CleanSamples
+from omnial.robustness.clean_samples import SetSamples
 from omnial.training.objective import focal_loss, training_loss
 
 _TEMPERATURE: Final[Mapping[ImageScore, float]] = {"top_mean": 1.0, "window_maximum": 0.1}
@@ -26,15 +26,14 @@ them count; one window among thousands that is 1 above the others outweighs them
 
 def attack_levels(
     model: TrainedModel,
-    clean: CleanSamples,
+    clean: SetSamples,
     levels: Sequence[Level],
     schedule: Schedule,
     seed: int,
 ) -> Iterator[tuple[Level, Tensor, Trace]]:
     """Attack samples at several levels: the training loss up, or towards the reversed mask.
 
-    Yields:
-        The level, the attacked images (n, 3, H, W), and how it went.
+    Each gives the level, the attacked images (n, 3, H, W), and how it went.
     """
     device = next(model.network.parameters()).device
     targets, settings = clean.targets(device), model.settings.objective
@@ -69,11 +68,8 @@ def score_objective(
     smooth maximum, over pixels or window means, of log p, or the negative of that of
     -log (1 - p). Either is steep as long as its aim is not reached.
 
-    Args:
-        network: The attacked network.
-        valid: (B, H, W) bool, the pixels that count, at least one an image.
-        upward: (B,) bool, True for images whose score is to rise.
-        rule: The network's, from score map to score.
+    `valid` (B, H, W) bool are the pixels that count, at least one an image; `upward` (B,) bool is
+    True for images whose score is to rise; `rule` is the network's, from score map to score.
     """
 
     def objective(images: Tensor) -> Tensor:

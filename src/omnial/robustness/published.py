@@ -1,8 +1,4 @@
-"""Published averages of the paper's robustness tables.
-
-Only DRAEM, JNLD and OmniAL on MVTec AD (supplement, Tables 8 to 11), for orientation: the
-perturbations came from the authors' surrogate, on their samples.
-"""
+"""Published averages of the paper's robustness tables (supplement, Tables 8 to 11)."""
 
 import csv
 from functools import cache
@@ -41,9 +37,8 @@ class Published(NamedTuple):
 @cache
 def published() -> tuple[Published, ...]:
     """Every published average, in the order of the paper's tables."""
-    source = resources.files("omnial.robustness") / "published.csv"
-    with source.open("r", encoding="utf-8") as file:
-        _, *rows = csv.reader(file)
+    text = (resources.files("omnial.robustness") / "published.csv").read_text("utf-8")
+    _, *rows = csv.reader(text.splitlines())
     return tuple(
         Published(metric, level, system, *map(float, numbers))
         for metric, level, system, *numbers in rows

@@ -22,13 +22,13 @@ from omnial.models.prediction import Backend, Prediction
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent
 from omnial.robustness.adversarial_set import AdversarialSet
-from omnial.robustness.clean_samples import CleanSamples, from_grid
+from omnial.robustness.clean_samples import SetSamples, from_grid
 from omnial.synthesis.jnd import jnd_levels, luma
 
 FIGURES: Final = ("pixel_ap", "pixel_auroc", "psnr", "ssim", "image_auroc")
 """Names of the figures; the first four are the paper's tables, in its order."""
 
-SampleBatches = Iterable[tuple[CleanSamples, Mapping[str, NDArray[np.float32]]]]
+SampleBatches = Iterable[tuple[SetSamples, Mapping[str, NDArray[np.float32]]]]
 """Samples of one class with their images (n, 3, H, W) at each level."""
 
 
@@ -51,36 +51,39 @@ class _Collector:
 
     def __init__(self, samples: int, pixels: int) -> None:
         self._pixels = PixelFigures({"sample": samples * pixels})
-        self._scores: list[float] = []
         self._anomalous: list[bool] = []
-        self._psnr: list[float] = []
-        self._ssim: list[float] = []
+        self._values: dict[str, list[float]] = {"score": [], "psnr": [], "ssim": []}
 
-    def add(self, clean: CleanSamples, prediction: Prediction) -> None:
+    def add(self, clean: SetSamples, prediction: Prediction) -> None:
         """Add a batch: the samples before the attack, and the prediction for them after it."""
         if not (np.isfinite(prediction.score_maps).all() and np.isfinite(prediction.scores).all()):
             raise RunError("The scores are not finite numbers: the model is of no use.")
         # One kind: every sample's normal pixels count, as in the paper's tables.
         for maps, mask, valid in zip(prediction.score_maps, clean.mask, clean.valid, strict=True):
             self._pixels.add("sample", maps, mask if mask.any() else None, valid)
-        self._scores += prediction.scores.tolist()
-        self._anomalous += [bool(mask.any()) for mask in clean.mask]
+            self._anomalous.append(bool(mask.any()))
+        self._values["score"] += prediction.scores.tolist()
         if prediction.reconstruction is not None:
-            normal = from_grid(clean.normal)
-            self._psnr += psnr(prediction.reconstruction, normal, clean.valid).tolist()
-            self._ssim += ssim(prediction.reconstruction, normal, clean.valid).tolist()
+            pair = (prediction.reconstruction, from_grid(clean.normal), clean.valid)
+            self._values["psnr"] += psnr(*pair).tolist()
+            self._values["ssim"] += ssim(*pair).tolist()
 
     def finish(self) -> Figures:
         """The figures; None where the samples cannot have one. Call this once."""
         pixels = self._pixels.finish().figures
-        counts = ranking.count(self._scores, self._anomalous)
+        counts = ranking.count(self._values["score"], self._anomalous)
         return {
             "pixel_ap": pixels["pixel_ap"],
             "pixel_auroc": pixels["pixel_auroc"],
-            "psnr": float(np.mean(self._psnr)) if self._psnr else None,
-            "ssim": float(np.mean(self._ssim)) if self._ssim else None,
+            "psnr": mean_of(self._values["psnr"]),
+            "ssim": mean_of(self._values["ssim"]),
             "image_auroc": None if counts is None else ranking.auroc(counts),
         }
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """The mean; None of no value."""
+    return float(np.mean(values)) if values else None
 
 
 def figures_of_classes(
@@ -91,8 +94,7 @@ def figures_of_classes(
 ) -> dict[str, LevelFigures]:
     """Figures by level of what `batches` gives for each class, in all so many samples of each.
 
-    Raises:
-        RunError: A score is not finite.
+    A score that is not finite is a RunError.
     """
     found: dict[str, dict[str, Figures]] = {}
     for class_name in classes:
@@ -120,8 +122,8 @@ def evaluate_on_set(
     def batches(class_name: str) -> SampleBatches:
         nonlocal done
         for batch in data.batches(class_name, batch_size):
-            yield batch.clean, {name: batch.images(name) for name in levels}
-            done += len(batch.clean)
+            yield batch, {name: batch.images(name) for name in levels}
+            done += len(batch)
             progress("transfer", done, data.identity.samples * len(data.classes))
 
     return figures_of_classes(backend, data.classes, batches, data.identity.samples)
@@ -145,58 +147,40 @@ def check_fits(model: TrainedModel, name: str, data: AdversarialSet) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Perception:
-    """Distance of attacked samples A_adv from clean ones A, means over samples.
-
-    Attributes:
-        psnr: In dB.
-        ssim: In 0..1.
-        within_jnd: Share of pixels whose change of luma is at most the JND of A there.
-        channels_within_jnd: Share of pixels of which every channel changes by at most the JND, a
-            stricter reading.
-        mean_change: Mean absolute change of a value, in grey levels.
-    """
-
-    psnr: float
-    ssim: float
-    within_jnd: float
-    channels_within_jnd: float
-    mean_change: float
+PERCEPTION: Final = ("psnr", "ssim", "within_jnd", "channels_within_jnd", "mean_change")
+"""Distance of attacked samples A_adv from clean ones A, means over samples: PSNR in dB, SSIM, the
+share of pixels whose change of luma is at most the JND of A there, the share of those of which
+every channel changes by at most that, and the mean absolute change of a value in grey levels."""
 
 
 def measure_perception(
     data: AdversarialSet, batch_size: int = 16
-) -> dict[str, dict[str, Perception]]:
-    """Perception of every level of a set, by class; the class `mean` is the mean over classes."""
-    found: dict[str, dict[str, Perception]] = {}
+) -> dict[str, dict[str, dict[str, float]]]:
+    """`PERCEPTION` of every level of a set, by class; `mean` is the mean over classes."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for level in data.levels:
         rows: dict[str, NDArray[np.float64]] = {}
         for class_name in data.classes:
             samples = [
-                _perceived(batch.images(UNATTACKED), batch.images(level.name))
+                _perceived(batch.images(), batch.images(level.name))
                 for batch in data.batches(class_name, batch_size)
             ]
             rows[class_name] = np.concatenate(samples).mean(axis=0)
         rows["mean"] = np.mean(list(rows.values()), axis=0)
-        found[level.name] = {name: Perception(*row.tolist()) for name, row in rows.items()}
+        found[level.name] = {
+            name: dict(zip(PERCEPTION, row.tolist(), strict=True)) for name, row in rows.items()
+        }
     return found
 
 
 def _perceived(clean: NDArray[np.float32], attacked: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n, 5): the fields of `Perception` for each sample."""
+    """(n, 5): `PERCEPTION` of each sample."""
     before, after = torch.from_numpy(clean), torch.from_numpy(attacked)
-    change = 255.0 * (after - before)
-    jnd = jnd_levels(before)
-    within = (255.0 * (luma(after) - luma(before))).abs() <= jnd
-    channels_within = change.abs().amax(1, keepdim=True) <= jnd
-    return np.stack(
-        [
-            psnr(attacked, clean),
-            ssim(attacked, clean),
-            within.double().mean((1, 2, 3)).numpy(),
-            channels_within.double().mean((1, 2, 3)).numpy(),
-            change.double().abs().mean((1, 2, 3)).numpy(),
-        ],
-        axis=1,
+    change, jnd = 255.0 * (after - before), jnd_levels(before)
+    shares = (
+        ((255.0 * (luma(after) - luma(before))).abs() <= jnd).double(),
+        (change.abs().amax(1, keepdim=True) <= jnd).double(),
+        change.double().abs(),
     )
+    means = (share.mean((1, 2, 3)).numpy() for share in shares)
+    return np.stack([psnr(attacked, clean), ssim(attacked, clean), *means], axis=1)

@@ -43,8 +43,7 @@ def read_result(
 ) -> dict[str, Any]:
     """Read a result file; `parse` makes its content, and refuses it by a ValueError.
 
-    Raises:
-        UserError: It is not a result file, or has another key.
+    What is not a result file, or has another key, is a UserError.
     """
     reason = "the result of something else"
     try:

@@ -1,18 +1,17 @@
 """The robustness study's page: the paper's four tables, white box, verdicts, corruptions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from omnial.attacks.ball import LEVELS, UNATTACKED, UNTARGETED, Level
 from omnial.reporting import robustness_tables as tables
 from omnial.reporting.render import render
-from omnial.reporting.robustness_tables import METRICS
-from omnial.reporting.tables import NOTHING
+from omnial.reporting.robustness_tables import IMAGE_AUROC, METRICS, PERCEPTION, SHARES
+from omnial.reporting.tables import NOTHING, Table
 from omnial.robustness.evaluate_models import RobustnessResult
 from omnial.robustness.published import CAVEATS, LABELS
 from omnial.robustness.transfer import LevelFigures
-from omnial.studies.study_page import Table, machines
+from omnial.studies.study_page import machines
 
 _CAPTIONS: Final = {
     "levels.png": "Means over classes; above perturbations of the surrogate, below white boxes",
@@ -21,7 +20,6 @@ _CAPTIONS: Final = {
     "training there with a quarter of the images",
     "levels.jpg": "The five levels, and the score maps of each model, likewise",
 }
-_CORRUPTIONS: Final = ("Pixel AP, %", "Image AUROC, %", "False alarms, %", "Defects missed, %")
 
 
 def robustness_page(
@@ -38,33 +36,33 @@ def robustness_page(
     values: dict[str, object] = {}
     if found is not None:
         checks = [
-            [attack, check.name, "passed" if check.passed else "**failed**", check.detail]
-            for attack, check in tables.named_checks(found)
+            (attack, [check.name, "passed" if check.passed else "**failed**", check.detail])
+            for attack, check in found.checks()
         ]
-        attacks, verdicts = found.attacks(), tables.verdict_table(found)
+        means = [
+            (level.name, [m.text(found.perception[level.name]["mean"][m.key]) for m in PERCEPTION])
+            for level in found.levels
+        ]
+        attacks, metrics = found.attacks(), (METRICS[0], IMAGE_AUROC, *SHARES)
         values |= {
             "setting": _setting(found, answers),
-            "checks": Table(["attack", "check", "verdict", "numbers"], checks),
+            "checks": Table("", ["attack"], ["check", "verdict", "numbers"], checks),
             "transfer": _means(attacks["transfer"], LEVELS, published=True),
             "white_box": _means(attacks.get("white_box", {}), UNTARGETED),
-            "verdicts": None if verdicts is None else _flat(verdicts)[1],
+            "verdicts": tables.verdict_table(found),
             "corruptions": [
-                _flat(table)
-                for model in found.models
-                for table in tables.corruption_tables(replace(found, models=(model,)))
-                if table.title in _CORRUPTIONS
+                table for m in found.models for table in tables.corruption_tables([m], metrics)
             ],
-            "perception": _perception(found),
-            "transfer_of_classes": [_flat(table) for table in tables.transfer_tables(found)],
-            "white_box_of_classes": [_flat(table) for table in tables.white_box_tables(found)],
-            "perception_of_classes": _flat(tables.perception_table(found)),
+            "perception": Table("", ["mean over classes"], [m.title for m in PERCEPTION], means),
+            "transfer_of_classes": tables.transfer_tables(found),
+            "white_box_of_classes": tables.white_box_tables(found),
+            "perception_of_classes": tables.perception_table(found),
         }
     values |= {"captions": _CAPTIONS, "caveats": CAVEATS, **words}
     return render("robustness.md", found=found is not None, **values)
 
 
 def _setting(found: RobustnessResult, answers: Sequence[Mapping[str, Any]]) -> str:
-    """Set, machines, time."""
     facts = found.set_facts
     hours = sum(answer["seconds"] for answer in answers) / 3600.0
     sources = {answer["surrogate_sha256"] for answer in answers} - {None}
@@ -93,32 +91,11 @@ def _means(
     for name, figures in models.items():
         for metric in METRICS:
             cells = [metric.text(figures[n].mean[metric.key]) for n in (*names, UNATTACKED)]
-            rows.append([name, metric.title, *cells])
+            rows.append((name, [metric.title, *cells]))
     for system, label in LABELS.items() if published else ():
         for metric in METRICS:
             printed = tables.published_averages(metric)
             cells = [metric.printed(printed[system, name]) for name in names]
             words = f"{label}, **as published** for MVTec AD"
-            rows.append([words, metric.title, *cells, NOTHING])
-    return Table(["model", "mean over classes", *names, "clean"], rows)
-
-
-def _perception(found: RobustnessResult) -> Table:
-    """The means over classes, a row a level."""
-    table = tables.perception_table(found)
-    ((_, cells),) = table.feet
-    names = table.columns[: table.groups[0][1]]
-    rows = [[name, *cells[index :: len(names)]] for index, name in enumerate(names)]
-    return Table(["mean over classes", *(group for group, _ in table.groups)], rows)
-
-
-def _flat(table: tables.Table) -> tuple[str, Table]:
-    """Title and table, its groups of columns in the columns' headings."""
-    (first, _), *more = table.groups
-    heads = [first, *table.columns]
-    if more:
-        groups = [title for title, span in table.groups for _ in range(span)]
-        pairs = zip(groups, table.columns, strict=True)
-        heads = ["", *(f"{group}: {column}" for group, column in pairs)]
-    rows = [[label, *cells] for label, cells in (*table.rows, *table.feet)]
-    return table.title, Table(heads, rows)
+            rows.append((words, [metric.title, *cells, NOTHING]))
+    return Table("", ["model"], ["mean over classes", *names, "clean"], rows)

@@ -61,10 +61,11 @@ def run_study(
         RunError: A result cannot be written.
     """
     with locked(out):
-        running = _RunningStudy(study, StudyData.of(find_roots(data)), out, work, options)
+        source = StudyData.of(find_roots(data))
+        running = _RunningStudy(study, source, out, work, options, progress)
         running.write_page()
-        running.compute(progress)
-        running.draw(progress)
+        running.compute()
+        running.draw()
         return running.write_page()
 
 
@@ -72,40 +73,50 @@ class _RunningStudy:
     """A study in a folder that no other run uses: its trials, and the results so far."""
 
     def __init__(
-        self, study: Study, data: StudyData, out: Path, work: Path, options: StudyOptions
+        self,
+        study: Study,
+        data: StudyData,
+        out: Path,
+        work: Path,
+        options: StudyOptions,
+        progress: bool,
     ) -> None:
-        """Plan the trials, check every file, and find the results that are there."""
-        self.study, self.data, self.out, self.work, self.options = study, data, out, work, options
+        self.study, self.data, self.out, self.work = study, data, out, work
+        self.options, self.progress = options, progress
         known = data.catalogue.names
         unknown = [name for name in options.classes if name not in known]
         if unknown:
             raise UserError(f"no class {', '.join(unknown)} there; there are {', '.join(known)}")
         self.classes = options.classes or known[: study.classes]
         self.chosen = chosen_rows(study.name, study.rows, options.rows)
-        self.trials = {
-            (row.name, seed): plan_trials(row, data, options, seed, self.classes)
+        self.trials = [
+            trial
             for seed in range(options.seeds)
             for row in study.rows
-        }
-        every = [trial for group in self.trials.values() for trial in group]
-        check_files(data.catalogue, every[0].settings.data)
-        found = {trial.file_name: find_result(trial, out) for trial in every}
-        self.results = {name: result for name, result in found.items() if result is not None}
+            for trial in plan_trials(row, data, options, seed, self.classes)
+        ]
+        check_files(data.catalogue, self.trials[0].settings.data)
+        self.results: dict[str, dict[str, Any]] = {}
+        for trial in self.trials:
+            self._find(trial)
         self.kept = len(self.results)
 
-    def compute(self, progress: bool) -> None:
+    def _find(self, trial: Trial) -> None:
+        if (found := find_result(trial, self.out)) is not None:
+            self.results[trial.file_name] = found
+
+    def compute(self) -> None:
         """Compute the missing trials of the chosen rows."""
 
         def keep(trial: Trial) -> None:
-            found = find_result(trial, self.out)
-            assert found is not None
-            self.results[trial.file_name] = found
+            self._find(trial)
             self.write_page()
 
-        chosen = [t for (row, _), group in self.trials.items() if row in self.chosen for t in group]
-        run_trials(chosen, self.out, self.work, self.options.jobs, on_done=keep, progress=progress)
+        chosen = [trial for trial in self.trials if trial.row.name in self.chosen]
+        shown, jobs = self.progress, self.options.jobs
+        run_trials(chosen, self.out, self.work, jobs, on_done=keep, progress=shown)
 
-    def draw(self, progress: bool) -> None:
+    def draw(self) -> None:
         """Draw ten images as the models see them: of the study's data, and of the demo data.
 
         A gallery shows unified rows only. That of the study's own data lies with the models, since
@@ -114,10 +125,11 @@ class _RunningStudy:
         rows = [row for row in self.study.rows if not row.separate]
         own = self.work / f"{self.study.name}-{GALLERY}"
         if len(self.results) > self.kept or not own.is_file():
-            self._draw([self.trials[row.name, 0][0] for row in rows], own)
-        missing = any(t.file_name not in self.results for g in self.trials.values() for t in g)
-        if self.options.gallery and not missing and not (self.out / GALLERY).is_file():
-            trials = train_on_demo(rows, self.work, self.options, progress=progress)
+            unified = [trial for trial in self.trials if trial.only is None]
+            self._draw(unified[: len(rows)], own)
+        finished = len(self.results) == len(self.trials)
+        if self.options.gallery and finished and not (self.out / GALLERY).is_file():
+            trials = train_on_demo(rows, self.work, self.options, progress=self.progress)
             self._draw(trials, self.out / GALLERY)
 
     def write_page(self) -> StudySummary:
@@ -125,11 +137,12 @@ class _RunningStudy:
         rows, missing = [], []
         for row in self.study.rows:
             seeds = []
-            for (name, seed), group in self.trials.items():
-                found = [self.results[t.file_name] for t in group if t.file_name in self.results]
-                if name == row.name and len(found) == len(group):
+            for seed in range(self.options.seeds):
+                own = [t for t in self.trials if t.row is row and t.settings.training.seed == seed]
+                found = [self.results[t.file_name] for t in own if t.file_name in self.results]
+                if len(found) == len(own):
                     seeds.append(SeedFigures.of(found, self.classes))
-                elif name == row.name:
+                else:
                     missing.append(f"{row.label} (seed {seed})")
             rows.append(RowFigures(row, seeds))
         pictures = {}
@@ -154,22 +167,16 @@ class _RunningStudy:
         )
         write_file(page, text.encode())
         figures = {
-            row.row.name: {
-                metric: row.values(metric) for seed in row.seeds[:1] for metric in seed.mean
-            }
+            row.row.name: {name: row.values(name) for seed in row.seeds[:1] for name in seed.mean}
             for row in rows
         }
         return StudySummary(page, figures, len(self.results) - self.kept, self.kept, missing)
 
     def _draw(self, trials: Sequence[Trial], target: Path) -> None:
-        """Draw the gallery of the trials whose models are there."""
-        models = [
-            (trial.row.label, load_model(model_folder(trial, self.work)))
-            for trial in trials
-            if has_model(trial, self.work)
-        ]
-        if models:
-            catalogue = discover(trials[0].roots, need="test")
-            if records := pick(catalogue):
-                pixels = gallery(catalogue, records, models)
-                write_file(target, jpeg(pixels, thin_lines=False))
+        there = [trial for trial in trials if has_model(trial, self.work)]
+        models = [(trial.row.label, load_model(model_folder(trial, self.work))) for trial in there]
+        if not models:
+            return
+        catalogue = discover(trials[0].roots, need="test")
+        if records := pick(catalogue):
+            write_file(target, jpeg(gallery(catalogue, records, models), thin_lines=False))

@@ -47,19 +47,12 @@ def run_trials(
     on_done: Callable[[Trial], None] = lambda _: None,
     progress: bool = True,
 ) -> None:
-    """Train and evaluate what is missing.
+    """Train and evaluate what is missing of some trials, no two of them equal.
 
-    Where this process is interrupted, fails or dies, trainings save a checkpoint and stop.
-
-    Args:
-        trials: No two of them equal.
-        out: Folder of the results.
-        work: Folder of the models.
-        at_once: Trainings at the same time. More than one share out the cores, unless
-            `OMP_NUM_THREADS` sets the threads of each, and show no progress.
-        models: The models are needed, not only the results.
-        on_done: Called with each trial that was missing when it is done, in any order.
-        progress: Show the progress of a training.
+    The results go to `out`, the models to `work`; with `models` they are needed too. Where this
+    process is interrupted, fails or dies, trainings save a checkpoint and stop. More than one
+    `at_once` share out the cores, unless `OMP_NUM_THREADS` sets the threads of each, and show no
+    progress. `on_done` is called with each trial that was missing when it is done, in any order.
 
     Raises:
         RunError: A training was killed.
@@ -104,8 +97,7 @@ def train_on_demo(
 ) -> list[Trial]:
     """Train each unified row on the demo data, whose pictures may be published, where missing.
 
-    Returns:
-        A trial for each row, whose model lies in `model_folder(trial, work)`.
+    The model of each row's trial lies in `model_folder(trial, work)`.
     """
     generate(work / DEMO_DATA, seed=0)
     data = StudyData.of([work / DEMO_DATA])

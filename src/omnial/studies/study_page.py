@@ -1,6 +1,6 @@
 """A study's page: its figures next to the published ones, and what the spread allows to say.
 
-`Table`, `machines` and `remarks_on` serve the page of the robustness study too.
+`machines` and `remarks_on` serve the page of the robustness study too.
 """
 
 import statistics
@@ -14,14 +14,8 @@ from omnial.evaluation.result import FIGURES
 from omnial.metrics.ranking import mean_figures
 from omnial.models.count import describe
 from omnial.reporting.render import render
+from omnial.reporting.tables import Table
 from omnial.studies.study_rows import COMPARED, WORDS, Row, Study
-
-
-class Table(NamedTuple):
-    """A table as the template's macro `table` shows it: headings, and cells row by row."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 class SeedFigures(NamedTuple):
@@ -70,14 +64,9 @@ def order_of(lower: Sequence[float], higher: Sequence[float]) -> str:
 
 def compare(rows: Sequence[RowFigures], metric: str) -> list[tuple[RowFigures, RowFigures, str]]:
     """Neighbours in the published order of a metric, the lower first, with `order_of` them."""
-    ranked = sorted(
-        (row for row in rows if metric in row.row.published),
-        key=lambda row: row.row.published[metric],
-    )
-    return [
-        (low, high, order_of(low.values(metric), high.values(metric)))
-        for low, high in pairwise(ranked)
-    ]
+    known = [row for row in rows if metric in row.row.published]
+    ranked = pairwise(sorted(known, key=lambda row: row.row.published[metric]))
+    return [(low, high, order_of(low.values(metric), high.values(metric))) for low, high in ranked]
 
 
 def study_page(study: Study, rows: Sequence[RowFigures], **words: object) -> str:
@@ -87,10 +76,11 @@ def study_page(study: Study, rows: Sequence[RowFigures], **words: object) -> str
     each picture by its file name, trials that are missing, and the author's remarks.
     """
     names = next((list(row.seeds[0].classes) for row in rows if row.seeds), [])
+    results = [result for row in rows for seed in row.seeds for result in seed.results]
     return render(
         "study.md",
         study=study,
-        setting=_setting([result for row in rows for seed in row.seeds for result in seed.results]),
+        setting=_setting(results) if results else "",
         figures=_figures(rows),
         classes=f"{len(names)} classes ({', '.join(names)})" if names else "the classes",
         order=_order(rows),
@@ -122,9 +112,6 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _setting(results: Sequence[Mapping[str, Any]]) -> str:
-    """Data, size, budget and machines of the finished trials."""
-    if not results:
-        return ""
     first = results[0]
     unified = {result["images"] for result in results if result["separate"] is None}
     budget = " or ".join(f"{count:,}" for count in sorted(unified)) or "equal parts of the"
@@ -135,20 +122,17 @@ def _setting(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _figures(rows: Sequence[RowFigures]) -> Table:
-    columns = ["row", "system", "seeds", *WORDS.values(), "published (image / pixel AUROC / AP)"]
-    lines = [
-        [
-            *(row.row.label, f"`{row.row.system}`", str(len(row.seeds))),
-            *(_spread(row.values(metric)) for metric in WORDS),
-            " / ".join(_percent(row.row.published.get(metric)) for metric in COMPARED),
-        ]
-        for row in rows
-    ]
-    return Table(columns, lines)
+    lines = []
+    for row in rows:
+        published = (_percent(row.row.published.get(metric)) for metric in COMPARED)
+        spreads = (_spread(row.values(metric)) for metric in WORDS)
+        cells = [f"`{row.row.system}`", str(len(row.seeds)), *spreads, " / ".join(published)]
+        lines.append((row.row.label, cells))
+    columns = ["system", "seeds", *WORDS.values(), "published (image / pixel AUROC / AP)"]
+    return Table("", ["row"], columns, lines)
 
 
 def _order(rows: Sequence[RowFigures]) -> list[str]:
-    """The neighbours of the published order that both have seeds, in words."""
     return [
         f"{WORDS[metric]}: {low.row.label} below {high.row.label} "
         f"(published {low.row.published[metric]:.1f} and {high.row.published[metric]:.1f}; "
@@ -160,19 +144,17 @@ def _order(rows: Sequence[RowFigures]) -> list[str]:
 
 
 def _of_classes(rows: Sequence[RowFigures], names: Sequence[str]) -> Table:
-    """Means over the seeds for each class."""
-
     def cell(row: RowFigures, name: str, metric: str) -> str:
         values = [seed.classes[name].get(metric) for seed in row.seeds]
         known = [100.0 * value for value in values if value is not None]
         return _percent(statistics.fmean(known) if known else None)
 
     lines = [
-        [row.row.label, *(" / ".join(cell(row, name, m) for m in COMPARED) for name in names)]
+        (row.row.label, [" / ".join(cell(row, name, m) for m in COMPARED) for name in names])
         for row in rows
         if row.seeds
     ]
-    return Table(["row, image AUROC / pixel AUROC / pixel AP", *names], lines)
+    return Table("", ["row, image AUROC / pixel AUROC / pixel AP"], names, lines)
 
 
 def _parameters(rows: Sequence[RowFigures]) -> Table:
@@ -182,8 +164,8 @@ def _parameters(rows: Sequence[RowFigures]) -> Table:
         parts = describe(settings.model, 32, 32)["parts"].values()
         published = [_count(part["published"]) for part in parts]
         counts = [_count(part["parameters"]) for part in parts]
-        lines.append([row.row.label, *counts, " / ".join(published)])
-    return Table(["row", "module", "reconstruction", "localization", "published"], lines)
+        lines.append((row.row.label, [*counts, " / ".join(published)]))
+    return Table("", ["row"], ["module", "reconstruction", "localization", "published"], lines)
 
 
 def _percent(value: float | None) -> str:

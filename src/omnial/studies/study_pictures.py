@@ -105,5 +105,4 @@ def gallery(
 
 
 def _in_turn(queues: Sequence[Sequence[ImageRecord]]) -> list[ImageRecord]:
-    """The first of every queue, then the second ones, until all are empty."""
     return [record for turn in zip_longest(*queues) for record in turn if record is not None]

@@ -1,9 +1,7 @@
 """The studies: their rows, and the figures that were published for them.
 
-A study trains its rows at an equal budget and compares their figures with the published ones. The
-published figures are for MVTec AD with the full network and budget, from the supplement [P] or
-second-hand [S] (DRAEM, JNLD, the stages, the balance factor); they are shown for their order,
-since no other column of the table can be compared to them.
+The published figures are for MVTec AD with the full network and budget, from the supplement [P] or
+second-hand [S] (DRAEM, JNLD, the stages, the balance factor): they are shown for their order alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,71 +30,59 @@ COMMON: Final = ("synthesis.match_colour=true",)
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table.
-
-    Attributes:
-        name: Name of its files: letters, digits, `-` and `_`.
-        label: Name in the table.
-        system: A system by name.
-        overrides: Settings as `key=value`, over the system's.
-        published: Published figures in percent, by the keys of metrics.json.
-        separate: Train a model for each class instead of one for all.
-    """
+    """One row of a table."""
 
     name: str
+    """Of its files: letters, digits, `-` and `_`."""
     label: str
+    """Name in the table."""
     system: str
     overrides: tuple[str, ...] = ()
+    """Settings as `key=value`, over the system's."""
     published: Mapping[str, float] = field(default_factory=dict)
+    """Published figures in percent, by the keys of metrics.json."""
     separate: bool = False
+    """Train a model for each class instead of one for all."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """One table.
-
-    Attributes:
-        name: The name that the command takes.
-        title: Heading of the page.
-        question: What the table answers, in a sentence.
-        rows: The rows, in the order in which the paper ranks them where it does.
-        seeds: Runs of each row unless more or fewer are asked for.
-        axis: The number in which the rows differ, drawn as a line; empty draws bars.
-        classes: How many classes the table is about, the first ones; None is all.
-    """
+    """One table."""
 
     name: str
+    """What the command takes."""
     title: str
     question: str
+    """What the table answers, in a sentence."""
     rows: tuple[Row, ...]
-    seeds: int
+    """In the order in which the paper ranks them where it does."""
+    seeds: int = 1
+    """Runs of each row unless more or fewer are asked for."""
     axis: str = ""
+    """The number in which the rows differ, drawn as a line; empty draws bars."""
     classes: int | None = None
+    """How many classes the table is about, the first ones; None is all."""
 
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """How a study is run.
-
-    Attributes:
-        size: Name of the size, the same for every row.
-        images: Images that each run trains on.
-        seeds: Runs of each row, with the seeds from 0.
-        overrides: Settings of every row, as `key=value`.
-        classes: The classes that the table is about; empty leaves it to the study.
-        rows: Names of the rows to compute now; empty is all. The page shows every row.
-        gallery: Train each row on the demo data as well, and draw images as it sees them.
-        jobs: Trainings at the same time, each with its share of the cores.
-    """
+    """How a study is run."""
 
     size: str
     images: int
+    """Images that each run trains on."""
     seeds: int = 1
+    """Runs of each row, with the seeds from 0."""
     overrides: tuple[str, ...] = ()
+    """Settings of every row, as `key=value`."""
     classes: tuple[str, ...] = ()
+    """The classes that the table is about; empty leaves it to the study."""
     rows: tuple[str, ...] = ()
+    """Names of the rows to compute now; empty is all. The page shows every row."""
     gallery: bool = True
+    """Train each row on the demo data as well, and draw images as it sees them."""
     jobs: int = 1
+    """Trainings at the same time, each with its share of the cores."""
 
 
 def chosen_rows(study: str, rows: Sequence[Row], wanted: Sequence[str]) -> list[str]:
@@ -143,7 +129,6 @@ _MODULES = Study(
         _row("ca", "CA", "omnial-ca", 96.8, 98.2, 72.7),
         _row("dcsa", "DCSA", "omnial", *_OMNIAL),
     ),
-    seeds=1,
 )
 _BALANCE = Study(
     "balance",
@@ -160,7 +145,6 @@ _BALANCE = Study(
         )
         for factor in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
     ),
-    seeds=1,
     axis="balance factor",
 )
 _SYSTEMS = Study(
@@ -189,7 +173,6 @@ _PARADIGMS = Study(
             "baseline-separate", "baseline, separate", "surrogate", 98.8, 98.4, 75.0, separate=True
         ),
     ),
-    seeds=1,
     classes=3,
 )
 _COLOUR = Study(

@@ -58,16 +58,13 @@ def plan_trials(
     Each separate model trains on an equal part of the images of the unified one.
     """
     root_of = {product.name: product.root for product in data.catalogue.classes}
-    parts: list[tuple[tuple[Path, ...], str | None]] = [(data.roots, None)]
-    budget = options.images
-    if row.separate:
-        parts = [((root_of[name],), name) for name in classes]
-        budget = max(1, budget // len(root_of))
+    budget = max(1, options.images // len(root_of)) if row.separate else options.images
     own = (f"training.seed={seed}", f"training.images={budget}")
     overrides = [*COMMON, *row.overrides, *options.overrides, *own]
     settings = load_settings(system=row.system, size=options.size, overrides=overrides)
     trials = []
-    for roots, only in parts:
+    for only in classes if row.separate else (None,):
+        roots = data.roots if only is None else (root_of[only],)
         names = sorted(root_of) if only is None else [only]
         facts = {
             "roots": [name_of(root) for root in data.roots],
@@ -122,7 +119,6 @@ def has_model(trial: Trial, work: Path) -> bool:
 
 
 def _evaluate(trial: Trial, folder: Path) -> dict[str, Any]:
-    """Evaluate the trained model: the content of the result file."""
     model = load_model(folder)
     facts, settings = model.training, trial.settings
     evaluated = evaluate_model(model, discover(trial.roots, need="test"), gallery_per_class=0)
