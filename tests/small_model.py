@@ -34,8 +34,8 @@ def green_or_blue(classes: Sequence[str]) -> Recogniser:
         counts=np.array([2, 2]),
         scale=scale,
         radius=np.full(2, 0.3, np.float32),
-        least=np.full(2, -100.0, np.float32),
-        nothing=np.empty((0, FEATURES), np.float32),
+        min_contrast=np.full(2, -100.0, np.float32),
+        no_product=np.empty((0, FEATURES), np.float32),
     )
 
 

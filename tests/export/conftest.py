@@ -23,6 +23,7 @@ from omnial.export.build import write_onnx
 from omnial.export.export_model import export_model
 from omnial.model_folder.export_folder import Format
 from omnial.model_folder.weights_file import load_model, save_model
+from omnial.models.normality import Normal, Normality
 from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
 from omnial.models.thresholds import calibrate
@@ -81,6 +82,7 @@ def small_model() -> TrainedModel:
             stem=4,
             reconstruction=ReconstructionSettings(widths=(8, 8, 8)),
             localization=LocalizationSettings(widths=(8, 8, 8)),
+            normality="own",
         ),
     )
     with torch.random.fork_rng(devices=[]):
@@ -97,12 +99,20 @@ def small_model() -> TrainedModel:
         recogniser=Recogniser.fit(np.zeros((4, 1)), np.array([0, 0, 1, 1]), CLASSES),
         rois={"tile": region},
         training={},
+        normality={},
         trained_files=frozenset(),
     )
     images = np.stack([draw(name, seed) for name in CLASSES for seed in range(8)])
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    features = predict_batch(model.network, batch).features
-    model.recogniser = Recogniser.fit(features, np.repeat([0, 1], 8), CLASSES)
+    found = predict_batch(model.network, batch)
+    model.recogniser = Recogniser.fit(found.features, np.repeat([0, 1], 8), CLASSES)
+    assert found.embedding is not None
+    valid = np.ones((16, HEIGHT, WIDTH), bool)
+    normals = list(map(Normal, found.embedding, found.score_maps, valid))
+    for index, name in enumerate(CLASSES):
+        own = slice(8 * index, 8 * index + 6)
+        held_out = normals[8 * index + 6 : 8 * index + 8]
+        model.normality[name] = Normality.fit(found.embedding[own], held_out)
     return model
 
 

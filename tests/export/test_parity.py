@@ -18,7 +18,7 @@ from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format
 from omnial.models.channels_last import InstanceNorm
-from omnial.models.prediction import restrict
+from omnial.models.normality import with_normality
 from omnial.models.scoring import image_score, image_scores
 from omnial.models.system import build_model
 from omnial.models.torch_backend import TorchBackend
@@ -51,6 +51,9 @@ def test_any_number_of_images_gives_what_pytorch_gives(
         np.testing.assert_allclose(found.score_maps, expected.score_maps, atol=1e-4)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
         np.testing.assert_allclose(found.features, expected.features, atol=1e-4)
+        assert found.embedding is not None
+        assert expected.embedding is not None
+        np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-3)
         if name == "onnx":
             assert found.reconstruction is not None
             np.testing.assert_allclose(found.reconstruction, expected.reconstruction, atol=1e-3)
@@ -132,7 +135,8 @@ def test_verdicts_maps_and_outlines_agree(
             assert one.threshold == other.threshold
             assert one.anomalous == other.anomalous
             np.testing.assert_allclose(one.score_map, other.score_map, atol=1e-4)
-            assert len(one.outlines) == len(other.outlines)
+            # A pixel at the very level may join two outlines or part them.
+            assert abs(len(one.outlines) - len(other.outlines)) <= 1
     assert expected[-1].score_map.shape == large.shape[:2]
 
 
@@ -185,8 +189,9 @@ def test_restricting_later_equals_restricting_at_once(model: TrainedModel) -> No
     images, valid = batch(3)
     at_once = TorchBackend(model).run(images, valid)
     whole = TorchBackend(model).run(images, np.ones_like(valid))
-    later = restrict(whole, valid, model.settings.model.image_score)
+    rule, names = model.settings.model.image_score, [None] * 3
+    later = with_normality(whole, {}, names, valid, rule)
     np.testing.assert_array_equal(later.score_maps, at_once.score_maps)
     np.testing.assert_allclose(later.scores, at_once.scores, atol=1e-5)
     with pytest.raises(ValueError, match="valid"):
-        restrict(whole, valid[:, 1:], "top_mean")
+        with_normality(whole, {}, names, valid[:, 1:], rule)

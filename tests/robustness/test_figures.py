@@ -44,7 +44,7 @@ class Red:
 
 def test_figures_against_scikit(made: Path) -> None:
     data = AdversarialSet(made)
-    found = evaluate_on_set(Red(), data, 2)
+    found = evaluate_on_set(lambda _: Red(), data, 2)
 
     assert list(found) == ["0", "8t", "8", "4", "2", "1"]
     for level in ("0", "8t", "1"):

@@ -16,7 +16,7 @@ from omnial.data.layouts import discover
 from omnial.demo.production_line import generate
 from omnial.errors import UserError
 from omnial.model_folder.weights_file import load_model
-from omnial.models.torch_backend import TorchBackend
+from omnial.models.normality_network import backends
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.corruptions import subset
 from omnial.robustness.transfer import evaluate_on_set
@@ -89,7 +89,7 @@ def test_the_figures_are_those_of_the_model_on_the_set(finished: Path) -> None:
     (part,) = (c for c in found.values() if c["row"] == "omnial" and c.get("part") == "transfer")
     (folder,) = (finished / "work" / "sets").iterdir()
     again = evaluate_on_set(
-        TorchBackend(load_model(finished / "work" / run["key"][:16])), AdversarialSet(folder)
+        backends(load_model(finished / "work" / run["key"][:16])), AdversarialSet(folder)
     )
     for level, figures in again.items():
         assert part["found"][level]["mean"] == pytest.approx(dict(figures.mean))

@@ -231,7 +231,9 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
     folder.mkdir()
     (folder / _CONFIG).write_bytes((_MODEL / _CONFIG).read_bytes())
     (folder / "model.onnx").write_bytes(_ONNX)
-    save_file(extra_arrays(model.recogniser, model.rois), folder / "arrays.safetensors")
+    save_file(
+        extra_arrays(model.recogniser, model.rois, model.normality), folder / "arrays.safetensors"
+    )
     maps = np.zeros((1, EDGE, EDGE), np.float32)
     images = np.zeros((1, 3, EDGE, EDGE), np.uint8)
     reference = Prediction(maps, np.zeros(1), np.zeros((1, FEATURES), np.float32))

@@ -90,6 +90,7 @@ paper's perturbations come from, and the stages from there to `omnial`."""
 # For every system alike at our own sizes: the image is sharp, and defects are erased, early.
 _OURS: Preset = {
     "model.blocks": "residual",
+    "model.normality": "own",
     "model.localization.difference_windows": [1, 3, 7],
     "objective.image_mse": 10.0,
     "objective.defect_weight": 10.0,

@@ -232,6 +232,10 @@ class ModelSettings(Section):
     times the time; or `moved` by half a cell of the stem, at twice the time. Off in training; the
     attacks of adversarial training include it. [O]"""
 
+    normality: Literal["none", "own"] = "none"
+    """A second witness beside the network's score: after training, a Gaussian of its `own` features
+    at each position of each product, from the good images alone. [O]"""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.localization.diffneck and not self.reconstruction.jnd:

@@ -40,6 +40,7 @@ from omnial.inference.inspector import Inspector
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve, mean_figures
+from omnial.models.normality import Normality, with_normality
 from omnial.models.prediction import Backend, Prediction, over_windows
 from omnial.models.thresholds import Calibration
 from omnial.models.torch_backend import TorchBackend
@@ -129,7 +130,7 @@ def evaluate_model(
         device = backend.device
     evaluation = Evaluation(
         *(backend, settings, batch_size, gallery_per_class, calibration, inspector.rois),
-        *(description, device, progress, transform),
+        *(inspector.normality, description, device, progress, transform),
     )
     return evaluation.run(catalogue)
 
@@ -148,6 +149,7 @@ class Evaluation:
     rois: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Regions of interest (height, width) of the network input, of some classes, in addition to
     the data set's own."""
+    normality: Mapping[str, Normality] = field(default_factory=dict)
     description: Mapping[str, object] = field(default_factory=dict)
     """JSON values about the model, for the result."""
     device: torch.device | None = None
@@ -281,10 +283,13 @@ class Evaluation:
             return sample if self.transform is None else self.transform(sample)
 
         for samples in sample_batches(records, load, self.batch_size):
-            yield [(part, self._predict(part)) for part in same_size(samples)]
+            yield [(part, self._predict(product.name, part)) for part in same_size(samples)]
 
-    def _predict(self, samples: Sequence[Sample]) -> Prediction:
-        found = over_windows(self.backend.run, *stack(samples), self.settings)
+    def _predict(self, name: str, samples: Sequence[Sample]) -> Prediction:
+        images, valid = stack(samples)
+        found = over_windows(self.backend.run, images, valid, self.settings)
+        rule = self.settings.model.image_score
+        found = with_normality(found, self.normality, [name] * len(samples), valid, rule)
         finite = np.isfinite(found.score_maps).all(axis=(1, 2)) & np.isfinite(found.scores)
         if not finite.all():
             path = samples[int(np.argmin(finite))].record.path

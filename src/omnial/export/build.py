@@ -63,14 +63,19 @@ class ExportedNetwork(nn.Module):
         self.reconstruction = reconstruction
 
     def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
-        """Score maps (B, H, W), scores (B,), features (B, F), reconstruction (B, 3, H, W).
+        """Score maps (B, H, W), scores (B,), features (B, F), and what else is wanted.
 
-        Images are (B, 3, H, W) float32 in [0, 1], `valid` (B, H, W) is True where scores count.
+        That is the embedding (B, E, h, w) and the reconstruction (B, 3, H, W). Images are
+        (B, 3, H, W) float32 in [0, 1], `valid` (B, H, W) is True where scores count.
         """
         output = self.network(images)
         maps = torch.where(valid, score_map(output.logits), 0.0)
-        found = (maps, image_score(maps, valid, self.rule), appearance(images))
-        return (*found, output.reconstruction.clamp(0.0, 1.0)) if self.reconstruction else found
+        found: list[Tensor] = [maps, image_score(maps, valid, self.rule), appearance(images)]
+        if output.embedding is not None:
+            found.append(output.embedding)
+        if self.reconstruction:
+            found.append(output.reconstruction.clamp(0.0, 1.0))
+        return tuple(found)
 
 
 def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False) -> None:
@@ -80,6 +85,8 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
     """
     size = (model.settings.data.height, model.settings.data.width)
     rule = model.settings.model.image_score
+    absent = {"embedding"} if model.settings.model.normality == "none" else set[str]()
+    absent |= set() if reconstruction else {"reconstruction"}
     network = ExportedNetwork(copy.deepcopy(model.network), reconstruction, rule).eval()
     images = torch.full((_EXAMPLES, 3, *size), 0.5)
     valid = torch.ones((_EXAMPLES, *size), dtype=torch.bool)
@@ -91,7 +98,7 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
             dynamo=True,
             dynamic_shapes={"images": {0: batch}, "valid": {0: batch}},
             input_names=PORTS[:2],
-            output_names=PORTS[2:] if reconstruction else PORTS[2:-1],
+            output_names=[name for name in PORTS[2:] if name not in absent],
             verbose=False,
         )
     if program is None:

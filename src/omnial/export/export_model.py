@@ -126,7 +126,9 @@ def export_model(
     images = from_data(data, model, compared_images, reading) if data else ExportImages((), ())
     pytorch = TorchBackend(model)
     compared = images.compared or made_up(model.settings.data)
-    reference = Reference.of("data" if data else "synthetic", compared, pytorch, model.settings)
+    reference = Reference.of(
+        "data" if data else "synthetic", compared, pytorch, model.settings, model.normality
+    )
     progress("inspecting with PyTorch", 1, 1)
     with locked(out), writing("The export", out, SafetensorError), scratch_in(out) as work:
         progress("writing the graph", 0, 1)
@@ -221,7 +223,7 @@ def _complete(
     """Complete the chosen precision's folder; `export.json` is its last file."""
     folder = chosen.path.parent
     shutil.copyfile(model_dir / CONFIG_FILE, folder / CONFIG_FILE)
-    save_file(extra_arrays(model.recogniser, model.rois), folder / ARRAYS_FILE)
+    save_file(extra_arrays(model.recogniser, model.rois, model.normality), folder / ARRAYS_FILE)
     write_samples(folder / SAMPLES_FILE, samples)
     for name in (ARRAYS_FILE, SAMPLES_FILE):
         # The library lets the owner alone read its files; the user's own rule holds here.

@@ -1,8 +1,8 @@
 """The accuracy gate: how far an exported network may be from PyTorch, and on which images."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ from omnial.evaluation.sample import Sample, in_windows, load_sample, same_size,
 from omnial.inference.verify import beyond, differences, make_inputs
 from omnial.metrics.ranking import average_precision, count
 from omnial.model_folder.export_folder import Differences, Gate, Precision, Tolerance
+from omnial.models.normality import Normality, with_normality
 from omnial.models.prediction import Backend, over_windows
 from omnial.models.thresholds import Calibration, is_anomalous
 from omnial.models.trained_model import TrainedModel
@@ -119,13 +120,20 @@ class Reference:
     """(H, W) each."""
     scores: NDArray[np.float64]
     """(n,)."""
+    normality: Mapping[str, Normality] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, source: Source, samples: Sequence[Sample], pytorch: Backend, settings: Settings
+        cls,
+        source: Source,
+        samples: Sequence[Sample],
+        pytorch: Backend,
+        settings: Settings,
+        normality: Mapping[str, Normality] | None = None,
     ) -> "Reference":
-        """Let PyTorch inspect the images, with the settings of the network."""
-        return cls(source, tuple(samples), settings, *_run(pytorch, samples, settings))
+        """Let PyTorch inspect the images, with the settings and normality of the model."""
+        found = _run(pytorch, samples, settings, normality or {})
+        return cls(source, tuple(samples), settings, *found, normality or {})
 
 
 def compare(
@@ -133,7 +141,7 @@ def compare(
 ) -> Gate:
     """Compare an exported network with PyTorch: the precision decides what is tolerated."""
     tolerance, samples = TOLERANCES[precision], reference.samples
-    maps, scores = _run(engine, samples, reference.settings)
+    maps, scores = _run(engine, samples, reference.settings, reference.normality)
     found = differences(reference.maps, reference.scores, maps, scores)
     before, after = _pixel_ap(samples, reference.maps), _pixel_ap(samples, maps)
     reasons = list(beyond(found, tolerance))
@@ -178,14 +186,20 @@ def allowed_elsewhere(precision: Precision, measured: Differences) -> Tolerance:
 
 
 def _run(
-    engine: Backend, samples: Sequence[Sample], settings: Settings
+    engine: Backend,
+    samples: Sequence[Sample],
+    settings: Settings,
+    normality: Mapping[str, Normality],
 ) -> tuple[tuple[NDArray[np.float32], ...], NDArray[np.float64]]:
     """Score maps and scores of samples."""
     maps: list[NDArray[np.float32]] = []
     scores = []
     for start in range(0, len(samples), _BATCH):
         for part in same_size(samples[start : start + _BATCH]):
-            prediction = over_windows(engine.run, *stack(part), settings)
+            images, valid = stack(part)
+            prediction = over_windows(engine.run, images, valid, settings)
+            names, rule = [one.record.class_name for one in part], settings.model.image_score
+            prediction = with_normality(prediction, normality, names, valid, rule)
             maps += list(prediction.score_maps)
             scores.append(prediction.scores)
     return tuple(maps), np.concatenate(scores)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from omnial.errors import UserError
 from omnial.model_folder.config_file import FolderConfig, refusal
 from omnial.model_folder.export_folder import Export, is_export, read_export
+from omnial.models.normality import Normality, embedding_shape
 from omnial.models.prediction import Backend, Prediction
 from omnial.models.recogniser import Recogniser
 from omnial.untrusted import quoted
@@ -26,8 +27,11 @@ BackendName: TypeAlias = Literal["auto", "torch", "onnx", "openvino"]
 Ports: TypeAlias = Mapping[str, tuple[int | None, ...]]
 """Shapes of an exported network's inputs and outputs, by name; None is any length."""
 
-PORTS: Final = ("images", "valid", "score_map", "score", "features", "reconstruction")
-"""Names of an exported network's inputs and outputs; the last is not always there."""
+PORTS: Final = (
+    *("images", "valid", "score_map", "score", "features"),
+    *("embedding", "reconstruction"),
+)
+"""Names of an exported network's inputs and outputs; the last two are not always there."""
 
 _logger = logging.getLogger(__name__)
 _REPORTER = "openvino_telemetry"
@@ -108,8 +112,8 @@ class OnnxBackend:
 
 def _prediction(outputs: dict[str, NDArray[Any]]) -> Prediction:
     scores = outputs["score"].astype(np.float64)
-    reconstruction = outputs.get("reconstruction")
-    return Prediction(outputs["score_map"], scores, outputs["features"], reconstruction)
+    extra = {name: outputs.get(name) for name in ("reconstruction", "embedding")}
+    return Prediction(outputs["score_map"], scores, outputs["features"], **extra)
 
 
 def _providers(device: str, available: list[str]) -> list[Any]:
@@ -206,6 +210,7 @@ class Opened(NamedTuple):
     config: "TrainedModel | FolderConfig"
     recogniser: Recogniser
     rois: Mapping[str, NDArray[np.bool_]]
+    normality: Mapping[str, Normality]
 
 
 def open_folder(folder: Path, backend: BackendName, device: str, threads: int | None) -> Opened:
@@ -216,7 +221,7 @@ def open_folder(folder: Path, backend: BackendName, device: str, threads: int | 
             reasons = "; ".join(export.record.gate.reasons)
             _logger.warning("%s did not pass its accuracy gate: %s", folder, reasons)
         engine = open_engine(export, backend, device, threads)
-        return Opened(engine, export.config, export.recogniser, export.rois)
+        return Opened(engine, export.config, export.recogniser, export.rois, export.normality)
     if backend not in ("auto", "torch"):
         raise UserError(
             f"{folder} is not an export folder, and {backend} runs exported networks alone. "
@@ -234,7 +239,7 @@ def open_model(model: "TrainedModel") -> Opened:
 
     if not isinstance(model, TrainedModel):
         raise TypeError(f"model is what load_model returns, not {type(model).__name__}")
-    return Opened(TorchBackend(model), model, model.recogniser, model.rois)
+    return Opened(TorchBackend(model), model, model.recogniser, model.rois, model.normality)
 
 
 def open_engine(
@@ -267,6 +272,8 @@ def _check_ports(export: Export, found: Ports) -> None:
         "score": (None,),
         "features": (None, export.recogniser.scale.size),
     }
+    if export.normality:
+        expected["embedding"] = (None, *embedding_shape(export.config.settings))
     if "reconstruction" in found:
         expected["reconstruction"] = (None, 3, *size)
     for name in sorted({*expected, *found}):

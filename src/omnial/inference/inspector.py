@@ -21,7 +21,8 @@ from omnial.files import StrPath, as_path
 from omnial.inference.engines import BackendName, Opened, open_folder, open_model
 from omnial.inference.outlines import Outline, find_outlines
 from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
-from omnial.models.prediction import Backend, Prediction, over_windows, restrict
+from omnial.models.normality import with_normality
+from omnial.models.prediction import Backend, Prediction, over_windows
 from omnial.models.recogniser import Recogniser
 from omnial.models.thresholds import Calibration, is_anomalous
 
@@ -138,7 +139,7 @@ class Inspector:
     def _take(self, opened: Opened, batch_size: int, workers: int) -> None:
         if batch_size < 1 or workers < 1:
             raise ValueError("batch_size and workers must be at least 1")
-        self.backend, config, self.recogniser, self.rois = opened
+        self.backend, config, self.recogniser, self.rois, self.normality = opened
         self.settings, self.classes = config.settings, config.classes
         self.calibration, self.training = config.calibration, config.training
         self.batch_size = batch_size
@@ -282,9 +283,8 @@ class Inspector:
         prediction = over_windows(self._run, images, valid, self.settings)
         if class_name is None:
             names = self.recogniser.recognise(prediction.features)
-            if any(name in self.rois for name in names):
-                rule = self.settings.model.image_score
-                prediction = restrict(prediction, self._valid(loaded, names), rule)
+            valid = self._valid(loaded, names)
+        prediction = self._decided(prediction, names, valid)
         scores, maps = prediction.scores.tolist(), prediction.score_maps
         for item, name, score, score_map in zip(loaded, names, scores, maps, strict=True):
             threshold = self.calibration.threshold_for(name)
@@ -292,6 +292,13 @@ class Inspector:
                 yield ScoredImage(item, name, score, threshold, score_map, item.placement)
             else:
                 yield self._score_in_tiles(item, name, threshold, tile)
+
+    def _decided(
+        self, prediction: Prediction, names: Sequence[str | None], valid: NDArray[np.bool_]
+    ) -> Prediction:
+        """The prediction for known products: with their normality, in their regions of interest."""
+        rule = self.settings.model.image_score
+        return with_normality(prediction, self.normality, names, valid, rule)
 
     def _run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         prediction = self.backend.run(images, valid)
@@ -310,8 +317,14 @@ class Inspector:
         region = None
         if name is not None and name in self.rois:
             region = region_on(self.rois[name], item.placement)[item.placement.box]
+
+        def run(images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+            # A tile shows neither the position nor the scale of a part: the network alone decides.
+            alone = self._run(images, valid)._replace(embedding=None)
+            return self._decided(alone, [name] * len(images), valid)
+
         score, score_map = predict_tiles(
-            self._run, item.image, settings, tile, batch_size=self.batch_size, region=region
+            run, item.image, settings, tile, batch_size=self.batch_size, region=region
         )
         height, width = tile_size(tile, settings)
         same = {"height": size[0], "width": size[1], "geometry": "squash"}

@@ -25,6 +25,13 @@ from safetensors import SafetensorError
 
 from omnial.config.settings import Section, Settings
 from omnial.errors import UserError
+from omnial.models.normality import (
+    COMPONENTS,
+    LEVELS,
+    NORMALITY_ARRAYS,
+    Normality,
+    embedding_shape,
+)
 from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration
 from omnial.untrusted import Form, is_plain_name, plain, quoted, read_json
@@ -35,6 +42,8 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 RECOGNISER: Final = "recogniser."
 """Prefix of the recogniser's arrays."""
+NORMALITY: Final = "normality."
+"""Prefix of the arrays of normality; the array's name, a dot and the class follow."""
 ROI: Final = "roi."
 """Prefix of the regions of interest; the class follows."""
 
@@ -42,6 +51,8 @@ _T = TypeVar("_T")
 _DIGEST_BYTES = 8  # of a trained file: two of a million files agree by chance once in 10^7 folders
 MOST_FILES = 2**20
 """Most files that a model can be trained on: `config.json` keeps a digest of each."""
+MOST_CELLS: Final = 2**9
+"""Rows, and columns, of cells of a normality."""
 _LARGEST_SETTINGS = 2**16  # characters: a run's settings have about four thousand
 
 
@@ -170,10 +181,10 @@ def under(prefix: str, arrays: Mapping[str, _T]) -> dict[str, _T]:
 def extra_forms(
     settings: Settings, classes: Sequence[str], found: Mapping[str, Form]
 ) -> dict[str, Form]:
-    """Types and shapes of every tensor that is not of the network: recogniser and regions.
+    """Types and shapes of all tensors but the network's: recogniser, normality and regions.
 
-    What the file holds is asked for two things: a class has a region of interest or has none, and
-    the number of its examples is bounded alone.
+    What the file holds is asked for three things: a class has a region of interest or has none, and
+    the numbers of its examples and of normality's cells are bounded alone.
     """
 
     def examples(name: str, most: int) -> Form:
@@ -190,23 +201,49 @@ def extra_forms(
         "least": Form("F32", (count,)),
     }
     regions = {ROI + name: Form("BOOL", size) for name in classes if ROI + name in found}
-    return {RECOGNISER + name: form for name, form in forms.items()} | regions
+    normality = dict[str, Form]()
+    for name in classes if settings.model.normality != "none" else ():
+        mean = f"{NORMALITY}mean.{name}"
+        shape = found[mean].shape if mean in found else ()
+        parts, rows, columns = map(min, (*shape, 0, 0, 0), (COMPONENTS, MOST_CELLS, MOST_CELLS))
+        features = embedding_shape(settings)[0]
+        shapes: dict[str, tuple[int, ...]] = {
+            "center": (features,),
+            "basis": (parts, features),
+            "mean": (parts, rows, columns),
+            "deviation": (parts, rows, columns),
+            "network_quantiles": LEVELS.shape,
+            "distance_quantiles": LEVELS.shape,
+            "count": (1,),
+        }
+        normality |= {f"{NORMALITY}{k}.{name}": Form("F32", v) for k, v in shapes.items()}
+    return {RECOGNISER + name: form for name, form in forms.items()} | normality | regions
 
 
 def extra_arrays(
-    recogniser: Recogniser, rois: Mapping[str, NDArray[np.bool_]]
+    recogniser: Recogniser,
+    rois: Mapping[str, NDArray[np.bool_]],
+    normality: Mapping[str, Normality],
 ) -> dict[str, NDArray[Any]]:
     """The arrays of `extra_forms`."""
     arrays = {RECOGNISER + name: array for name, array in recogniser.arrays().items()}
-    return arrays | {ROI + name: np.ascontiguousarray(region) for name, region in rois.items()}
+    for name, fitted in normality.items():
+        arrays |= {f"{NORMALITY}{part}.{name}": array for part, array in fitted.arrays().items()}
+    regions = {ROI + name: region for name, region in rois.items()}
+    return {name: np.ascontiguousarray(array) for name, array in (arrays | regions).items()}
 
 
 def read_extra(
     arrays: Mapping[str, NDArray[Any]], classes: Sequence[str]
-) -> tuple[Recogniser, dict[str, NDArray[np.bool_]]]:
-    """The recogniser and the regions of interest from the arrays of `extra_forms`."""
+) -> tuple[Recogniser, dict[str, NDArray[np.bool_]], dict[str, Normality]]:
+    """Recogniser, regions of interest and normality from the arrays of `extra_forms`."""
     rois = under(ROI, arrays)
     for name, region in rois.items():
         if (region.view(np.uint8) > 1).any():
             raise ValueError(f"the region of {quoted(name)} holds other values than 0 and 1")
-    return Recogniser.from_arrays(under(RECOGNISER, arrays), classes), rois
+    own = under(NORMALITY, arrays)
+    normality = {
+        name: Normality(**{part: own[f"{part}.{name}"] for part in NORMALITY_ARRAYS})
+        for name in (classes if own else ())
+    }
+    return Recogniser.from_arrays(under(RECOGNISER, arrays), classes), rois, normality

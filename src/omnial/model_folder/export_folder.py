@@ -3,7 +3,7 @@
     config.json          the model folder's own: settings, classes, calibration, training
     export.json          format, precision, gate, versions, and a digest of each file below
     model.onnx           the network (or model.xml and model.bin for OpenVINO)
-    arrays.safetensors   the recogniser and the regions of interest
+    arrays.safetensors   the recogniser, normality and the regions of interest
     samples.safetensors  inputs with PyTorch's outputs for them, which `omnial verify` repeats
 
 A folder may come from anywhere: file names are fixed, both JSON files are checked, every other
@@ -32,6 +32,7 @@ from omnial.model_folder.config_file import (
     refusal,
     refusing,
 )
+from omnial.models.normality import Normality
 from omnial.models.recogniser import Recogniser
 from omnial.untrusted import check_forms, check_regular, read_forms, read_json
 
@@ -145,6 +146,7 @@ class Export:
     config: FolderConfig
     recogniser: Recogniser
     rois: Mapping[str, NDArray[np.bool_]]
+    normality: Mapping[str, Normality]
 
     @property
     def model_path(self) -> Path:
@@ -189,5 +191,5 @@ def read_export(folder: Path) -> Export:
             if file_digest(folder / name) != digest:
                 raise ValueError("it is not the file that was exported (another digest)")
     with refusing(folder, ARRAYS_FILE):
-        recogniser, rois = read_extra(load_file(folder / ARRAYS_FILE), config.classes)
-    return Export(folder, record, config, recogniser, rois)
+        extra = read_extra(load_file(folder / ARRAYS_FILE), config.classes)
+    return Export(folder, record, config, *extra)

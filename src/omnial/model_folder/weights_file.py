@@ -58,7 +58,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
     _check_parts(model)
     tensors = {_NETWORK + name: value for name, value in model.network.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    for name, array in extra_arrays(model.recogniser, model.rois).items():
+    for name, array in extra_arrays(model.recogniser, model.rois, model.normality).items():
         tensors[name] = torch.from_numpy(array)
     with writing("The model", folder, SafetensorError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def load_model(
     network.load_state_dict(under(_NETWORK, tensors), assign=True)
     arrays = {k: v.numpy() for k, v in tensors.items() if not k.startswith(_NETWORK)}
     with refusing(folder, WEIGHTS_FILE):
-        recogniser, rois = read_extra(arrays, classes)
+        recogniser, rois, normality = read_extra(arrays, classes)
     return TrainedModel(
         settings=settings.model_copy(update={"data": reading.of(settings.data)}),
         classes=classes,
@@ -106,6 +106,7 @@ def load_model(
         calibration=config.calibration,
         recogniser=recogniser,
         rois=rois,
+        normality=normality,
         training=config.training,
         trained_files=config.trained_files,
     )
@@ -130,6 +131,9 @@ def choose_device(name: str) -> torch.device:
 def _check_parts(model: TrainedModel) -> None:
     if model.recogniser.names != model.classes:
         raise ValueError("the recogniser knows other classes than the model")
+    own = set() if model.settings.model.normality == "none" else set(model.classes)
+    if set(model.normality) != own:
+        raise ValueError("the normality knows other classes than the model")
     size = (model.settings.data.height, model.settings.data.width)
     for name, roi in model.rois.items():
         if name not in model.classes:

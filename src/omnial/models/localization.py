@@ -30,8 +30,11 @@ class LocalizationNetwork(nn.Module):
             inputs = width
         self.head = nn.Conv2d(inputs, 2 * pixels, 3, padding=1)
 
-    def forward(self, neck: Tensor) -> Tensor:
-        """From (B, C, H, W) to packed logits (B, 2 s^2, H, W): normal, anomalous."""
+    def forward(self, neck: Tensor) -> tuple[Tensor, Tensor]:
+        """From (B, C, H, W) to packed logits (B, 2 s^2, H, W), and the features below them.
+
+        The logits are normal and anomalous, the features those of the decoder, (B, C', H, W).
+        """
         skips: list[Tensor] = []
         features = neck
         for index, block in enumerate(self.encoder):
@@ -39,5 +42,4 @@ class LocalizationNetwork(nn.Module):
             skips.append(features)
         for up, block, skip in zip(self.up, self.decoder, reversed(skips[:-1]), strict=True):
             features = block(torch.cat((up(features), skip), 1))
-        logits: Tensor = self.head(features)
-        return logits
+        return self.head(features), features

@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.config.settings import ImageScore, Settings
-from omnial.data.cover import Blend, Cover, size_of
+from omnial.config.settings import Settings
+from omnial.data.cover import Blend, Cover, Part, size_of
 from omnial.models.scoring import image_scores
 
 
@@ -22,6 +22,8 @@ class Prediction(NamedTuple):
     """(B, F), the appearance of the images, by which products are recognised."""
     reconstruction: NDArray[np.float32] | None = None
     """(B, 3, H, W) in [0, 1]; None where the engine does not give it."""
+    embedding: NDArray[np.float32] | None = None
+    """(B, E, h, w), the network's own features, cell by cell; None without normality."""
     jnd: NDArray[np.float32] | None = None
     """(B, H, W), the reconstructed JND target; None where there is none."""
 
@@ -63,6 +65,7 @@ def over_windows(
     cover = Cover.over(frame, window)
     blends: dict[str, Blend] = {}
     features = []
+    cells: _CellMeans | None = None
     for part in cover.parts():
         inside = np.ascontiguousarray(valid[(..., *part)])
         found = run(np.ascontiguousarray(images[(..., *part)]), inside)
@@ -72,21 +75,45 @@ def over_windows(
                 if name not in blends:
                     blends[name] = Blend(cover, values.shape[:-2], np.float64)
                 blends[name].add(part, values)
+        if found.embedding is not None:
+            cells = cells or _CellMeans(frame, window, found.embedding)
+            cells.add(part, found.embedding)
         features.append(found.features)
     maps = {name: blend.result() for name, blend in blends.items()}
     return Prediction(
         **maps,
         scores=image_scores(maps["score_maps"], valid, settings.model.image_score),
         features=np.mean(features, axis=0),
+        embedding=None if cells is None else cells.result(),
     )
 
 
-def restrict(prediction: Prediction, valid: NDArray[np.bool_], rule: ImageScore) -> Prediction:
-    """The same prediction with scores inside a region alone, (B, H, W), True where scores count.
+class _CellMeans:
+    """Features of a frame's cells: the mean over the windows' cells whose middles lie in them.
 
-    For a region of interest that is known only after the product has been recognised.
+    Frame and window are heights and widths in pixels, the cells (B, E, h, w) those of a window.
     """
-    if valid.shape != prediction.score_maps.shape:
-        raise ValueError(f"valid is {valid.shape}, the maps are {prediction.score_maps.shape}")
-    maps = np.where(valid, prediction.score_maps, np.float32(0.0))
-    return prediction._replace(score_maps=maps, scores=image_scores(maps, valid, rule))
+
+    def __init__(
+        self, frame: tuple[int, int], window: tuple[int, int], cells: NDArray[np.float32]
+    ) -> None:
+        self._edges = tuple(-(-w // n) for w, n in zip(window, cells.shape[-2:], strict=True))
+        # A rest that is less than a cell belongs to the last one: each holds a window's cell.
+        rows, columns = (max(f // edge, 1) for f, edge in zip(frame, self._edges, strict=True))
+        self._sum = np.zeros((*cells.shape[:2], rows, columns), np.float32)
+        self._count = np.zeros((rows, columns), np.float32)
+
+    def add(self, part: Part, cells: NDArray[np.float32]) -> None:
+        """Add a window's cells."""
+        y, x = (
+            np.minimum((along.start + (np.arange(n) + 0.5) * edge) // edge, limit - 1).astype(int)
+            for along, n, edge, limit in zip(
+                part, cells.shape[-2:], self._edges, self._count.shape, strict=True
+            )
+        )
+        self._sum[..., y[:, None], x] += cells
+        self._count[y[:, None], x] += 1.0
+
+    def result(self) -> NDArray[np.float32]:
+        """(B, E, rows, columns) of the frame."""
+        return np.divide(self._sum, self._count, dtype=np.float32)

@@ -10,6 +10,8 @@ and the attention modules stand in branches whose gains are 0 at the start
 (docs/results/reconstruction.md says what each of these does).
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,17 @@ from omnial.models.attention import make_attention
 from omnial.models.blocks import BasicBlock, Residual, ResidualConv, UpBlock
 
 _FLAT = 1e-6
+
+
+class Reconstruction(NamedTuple):
+    """Result of the reconstruction sub-network, packed."""
+
+    image: Tensor
+    """(B, 3 s^2, H, W), the normal image."""
+    jnd: Tensor | None
+    """(B, s^2, H, W), its JND target, where it is wanted."""
+    encoded: list[Tensor]
+    """Features of each encoder scale, (B, C, H / 2^i, W / 2^i)."""
 
 
 class ReconstructionNetwork(nn.Module):
@@ -52,15 +65,14 @@ class ReconstructionNetwork(nn.Module):
             inputs = width
         self.head = nn.Conv2d(inputs, (4 if settings.jnd else 3) * pixels, 3, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The normal image (B, 3 s^2, H, W) and its JND target (B, s^2, H, W) or None, packed.
-
-        The images are (B, 3 s^2, H, W) in [0, 1], H and W multiples of 2^(L - 1).
-        """
+    def forward(self, images: Tensor) -> Reconstruction:
+        """Reconstruct (B, 3 s^2, H, W) in [0, 1], H and W multiples of 2^(L - 1)."""
         colour = _mean_colour(images) if self.residual else None
         features = images if colour is None else images - colour
+        encoded: list[Tensor] = []
         for block in self.encoder:
             features = block(features)
+            encoded.append(features)
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         maps = self.head(features)
@@ -70,7 +82,7 @@ class ReconstructionNetwork(nn.Module):
             image = image + colour
         elif self.restore_colour:
             image = _with_colours_of(images, image)
-        return image, jnd
+        return Reconstruction(image, jnd, encoded)
 
 
 def _encoder(

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from omnial.config.settings import ModelSettings
 from omnial.models.channels_last import pack, unpack
 from omnial.models.diffneck import DiffNeck, PlainNeck
 from omnial.models.localization import LocalizationNetwork
+from omnial.models.normality import embedded_scale
 from omnial.models.reconstruction import ReconstructionNetwork
 
 _INITIAL_STD = 0.02
@@ -24,6 +26,9 @@ class Output(NamedTuple):
     network does not reconstruct it."""
     logits: Tensor
     """(B, 2, H, W): normal, anomalous."""
+    embedding: Tensor | None = None
+    """(B, E, h, w), features of cells of some 8x8 pixels, for `omnial.models.normality`; in eval
+    mode alone, and None without normality."""
 
 
 class InspectionNetwork(nn.Module):
@@ -33,6 +38,8 @@ class InspectionNetwork(nn.Module):
         super().__init__()
         self.stem = settings.stem
         self.second_look = settings.second_look
+        self.normality = settings.normality
+        self.embedded = embedded_scale(settings)
         pixels = settings.stem**2
         jnd = settings.reconstruction.jnd
         self.reconstruction = ReconstructionNetwork(
@@ -89,13 +96,29 @@ class InspectionNetwork(nn.Module):
             padded = F.pad(images, (0, right, 0, bottom), mode="replicate")
         # Both sub-networks work on packed pixels, so that nothing is unpacked between them.
         packed = pack(padded, self.stem)
-        restored, jnd = self.reconstruction(packed)
-        logits = self.localization(self.neck(packed, restored, jnd))
+        restored, jnd, encoded = self.reconstruction(packed)
+        logits, decoded = self.localization(self.neck(packed, restored, jnd))
+        embedding = None
+        if self.normality == "own" and not self.training:
+            embedding = self._embedding(encoded[self.embedded], decoded, height, width)
         return Output(
             unpack(restored, self.stem)[..., :height, :width],
             None if jnd is None else unpack(jnd, self.stem)[..., :height, :width],
             unpack(logits, self.stem)[..., :height, :width],
+            embedding,
         )
+
+    def _embedding(self, encoded: Tensor, decoded: Tensor, height: int, width: int) -> Tensor:
+        """Features of both sub-networks, each the mean of 3x3 cells: (B, E, h, w).
+
+        The reconstruction's encoder says how a part looks, the localization's last features what
+        the network holds against it.
+        """
+        step = 2**self.embedded
+        cells = torch.cat((F.avg_pool2d(decoded, step), encoded), 1)
+        smooth = F.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
+        edge = step * self.stem
+        return smooth[..., : -(-height // edge), : -(-width // edge)].float()
 
 
 def build_model(settings: ModelSettings) -> nn.Module:

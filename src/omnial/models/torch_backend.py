@@ -72,6 +72,7 @@ def predict_batch(
             scores=_array(image_score(maps, valid, rule)).astype(np.float64),
             features=_array(appearance(batch)),
             reconstruction=_array(output.reconstruction.clamp(0.0, 1.0)),
+            embedding=None if output.embedding is None else _array(output.embedding),
             jnd=None if output.jnd is None else _array(output.jnd[:, 0]),
         )
 

@@ -1,13 +1,14 @@
 """A trained model in memory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from omnial.config.settings import Settings
+from omnial.models.normality import Normality
 from omnial.models.recogniser import Recogniser
 from omnial.models.thresholds import Calibration
 from omnial.untrusted import JSON
@@ -29,5 +30,7 @@ class TrainedModel:
     """For classes with a region of interest: (height, width) of the network, True inside."""
     training: Mapping[str, JSON]
     """Facts about the training: seed, steps, images, seconds, precision, data, version."""
+    normality: dict[str, Normality] = field(default_factory=dict)
+    """What is normal for each class, with `model.normality`; else empty."""
     trained_files: frozenset[bytes] = frozenset()
     """Of each file that the network was trained on, see `short_digest`."""

@@ -19,8 +19,8 @@ from omnial.errors import UserError
 from omnial.files import file_digest
 from omnial.model_folder.config_file import WEIGHTS_FILE
 from omnial.model_folder.weights_file import load_model
+from omnial.models.normality_network import backends
 from omnial.models.prediction import Prediction
-from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent
 from omnial.robustness.adversarial_set import AdversarialSet
@@ -251,7 +251,7 @@ def _evaluate_model(
             "weights_sha256": file_digest(folder / WEIGHTS_FILE),
             "training": dict(model.training),
         },
-        transfer=evaluate_on_set(TorchBackend(model), data, plan.batch_size, report),
+        transfer=evaluate_on_set(backends(model), data, plan.batch_size, report),
         white_box=attack_white_box(model, data, box, report) if box else None,
         verdicts=attack_verdicts(model, catalogue, box, report) if box and catalogue else None,
         corruptions=evaluate_corrupted(model, catalogue, plan.batch_size, report)
@@ -266,8 +266,9 @@ def _example(data: AdversarialSet, class_name: str, models: Mapping[str, Trained
     number = next((n for n, area in enumerate(areas) if area), 0)
     *_, batch = data.batches(class_name, 1, number + 1)
     images = {name: batch.images(name) for name in (UNATTACKED, *(x.name for x in data.levels))}
+    engines = {name: backends(model)(class_name) for name, model in models.items()}
     predictions = {
-        name: {level: TorchBackend(model).run(x, batch.valid) for level, x in images.items()}
-        for name, model in models.items()
+        name: {level: engine.run(values, batch.valid) for level, values in images.items()}
+        for name, engine in engines.items()
     }
     return Example(class_name, batch.mask[0], images, predictions)

@@ -87,7 +87,7 @@ def mean_of(values: Sequence[float]) -> float | None:
 
 
 def figures_of_classes(
-    backend: Backend,
+    backend: Callable[[str], Backend],
     classes: Sequence[str],
     batches: Callable[[str], SampleBatches],
     samples: int,
@@ -99,20 +99,26 @@ def figures_of_classes(
     found: dict[str, dict[str, Figures]] = {}
     for class_name in classes:
         collectors: dict[str, _Collector] = {}
+        engine = backend(class_name)
         for clean, images in batches(class_name):
             for level, values in images.items():
                 if level not in collectors:
                     collectors[level] = _Collector(samples, clean.mask[0].size)
-                collectors[level].add(clean, backend.run(values, clean.valid))
+                collectors[level].add(clean, engine.run(values, clean.valid))
         for level, collector in collectors.items():
             found.setdefault(level, {})[class_name] = collector.finish()
     return {level: LevelFigures.over(figures) for level, figures in found.items()}
 
 
 def evaluate_on_set(
-    backend: Backend, data: AdversarialSet, batch_size: int = 16, progress: Progress = silent
+    backend: Callable[[str], Backend],
+    data: AdversarialSet,
+    batch_size: int = 16,
+    progress: Progress = silent,
 ) -> dict[str, LevelFigures]:
     """Figures of a model at level `0` (unattacked) and at each level of a set.
+
+    `backend` gives the engine for each class.
 
     Raises:
         RunError: A score is not finite.

@@ -17,6 +17,7 @@ from omnial.evaluation.result import ImageResult
 from omnial.evaluation.sample import Sample, in_windows, load_sample, sample_batches, stack
 from omnial.metrics import ranking
 from omnial.metrics.ranking import Figures
+from omnial.models.normality_network import backends, for_product
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent
@@ -68,7 +69,7 @@ def attack_white_box(
     model: TrainedModel, data: AdversarialSet, plan: WhiteBoxPlan, progress: Progress = silent
 ) -> WhiteBox:
     """Attack a model on the clean samples of a set, at 1 to 8 grey levels and without bounds."""
-    backend, device = TorchBackend(model), next(model.network.parameters()).device
+    device = next(model.network.parameters()).device
     traces: dict[str, list[Trace]] = {name: [] for name in _LEVELS}
     count = min(plan.samples, data.identity.samples)
     unbounded_count = min(plan.unbounded_samples, data.identity.samples)
@@ -76,9 +77,10 @@ def attack_white_box(
 
     def attacked(class_name: str) -> SampleBatches:
         nonlocal done
+        own = for_product(model, class_name)
         for batch in data.batches(class_name, plan.batch_size, count):
             images = {UNATTACKED: batch.images()}
-            attacks = attack_levels(model, batch, UNTARGETED, plan.schedule, plan.seed)
+            attacks = attack_levels(own, batch, UNTARGETED, plan.schedule, plan.seed)
             for level, values, trace in attacks:
                 images[level.name] = values.cpu().numpy()
                 traces[level.name].append(trace)
@@ -88,14 +90,16 @@ def attack_white_box(
 
     def unbounded(class_name: str) -> SampleBatches:
         # Targeted, and free to change everything.
+        network = for_product(model, class_name).network
         for clean in data.batches(class_name, plan.batch_size, unbounded_count):
             _, images, mask, *_ = clean.targets(device)
-            objective = reversed_mask(model.network, mask, model.settings.objective.focal_gamma)
+            objective = reversed_mask(network, mask, model.settings.objective.focal_gamma)
             random = clean.random(plan.seed, device)
-            with undisturbed(model.network):
+            with undisturbed(network):
                 result = attack(objective, images, Ball(1.0), plan.unbounded, random)
             yield clean, {"unbounded": result.images.cpu().numpy()}
 
+    backend = backends(model)
     levels = figures_of_classes(backend, data.classes, attacked, count)
     free = figures_of_classes(backend, data.classes, unbounded, unbounded_count)["unbounded"]
     return WhiteBox(levels, (*_checks(traces), check_unbounded(free.mean["pixel_auroc"])))
@@ -135,9 +139,10 @@ def attack_verdicts(
     rows: dict[str, list[ImageResult]] = {name: [] for name in (UNATTACKED, *_LEVELS)}
     traces: dict[str, list[Trace]] = {name: [] for name in _LEVELS}
     for product in chosen:
+        own = for_product(model, product.name)
         threshold = model.calibration.threshold_for_any(product.name)
         for samples in _window_batches(model, product, plan.batch_size):
-            for level, scores, trace in _attack_scores(model, samples, plan):
+            for level, scores, trace in _attack_scores(own, samples, plan):
                 pairs = zip(samples, scores, strict=True)
                 rows[level] += [ImageResult(one.record, score, threshold) for one, score in pairs]
                 if trace is not None:

@@ -23,7 +23,7 @@ from omnial.data.checks import check_files
 from omnial.files import file_digest, locked
 from omnial.model_folder.config_file import WEIGHTS_FILE
 from omnial.model_folder.weights_file import load_model
-from omnial.models.torch_backend import TorchBackend
+from omnial.models.normality_network import backends
 from omnial.models.trained_model import TrainedModel
 from omnial.reporting import robustness_charts as charts
 from omnial.reporting.report_pictures import jpeg
@@ -236,7 +236,7 @@ class RobustnessStudy:
             started, plan = time.perf_counter(), self.options.white_box_plan
             found: object
             if data is not None and part.question == TRANSFER:
-                found = evaluate_on_set(TorchBackend(model), data)
+                found = evaluate_on_set(backends(model), data)
             elif data is not None:
                 found = attack_white_box(model, data, plan)
             elif part.question == VERDICTS:

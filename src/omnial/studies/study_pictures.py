@@ -14,6 +14,7 @@ from omnial.data.decode import as_unit
 from omnial.data.records import Catalogue, ImageRecord
 from omnial.evaluation.result import picture
 from omnial.evaluation.sample import load_sample
+from omnial.models.normality import with_normality
 from omnial.models.prediction import over_windows
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
@@ -98,6 +99,8 @@ def gallery(
         for _, model in models:
             run, everywhere = TorchBackend(model).run, np.ones((1, *sample.valid.shape), bool)
             found = over_windows(run, image[None], everywhere, model.settings)
+            names, rule = [record.class_name], model.settings.model.image_score
+            found = with_normality(found, model.normality, names, everywhere, rule)
             assert found.reconstruction is not None
             cells += [picture(found.reconstruction[0]), grey_picture(found.score_maps[0])]
         lines.append((f"{record.class_name}, {record.kind}", cells))

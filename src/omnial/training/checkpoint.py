@@ -29,6 +29,7 @@ _FREE = {
 # Settings that came after results were kept, with the value that computes the same as before.
 _LATER: dict[str, Any] = {
     "model.second_look": "none",
+    "model.normality": "none",
     "model.blocks": "plain",
     "model.localization.difference_windows": [],
     "objective.defect_weight": 1.0,

@@ -275,6 +275,7 @@ class _Run(NamedTuple):
             calibration=validated.calibration,
             recogniser=validated.recogniser,
             rois=self._regions(),
+            normality=validated.normality,
             training={
                 "version": __version__,
                 "torch": torch.__version__,

@@ -17,12 +17,14 @@ from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.metrics.ranking import Figures, auroc, average_precision, count, f1
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance, noise
+from omnial.models.normality import Normality, with_normality
 from omnial.models.prediction import Prediction, over_windows
 from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.torch_backend import predict_batch
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
+from omnial.training.learn_normality import learn_normality, some_of_each
 
 _BATCH = 16  # windows at once
 _VALIDATION_STEP = 2**40  # no training step has this number
@@ -30,10 +32,11 @@ _DEFECT_IMAGES = 200  # validation images, over all classes, that are drawn on
 
 
 class Validated(NamedTuple):
-    """Thresholds, recogniser and figures of a trained network."""
+    """Thresholds, recogniser, normality and figures of a trained network."""
 
     calibration: Calibration
     recogniser: Recogniser
+    normality: dict[str, Normality]
     figures: ValidationFigures
 
 
@@ -62,15 +65,20 @@ def validate(
     validation: ImageDataset,
     labels: Sequence[int],
 ) -> Validated:
-    """Set thresholds and learn to recognise products.
+    """Learn what is normal and to recognise products, and set thresholds.
 
-    The recogniser is fitted on images that the network was trained on. Normal validation images,
-    which it has not seen, set the thresholds, and with synthesized defects the outline level, that
-    of the best pixel F1. Labels are class numbers, indices of `names`.
+    Recogniser and normality are fitted on images that the network was trained on. Normal
+    validation images, which it has not seen, set the thresholds, and with synthesized defects the
+    outline level, that of the best pixel F1. Labels are class numbers, indices of `names`.
     """
-    own = np.asarray(labels)
-    scores, features, ratios = _inspect_normal(network, settings, validation)
-    drawn = _inspect_defects(network, settings, validation, own)
+    own, normality = np.asarray(labels), dict[str, Normality]()
+    if settings.model.normality != "none":
+        normality = learn_normality(
+            network, settings, names, train, train_labels, validation, labels
+        )
+    inspect = _Inspect(network, settings, names, normality)
+    scores, features, ratios = _inspect_normal(inspect, validation, own)
+    drawn = _inspect_defects(inspect, validation, own)
     recogniser = _learn_products(settings, names, train, train_labels)
     recognised = recogniser.recognise(features)
     right = np.array([name == names[label] for name, label in zip(recognised, labels, strict=True)])
@@ -81,7 +89,7 @@ def validate(
         figures[name] = _figures(scores[of_class], ratios[of_class], right[of_class], defective)
     rate = settings.calibration.false_alarm_rate
     calibration = calibrate(by_class, _outline_level(drawn), rate)
-    return Validated(calibration, recogniser, ValidationFigures.over(figures))
+    return Validated(calibration, recogniser, normality, ValidationFigures.over(figures))
 
 
 def _figures(
@@ -113,13 +121,13 @@ def _pixels(drawn: Sequence[_Drawn]) -> tuple[NDArray[np.float32], NDArray[np.bo
 
 
 def _inspect_normal(
-    network: nn.Module, settings: Settings, dataset: ImageDataset
+    inspect: "_Inspect", dataset: ImageDataset, labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
     """Scores (n,), features (n, F) and PSNR (n,) in dB of all images of a dataset as they are."""
     parts = []
     for part in dataset.batches(range(len(dataset)), _BATCH):
         images, region = to_unit(dataset.images(part)), dataset.regions(part)[:, 0]
-        found = _predict(network, settings, images, region)
+        found = inspect(images, region, labels[part])
         assert found.reconstruction is not None
         parts.append((found.scores, found.features, psnr(found.reconstruction, images, region)))
     scores, features, ratios = map(np.concatenate, zip(*parts, strict=True))
@@ -127,9 +135,10 @@ def _inspect_normal(
 
 
 def _inspect_defects(
-    network: nn.Module, settings: Settings, dataset: ImageDataset, labels: NDArray[np.int64]
+    inspect: "_Inspect", dataset: ImageDataset, labels: NDArray[np.int64]
 ) -> list[_Drawn]:
     """Inspect images of every class with a synthesized defect."""
+    settings = inspect.settings
     recipe = settings.synthesis.model_copy(update={"anomalous_share": 1.0})
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     most = -(-_DEFECT_IMAGES // len(classes))
@@ -144,7 +153,7 @@ def _inspect_defects(
             textures = F.interpolate(before, images.shape[-2:], mode="bilinear")
         random = SampleRandom(settings.training.seed, _VALIDATION_STEP, torch.tensor(part))
         sample = synthesize(images, textures, recipe, random, region)
-        result = _predict(network, settings, sample.anomalous, region[:, 0])
+        result = inspect(sample.anomalous, region[:, 0], labels[part])
         assert result.reconstruction is not None
         restored = torch.from_numpy(result.reconstruction)
         sums = defect_distances(restored, sample.anomalous, sample.normal, sample.mask)
@@ -156,10 +165,21 @@ def _inspect_defects(
     return found
 
 
-def _predict(network: nn.Module, settings: Settings, images: Tensor, region: Tensor) -> Prediction:
-    """The prediction for a batch of frames of one size, larger ones in windows."""
-    run = partial(predict_batch, network, rule=settings.model.image_score)
-    return over_windows(run, images.numpy(), region.numpy(), settings)
+class _Inspect(NamedTuple):
+    """A trained network with what is normal for its products."""
+
+    network: nn.Module
+    settings: Settings
+    names: Sequence[str]
+    normality: dict[str, Normality]
+
+    def __call__(self, images: Tensor, region: Tensor, labels: NDArray[np.int64]) -> Prediction:
+        """The prediction for a batch of frames of one size, larger ones in windows."""
+        rule, valid = self.settings.model.image_score, region.numpy()
+        run = partial(predict_batch, self.network, rule=rule)
+        found = over_windows(run, images.numpy(), valid, self.settings)
+        names = [self.names[label] for label in labels]
+        return with_normality(found, self.normality, names, valid, rule)
 
 
 def _outline_level(drawn: Sequence[_Drawn]) -> float:
@@ -177,7 +197,7 @@ def _learn_products(
     settings: Settings, names: Sequence[str], train: ImageDataset, labels: Sequence[int]
 ) -> Recogniser:
     """Fit the recogniser on training images, and on noise as what shows no product."""
-    chosen = _some_of_each(labels, MOST_EXAMPLES)
+    chosen = some_of_each(labels, MOST_EXAMPLES)
     size = (settings.data.height, settings.data.width)
     batches = (to_unit(train.images(part)) for part in train.batches(chosen, _BATCH))
     known = torch.cat([_appearance(images, size) for images in batches])
@@ -191,11 +211,3 @@ def _appearance(frames: Tensor, window: tuple[int, int]) -> Tensor:
     """Features of frames of one size: as an inspection gives them, the mean of their windows."""
     parts = Cover.over(size_of(frames), window).parts()
     return torch.stack([appearance(frames[(..., *part)]) for part in parts]).mean(0)
-
-
-def _some_of_each(labels: Sequence[int], most: int) -> list[int]:
-    """Indices of at most so many images of each class, spread evenly over all of them."""
-    own = np.asarray(labels)
-    members = [np.flatnonzero(own == label) for label in np.unique(own)]
-    chosen = [m[np.linspace(0, len(m) - 1, min(len(m), most)).round().astype(int)] for m in members]
-    return [int(index) for indices in chosen for index in indices]

@@ -1,0 +1,276 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from omnial.config.load import load_settings
+from omnial.models import normality as module
+from omnial.models.normality import (
+    LEVELS,
+    Normal,
+    Normality,
+    Witnesses,
+    embedding_shape,
+    with_normality,
+)
+from omnial.models.normality_network import NormalityNetwork
+from omnial.models.prediction import Prediction, over_windows
+from omnial.models.system import build_model
+from omnial.models.torch_backend import predict_batch
+
+FEATURES, ROWS, COLUMNS, EDGE = 6, 5, 7, 4
+
+
+def embeddings(count: int, seed: int) -> NDArray[np.float32]:
+    """Correlated features whose mean and deviation differ from cell to cell."""
+    random = np.random.default_rng(seed)
+    fixed = np.random.default_rng(99)
+    mixing = fixed.normal(size=(FEATURES, FEATURES))
+    means = 2.0 * fixed.normal(size=(FEATURES, 1, COLUMNS))
+    noise = np.einsum("ef,nfyx->neyx", mixing, random.normal(size=(count, FEATURES, ROWS, COLUMNS)))
+    found: NDArray[np.float32] = (10.0 + means + noise).astype(np.float32)
+    return found
+
+
+def normals(count: int, seed: int) -> list[Normal]:
+    random = np.random.default_rng(seed)
+    maps = random.random((count, ROWS * EDGE, COLUMNS * EDGE), np.float32) ** 3
+    return [
+        Normal(e, m, np.ones(m.shape, bool))
+        for e, m in zip(embeddings(count, seed), maps, strict=True)
+    ]
+
+
+def fit(train: int = 60, held_out: int = 40) -> Normality:
+    return Normality.fit(embeddings(train, 1), normals(held_out, 2))
+
+
+def prediction(embedding: NDArray[Any] | None, seed: int = 0, count: int = 2) -> Prediction:
+    maps = np.random.default_rng(seed).random((count, ROWS * EDGE, COLUMNS * EDGE), np.float32)
+    return Prediction(maps, maps.max((1, 2)).astype(float), np.zeros((count, 1)), None, embedding)
+
+
+def test_distances_are_those_of_a_naive_loop() -> None:
+    fitted, new = fit(), embeddings(3, 5)
+    expected = np.zeros((3, ROWS, COLUMNS))
+    for image in range(3):
+        for y in range(ROWS):
+            for x in range(COLUMNS):
+                centred = new[image, :, y, x].astype(float) - fitted.center
+                z = fitted.basis.astype(float) @ centred
+                z = (z - fitted.mean[:, y, x]) / fitted.deviation[:, y, x]
+                expected[image, y, x] = math.sqrt((z * z).mean())
+    np.testing.assert_allclose(fitted.distances(new), expected, rtol=1e-4)
+
+
+def test_components_are_white_and_cells_centred() -> None:
+    fitted, new = fit(400), embeddings(400, 7)
+    z = module._components(new, fitted.center, fitted.basis)
+    covariance = np.cov(z.transpose(1, 0, 2, 3).reshape(len(z[0]), -1))
+    np.testing.assert_allclose(covariance, np.eye(len(covariance)), atol=0.1)
+    np.testing.assert_allclose(fitted.distances(new).mean(), 1.0, atol=0.1)
+
+
+def test_normal_pixels_have_the_evidence_of_their_rank() -> None:
+    fitted, new = fit(200, 300), normals(300, 11)
+    embedding = np.stack([one.embedding for one in new])
+    maps = np.stack([one.score_map for one in new])
+    found = fitted.witnesses(Prediction(maps, np.zeros(300), np.zeros((300, 1)), None, embedding))
+    cells = module._tail(fitted.distances(embedding), fitted.distance_quantiles)
+    for evidence in (found.network, cells):
+        for wanted in (0.5, 1.0, 2.0):
+            share = (evidence > wanted).mean()
+            assert math.isclose(-math.log10(share), wanted, abs_tol=0.15)
+
+
+def test_a_moved_feature_stands_out_where_it_moved() -> None:
+    fitted, new = fit(), embeddings(1, 5)
+    new[0, :, 2, 3] += 8.0
+    evidence = fitted.witnesses(prediction(new, count=1)).normality[0]
+    assert np.unravel_index(evidence.argmax(), evidence.shape)[0] // EDGE == 2
+    assert np.unravel_index(evidence.argmax(), evidence.shape)[1] // EDGE == 3
+    assert evidence.max() > 3.0
+
+
+def test_the_tail_goes_on_where_no_normal_pixel_was() -> None:
+    quantiles = np.linspace(1.0, 2.0, len(LEVELS), dtype=np.float32)
+    values = np.linspace(0.0, 9.0, 500, dtype=np.float32)
+    evidence = module._tail(values, quantiles)
+    assert evidence[0] == 0.0
+    assert (np.diff(evidence[values > 1.0]) > 0).all()
+    beyond = evidence[values > 2.1]
+    np.testing.assert_allclose(np.diff(beyond, 2), 0.0, atol=1e-4)
+    np.testing.assert_allclose(np.interp(2.0, values, evidence), 3.0, atol=0.05)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 70), st.integers(1, 70))
+@settings(deadline=None, max_examples=50)
+def test_cells_are_enlarged_as_pytorch_does(h: int, w: int, height: int, width: int) -> None:
+    cells = np.random.default_rng(h * w).random((2, h, w), np.float32)
+    expected = F.interpolate(
+        torch.from_numpy(cells)[:, None], (height, width), mode="bilinear", align_corners=False
+    )[:, 0]
+    found = module._enlarged(cells, height, width)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_a_score_is_the_evidence_in_closed_form() -> None:
+    found = Witnesses(np.float32([[[0.0, 1.0, 3.0]]]), np.float32([[[0.0, 4.0, 0.0]]]))
+    np.testing.assert_allclose(found.score_maps, [[[0.0, 0.5, 0.5]]])
+
+
+def test_an_unknown_product_has_the_least_evidence_of_all() -> None:
+    known = {"a": fit(), "b": Normality.fit(embeddings(50, 21) + 3.0, normals(30, 22))}
+    found = prediction(embeddings(2, 8))
+    valid = np.ones(found.score_maps.shape, bool)
+    of = {
+        name: with_normality(found, known, [name] * 2, valid, "top_mean").score_maps
+        for name in ("a", "b", None)
+    }
+    assert (of["a"] != of["b"]).any()
+    np.testing.assert_array_equal(of[None], np.minimum(of["a"], of["b"]))
+    one_each = with_normality(found, known, ["a", "b"], valid, "top_mean").score_maps
+    np.testing.assert_array_equal(one_each, [of["a"][0], of["b"][1]])
+
+
+def test_outside_the_region_nothing_counts_and_nothing_else_changes_without_normality() -> None:
+    found = prediction(None)
+    valid = np.zeros(found.score_maps.shape, bool)
+    valid[:, :9] = True
+    same = with_normality(found, {}, ["a", None], valid, "top_mean")
+    np.testing.assert_array_equal(same.score_maps, np.where(valid, found.score_maps, 0))
+    alone = with_normality(found, {"a": fit()}, ["a", None], valid, "top_mean")
+    order = np.argsort(found.score_maps[0, :9].ravel(), kind="stable")
+    assert (np.diff(alone.score_maps[0, :9].ravel()[order]) >= 0).all()
+    assert not alone.score_maps[:, 9:].any()
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_few_images_and_channels_that_never_move_give_finite_evidence(images: int) -> None:
+    train = embeddings(images, 1)
+    train[:, 3] = 7.0
+    fitted = Normality.fit(train, normals(1, 2))
+    evidence = fitted.witnesses(prediction(embeddings(2, 3)))
+    assert np.isfinite(evidence.score_maps).all()
+
+
+def test_a_frame_of_another_size_is_compared_at_the_same_share_of_it() -> None:
+    fitted = fit()
+    twice = np.repeat(np.repeat(embeddings(1, 4), 2, axis=2), 2, axis=3)
+    expected = np.repeat(np.repeat(fitted.distances(embeddings(1, 4)), 2, axis=1), 2, axis=2)
+    np.testing.assert_allclose(fitted.distances(twice), expected, rtol=1e-5)
+
+
+def test_an_image_that_is_good_after_all_stands_out_less() -> None:
+    fitted, odd = fit(), embeddings(1, 5)
+    odd[0, :, 2, 3] += 8.0
+    before, after = fitted.distances(odd)[0], fitted.joined(list(odd)).distances(odd)[0]
+    assert after[2, 3] < 0.8 * before[2, 3]
+    elsewhere = np.ones((ROWS, COLUMNS), bool)
+    elsewhere[2, 3] = False
+    np.testing.assert_allclose(after[elsewhere], before[elsewhere], rtol=0.2)
+
+
+def test_many_more_images_count_as_if_they_had_been_there_before() -> None:
+    more = embeddings(600, 31)
+    together = fit(60).joined(list(more))
+    np.testing.assert_allclose(together.distances(embeddings(50, 32)).mean(), 1.0, atol=0.1)
+    assert together.count == 660
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"center": np.zeros(FEATURES + 1, np.float32)},
+        {"deviation": np.zeros((FEATURES, ROWS, COLUMNS), np.float32)},
+        {"mean": np.full((FEATURES, ROWS, COLUMNS), np.nan, np.float32)},
+        {"network_quantiles": np.zeros(3, np.float32)},
+        {"basis": np.zeros((FEATURES, FEATURES))},
+        {"count": np.zeros(1, np.float32)},
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change: dict[str, NDArray[Any]]) -> None:
+    with pytest.raises(ValueError, match="normality"):
+        Normality(**{**fit().arrays(), **change})
+
+
+@given(st.integers(64, 200), st.integers(64, 200))
+@settings(deadline=None, max_examples=25)
+def test_a_frame_in_windows_has_a_value_in_every_cell(height: int, width: int) -> None:
+    wanted = load_settings(size="tiny", overrides=["data.height=64", "data.width=64"])
+    features, rows, columns = embedding_shape(wanted)
+
+    def run(images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        own = np.full((len(images), features, rows, columns), 3.0, np.float32)
+        maps = np.zeros(valid.shape, np.float32)
+        return Prediction(maps, np.zeros(len(images)), np.zeros((len(images), 1)), None, own)
+
+    images = np.zeros((1, 3, height, width), np.float32)
+    found = over_windows(run, images, np.ones((1, height, width), bool), wanted).embedding
+    assert found is not None
+    np.testing.assert_array_equal(found, np.full(found.shape, 3.0))
+    if (height, width) != (64, 64):
+        assert found.shape[2:] == (height // 8, width // 8)
+
+
+@pytest.mark.parametrize("size", ["tiny", "lite", "base"])
+def test_the_network_gives_the_embedding_that_its_settings_say(size: str) -> None:
+    wanted = load_settings(size=size, overrides=["data.height=96", "data.width=128"])
+    network = build_model(wanted.model).eval()
+    with torch.inference_mode():
+        embedding = network(torch.rand(1, 3, 96, 128)).embedding
+    assert embedding.shape[1:] == embedding_shape(wanted)
+    assert embedding_shape(wanted)[1:] == (12, 16)
+    assert network.train()(torch.rand(2, 3, 96, 128)).embedding is None
+    assert (
+        build_model(wanted.model.model_copy(update={"normality": "none"}))
+        .eval()(torch.rand(1, 3, 96, 128))
+        .embedding
+        is None
+    )
+
+
+def trained(seed: int = 0) -> tuple[Any, dict[str, Normality]]:
+    """A network of random weights with the normality of eight images."""
+    wanted = load_settings(size="tiny", overrides=["data.height=64", "data.width=64"])
+    torch.manual_seed(seed)
+    network = build_model(wanted.model).eval()
+    images = torch.rand(8, 3, 64, 64) * 0.5
+    found = predict_batch(network, images)
+    assert found.embedding is not None
+    valid = np.ones(found.score_maps.shape, bool)
+    held_out = list(map(Normal, found.embedding, found.score_maps, valid))
+    return network, {"a": Normality.fit(found.embedding[:6], held_out[6:])}
+
+
+def test_the_network_with_gradients_gives_what_numpy_gives() -> None:
+    network, known = trained()
+    images = torch.rand(3, 3, 64, 64)
+    found = predict_batch(network, images)
+    valid = np.ones(found.score_maps.shape, bool)
+    expected = with_normality(found, known, ["a"] * 3, valid, "top_mean")
+    both = predict_batch(NormalityNetwork(network, known["a"]), images)
+    assert np.ptp(expected.score_maps) > 0.1
+    np.testing.assert_allclose(both.score_maps, expected.score_maps, atol=2e-4)
+
+
+def test_its_gradient_is_that_of_finite_differences() -> None:
+    network, known = trained()
+    both = NormalityNetwork(network, known["a"]).double()
+    image = torch.rand(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)
+
+    def score(values: torch.Tensor) -> torch.Tensor:
+        return both(values).logits[:, 1].sum()
+
+    (gradient,) = torch.autograd.grad(score(image), image)
+    direction = torch.sign(gradient)
+    step = 1e-3
+    with torch.no_grad():
+        slope = (score(image + step * direction) - score(image - step * direction)) / (2 * step)
+    assert math.isclose(float(slope), float(gradient.abs().sum()), rel_tol=0.1)
