@@ -31,7 +31,7 @@ from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.devices import choose_precision
 from omnial.training.objective import losses
-from omnial.training.sampler import BatchSampler, halved, random_crops
+from omnial.training.sampler import BatchSampler, reduced_images
 from omnial.training.schedule import learning_rate
 
 _PER_CLASS = 10
@@ -125,9 +125,7 @@ def train(
         batch = sampler.batch(step)
         random = SampleRandom(settings.training.seed, step, batch.positions)
         sources = (to_unit(batch.images), to_unit(batch.textures), batch.region)
-        images, textures, region = (
-            random_crops(sources, random) if step % 2 else map(halved, sources)
-        )
+        images, textures, region = reduced_images(sources, random)
         with torch.no_grad():
             sample = synthesize(images, textures, settings.synthesis, random, region)
         for group in optimizer.param_groups:

@@ -1,7 +1,7 @@
 import torch
 
 from omnial.sample_random import SampleRandom
-from omnial.training.sampler import halved, random_crops
+from omnial.training.sampler import halved, random_crops, reduced_images
 
 
 def random(positions: list[int]) -> SampleRandom:
@@ -32,6 +32,19 @@ def test_a_crop_depends_on_its_sample_alone() -> None:
     (together,) = random_crops((images,), random([0, 1, 2, 3]))
     (alone,) = random_crops((images[2:3],), random([2]))
     assert torch.equal(together[2:3], alone)
+
+
+def test_a_batch_has_both_crops_and_smaller_images() -> None:
+    images, mask = torch.rand(64, 3, 9, 12), torch.rand(64, 1, 9, 12) < 0.5
+    positions = list(range(64))
+    found, found_mask = reduced_images((images, mask), random(positions))
+    crops, crop_masks = random_crops((images, mask), random(positions))
+    cropped = [torch.equal(sample, crop) for sample, crop in zip(found, crops, strict=True)]
+    assert 20 < sum(cropped) < 44
+    for index, is_crop in enumerate(cropped):
+        one = slice(index, index + 1)
+        assert torch.equal(found[one], crops[one] if is_crop else halved(images[one]))
+        assert torch.equal(found_mask[one], crop_masks[one] if is_crop else halved(mask[one]))
 
 
 def test_types_are_kept() -> None:

@@ -285,8 +285,8 @@ class TrainingSettings(Section):
     weight_decay: NonNegative = 0.0
     """Weight decay of Adam. [O]"""
     quarter_share: Probability = 0.0
-    """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: by
-    turns a random crop, and the whole image at half the resolution. [O]"""
+    """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: a
+    random crop, or the whole image at half the resolution, both in every batch. [O]"""
     adversarial_steps: Annotated[int, Field(ge=0)] = 0
     """Perturb each training sample by so many attack steps against the network as it stands; 0 is
     none. Each costs about one more forward and backward pass. [O]"""

@@ -34,7 +34,7 @@ from omnial.training.checkpoint import write_checkpoint
 from omnial.training.devices import Precision
 from omnial.training.log import LOG_STEPS, RunLog
 from omnial.training.objective import Losses, losses, training_loss
-from omnial.training.sampler import Batch, BatchSampler, halved, random_crops
+from omnial.training.sampler import Batch, BatchSampler, reduced_images
 from omnial.training.schedule import Budget, is_reduced, learning_rate
 
 _logger = logging.getLogger(__name__)
@@ -179,8 +179,7 @@ def draw_sample(
     """Draw a step's anomalies onto its images; its first steps may see a quarter of the pixels."""
     images = [to_unit(batch.images), to_unit(batch.textures), batch.region]
     if is_reduced(step, total_steps, settings.training):
-        # Crops keep the scale of a texture, smaller images the position of a part.
-        images = random_crops(images, random) if step % 2 else [halved(image) for image in images]
+        images = reduced_images(images, random)
     normal, textures, region = images
     return synthesize(normal, textures, settings.synthesis, random, region)
 

@@ -105,6 +105,21 @@ class BatchSampler:
         return to_unit(source.windows([index], [rng.random(2).tolist()])[0])
 
 
+def reduced_images(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:
+    """A random crop of one half of the samples, on average, and the other half at half the scale.
+
+    Crops keep the scale of a texture, smaller images the position of a part. Both are in every
+    batch, so that batch norm sees one distribution. From (B, C, H, W) each, float or bool, to
+    (B, C, ceil(H / 2), ceil(W / 2)).
+    """
+    cropped = random.uniform("crop", 1, 1, 1) < 0.5
+    crops = random_crops(batches, random)
+    return [
+        torch.where(cropped, crop, halved(images))
+        for crop, images in zip(crops, batches, strict=True)
+    ]
+
+
 def random_crops(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:
     """Cut a crop out of each sample, at the same position in every batch of images.
 
