@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from omnial.attacks.ball import Ball
+from omnial.attacks.pgd import Schedule, attack, undisturbed
 from omnial.config.load import load_settings
 from omnial.models import normality as module
 from omnial.models.normality import (
@@ -23,6 +25,8 @@ from omnial.models.normality_network import NormalityNetwork
 from omnial.models.prediction import Prediction, over_windows
 from omnial.models.system import build_model
 from omnial.models.torch_backend import predict_batch
+from omnial.robustness.objectives import score_objective
+from omnial.sample_random import SampleRandom
 
 FEATURES, ROWS, COLUMNS, EDGE = 6, 5, 7, 4
 
@@ -73,7 +77,9 @@ def test_components_are_white_and_cells_centred() -> None:
     fitted, new = fit(400), embeddings(400, 7)
     z = module._components(new, fitted.center, fitted.basis)
     covariance = np.cov(z.transpose(1, 0, 2, 3).reshape(len(z[0]), -1))
-    np.testing.assert_allclose(covariance, np.eye(len(covariance)), atol=0.1)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=0.05)
+    # The weakest components are damped: their rounding must not count.
+    assert 0.7 < np.diag(covariance).min() <= np.diag(covariance).max() < 1.1
     np.testing.assert_allclose(fitted.distances(new).mean(), 1.0, atol=0.1)
 
 
@@ -274,3 +280,19 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
     with torch.no_grad():
         slope = (score(image + step * direction) - score(image - step * direction)) / (2 * step)
     assert math.isclose(float(slope), float(gradient.abs().sum()), rel_tol=0.1)
+
+
+def test_an_attack_that_sees_the_normality_hides_more_than_one_that_does_not() -> None:
+    network, known = trained()
+    both = NormalityNetwork(network, known["a"]).eval()
+    images, valid = torch.rand(4, 3, 64, 64), torch.ones(4, 64, 64, dtype=torch.bool)
+    downward = torch.zeros(4, dtype=torch.bool)
+
+    def hidden_from(attacked: torch.nn.Module) -> float:
+        objective = score_objective(attacked, valid, downward, "top_mean")
+        with undisturbed(attacked):
+            random = SampleRandom(0, 0, torch.arange(4))
+            found = attack(objective, images, Ball(8 / 255), Schedule(8), random)
+        return float(predict_batch(both, found.images).scores.mean())
+
+    assert hidden_from(both) < hidden_from(network) - 0.01
