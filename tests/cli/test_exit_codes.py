@@ -16,8 +16,8 @@ from omnial.errors import RunError, UserError
 from omnial.model_folder.validation_figures import ValidationFigures
 
 VERBS = (
-    *("train", "evaluate", "predict", "calibrate", "drift", "export", "verify", "serve"),
-    *("synthesize", "info", "demo", "attack", "robustness", "study"),
+    *("train", "evaluate", "predict", "calibrate", "drift", "add", "learn"),
+    *("export", "verify", "serve", "synthesize", "info", "demo", "attack", "robustness", "study"),
 )
 
 

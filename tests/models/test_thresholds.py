@@ -12,7 +12,15 @@ from omnial.calibration.drift import compare_scores
 from omnial.data.records import ImageRecord
 from omnial.errors import UserError
 from omnial.evaluation.result import ImageResult
-from omnial.models.thresholds import Calibration, calibrate, is_anomalous, threshold
+from omnial.models.thresholds import (
+    Calibration,
+    calibrate,
+    finding,
+    is_anomalous,
+    lowered,
+    share_above,
+    threshold,
+)
 
 SCORES = st.lists(st.floats(0, 1), max_size=60)
 
@@ -166,3 +174,38 @@ def test_reading_is_strict(change: dict[str, object]) -> None:
 def test_missing_keys_are_refused(values: object) -> None:
     with pytest.raises(ValueError, match="Calibration"):
         Calibration.model_validate(values)
+
+
+@given(st.floats(0, 1), SCORES, SCORES, st.floats(0.01, 0.5))
+def test_missed_defects_lower_a_threshold_as_far_as_the_rate_allows(
+    before: float, missed: list[float], normal: list[float], rate: float
+) -> None:
+    after = lowered(before, missed, normal, rate)
+
+    def alarms(limit: float) -> float:
+        return sum(is_anomalous(score, limit) for score in normal) / max(len(normal), 1)
+
+    assert after <= before
+    assert alarms(after) <= max(rate, alarms(before))
+    assert lowered(after, missed, normal, rate) == after
+    for score in missed:
+        assert is_anomalous(score, finding(score))
+        if normal and alarms(finding(score)) <= rate:
+            assert is_anomalous(score, after)
+    if after < before:
+        assert after in [finding(score) for score in missed]
+    if not normal:
+        assert after == before
+        assert share_above(normal, before) is None
+
+
+@given(SCORES, SCORES, st.one_of(st.none(), st.floats(0, 1)))
+def test_a_changed_class_leaves_the_others(
+    a: list[float], b: list[float], own: float | None
+) -> None:
+    before = calibrate({"a": [0.5, 0.1], "b": a}, 0.5, 0.3, tile=64)
+    after = before.changed({"b": b, "c": a}, {"b": own, "c": 0.25})
+    assert after.scores == {"a": (0.1, 0.5), "b": tuple(sorted(b)), "c": tuple(sorted(a))}
+    assert after.per_class == {"a": before.per_class["a"], "b": own, "c": 0.25}
+    assert (after.pooled, after.tile) == (before.pooled, 64)
+    assert Calibration.model_validate_json(after.model_dump_json()) == after

@@ -19,6 +19,7 @@ from PIL import Image
 from omnial.errors import UserError
 from omnial.serving.findings import Finding
 from omnial.serving.history import History, Search
+from omnial.serving.history_file import read_reviews
 from omnial.serving.history_routes import csv_lines
 from omnial.serving.replies import HistoryItem, InspectionReply, OutlineReply
 from tests.serving.running_service import BAD, GOOD, RedFinder, Running, model_of, running
@@ -328,3 +329,62 @@ def test_the_table_holds_what_was_searched_for(plain: Running) -> None:
     assert row["id"] == str(number)
     assert row["name"] == """'=HYPERLINK("evil";"x").png"""
     assert (row["verdict"], row["class"], row["largest_area"]) == ("anomalous", "moss", "800")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_files_are_kept_for_learning_where_the_service_was_told_to(
+    tmp_path: Path, keep: bool
+) -> None:
+    path = tmp_path / "h.sqlite"
+    with running(model_of(RedFinder()), history=path, history_files=keep) as service:
+        for content, review in ((BAD, "false_alarm"), (GOOD, "missed"), (GOOD, "right")):
+            number = service.http.post("/v1/inspect", content=content).json()["id"]
+            service.http.put(f"/v1/history/{number}/review", json={"review": review})
+        # A running service is no hindrance.
+        found = list(read_reviews(path))
+    assert [(one.number, one.class_name, one.false_alarm) for one in found] == [
+        (1, "moss", True),
+        (2, "moss", False),
+    ]
+    assert [one.file for one in found] == ([BAD, GOOD] if keep else [None, None])
+
+
+def test_reviews_come_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
+    clock = Clock()
+    kept = history(tmp_path / "h.sqlite", clock)
+    for name in "abc":
+        kept.add(*entry(name=name))
+    for number in (2, 1, 3):
+        clock.now += 1
+        kept.review(number, "missed")
+    kept.close()
+    assert [one.name for one in read_reviews(tmp_path / "h.sqlite")] == ["b", "a", "c"]
+
+
+def test_a_history_of_the_version_before_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    kept = history(path)
+    kept.review(kept.add(*entry()), "missed")
+    kept.close()
+    with sqlite3.connect(path) as db:
+        db.executescript("ALTER TABLE inspections DROP COLUMN file; PRAGMA user_version = 1")
+    db.close()
+
+    assert [one.file for one in read_reviews(path)] == [None]
+    finding, model = entry(name="2.png")
+    kept = history(path)
+    kept.review(kept.add(finding._replace(file=b"file"), model), "missed")
+    assert names(kept) == ["2.png", "1.png"]
+    kept.close()
+    assert [one.file for one in read_reviews(path)] == [None, b"file"]
+
+
+def test_reviews_of_another_programs_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE inspections (id)")
+    db.close()
+    content = path.read_bytes()
+    with pytest.raises(UserError, match="not a usable history: another program"):
+        list(read_reviews(path))
+    assert path.read_bytes() == content

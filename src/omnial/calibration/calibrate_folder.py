@@ -20,9 +20,15 @@ from omnial.data.layouts import discover
 from omnial.data.listing import listed
 from omnial.data.records import BadFile
 from omnial.errors import UserError
-from omnial.files import locked, replace_together, scratch_in, unfinished, unused, writing
+from omnial.files import locked, replace_together, scratch_in, writing
 from omnial.inference.inspector import Inspector, Tile
-from omnial.model_folder.config_file import CONFIG_FILE, WEIGHTS_FILE, read_config, short_digest
+from omnial.model_folder.config_file import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_free,
+    read_config,
+    short_digest,
+)
 from omnial.model_folder.export_folder import EXPORT_FILE, is_export, read_export
 from omnial.models.thresholds import Calibration, calibrate, is_anomalous, rank
 from omnial.progress import Progress, silent
@@ -77,8 +83,8 @@ class CalibrationReport:
     def to_dict(self) -> dict[str, object]:
         """What `omnial calibrate --json` prints."""
         values = asdict(self)
-        calibration = values.pop("calibration")
-        chosen = {name: calibration[name] for name in ("false_alarm_rate", "tile")}
+        del values["calibration"]
+        chosen = {name: getattr(self.calibration, name) for name in ("false_alarm_rate", "tile")}
         return {**values, **chosen, "confidence": CONFIDENCE}
 
 
@@ -112,8 +118,8 @@ def calibrate_folder(
             trained on all of the images.
         RunError: The result cannot be written.
     """
-    if out is not None and not (unused(out, CONFIG_FILE) or unfinished(out)):
-        raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
+    if out is not None:
+        check_free(out)
     trained = read_config(folder).trained_files
     inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     before = inspector.calibration

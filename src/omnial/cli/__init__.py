@@ -12,6 +12,7 @@ import typer
 from omnial._version import __version__
 from omnial.cli.calibrate import calibrate, drift
 from omnial.cli.export import export, verify
+from omnial.cli.learn import add, learn
 from omnial.cli.predict import predict
 from omnial.cli.serve import serve
 from omnial.cli.show import demo, info, synthesize
@@ -33,8 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _verb in (
-    *(train, evaluate, predict, calibrate, drift, export, verify, serve, synthesize, info, demo),
-    *(attack, robustness, study),
+    *(train, evaluate, predict, calibrate, drift, add, learn, export, verify, serve),
+    *(synthesize, info, demo, attack, robustness, study),
 ):
     app.command(epilog=_verb.examples)(_verb.run)
 

@@ -17,6 +17,7 @@ _LIMITS, _HISTORY = "Limits", "History"
 _TOKEN = "OMNIAL_TOKEN"
 _TOKEN_FILE = f"Ask for the token in this file; or set the environment variable {_TOKEN}."
 _BACKEND = "Engine; auto takes the one that the folder was made for."
+_KEEP_FILES = "Keep the image files too, for `omnial learn`."
 _SHORTEST_TOKEN = 16
 _LARGEST_TOKEN_FILE = 4096
 
@@ -57,6 +58,7 @@ def serve(
         "runs/serve/history.sqlite"
     ),
     no_history: Annotated[bool, flag("--no-history", "Keep nothing.", _HISTORY)] = False,
+    keep_files: Annotated[bool, flag("--keep-files", _KEEP_FILES, _HISTORY)] = False,
     history_days: Annotated[float, option("D", "Forget after.", _HISTORY, least=0.001)] = 90.0,
     history_megabytes: Annotated[float, option("MB", "Forget beyond.", _HISTORY, least=1)] = 1000.0,
 ) -> ExitCode:
@@ -90,6 +92,7 @@ def serve(
             max_batch=max_batch,
             gather_milliseconds=gather_ms,
             history=None if no_history else history,
+            history_files=keep_files,
             history_days=history_days,
             history_megabytes=history_megabytes,
         )

@@ -15,6 +15,7 @@ from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
 from omnial.data.cover import size_of, window_at, window_showing
 from omnial.data.decode import as_unit, network_roi
+from omnial.data.geometry import whole_region
 from omnial.data.records import Catalogue, ImageRecord
 
 
@@ -102,6 +103,19 @@ def load_dataset(
     rois = {product.name: product.roi for product in catalogue.classes}
     regions = [rois[record.class_name] for record in records]
     return ImageDataset([record.path for record in records], regions, settings, cache)
+
+
+def class_regions(
+    records: Sequence[ImageRecord], catalogue: Catalogue, settings: DataSettings, data: ImageDataset
+) -> dict[str, NDArray[np.bool_]]:
+    """The region of interest of each class that has one, at network size, of `load_dataset`'s."""
+    classes = [record.class_name for record in records]
+    found = {}
+    for product in catalogue.classes:
+        if product.roi is not None:
+            region = data.regions([classes.index(product.name)])[0, 0].numpy()
+            found[product.name] = whole_region(region, settings)
+    return found
 
 
 def to_unit(images: Tensor) -> Tensor:

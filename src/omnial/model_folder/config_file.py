@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 
 from omnial.config.settings import Section, Settings
 from omnial.errors import UserError
+from omnial.files import unfinished, unused
 from omnial.models.normality import (
     COMPONENTS,
     LEVELS,
@@ -139,6 +140,12 @@ def read_config(folder: Path) -> FolderConfig:
         if len(json.dumps(content["settings"])) > _LARGEST_SETTINGS:
             raise ValueError(f"its settings have more than {_LARGEST_SETTINGS:,} characters")
         return FolderConfig.model_validate(content)
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder for a new model that holds anything, with a `UserError`."""
+    if not (unused(out, CONFIG_FILE) or unfinished(out)):
+        raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
 
 
 def short_digest(content: bytes) -> bytes:

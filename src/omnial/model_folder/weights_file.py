@@ -7,6 +7,9 @@ and what that does not cover, stands in docs/model-folders.md.
 """
 
 import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from omnial._version import __version__
 from omnial.config.settings import AS_TRAINED, Reading, Settings
 from omnial.errors import UserError
-from omnial.files import StrPath, as_path, file_digest, replacing, writing
+from omnial.files import StrPath, as_path, file_digest, locked, replacing, writing
 from omnial.model_folder.config_file import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -33,7 +37,7 @@ from omnial.model_folder.config_file import (
 from omnial.models.channels_last import to_channels_last
 from omnial.models.system import build_model
 from omnial.models.trained_model import TrainedModel
-from omnial.untrusted import Form, UntrustedError, check_forms, quoted, read_forms
+from omnial.untrusted import JSON, Form, UntrustedError, check_forms, quoted, read_forms
 
 _NETWORK = "network."
 _MOST_TENSORS = 2**13
@@ -71,6 +75,27 @@ def save_model(folder: Path, model: TrainedModel) -> None:
             config_part.write_text(config.to_text(), encoding="utf-8")
             # The library lets the owner alone read the weights; the user's own rule holds here.
             shutil.copymode(config_part, weights_part)
+
+
+def save_changed(
+    out: Path, folder: Path, model: TrainedModel, command: str, products: Mapping[str, JSON]
+) -> None:
+    """Write to a new folder what a command made of another folder's model.
+
+    `changes` among the facts about its training says when, from which weights, and what of each
+    product. A UserError says that another run writes there, a RunError that the disk failed.
+    """
+    change: JSON = {
+        "command": command,
+        "omnial": __version__,
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "weights_before": read_config(folder).weights_sha256,
+        "products": dict(products),
+    }
+    earlier = model.training.get("changes")
+    changes = [*(earlier if isinstance(earlier, list) else []), change]
+    with locked(out):
+        save_model(out, replace(model, training={**model.training, "changes": changes}))
 
 
 def load_model(

@@ -7,7 +7,7 @@ score; the class then takes the threshold of all classes together.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final, Self
 
 import numpy as np
@@ -55,6 +55,31 @@ def is_anomalous(score: float, threshold: float) -> bool:
     return score > min(threshold + SLACK, (threshold + 1.0) / 2.0)
 
 
+def finding(score: float) -> float:
+    """A threshold that finds a defect of this score, also after the rounding of another engine."""
+    return score - 2.0 * SLACK
+
+
+def share_above(scores: Sequence[float], threshold: float) -> float | None:
+    """The share of scores that are anomalous by a threshold; None without scores."""
+    above = sum(is_anomalous(score, threshold) for score in scores)
+    return above / len(scores) if scores else None
+
+
+def lowered(
+    threshold: float, missed: Iterable[float], normal: Sequence[float], rate: float
+) -> float:
+    """A threshold that finds as many missed defects as the normal images allow.
+
+    It is lowered for each missed score whose `finding` threshold calls at most the share `rate` of
+    the (n,) normal scores anomalous, and never raised. Without normal scores it stays.
+    """
+    wanted = (finding(score) for score in missed)
+    shares = ((value, share_above(normal, value)) for value in wanted)
+    allowed = [value for value, share in shares if share is not None and share <= rate]
+    return min([threshold, *allowed])
+
+
 class Calibration(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
     """The thresholds of a trained model, as they stand in `config.json`."""
 
@@ -98,6 +123,21 @@ class Calibration(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf
     def threshold_for_any(self, class_name: str) -> float:
         """The same for any class: one that the model does not know takes the largest of all."""
         return self.threshold_for(class_name if class_name in self.per_class else None)
+
+    def changed(
+        self, scores: Mapping[str, ArrayLike], per_class: Mapping[str, float | None]
+    ) -> "Calibration":
+        """The same with other scores and own thresholds of some classes, old or new.
+
+        Nothing else moves: the threshold of all classes together stays, and who takes it.
+        """
+        rising = {name: tuple(np.sort(_finite(own)).tolist()) for name, own in scores.items()}
+        new = {
+            "per_class": {**self.per_class, **per_class},
+            "scores": {**self.scores, **rising},
+            "counts": {**self.counts, **{name: len(own) for name, own in rising.items()}},
+        }
+        return Calibration(**(dict(self) | new))
 
     def notes(self) -> tuple[str, ...]:
         """Sentences for reports about thresholds that rest on too few images."""

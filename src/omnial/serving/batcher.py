@@ -95,6 +95,7 @@ class Batcher:
         limit = {"max_megapixels": settings.max_megapixels}
         self._reading = inspector.settings.data.model_copy(update=limit)
         self._pictures = settings.history is not None
+        self._files = settings.history_files
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="inspection", daemon=True)
         self._busy_since: float | None = None
@@ -214,4 +215,4 @@ class Batcher:
             suspects=job.suspects,
             picture=self._pictures,
         )
-        return job, finding
+        return job, finding._replace(file=job.upload.content) if self._files else finding

@@ -29,6 +29,8 @@ class Finding(NamedTuple):
     """8-bit grey, 255 is probability 1."""
     picture_jpeg: bytes | None
     """The image, small; None where no history is kept."""
+    file: bytes | None = None
+    """The image file as it was sent; None where none is kept."""
 
 
 def describe(

@@ -6,7 +6,6 @@ The file is in WAL mode: a crash of the process loses nothing that was written.
 import asyncio
 import json
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -17,42 +16,15 @@ from typing import Annotated, Concatenate, Literal, ParamSpec, TypeVar
 
 from pydantic import Field
 
-from omnial.errors import UserError
 from omnial.serving.findings import Finding
+from omnial.serving.history_file import open_history
 from omnial.serving.replies import HistoryItem, RefusedError, Reply, Review, Verdict
 from omnial.serving.service_settings import MEGABYTE
 
-_APPLICATION = 0x6F6D6E69
-"""`omni`, in the file's header: another program's file is not touched."""
-_SCHEMA_VERSION = 1
 LARGEST_NUMBER = 2**62
 _PURGE_EVERY = 64
 _SHARE_KEPT = 0.9
 """What is left of a history that has grown too large, so that not every image deletes others."""
-_SCHEMA = """
-CREATE TABLE inspections (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    time REAL NOT NULL,
-    name TEXT,
-    sha256 TEXT NOT NULL,
-    class TEXT,
-    score REAL NOT NULL,
-    threshold REAL NOT NULL,
-    anomalous INTEGER NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    outlines TEXT NOT NULL,
-    suspects TEXT,
-    model TEXT NOT NULL,
-    map BLOB NOT NULL,
-    picture BLOB,
-    review TEXT CHECK (review IN ('right', 'false_alarm', 'missed')),
-    reviewed REAL
-);
-CREATE INDEX by_time ON inspections (time);
-CREATE INDEX by_class ON inspections (class, id);
-CREATE INDEX by_review ON inspections (review, id) WHERE review IS NOT NULL;
-"""
 _COLUMNS = ", ".join(field.alias or name for name, field in HistoryItem.model_fields.items())
 _LISTS = ("outlines", "suspects")
 """Columns of JSON texts."""
@@ -116,7 +88,7 @@ class History:
         self._seconds = days * 86400
         self._bytes = megabytes * MEGABYTE
         self._clock = clock
-        self._db = _open(path)
+        self._db = open_history(path)
         self._purge()
 
     def close(self) -> None:
@@ -128,7 +100,7 @@ class History:
         row = finding.reply.model_dump(mode="json", by_alias=True, exclude={"id"})
         row |= {name: json.dumps(row[name]) for name in _LISTS if row[name] is not None}
         row |= {"time": self._clock(), "model": model}
-        row |= {"map": finding.map_png, "picture": finding.picture_jpeg}
+        row |= {"map": finding.map_png, "picture": finding.picture_jpeg, "file": finding.file}
         names, values = ", ".join(row), ", ".join("?" * len(row))
         with self._db:
             cursor = self._db.execute(
@@ -192,46 +164,6 @@ class History:
         names = ("page_count", "freelist_count", "page_size")
         pages, free, size = (self._db.execute(f"PRAGMA {n}").fetchone()[0] for n in names)
         return int((pages - free) * size)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The pictures are the owner's; SQLite gives its side files the same permissions.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(path, timeout=10.0, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
-        raise UserError(
-            f"The history {path} cannot be written: {error}. Name another file with --history, "
-            "or give --no-history."
-        ) from error
-    db.row_factory = sqlite3.Row
-    try:
-        _prepare(db)
-    except sqlite3.Error as error:
-        db.close()
-        raise UserError(
-            f"{path} is not a usable history: {error}. Name another file with --history."
-        ) from error
-    return db
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and (application, version) != (_APPLICATION, _SCHEMA_VERSION):
-        raise sqlite3.DatabaseError("another program or another version of omnial made it")
-    if not tables:
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    db.execute("PRAGMA journal_mode = WAL").fetchone()
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute(f"PRAGMA journal_size_limit = {16 * MEGABYTE}")
-    if not tables:
-        db.executescript(
-            f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; "
-            f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-        )
 
 
 def _item(row: sqlite3.Row) -> HistoryItem:

@@ -35,6 +35,8 @@ class ServiceSettings(Section):
     """Seconds that a request may take to arrive, and again to be answered."""
     history: Path | None = None
     """SQLite file of the inspections; None keeps none."""
+    history_files: bool = False
+    """Keep the image files too, so that `omnial learn` can learn from reviews of them."""
     history_days: PositiveFloat = 90.0
     """Inspections are forgotten after that many days."""
     history_megabytes: Annotated[float, Field(ge=1.0)] = 1000.0

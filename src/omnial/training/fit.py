@@ -8,18 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
-from numpy.typing import NDArray
 from torch import nn
 
 from omnial._version import __version__
 from omnial.config.settings import Settings
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.checks import check_files
-from omnial.data.dataset import ImageDataset, load_dataset
-from omnial.data.geometry import whole_region
+from omnial.data.dataset import ImageDataset, class_regions, load_dataset
 from omnial.data.layouts import discover
 from omnial.data.listing import image_files, subfolders, warn_of_left_out
 from omnial.data.records import Catalogue, ImageRecord, split_validation
@@ -274,7 +271,7 @@ class _Run(NamedTuple):
             network=network,
             calibration=validated.calibration,
             recogniser=validated.recogniser,
-            rois=self._regions(),
+            rois=class_regions(plan.learn, plan.catalogue, settings.data, self.images),
             normality=validated.normality,
             training={
                 "version": __version__,
@@ -292,16 +289,6 @@ class _Run(NamedTuple):
         )
         save_model(self.out, model)
         return summary
-
-    def _regions(self) -> dict[str, NDArray[np.bool_]]:
-        """The region of interest of each class that has one, at network size."""
-        classes = [record.class_name for record in self.plan.learn]
-        found = {}
-        for product in self.plan.catalogue.classes:
-            if product.roi is not None:
-                region = self.images.regions([classes.index(product.name)])[0, 0].numpy()
-                found[product.name] = whole_region(region, self.settings.data)
-        return found
 
 
 def _stored(checkpoint: Path) -> dict[str, Any] | None:

@@ -198,13 +198,22 @@ def _learn_products(
 ) -> Recogniser:
     """Fit the recogniser on training images, and on noise as what shows no product."""
     chosen = some_of_each(labels, MOST_EXAMPLES)
+    known = product_features(settings, train, chosen)
     size = (settings.data.height, settings.data.width)
-    batches = (to_unit(train.images(part)) for part in train.batches(chosen, _BATCH))
-    known = torch.cat([_appearance(images, size) for images in batches])
     generator = torch.Generator().manual_seed(settings.training.seed)
     unknown = torch.cat([appearance(images) for images in noise(*size, generator)])
     own = [labels[index] for index in chosen]
-    return Recogniser.fit(known.numpy(), own, names, unknown.numpy())
+    return Recogniser.fit(known, own, names, unknown.numpy())
+
+
+def product_features(
+    settings: Settings, dataset: ImageDataset, chosen: Sequence[int]
+) -> NDArray[np.float32]:
+    """(n, F) features of some images, by which their product is recognised."""
+    size = (settings.data.height, settings.data.width)
+    batches = (to_unit(dataset.images(part)) for part in dataset.batches(chosen, _BATCH))
+    features: NDArray[np.float32] = torch.cat([_appearance(x, size) for x in batches]).numpy()
+    return features
 
 
 def _appearance(frames: Tensor, window: tuple[int, int]) -> Tensor:

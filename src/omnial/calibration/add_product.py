@@ -1,0 +1,235 @@
+"""`omnial add`: a product that the network was not trained on, learnt from good images alone.
+
+The network stays as it is. What is normal for the product, its threshold and its look are learnt
+from its images in the way of a training; those of the other products stay bit for bit.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from omnial.config.settings import AS_TRAINED, DataSettings, Reading
+from omnial.data.cache import InputCache, open_cache
+from omnial.data.checks import check_files
+from omnial.data.dataset import class_regions, load_dataset
+from omnial.data.image_file import ImageError
+from omnial.data.layouts import discover
+from omnial.data.records import BadFile, Catalogue, ImageRecord, split_validation
+from omnial.errors import UserError
+from omnial.inference.inspector import Inspector
+from omnial.metrics.ranking import Figures
+from omnial.model_folder.config_file import MOST_FILES, check_free, class_names, short_digest
+from omnial.model_folder.validation_figures import ValidationFigures
+from omnial.model_folder.weights_file import load_model, save_changed
+from omnial.models.recogniser import Recogniser
+from omnial.models.thresholds import Calibration, threshold
+from omnial.models.trained_model import TrainedModel
+from omnial.training.validation import product_features, validate
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AddedProduct:
+    """What was learnt about one product."""
+
+    images: int
+    """Good images that what is normal and the look were learnt from."""
+    held_out: int
+    """Other good images, whose scores set the threshold."""
+    threshold: float
+    own: bool
+    """False where the images held out are too few for the false-alarm rate."""
+    figures: Figures
+    """Of the images held out, see `omnial.model_folder.validation_figures`."""
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """Result of adding products."""
+
+    folder: Path
+    false_alarm_rate: float
+    products: Mapping[str, AddedProduct]
+    trained: Figures | None
+    """Means over the products that the network was trained on; None where they are not known."""
+    bad_files: tuple[BadFile, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `omnial add --json` prints."""
+        return asdict(self)
+
+
+def add_product(
+    folder: Path,
+    roots: Sequence[Path],
+    out: Path,
+    *,
+    skip_bad_files: bool = False,
+    device: str = "auto",
+    reading: Reading = AS_TRAINED,
+) -> AddReport:
+    """Write a model that knows the products of a model folder and those of the data.
+
+    A product whose held-out images are too few for the false-alarm rate gets the largest of their
+    scores as its threshold, or that of all products together where it is larger.
+
+    Args:
+        folder: A model folder.
+        roots: A data folder or several, see `omnial.data.layouts.discover`.
+        out: Folder for the new model.
+        skip_bad_files: Leave unreadable files out instead of stopping.
+        device: A PyTorch device name, or `auto`.
+        reading: How pictures are read, where that differs from the training.
+
+    Raises:
+        UserError: The folder or data is bad, the model knows a product already, a product has too
+            few images, or `out` is not empty or in use.
+        RunError: The model cannot be written.
+    """
+    check_free(out)
+    stored = load_model(folder, device)
+    data = reading.of(stored.settings.data)
+    if skip_bad_files:
+        data = data.model_copy(update={"on_bad_file": "skip"})
+    model = replace(stored, settings=stored.settings.model_copy(update={"data": data}))
+    cache = open_cache(data)
+    images = _NewImages.of(folder, model, roots, data, cache)
+    added, figures = _learn(model, images, cache)
+    scores = _scores(added, images)
+    added.calibration = _extended(model.calibration, scores)
+    products = {
+        name: AddedProduct(
+            images=sum(record.class_name == name for record in images.learn),
+            held_out=len(own),
+            threshold=added.calibration.threshold_for(name),
+            own=threshold(own, 1.0 - model.calibration.false_alarm_rate) is not None,
+            figures=figures[name],
+        )
+        for name, own in scores.items()
+    }
+    trained = ValidationFigures.of_training(model.training)
+    report = AddReport(
+        folder=out,
+        false_alarm_rate=model.calibration.false_alarm_rate,
+        products=products,
+        trained=None if trained is None else trained.mean,
+        bad_files=images.catalogue.bad_files,
+    )
+    facts = {name: asdict(product) for name, product in products.items()}
+    save_changed(out, folder, replace(added, settings=stored.settings), "add", facts)
+    return report
+
+
+class _NewImages(NamedTuple):
+    """Good images of products that the model does not know, split as a training splits them."""
+
+    catalogue: Catalogue
+    learn: list[ImageRecord]
+    held_out: list[ImageRecord]
+    trained_files: frozenset[bytes]
+    """Of the model and of `learn`."""
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        model: TrainedModel,
+        roots: Sequence[Path],
+        data: DataSettings,
+        cache: InputCache,
+    ) -> "_NewImages":
+        found = discover(roots, need="train")
+        if known := sorted(set(found.names) & set(model.classes)):
+            raise UserError(
+                f"{folder} knows {', '.join(known)} already. Set its threshold from more good "
+                "images with `omnial calibrate`, or train further with `omnial train --init`."
+            )
+        try:
+            class_names(list(found.names))
+        except ValueError as error:
+            raise UserError(f"{error}. Rename that class in the data.") from error
+        catalogue = check_files(found, data, cache=cache)
+        records = [record for product in catalogue.classes for record in product.train]
+        learn, held_out = split_validation(records, data, model.settings.training.seed)
+        digests = {record: short_digest(cache.content(record.path)) for record in records}
+        trained = model.trained_files | {digests[record] for record in learn}
+        if len(trained) > MOST_FILES:
+            raise UserError(f"{len(trained):,} training images: a model keeps {MOST_FILES:,} apart")
+        # A copy of an image that was learnt from is no new one.
+        new = [record for record in held_out if digests[record] not in trained]
+        few = sorted(set(catalogue.names) - {record.class_name for record in new})
+        if few:
+            raise UserError(
+                f"Too few images of {', '.join(few)}: none is left to set the threshold with. "
+                "Give at least 5 different good images of each product, better 100."
+            )
+        counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
+        _logger.info("learnt as good: %s", ", ".join(counts))
+        return cls(catalogue, learn, new, trained)
+
+
+def _learn(
+    model: TrainedModel, images: _NewImages, cache: InputCache
+) -> tuple[TrainedModel, dict[str, Figures]]:
+    """The model with the new products, without their thresholds, and the products' figures."""
+    settings, catalogue = model.settings, images.catalogue
+    names, classes = catalogue.names, model.classes + catalogue.names
+    train = load_dataset(images.learn, catalogue, settings.data, cache)
+    held_out = load_dataset(images.held_out, catalogue, settings.data, cache)
+    seen, new = (
+        [names.index(record.class_name) for record in records]
+        for records in (images.learn, images.held_out)
+    )
+    validated = validate(model.network, settings, names, train, seen, held_out, new)
+    counts = np.concatenate([model.recogniser.counts, validated.recogniser.counts])
+    recogniser = Recogniser.fit(
+        np.concatenate([model.recogniser.examples, validated.recogniser.examples]),
+        np.repeat(np.arange(len(counts)), counts),
+        classes,
+        model.recogniser.no_product,
+    )
+    features = product_features(settings, held_out, range(len(new)))
+    recognised, figures = recogniser.recognise(features), dict[str, Figures]()
+    for index, name in enumerate(names):
+        own = [
+            found == name for found, label in zip(recognised, new, strict=True) if label == index
+        ]
+        figures[name] = {**validated.figures.classes[name], "recognised": float(np.mean(own))}
+    added = replace(
+        model,
+        classes=classes,
+        calibration=model.calibration.changed(dict.fromkeys(names, ()), dict.fromkeys(names, None)),
+        recogniser=recogniser,
+        rois={**model.rois, **class_regions(images.learn, catalogue, settings.data, train)},
+        normality={**model.normality, **validated.normality},
+        # Without normality, nothing makes them score lower than new ones.
+        trained_files=images.trained_files if validated.normality else model.trained_files,
+    )
+    return added, figures
+
+
+def _scores(model: TrainedModel, images: _NewImages) -> dict[str, list[float]]:
+    """Scores of the images held out, as an inspection gives them: also in tiles."""
+    inspector = Inspector.of(model)
+    scores: dict[str, list[float]] = {name: [] for name in images.catalogue.names}
+    for name, own in scores.items():
+        paths = [record.path for record in images.held_out if record.class_name == name]
+        for scored in inspector.score(paths, name):
+            if isinstance(scored, ImageError):
+                raise scored
+            own.append(scored.score)
+    return scores
+
+
+def _extended(before: Calibration, scores: Mapping[str, Sequence[float]]) -> Calibration:
+    """The calibration with the thresholds of more classes, of at least one score each."""
+    own = {
+        name: threshold(values, 1.0 - before.false_alarm_rate) for name, values in scores.items()
+    }
+    few = {name: max(before.pooled, *scores[name]) for name, value in own.items() if value is None}
+    return before.changed(scores, {**own, **few})
