@@ -102,12 +102,16 @@ def test_evaluate_prints_a_row_for_each_class(
 
     assert ended.code == 0
     first_words = [line.split()[0] for line in ended.out.splitlines() if line.split()]
+    counts = json.loads((tmp_path / "r" / "metrics.json").read_text("utf-8"))["verdicts"]
+    assert ended.out.splitlines()[0] == (
+        "found {found} of {defective} defects, {false_alarms} of {good} good parts alarmed"
+    ).format(**counts)
     assert [word for word in first_words if word in {*CLASSES, "mean"}] == [*CLASSES, "mean"]
     assert str(tmp_path / "r" / "index.html") in ended.out.replace("\n", "")
     training = json.loads((model / "config.json").read_text("utf-8"))["training"]
     erased = training["validation"]["mean"]["erased"]
     (mean,) = [line.split() for line in ended.out.splitlines() if line.split()[:1] == ["mean"]]
-    assert "(validation)" in ended.out
+    assert "validation" in ended.out
     assert mean[-1] == ("-" if erased is None else f"{erased:.3f}")
 
 

@@ -13,6 +13,7 @@ from omnial.evaluation.result import (
     GalleryItem,
     ImageResult,
     Role,
+    choose,
     no_figures,
 )
 from omnial.metrics.ranking import mean_figures
@@ -87,11 +88,7 @@ def make_result() -> Callable[..., EvaluationResult]:
         )
         gallery = []
         for product in classes:
-            bad = [i for i in product.images if i.record.anomalous]
-            fine = [i for i in product.images if not i.record.anomalous]
-            chosen: list[tuple[ImageResult, Role]] = [(i, "missed") for i in bad[:1]]
-            chosen += [(i, "false alarm") for i in fine[-1:]]
-            chosen += [(i, "hit") for i in bad[-1:]]
+            chosen = choose(product.images, 3)
             gallery += [_item(image, role, pixels) for image, role in chosen]
         mean, mean_over = mean_figures([product.figures for product in classes], FIGURES)
         assert set(mean) == set(FIGURES)

@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import hashlib
 import io
 import os
 import re
@@ -8,12 +9,14 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from omnial.data.records import BadFile, ImageRecord
 from omnial.errors import RunError, UserError
-from omnial.evaluation.result import EvaluationResult
+from omnial.evaluation.result import EvaluationResult, SuspiciousImage
+from omnial.models.normality import Witnesses
 from omnial.reporting.evaluation_report import write_report
 
 Make = Callable[..., EvaluationResult]
@@ -45,7 +48,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.texts.append(data)
 
     @property
@@ -106,7 +109,12 @@ def test_nothing_comes_from_outside(make_result: Make, tmp_path: Path) -> None:
     write_report(make_result(("cap",)), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     read = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
-    assert not re.search(r"https?://|//[a-z]+\.[a-z]|@import|<script|<link", read.source)
+    assert not re.search(r"https?://|//[a-z]+\.[a-z]|@import|<link", read.source)
+    # The one script is the one that the policy allows.
+    (script,) = re.findall(r"<script>(.*?)</script>", read.source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for a in read.all("meta") if "http-equiv" in a]
+    assert f"; script-src 'sha256-{digest}'" in (policy or "")
     for _, attributes in read.elements:
         for name in ("src", "href"):
             address = attributes.get(name)
@@ -210,7 +218,9 @@ def test_no_classes_and_no_gallery(make_result: Make, tmp_path: Path) -> None:
     empty = page(dataclasses.replace(full, classes=(), gallery=()), tmp_path / "a")
     assert "Inspection report" in empty.text
     bare = page(dataclasses.replace(full, gallery=()), tmp_path / "b")
-    assert bare.text.count("No pictures were kept of this product") == 1
+    assert bare.text.count("No pictures were kept") == 1
+    assert bare.text.count("Of 2 no picture was kept") == 1
+    assert bare.text.count("Of 1 no picture was kept") == 1
 
 
 def test_the_same_result_gives_the_same_bytes_and_replaces_the_old(
@@ -259,3 +269,68 @@ def test_the_reconstruction_is_described_in_words(make_result: Make, tmp_path: P
     assert "label: the reconstruction shows the product sharply (31.0 dB) but copies" in read.text
     assert "flat image" not in read.text
     assert "drawn" not in page(make_result(), tmp_path).text
+
+
+def test_mistakes_come_first_and_the_lists_hold_nothing_else(
+    make_result: Make, tmp_path: Path
+) -> None:
+    read = page(make_result(), tmp_path / "both")
+    badges = re.findall(r'class="badge[^"]*">([^<]+)<', read.source)
+    assert badges == ["missed"] * 2 + ["false alarm"] * 2 + ["found"] * 2
+    assert read.source.index('id="mistakes"') < read.source.index('id="verdicts"')
+    assert [a for a in read.all("p") if (a.get("class") or "") == "tile bad"]
+
+    # At 0.3 every defect is found, and at 0.9 no good part is alarmed.
+    eager = page(make_result(threshold=0.3), tmp_path / "eager")
+    assert "No defect was missed." in eager.text
+    assert "missed" not in re.findall(r'class="badge[^"]*">([^<]+)<', eager.source)
+    lazy = page(make_result(threshold=0.9), tmp_path / "lazy")
+    assert "No good part was alarmed." in lazy.text
+    assert "false alarm" not in re.findall(r'class="badge[^"]*">([^<]+)<', lazy.source)
+    assert "Closest calls" in lazy.text
+
+
+def test_each_witness_has_a_picture_and_a_figure(make_result: Make, tmp_path: Path) -> None:
+    result = make_result(("cap",))
+    spoken = []
+    for item in result.gallery:
+        network = np.full(item.score_map.shape, 0.5, np.float32)
+        normality = np.where(item.score_map > 0.5, 4.0, 1.0).astype(np.float32)
+        both = Witnesses(network, normality)
+        spoken.append(dataclasses.replace(item, witnesses=both, score_map=both.score_maps))
+    read = page(dataclasses.replace(result, gallery=tuple(spoken)), tmp_path)
+    # The network's own evidence counts twice.
+    assert read.text.count("normality 4.0, network 1.0 at the brightest place") == 2
+    assert len(read.pictures) == 3 * 8
+    seen = {(a["alt"] or "").partition(",")[0]: decoded(a["src"]) for a in read.pictures[:8]}
+    levels = [
+        np.asarray(seen[name].convert("L"), float).max() for name in seen if "vidence" in name
+    ]
+    whole = next(seen[name] for name in seen if name.startswith("Score map"))
+    # One scale: what says less is darker, and the sum is the brightest.
+    assert levels[0] < levels[1] < np.asarray(whole.convert("L"), float).max()
+    assert "Normality" not in page(result, tmp_path / "without").text
+
+
+def test_training_images_that_stand_out(make_result: Make, tmp_path: Path) -> None:
+    shown = SuspiciousImage("cap", "7.png", 0.71, np.full((9, 12, 3), 50, np.uint8))
+    hidden = SuspiciousImage("label", "<b>.png", 0.612)
+    result = dataclasses.replace(make_result(), suspicious=(shown, hidden))
+    read = page(result, tmp_path / "some")
+    assert "Look at these: are they really good?" in read.text
+    assert "cap: 7.png score 0.710" in read.text
+    assert "label: <b>.png score 0.612" in read.text
+    (own,) = [a for a in read.pictures if "Training image" in (a["alt"] or "")]
+    assert decoded(own["src"]).size == (12, 9)
+    assert "stand out" not in page(make_result(), tmp_path / "none").text
+
+
+def test_a_dry_run_says_so_on_top(make_result: Make, tmp_path: Path) -> None:
+    def trained(images: int) -> Page:
+        model = {"training": {"images": images}}
+        return page(make_result(model=model), tmp_path / str(images))
+
+    read = trained(480)
+    assert "dry run: the model was trained on 480 images" in read.text
+    assert read.source.index("dry run") < read.source.index('class="tiles"')
+    assert "dry run" not in trained(200_000).text

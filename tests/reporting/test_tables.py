@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from omnial.data.records import ImageRecord
-from omnial.evaluation.result import FIGURES, ImageResult, no_figures
+from omnial.evaluation.result import FIGURES, ImageResult, Verdicts, no_figures
 from omnial.reporting import tables
 
 PERCENT, DECIBEL = tables.COLUMNS[0], tables.COLUMNS[FIGURES.index("psnr")]
@@ -51,8 +51,8 @@ def test_verdicts_are_strict_and_leave_out_what_has_no_threshold() -> None:
         image("dent", 0.9, 0.5),
         image("dent", 0.9, float("nan")),
     ]
-    counted = tables.Verdicts.of(images)
-    assert counted == tables.Verdicts(good=2, false_alarms=1, defective=3, found=2, without=1)
+    counted = Verdicts.of(images)
+    assert counted == Verdicts(good=2, false_alarms=1, defective=3, found=2, without=1)
     assert counted.missed == 1
 
 

@@ -1,7 +1,6 @@
 """The page in a real browser: a defective part of the demonstration is dropped and outlined."""
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,6 @@ from omnial.demo.production_line import Pair, render_pair
 from omnial.models.system import Output
 from tests.serving.running_service import RedFinder, Running, model_of, png, running
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
-)
 DROP = """
 ([data, names]) => {
   const transfer = new DataTransfer();
@@ -42,18 +35,6 @@ class TwinFinder(RedFinder):
         twin = torch.from_numpy(PAIR.normal.astype(np.float32) / 255).permute(2, 0, 1)
         logit = 60 * ((images - twin).abs().amax(1, keepdim=True) - 0.06)
         return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset
 from omnial.metrics.psnr_ssim import erased, running_figures
 from omnial.model_folder.validation_figures import NAMES
-from omnial.models.system import Output
+from omnial.models.system import Output, build_model
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
+from omnial.training.learn_normality import Learnt
 from omnial.training.validation import Validated, validate
 
 SIZE = 64
@@ -168,3 +169,29 @@ def test_the_running_figures_equal_sums_over_pixels_one_by_one() -> None:
     found = running_figures(*map(torch.from_numpy, (restored, anomalous, normal, mask)))
     assert [float(value) for value in found] == pytest.approx([np.mean(ratios), left, drawn])
     assert erased(found[1], found[2]) == pytest.approx(1 - left / drawn)
+
+
+def test_suspicious_images_score_above_every_held_out_one() -> None:
+    scores = np.array([0.5, 0.9, 0.7, 0.8, 0.6, np.nan, 0.3, 0.99, 0.2])
+    learnt = Learnt({}, scores)
+    held_out, labels = np.array([0.4, 0.55, 0.3, 0.1]), np.array([0, 0, 1, 1])
+    # The three highest of the first class, one equal to the limit is none; the third class has no
+    # held-out image to compare with.
+    found = learnt.suspicious([0, 0, 0, 0, 0, 0, 1, 2, 1], held_out, labels)
+    assert found == [(1, 0.9), (3, 0.8), (2, 0.7)]
+    many = Learnt({}, np.linspace(0.5, 0.9, 24))
+    classes = list(range(8)) * 3
+    found = many.suspicious(classes, np.full(8, 0.1), np.arange(8))
+    assert [index for index, _ in found] == list(range(23, 11, -1))
+
+
+def test_a_planted_defect_is_suspicious() -> None:
+    torch.manual_seed(0)
+    images = normal_images()
+    train = images.clone()
+    train[PER_CLASS + 3, :, 20:36, 20:36] = torch.tensor([0.9, 0.0, 0.0])[:, None, None]
+    wanted, labels = settings("model.normality=own"), [0] * PER_CLASS + [1] * PER_CLASS
+    network = build_model(wanted.model).eval()
+    stores = [cast(ImageDataset, Images(some)) for some in (train, images)]
+    found = validate(network, wanted, CLASSES, stores[0], labels, stores[1], labels)
+    assert found.suspicious[0][0] == PER_CLASS + 3

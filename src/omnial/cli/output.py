@@ -138,12 +138,12 @@ def _words(value: object) -> str:
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
-    """Print the content of metrics.json: a row a class, the mean last, `-` for null.
+    """Print the content of metrics.json: verdicts, a row a class, the mean last, `-` for null.
 
     A column more gives the reconstruction's `erased` on the model's own validation images: of
     test images nobody knows how they would look without their defects.
     """
-    from omnial.evaluation.result import FIGURES
+    from omnial.evaluation.result import FIGURES, Verdicts
     from omnial.model_folder.validation_figures import ValidationFigures
 
     names, classes, mean = [*FIGURES], metrics["classes"], metrics["mean"]
@@ -155,6 +155,12 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
             name: {**figures, names[-1]: validation.classes.get(name, {}).get("erased")}
             for name, figures in classes.items()
         }
+    verdicts = Verdicts(**metrics["verdicts"])
+    if verdicts.good or verdicts.defective:
+        print(
+            f"found {verdicts.found} of {verdicts.defective} defects, "
+            f"{verdicts.false_alarms} of {verdicts.good} good parts alarmed\n"
+        )
     _print_figures("class", names, classes, mean)
 
 

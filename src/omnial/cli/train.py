@@ -23,6 +23,7 @@ from omnial.cli.output import (
 from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.distributed.launch import Processes, read_processes
+from omnial.errors import shown
 
 _BUDGET = "Budget (one of them)"
 _IMAGES = "Images to train on, counting repeats. Default: 200,000."
@@ -88,6 +89,10 @@ def train(
         print_validation(summary.validation)
     for note in summary.notes:
         say(note)
+    if summary.suspicious:
+        say("look at these training images: are they really good?")
+    for image in summary.suspicious:
+        say(f"  {image['class']}: {shown(image['file'])} (score {image['score']:.3f})")
     for bad in summary.bad_files:
         say(f"left out: {bad}")
     return ExitCode.SOME_BAD if summary.bad_files else ExitCode.DONE
@@ -149,5 +154,5 @@ def _start(devices: int) -> ExitCode:
 
 
 def _show(summary: Mapping[str, Any]) -> None:
-    apart = {"validation", "notes", "bad_files"}
+    apart = {"validation", "suspicious", "notes", "bad_files"}
     print_facts({key: value for key, value in summary.items() if key not in apart})

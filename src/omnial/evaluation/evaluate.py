@@ -36,11 +36,12 @@ from omnial.evaluation.result import (
     picture,
 )
 from omnial.evaluation.sample import Sample, load_sample, same_size, sample_batches, stack
+from omnial.evaluation.suspicious_images import suspicious_images
 from omnial.inference.inspector import Inspector
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve, mean_figures
-from omnial.models.normality import Normality, with_normality
+from omnial.models.normality import Normality, with_normality, witnesses_of
 from omnial.models.prediction import Backend, Prediction, over_windows
 from omnial.models.thresholds import Calibration
 from omnial.models.torch_backend import TorchBackend
@@ -206,6 +207,7 @@ class Evaluation:
                 model=dict(self.description),
                 bad_files=catalogue.bad_files,
                 pixel_threshold=self.calibration.pixel if self.calibration else float("nan"),
+                suspicious=suspicious_images(self.description, catalogue, self.settings.data),
                 seconds=time.perf_counter() - started,
             )
 
@@ -245,8 +247,9 @@ class Evaluation:
         return ClassResult(product.name, figures, kinds, tuple(images), curves | summary.curves)
 
     def _batches(self, product: ProductClass, pixels: bool) -> Iterator[list[Measured]]:
-        for parts in self._predictions(product, share(product.test, self.batch_size)):
-            yield [one for part in parts for one in measure(*part, pixels, self.device)]
+        for parts in self._outputs(product, share(product.test, self.batch_size)):
+            judged = [(part, self._judge(product.name, part, output)) for part, output in parts]
+            yield [one for part in judged for one in measure(*part, pixels, self.device)]
 
     def _gallery(
         self, product: ProductClass, images: Sequence[ImageResult]
@@ -254,10 +257,13 @@ class Evaluation:
         """The images of a class that are worth looking at, predicted a second time."""
         chosen = choose(images, self.gallery_per_class)
         picked = iter(chosen)
-        batches = self._predictions(product, [result.record for result, _ in chosen])
-        for samples, prediction in chain.from_iterable(batches):
+        batches = self._outputs(product, [result.record for result, _ in chosen])
+        for samples, output in chain.from_iterable(batches):
+            prediction = self._judge(product.name, samples, output)
             if prediction.reconstruction is None:
                 return
+            names = [product.name] * len(samples) if self.normality else []
+            witnesses = list(witnesses_of(output, self.normality, names))
             for index, sample in enumerate(samples):
                 result, role = next(picked)
                 # Copies, so that no batch is kept alive.
@@ -271,11 +277,13 @@ class Evaluation:
                     jnd=None if prediction.jnd is None else prediction.jnd[index].copy(),
                     score_map=prediction.score_maps[index].copy(),
                     mask=sample.mask,
+                    witnesses=witnesses[index].within(sample.valid) if witnesses else None,
                 )
 
-    def _predictions(
+    def _outputs(
         self, product: ProductClass, records: Sequence[ImageRecord]
     ) -> Iterator[list[tuple[list[Sample], Prediction]]]:
+        """Batches of images, in parts of one size, each with what the network gives for it."""
         settings, roi = self.settings.data, self.rois.get(product.name)
 
         def load(record: ImageRecord) -> Sample:
@@ -283,13 +291,16 @@ class Evaluation:
             return sample if self.transform is None else self.transform(sample)
 
         for samples in sample_batches(records, load, self.batch_size):
-            yield [(part, self._predict(product.name, part)) for part in same_size(samples)]
+            yield [(part, self._run(part)) for part in same_size(samples)]
 
-    def _predict(self, name: str, samples: Sequence[Sample]) -> Prediction:
-        images, valid = stack(samples)
-        found = over_windows(self.backend.run, images, valid, self.settings)
+    def _run(self, samples: Sequence[Sample]) -> Prediction:
+        return over_windows(self.backend.run, *stack(samples), self.settings)
+
+    def _judge(self, name: str, samples: Sequence[Sample], output: Prediction) -> Prediction:
+        """Network and normality together."""
+        valid, names = np.stack([sample.valid for sample in samples]), [name] * len(samples)
         rule = self.settings.model.image_score
-        found = with_normality(found, self.normality, [name] * len(samples), valid, rule)
+        found = with_normality(output, self.normality, names, valid, rule)
         finite = np.isfinite(found.score_maps).all(axis=(1, 2)) & np.isfinite(found.scores)
         if not finite.all():
             path = samples[int(np.argmin(finite))].record.path

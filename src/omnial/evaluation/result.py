@@ -6,10 +6,11 @@ made from an `EvaluationResult` and nothing else.
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 from omnial.data.records import BadFile, ImageRecord
 from omnial.files import replacing, writing
 from omnial.metrics.ranking import Curve, Figures
+from omnial.models.normality import Witnesses
 from omnial.models.thresholds import is_anomalous
 
 METRICS_FILE: Final = "metrics.json"
 TABLE_FILE: Final = "metrics.csv"
 
-Role = Literal["missed", "false alarm", "hit"]
+Role = Literal["missed", "false alarm", "close", "hit"]
+"""Why an image is shown: a defect that was called good, a good part that was called defective, one
+that was nearly so (without a threshold: a defect of a low score, a good part of a high one), or a
+defect of a high score."""
 
 FIGURES = (
     *("image_auroc", "image_ap", "image_f1_max"),
@@ -45,6 +50,46 @@ class ImageResult:
     def anomalous_verdict(self) -> bool:
         """Whether the score lies above the threshold."""
         return is_anomalous(self.score, self.threshold)
+
+    @property
+    def mistake(self) -> Literal["missed", "false alarm"] | None:
+        """How the verdict is wrong; None where it is right, or there is none."""
+        if math.isnan(self.threshold) or self.anomalous_verdict == self.record.anomalous:
+            return None
+        return "missed" if self.record.anomalous else "false alarm"
+
+
+class Verdicts(NamedTuple):
+    """Counts of the verdicts at the calibrated threshold."""
+
+    good: int
+    """Good images that have a verdict."""
+    false_alarms: int
+    """Of these, called defective."""
+    defective: int
+    """Defective images that have a verdict."""
+    found: int
+    """Of these, called defective."""
+    without: int
+    """Images without a verdict, since there is no threshold for them."""
+
+    @classmethod
+    def of(cls, images: Iterable[ImageResult]) -> "Verdicts":
+        """Count verdicts; an image whose threshold is NaN has none."""
+        known: dict[bool, list[bool]] = {False: [], True: []}
+        without = 0
+        for image in images:
+            if math.isnan(image.threshold):
+                without += 1
+            else:
+                known[image.record.anomalous].append(image.anomalous_verdict)
+        good, defective = known[False], known[True]
+        return cls(len(good), sum(good), len(defective), sum(defective), without)
+
+    @property
+    def missed(self) -> int:
+        """Defective images that were called good."""
+        return self.defective - self.found
 
 
 @dataclass(frozen=True)
@@ -69,8 +114,6 @@ class GalleryItem:
 
     record: ImageRecord
     role: Role
-    """Why it is shown: a defective image with a low score (`missed`), a good image with a high
-    score (`false alarm`) or a defective image with a high score (`hit`)."""
     score: float
     threshold: float
     """NaN where there is none."""
@@ -84,6 +127,20 @@ class GalleryItem:
     """(H, W)."""
     mask: NDArray[np.bool_] | None
     """(H, W), the ground truth; None where the image has none."""
+    witnesses: Witnesses | None = None
+    """(H, W) evidence of network and normality, where the model has normality."""
+
+
+@dataclass(frozen=True)
+class SuspiciousImage:
+    """A training image that stands out from its product as no held-out good image does."""
+
+    class_name: str
+    file: str
+    """Its name, without folders."""
+    score: float
+    image: NDArray[np.uint8] | None = None
+    """(H, W, 3), the network input; None where it is not among the evaluated data."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +159,19 @@ class EvaluationResult:
     """What was evaluated, JSON values only."""
     gallery: tuple[GalleryItem, ...] = ()
     """Images to look at, grouped by class, then by role."""
+    suspicious: tuple[SuspiciousImage, ...] = ()
+    """Training images that may not be good, as the training found them."""
     bad_files: tuple[BadFile, ...] = ()
     """Files that were left out."""
     pixel_threshold: float = float("nan")
     """Level of the score map at which outlines are drawn; NaN where there is none."""
     seconds: float = 0.0
     """Wall-clock time of the evaluation."""
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Of all images."""
+        return Verdicts.of(image for own in self.classes for image in own.images)
 
     def to_metrics(self) -> dict[str, object]:
         """The content of metrics.json: JSON values only, no NaN."""
@@ -117,6 +181,7 @@ class EvaluationResult:
             },
             "mean": dict(self.mean),
             "mean_over": dict(self.mean_over),
+            "verdicts": self.verdicts._asdict(),
             "data": dict(self.data),
             "model": dict(self.model),
         }
@@ -152,22 +217,22 @@ def write_metrics(result: EvaluationResult, out: Path) -> None:
 
 
 def choose(images: Sequence[ImageResult], most: int) -> list[tuple[ImageResult, Role]]:
-    """The worst misses, the worst false alarms and the best hits of one class, by role.
+    """The images of one class that are worth looking at, by role.
 
     At most a third each: defective images of the lowest scores, good images of the highest scores,
-    and defective images of the highest scores that are not among the first. Equal scores keep the
-    order of the images.
+    and defective images of the highest scores that are not among the first; the verdict decides
+    the role. Equal scores keep the order of the images.
     """
     rising = sorted((i for i in images if i.record.anomalous), key=lambda i: i.score)
     falling = sorted((i for i in images if not i.record.anomalous), key=lambda i: -i.score)
-    missed = rising[: (most + 2) // 3]
-    hits = rising[len(missed) :][::-1]
+    lowest = rising[: (most + 2) // 3]
+    highest = rising[len(lowest) :][::-1][: most // 3]
     groups: tuple[tuple[Role, list[ImageResult]], ...] = (
-        ("missed", missed),
-        ("false alarm", falling[: (most + 1) // 3]),
-        ("hit", hits[: most // 3]),
+        ("close", lowest + falling[: (most + 1) // 3]),
+        ("hit", highest),
     )
-    return [(image, role) for role, group in groups for image in group]
+    chosen = [(image, image.mistake or right) for right, group in groups for image in group]
+    return sorted(chosen, key=lambda pair: get_args(Role).index(pair[1]))
 
 
 def picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:

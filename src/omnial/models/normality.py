@@ -13,7 +13,7 @@ upper bound, so that a witness that is sure outweighs one that is not:
 Measured in docs/results/normality.md. NumPy alone, so that exports need no PyTorch. [O]
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -60,17 +60,30 @@ def embedding_shape(settings: Settings) -> tuple[int, int, int]:
     return features, -(-settings.data.height // edge), -(-settings.data.width // edge)
 
 
+def score_of(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Evidence of at least 0 as a score in [0, 1)."""
+    return evidence / (evidence + np.float32(HALF))
+
+
 class Witnesses(NamedTuple):
-    """Evidence against each pixel of a batch, (B, H, W) float32 of at least 0."""
+    """Evidence against each pixel, float32 of at least 0: (B, H, W), of one image (H, W)."""
 
     network: NDArray[np.float32]
     normality: NDArray[np.float32]
 
     @property
     def score_maps(self) -> NDArray[np.float32]:
-        """(B, H, W) scores in [0, 1) of both together."""
-        evidence = np.float32(NETWORK_WEIGHT) * self.network + self.normality
-        return evidence / (evidence + np.float32(HALF))
+        """Scores in [0, 1) of both together, of the same shape."""
+        return score_of(np.add(*self.weighed))
+
+    @property
+    def weighed(self) -> "Witnesses":
+        """As much of each as counts in the sum."""
+        return Witnesses(np.float32(NETWORK_WEIGHT) * self.network, self.normality)
+
+    def within(self, valid: NDArray[np.bool_]) -> "Witnesses":
+        """The same, with nothing against a pixel that does not count."""
+        return Witnesses(*(np.where(valid, map_, np.float32(0.0)) for map_ in self))
 
 
 class Normal(NamedTuple):
@@ -240,24 +253,26 @@ def with_normality(
     if not normality and not maps[~valid].any():
         return prediction
     if normality:
-        each = [_combined(prediction, index, name, normality) for index, name in enumerate(names)]
-        maps = np.stack(each)
+        maps = np.stack([w.score_maps for w in witnesses_of(prediction, normality, names)])
     maps = np.where(valid, maps, np.float32(0.0))
     return prediction._replace(score_maps=maps, scores=image_scores(maps, valid, rule))
 
 
-def _combined(
-    prediction: Prediction, index: int, name: str | None, normality: Mapping[str, Normality]
-) -> NDArray[np.float32]:
-    """The score map of one image, (H, W)."""
-    one = slice(index, index + 1)
-    embedding = None if prediction.embedding is None else prediction.embedding[one]
-    alone = prediction._replace(score_maps=prediction.score_maps[one], embedding=embedding)
-    own = None if name is None else normality.get(name)
-    known = list(normality.values()) if own is None else [own]
-    maps = [fitted.witnesses(alone).score_maps[0] for fitted in known]
-    least: NDArray[np.float32] = np.minimum.reduce(maps)
-    return least
+def witnesses_of(
+    prediction: Prediction, normality: Mapping[str, Normality], names: Sequence[str | None]
+) -> Iterator[Witnesses]:
+    """The evidence against each image, (H, W); arguments as those of `with_normality`."""
+    for index, name in enumerate(names):
+        one = slice(index, index + 1)
+        embedding = None if prediction.embedding is None else prediction.embedding[one]
+        alone = prediction._replace(score_maps=prediction.score_maps[one], embedding=embedding)
+        own = None if name is None else normality.get(name)
+        known = list(normality.values()) if own is None else [own]
+        each = [fitted.witnesses(alone) for fitted in known]
+        least = np.argmin([witnesses.score_maps for witnesses in each], axis=0)[None]
+        network, distance = (np.stack(maps) for maps in zip(*each, strict=True))
+        found = (np.take_along_axis(maps, least, 0)[0, 0] for maps in (network, distance))
+        yield Witnesses(*found)
 
 
 def _whitening(

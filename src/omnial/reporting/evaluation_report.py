@@ -1,13 +1,16 @@
 """The evaluation report: one HTML file that opens offline, on a desk or a phone, and can be sent.
 
-Everything is inside the file: style, charts and pictures (`data:` addresses). It runs no script,
-and its content policy forbids the browser to load anything else.
+Everything is inside the file: style, charts, pictures (`data:` addresses) and a script for the
+keys. Its content policy forbids the browser to run or load anything else; without the script,
+links do what the keys do.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.distributed import collectives
@@ -19,6 +22,8 @@ from omnial.evaluation.result import (
     TABLE_FILE,
     EvaluationResult,
     GalleryItem,
+    SuspiciousImage,
+    Verdicts,
     write_metrics,
 )
 from omnial.files import (
@@ -37,11 +42,13 @@ from omnial.models.thresholds import is_anomalous
 from omnial.progress import Progress, silent
 from omnial.reporting import tables
 from omnial.reporting.charts import CURVES, Chart, curve_chart, line_style, score_histogram
-from omnial.reporting.render import render
-from omnial.reporting.report_pictures import pictures
-from omnial.reporting.tables import Verdicts
+from omnial.reporting.judgement import dry_run, judgement
+from omnial.reporting.render import data_uri, render, report_script
+from omnial.reporting.report_pictures import jpeg, pictures
 
 REPORT_FILE = "index.html"
+MISTAKES: Final = ("missed", "false alarm")
+"""Roles of the pictures that come first."""
 
 
 def evaluate(
@@ -119,13 +126,20 @@ def write_report(result: EvaluationResult, out_dir: Path) -> Path:
 
 
 def _page(result: EvaluationResult) -> str:
+    shots = _shots(result)
     stops = (f"rgb({c.red} {c.green} {c.blue}) {100 * at:.4g}%" for at, c in heat_stops())
     return render(
         "report.html",
         facts=_facts(result),
-        total=Verdicts.of(image for product in result.classes for image in product.images),
+        total=result.verdicts,
+        dry_run=dry_run(result),
+        judgement=judgement(result),
         verdict_notes=_verdict_notes(result),
         share=tables.share,
+        shots=shots,
+        witnesses=any(shot["evidence"] for shot in shots),
+        suspicious=[_suspicious(image) for image in result.suspicious],
+        script=report_script(),
         products=[_product(result, index) for index in range(len(result.classes))],
         columns=tables.COLUMNS,
         mean=result.mean,
@@ -205,7 +219,6 @@ def _charts(result: EvaluationResult) -> dict[str, Chart | None]:
 def _product(result: EvaluationResult, index: int) -> dict[str, Any]:
     product, anchor = result.classes[index], f"product-{index}"
     thresholds = sorted({i.threshold for i in product.images if not math.isnan(i.threshold)})
-    items = [item for item in result.gallery if item.record.class_name == product.name]
     good, defective = (
         [i.score for i in product.images if i.record.anomalous == kind and math.isfinite(i.score)]
         for kind in (False, True)
@@ -227,14 +240,41 @@ def _product(result: EvaluationResult, index: int) -> dict[str, Any]:
             for kind, figures in product.kinds.items()
         ],
         "histogram": score_histogram(good, defective, thresholds, shown(product.name)),
-        "shots": [
-            _shot(item, f"{anchor}-{number}", result.pixel_threshold)
-            for number, item in enumerate(items)
-        ],
     }
 
 
-def _shot(item: GalleryItem, anchor: str, level: float) -> dict[str, Any]:
+def _shots(result: EvaluationResult) -> list[dict[str, Any]]:
+    """All pictures in the page's order: wrong verdicts first, the worst of them at the top."""
+    names = [product.name for product in result.classes]
+    wrong = [item for item in result.gallery if item.role in MISTAKES]
+    wrong.sort(key=lambda i: (MISTAKES.index(i.role), -abs(i.score - i.threshold)))
+    items = wrong + [item for item in result.gallery if item.role not in MISTAKES]
+    shots = []
+    for number, item in enumerate(items):
+        home = "mistakes"
+        if item.role not in MISTAKES:
+            home = f"product-{names.index(item.record.class_name)}"
+        before, after = (
+            f"picture-{other}" if 0 <= other < len(items) else None
+            for other in (number - 1, number + 1)
+        )
+        links = {"close": home, "prev": before, "next": after}
+        shots.append(
+            _shot(item, result.pixel_threshold)
+            | {"anchor": f"picture-{number}", "home": home, "links": links}
+        )
+    return shots
+
+
+def _suspicious(image: SuspiciousImage) -> dict[str, Any]:
+    uri = None
+    if image.image is not None:
+        uri = data_uri(jpeg(image.image, thin_lines=False), "image/jpeg")
+    names = {"product": shown(image.class_name), "file": shown(image.file)}
+    return names | {"score": tables.score(image.score), "uri": uri}
+
+
+def _shot(item: GalleryItem, level: float) -> dict[str, Any]:
     path, score = item.record.path, tables.score(item.score)
     badge, sentence = "no verdict", f"score {score}, no threshold"
     if not math.isnan(item.threshold):
@@ -246,11 +286,24 @@ def _shot(item: GalleryItem, anchor: str, level: float) -> dict[str, Any]:
             f"{tables.score(item.threshold)}: called {'defective' if called else 'good'}"
         )
     return {
-        "anchor": anchor,
         "role": item.role,
+        "product": shown(item.record.class_name),
         "file": shown(f"{item.record.kind}/{path.name}"),
         "path": shown(path),
         "badge": badge,
         "sentence": sentence,
+        "evidence": _evidence(item),
         "pictures": pictures(item, level),
     }
+
+
+def _evidence(item: GalleryItem) -> str:
+    """Which of the two witnesses spoke; empty where there are none."""
+    if item.witnesses is None:
+        return ""
+    weighed = item.witnesses.weighed
+    at = np.unravel_index(np.argmax(item.score_map), item.score_map.shape)
+    parts = {"normality": float(weighed.normality[at]), "network": float(weighed.network[at])}
+    ordered = sorted(parts, key=lambda name: -parts[name])
+    said = ", ".join(f"{name} {parts[name]:.1f}" for name in ordered)
+    return f"{said} at the brightest place"

@@ -1,11 +1,29 @@
 """Fill a page's template: HTML that is one file and loads nothing, or Markdown."""
 
 import base64
+import hashlib
+from importlib.resources import files
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from omnial._version import __version__
+
+
+class Script(NamedTuple):
+    """A script inside a page, which the page's content policy allows by its digest."""
+
+    text: Markup
+    digest: str
+    """`sha256-` and base64."""
+
+
+def report_script() -> Script:
+    """The keys of the evaluation report."""
+    text = (files("omnial.reporting") / "templates" / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return Script(Markup(text), f"sha256-{digest}")
 
 
 def render(template: str, **values: object) -> str:

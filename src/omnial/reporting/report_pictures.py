@@ -11,6 +11,7 @@ from PIL import Image
 from omnial.evaluation.result import GalleryItem
 from omnial.inference.outlines import outlines
 from omnial.inference.overlay import TRUTH, draw_outlines, heat, overlay
+from omnial.models.normality import score_of
 from omnial.reporting.render import data_uri
 
 _JPEG_QUALITY = 88
@@ -60,6 +61,7 @@ def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
         ("Input", image, "The input image"),
         ("Rebuilt", rebuilt, "The image as rebuilt by the model"),
         ("JND", visible, visible_words),
+        *_witness_pictures(item, (height, width)),
         ("Score map", heat(scores), f"Score map as colours; highest score {peak:.3f}"),
         ("Marked", overlay(image, scores, marked), f"Input with {len(marked)} outlined findings"),
         ("Truth", truth, truth_words),
@@ -70,6 +72,19 @@ def pictures(item: GalleryItem, pixel_threshold: float) -> list[Picture]:
         if content is not None:
             uri = data_uri(jpeg(content, thin_lines=True), "image/jpeg")
         found.append(Picture(caption, words, uri, width, height))
+    return found
+
+
+def _witness_pictures(
+    item: GalleryItem, size: tuple[int, int]
+) -> list[tuple[str, NDArray[np.uint8], str]]:
+    """What each witness alone says, in the colours of the score map, which is that of the sum."""
+    found = []
+    if item.witnesses is not None:
+        weighed = item.witnesses.weighed
+        for caption, evidence in (("Network", weighed.network), ("Normality", weighed.normality)):
+            words = f"Evidence of the {caption.lower()} alone; highest {evidence.max():.1f}"
+            found.append((caption, heat(_resized(score_of(evidence), *size)), words))
     return found
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from omnial.errors import shown
-from omnial.evaluation.result import ImageResult
 from omnial.metrics.ranking import Figures
 
 NOTHING = "\N{EM DASH}"
@@ -87,39 +86,6 @@ class Table(NamedTuple):
     """Labels and cells."""
     feet: Sequence[tuple[str, Sequence[str]]] = ()
     """Rows below the line: means, published averages."""
-
-
-class Verdicts(NamedTuple):
-    """Counts of the verdicts at the calibrated threshold."""
-
-    good: int
-    """Good images that have a verdict."""
-    false_alarms: int
-    """Of these, called defective."""
-    defective: int
-    """Defective images that have a verdict."""
-    found: int
-    """Of these, called defective."""
-    without: int
-    """Images without a verdict, since there is no threshold for them."""
-
-    @classmethod
-    def of(cls, images: Iterable[ImageResult]) -> "Verdicts":
-        """Count verdicts; an image whose threshold is NaN has none."""
-        known: dict[bool, list[bool]] = {False: [], True: []}
-        without = 0
-        for image in images:
-            if math.isnan(image.threshold):
-                without += 1
-            else:
-                known[image.record.anomalous].append(image.anomalous_verdict)
-        good, defective = known[False], known[True]
-        return cls(len(good), sum(good), len(defective), sum(defective), without)
-
-    @property
-    def missed(self) -> int:
-        """Defective images that were called good."""
-        return self.defective - self.found
 
 
 def present_columns(rows: Iterable[Figures]) -> list[Metric]:

@@ -70,6 +70,8 @@ class TrainSummary:
     images_per_second: float
     precision: str
     validation: ValidationFigures
+    suspicious: list[dict[str, Any]] = field(default_factory=list)
+    """Training images that may not be good: `class`, `file` without folders, `score`."""
     notes: list[str] = field(default_factory=list)
     bad_files: list[str] = field(default_factory=list)
 
@@ -261,6 +263,10 @@ class _Run(NamedTuple):
             images_per_second=round(images / max(budget.seconds, 1e-9), 2),
             precision=plan.run.precision,
             validation=validated.figures,
+            suspicious=[
+                {"class": record.class_name, "file": record.path.name, "score": round(score, 4)}
+                for record, score in ((plan.learn[i], s) for i, s in validated.suspicious)
+            ],
             notes=notes,
             bad_files=[f"{bad.path}: {bad.reason}" for bad in plan.catalogue.bad_files],
         )
@@ -283,6 +289,7 @@ class _Run(NamedTuple):
                 "images_in_windows": images_in_windows(plan.learn, self.images),
                 "validation_images": images_per_class(plan.held_out),
                 "validation": facts["validation"],
+                "suspicious": facts["suspicious"],
                 "started_from": plan.run.start,
             },
             trained_files=plan.trained_files,

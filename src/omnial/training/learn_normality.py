@@ -2,20 +2,57 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
 from torch import nn
 
 from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset, to_unit
-from omnial.models.normality import Normal, Normality
-from omnial.models.prediction import over_windows
+from omnial.models.normality import Normal, Normality, with_normality
+from omnial.models.prediction import Prediction, over_windows
 from omnial.models.torch_backend import predict_batch
 
 MOST_IMAGES: Final = 200
 """Images of a class, at most, that normality is learnt from; its quantiles need as many. [O]"""
+MOST_SUSPICIOUS: Final = (3, 12)
+"""Suspicious images, at most, of a class and in all. [O]"""
 _BATCH = 16
+_LOGIT = 16.0  # largest
+
+
+class Learnt(NamedTuple):
+    """What is normal, and how the images stand out from it that it was learnt from."""
+
+    normality: dict[str, Normality]
+    """Of each class."""
+    scores: NDArray[np.float64]
+    """(n,) of the training images; NaN of those that it was not learnt from."""
+
+    def suspicious(
+        self,
+        train_labels: Sequence[int],
+        held_out: NDArray[np.float64],
+        labels: NDArray[np.int64],
+    ) -> list[tuple[int, float]]:
+        """Training images that may not be good, and their scores, the highest first.
+
+        They score above every held-out normal image of their class, of which there is one.
+
+        Args:
+            train_labels: (n,) class numbers of the training images.
+            held_out: (m,) scores of normal images that were not trained on.
+            labels: (m,) class numbers of these.
+        """
+        found, own = [], np.asarray(train_labels)
+        for label in np.unique(labels):
+            limit = held_out[labels == label].max()
+            high = np.flatnonzero((own == label) & (self.scores > limit))
+            found += sorted(high, key=lambda index: -self.scores[index])[: MOST_SUSPICIOUS[0]]
+        worst = sorted(found, key=lambda index: -self.scores[index])[: MOST_SUSPICIOUS[1]]
+        return [(int(index), float(self.scores[index])) for index in worst]
 
 
 def learn_normality(
@@ -26,7 +63,7 @@ def learn_normality(
     train_labels: Sequence[int],
     held_out: ImageDataset,
     labels: Sequence[int],
-) -> dict[str, Normality]:
+) -> Learnt:
     """Fit the normality of each class; one class's features are in memory at a time.
 
     Args:
@@ -38,17 +75,35 @@ def learn_normality(
         held_out: Normal images that it has not seen. A class without any takes its training images.
         labels: Class number of each.
     """
-    fitted = {}
+    fitted, scores = dict[str, Normality](), np.full(len(train_labels), np.nan)
     for index, name in enumerate(names):
         own = some_of_each(train_labels, MOST_IMAGES, index)
         other = some_of_each(labels, MOST_IMAGES, index)
-        embeddings = [
-            normal.embedding.astype(np.float16)
-            for normal in _normals(network, settings, train, own)
-        ]
+        seen = [_small(normal) for normal in _normals(network, settings, train, own)]
         unseen = (held_out, other) if other else (train, own)
-        fitted[name] = Normality.fit(embeddings, _normals(network, settings, *unseen))
-    return fitted
+        embeddings = [normal.embedding for normal in seen]
+        normality = Normality.fit(embeddings, _normals(network, settings, *unseen))
+        fitted[name] = normality
+        scores[own] = [_score(normal, normality, settings) for normal in seen]
+    return Learnt(fitted, scores)
+
+
+def _small(normal: Normal) -> Normal:
+    """The same in float16, with logits in place of probabilities."""
+    logits = logit(normal.score_map.astype(np.float64)).clip(-_LOGIT, _LOGIT)
+    return normal._replace(
+        embedding=normal.embedding.astype(np.float16), score_map=logits.astype(np.float16)
+    )
+
+
+def _score(small: Normal, normality: Normality, settings: Settings) -> float:
+    """The score of network and normality together."""
+    maps = expit(small.score_map.astype(np.float32)).astype(np.float32)[None]
+    valid = small.valid[None]
+    embedding = small.embedding.astype(np.float32)[None]
+    alone = Prediction(maps, np.zeros(1), np.zeros((1, 0), np.float32), None, embedding)
+    rule = settings.model.image_score
+    return float(with_normality(alone, {"": normality}, [""], valid, rule).scores[0])
 
 
 def some_of_each(labels: Sequence[int], most: int, only: int | None = None) -> list[int]:

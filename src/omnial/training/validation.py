@@ -24,7 +24,7 @@ from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.torch_backend import predict_batch
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
-from omnial.training.learn_normality import learn_normality, some_of_each
+from omnial.training.learn_normality import Learnt, learn_normality, some_of_each
 
 _BATCH = 16  # windows at once
 _VALIDATION_STEP = 2**40  # no training step has this number
@@ -37,6 +37,8 @@ class Validated(NamedTuple):
     calibration: Calibration
     recogniser: Recogniser
     normality: dict[str, Normality]
+    suspicious: list[tuple[int, float]]
+    """Numbers of training images that may not be good, and their scores, the highest first."""
     figures: ValidationFigures
 
 
@@ -71,12 +73,10 @@ def validate(
     validation images, which it has not seen, set the thresholds, and with synthesized defects the
     outline level, that of the best pixel F1. Labels are class numbers, indices of `names`.
     """
-    own, normality = np.asarray(labels), dict[str, Normality]()
+    own, learnt = np.asarray(labels), Learnt({}, np.full(len(train_labels), np.nan))
     if settings.model.normality != "none":
-        normality = learn_normality(
-            network, settings, names, train, train_labels, validation, labels
-        )
-    inspect = _Inspect(network, settings, names, normality)
+        learnt = learn_normality(network, settings, names, train, train_labels, validation, labels)
+    inspect = _Inspect(network, settings, names, learnt.normality)
     scores, features, ratios = _inspect_normal(inspect, validation, own)
     drawn = _inspect_defects(inspect, validation, own)
     recogniser = _learn_products(settings, names, train, train_labels)
@@ -89,7 +89,10 @@ def validate(
         figures[name] = _figures(scores[of_class], ratios[of_class], right[of_class], defective)
     rate = settings.calibration.false_alarm_rate
     calibration = calibrate(by_class, _outline_level(drawn), rate)
-    return Validated(calibration, recogniser, normality, ValidationFigures.over(figures))
+    suspicious = learnt.suspicious(train_labels, scores, own)
+    return Validated(
+        calibration, recogniser, learnt.normality, suspicious, ValidationFigures.over(figures)
+    )
 
 
 def _figures(
