@@ -34,6 +34,7 @@ $(STAMP): pyproject.toml
 
 demo: setup ## generate products, train one model, open its report (about ten minutes)
 	$(BIN)/omnial demo $(ARGS)
+	@echo 'omnial is in .venv: type `. .venv/bin/activate` to have it on the PATH'
 
 # One process a core, each with one thread: the networks of tests are too small to share.
 test: setup lint ## check style and types, then run all tests

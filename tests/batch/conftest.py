@@ -16,7 +16,7 @@ from omnial.model_folder.weights_file import save_model
 from omnial.models.thresholds import calibrate
 from tests.small_model import untrained
 
-pytest.importorskip("pyarrow", reason="Parquet needs it: pip install 'omnial[parquet]'")
+pytest.importorskip("pyarrow", reason="Parquet needs it: pip install '.[parquet]'")
 
 CLASSES = ("bolt", "nut")
 

@@ -308,5 +308,5 @@ def test_without_ray_the_user_is_told_what_to_install(
     arguments = ["predict", str(model), str(archive), "--out", str(out), "--engine", "ray"]
     ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 2
-    assert "pip install 'omnial[ray]'" in ended.output
+    assert "pip install '.[ray]'" in ended.output
     assert not out.exists()

@@ -20,7 +20,7 @@ from omnial.inference.inputs import list_inputs
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, each_row
 
-pytest.importorskip("ray", reason="Ray is an extra: pip install 'omnial[ray]'")
+pytest.importorskip("ray", reason="Ray is an extra: pip install '.[ray]'")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -184,4 +184,4 @@ def test_without_its_packages_it_says_what_to_install(
     ended = run("serve", model)
 
     assert ended.code == 2
-    assert "omnial[serve]" in ended.err
+    assert "pip install '.[serve]' in a clone of omnial" in ended.err

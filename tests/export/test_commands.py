@@ -28,6 +28,11 @@ def result_of(ended: Result) -> Any:
 def test_export_and_verify(model_dir: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ("export", model_dir, "--format", "openvino", "--precision", "fp32", "--out", out)
+    shown = run(*command).stdout
+    assert f"{out} inspects in fp32, with openvino 2" in shown
+    assert "0.0 % of the verdicts differ; 0 % may" in shown
+    assert "This is good" in shown
+    assert "{" not in shown
     found = result_of(run(*command, "--data", data, "--json"))
     assert found["folder"] == str(out)
     assert found["gate"]["passed"]
@@ -39,7 +44,7 @@ def test_export_and_verify(model_dir: Path, data: Path, tmp_path: Path) -> None:
     }
     assert result_of(run("verify", out, "--json"))["passed"]
     shown = run("verify", out)
-    assert "good" in shown.stdout
+    assert "This is good" in shown.stdout
     (out / "model.bin").write_bytes(b"")
     assert run("verify", out).exit_code == 2
 

@@ -48,6 +48,7 @@ def test_a_body_that_says_it_is_too_large(small: Running, path: str) -> None:
     answer = small.http.post(path, content=b"\0" * 500_000)
 
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+    assert "--max-megabytes" in answer.json()["reason"]
     assert small.service.admission.inside == 0
 
 
@@ -88,6 +89,7 @@ def test_too_many_pixels(small: Running, content: bytes) -> None:
 
     assert (answer.status_code, answer.json()["error"]) == (413, "too_many_pixels")
     assert "0.5 megapixels" in answer.json()["reason"]
+    assert "--max-megapixels" in answer.json()["reason"]
 
 
 def test_too_many_files_and_fields(small: Running) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from omnial.cli import options
 from omnial.cli.options import flag, number, option
-from omnial.cli.output import exit_code, print_facts, print_result, print_table, working
+from omnial.cli.output import exit_code, print_result, print_table, working
 from omnial.cli.verb import ExitCode, verb
 
 _OUT = "Folder to write; an older export there is replaced."
@@ -85,28 +85,45 @@ def _show_export(result: Mapping[str, Any]) -> None:
     gate = result["gate"]
     if result["candidates"]:
         rows = [
-            (row["precision"], f"{row['milliseconds']:.1f}", _outcome(row, "passed"))
+            (row["precision"], f"{row['milliseconds']:.1f}", "; ".join(row["reasons"]) or "good")
             for row in result["candidates"]
         ]
-        print_table(("precision", "ms an image", "gate"), rows, texts=(0, 2))
+        print_table(("precision", "ms an image", "accuracy"), rows, texts=(0, 2))
         print()
-    facts = {
-        "export": result["folder"],
-        "precision": f"{result['precision']}, computed in {result['executed']}",
-        "compared on": "images of the data" if gate["images"] == "data" else "made-up pictures",
-        **gate["differences"],
-        "verdicts changed": f"{100 * gate['verdicts_changed']:.1f} %",
-    }
+    found, allowed = gate["differences"], 100 * gate["tolerance"]["verdicts_changed"]
+    of = "images of the data" if gate["images"] == "data" else "made-up pictures"
+    print(f"{result['folder']} inspects in {result['precision']}, {_engine(result['executed'])}.")
+    print(f"Compared with PyTorch on {found['images']} {of}:")
+    print(f"- {100 * gate['verdicts_changed']:.1f} % of the verdicts differ; {allowed:g} % may")
+    print(_in_words(found))
     if gate["pixel_ap"] is not None:
         before, after = gate["pixel_ap_reference"], gate["pixel_ap"]
-        facts["pixel AP"] = f"{100 * after:.2f}, PyTorch {100 * before:.2f}"
-    print_facts({**facts, "gate": _outcome(gate, "passed")})
+        print(f"- pixel AP is {100 * after:.2f}, PyTorch's {100 * before:.2f}")
+    print(_outcome(gate))
 
 
 def _show_verification(result: Mapping[str, Any]) -> None:
-    engine, differences = result["engine"], result["differences"]
-    print_facts({"engine": engine, **differences, "result": _outcome(result, "good")})
+    found = result["differences"]
+    print(f"Inspected {found['images']} stored images, {_engine(result['engine'])}.")
+    print(f"Next to PyTorch's results, stored with them:\n{_in_words(found)}")
+    print(_outcome(result))
 
 
-def _outcome(checked: Mapping[str, Any], good: str) -> str:
-    return good if checked["passed"] else "; ".join(checked["reasons"])
+def _engine(facts: Mapping[str, str]) -> str:
+    """What computed: `with openvino 2026.4.1, device CPU, precision bf16`."""
+    (name, version), *others = facts.items()
+    return ", ".join([f"with {name} {version.split('-')[0]}", *map(" ".join, others)])
+
+
+def _in_words(differences: Mapping[str, float]) -> str:
+    score, mean, most = (differences[k] for k in ("score_largest", "map_mean", "map_largest"))
+    return (
+        f"- scores differ by at most {score:.2g}\n"
+        f"- score maps by {mean:.2g} in the mean and at most {most:.2g}"
+    )
+
+
+def _outcome(checked: Mapping[str, Any]) -> str:
+    if checked["passed"]:
+        return "This is good: as accurate as it must be."
+    return "This is NOT as accurate as it must be: " + "; ".join(checked["reasons"]) + "."

@@ -8,7 +8,7 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.options import flag, number, option
-from omnial.cli.output import print_result, say, working
+from omnial.cli.output import print_result, say, told_apart, working
 from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError, shown
 
@@ -76,7 +76,7 @@ def predict(
         with working() as progress:
             from omnial.inference.engines import needs_package
 
-            with needs_package("pyarrow, which writes Parquet,", "omnial[parquet]"):
+            with needs_package("pyarrow, which writes Parquet,", ".[parquet]"):
                 from omnial.batch.archive import PREDICTIONS, inspect_archive
 
             archive = inspect_archive(
@@ -121,7 +121,7 @@ def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
         from omnial.batch.on_ray import OnRay
         from omnial.inference.engines import needs_package
 
-        with needs_package("Ray, which --engine ray needs,", "omnial[ray]"):
+        with needs_package("Ray, which --engine ray needs,", ".[ray]"):
             import ray  # noqa: F401
 
         return OnRay(workers, address)
@@ -157,5 +157,5 @@ def _show(row: Mapping[str, Any]) -> None:
         return
     verdict = "ANOMALOUS" if row["anomalous"] else "good"
     product = row["class"] or "unknown product"
-    scores = f"{row['score']:.4f} (threshold {row['threshold']:.4f})"
+    scores = "{} (threshold {})".format(*told_apart(row["score"], row["threshold"]))
     say(f"{verdict:<9}  {scores}  {product}  {shown(row['path'])}")

@@ -72,7 +72,7 @@ def serve(
         from omnial.inference.engines import needs_package
         from omnial.inference.inspector import Inspector
 
-        with needs_package("What the service needs", "omnial[serve]"):
+        with needs_package("What the service needs", ".[serve]"):
             import python_multipart  # noqa: F401  # used by FastAPI's forms alone
 
             from omnial.serving.app import is_loopback, listen, url

@@ -168,7 +168,7 @@ def build(
         else:
             shutil.copyfile(source, path)
         return path
-    with needs_package("OpenVINO", "omnial[export]"):
+    with needs_package("OpenVINO", ".[export]"):
         import openvino
     converted = openvino.convert_model(source)
     openvino.save_model(converted, path, compress_to_fp16=precision == "fp16")
@@ -179,7 +179,7 @@ def _quantize(
     network: onnx.ModelProto, images: Sequence[NDArray[np.float32]], in_float: Sequence[str]
 ) -> onnx.ModelProto:
     """Symmetric weights per output channel, asymmetric activations, bias correction."""
-    with needs_package("NNCF", "omnial[export]"):
+    with needs_package("NNCF", ".[export]"):
         import nncf
     valid = np.ones((1, *images[0].shape[1:]), np.bool_)
     with _quiet("nncf"):

@@ -111,7 +111,7 @@ def export_model(
             lacks images, a package is missing, or `out` holds something else or is in use.
         RunError: The folder cannot be written.
     """
-    with needs_package("ONNX", "omnial[export]"):
+    with needs_package("ONNX", ".[export]"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     if precision != "auto":
@@ -169,7 +169,7 @@ def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precisi
         return [precision]
     wanted: list[Precision] = ["fp32"]
     if format_ == "openvino":
-        with needs_package("OpenVINO", "omnial[export]"):
+        with needs_package("OpenVINO", ".[export]"):
             import openvino
         abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         names: dict[Precision, str] = {"bf16": "BF16", "fp16": "FP16"}

@@ -57,7 +57,7 @@ def needs_package(package: str, extra: str) -> Iterator[None]:
     except ImportError as error:
         raise UserError(
             f"{package} is not installed, or cannot be loaded ({error}). Install it: "
-            f"pip install '{extra}'."
+            f"pip install '{extra}'{' in a clone of omnial' if extra[0] == '.' else ''}."
         ) from error
     finally:
         if before is None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from omnial._version import __version__
@@ -26,6 +26,7 @@ from omnial.serving.replies import (
     RefusedError,
     Responses,
     answer_problems,
+    check_query,
     refusals,
 )
 from omnial.serving.service import Service
@@ -70,7 +71,8 @@ def build_app(service: Service) -> FastAPI:
     answer_problems(app)
     token = service.settings.token
     # Without a token, the description names none either.
-    guarded = [] if token is None else [Depends(token_guard(token.get_secret_value()))]
+    guard = [] if token is None else [Depends(token_guard(token.get_secret_value()))]
+    guarded = [*guard, Depends(check_query)]
     app.include_router(inspect_routes(service), dependencies=guarded)
     app.include_router(_status_routes(service), dependencies=guarded)
     if service.recorder is not None:
@@ -78,6 +80,7 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(_health_routes(service))
     for address, path in PAGE_FILES.items():
         app.add_api_route(address, _sender(path), include_in_schema=False)
+    app.add_api_route("/docs", lambda: RedirectResponse("/openapi.json"), include_in_schema=False)
     app.add_middleware(Guards, service=service)
     return app
 

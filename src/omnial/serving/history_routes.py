@@ -26,7 +26,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     """Make the routes."""
     router = APIRouter(prefix="/v1/history", tags=["history"])
 
-    @router.get("", responses=refusals(422, 503), summary="Search the history")
+    @router.get("", responses=refusals(503), summary="Search the history")
     async def search(page: Annotated[SearchPage, Query()]) -> HistoryReply:
         """The inspections that match, the latest first; page on with `before`."""
         found = await recorder.call(History.search, page, page.before, page.limit + 1)
@@ -36,7 +36,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
     @router.get(
         ".csv",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/csv": {}}}, **refusals(422, 503)},
+        responses={200: {"content": {"text/csv": {}}}, **refusals(503)},
         summary="The history as a table",
     )
     async def table(searched: Annotated[Search, Query()]) -> StreamingResponse:
@@ -69,7 +69,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
 
     @router.put(
         "/{number}/review",
-        responses=refusals(400, 404, 409, 413, 422, 503),
+        responses=refusals(400, 404, 409, 413, 503),
         summary="Say what it was",
     )
     async def review(number: Number, request: ReviewRequest) -> HistoryItem:

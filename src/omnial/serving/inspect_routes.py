@@ -45,7 +45,7 @@ def inspect_routes(service: Service) -> APIRouter:
     @router.post(
         PATH,
         response_model=InspectionReply,
-        responses=refusals(400, 408, 413, 422, 429, 504),
+        responses=refusals(400, 408, 413, 429, 504),
         openapi_extra=_ONE_BODY,
         summary="Inspect one image",
     )
@@ -64,7 +64,7 @@ def inspect_routes(service: Service) -> APIRouter:
     @router.post(
         BATCH_PATH,
         response_model=BatchReply,
-        responses=refusals(400, 408, 413, 415, 422, 429, 504),
+        responses=refusals(400, 408, 413, 415, 429, 504),
         openapi_extra=_BATCH_BODY,
         summary="Inspect several images",
     )

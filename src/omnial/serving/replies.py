@@ -1,7 +1,7 @@
 """What the service answers with, and refuses with: the OpenAPI description is made of these."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from fastapi import FastAPI, Request
@@ -24,7 +24,7 @@ _REASONS: Final = {
     409: "That word does not fit the verdict.",
     413: "Too many bytes, or too many pixels.",
     415: "Not a form of files.",
-    422: "The image cannot be used, or the class is unknown.",
+    422: "The image cannot be used, or the class or a field is unknown.",
     429: "The queue is full; `Retry-After` says when to come again.",
     503: "The service is ill or stopping.",
     504: "No result in time.",
@@ -214,9 +214,24 @@ class RefusedError(HTTPException):
         return JSONResponse(self.problem.model_dump(), self.status_code, self.headers)
 
 
+def unknown_field(where: str, name: str, known: Collection[str]) -> RefusedError:
+    """The refusal of a field that a request's query or form has and a route does not know."""
+    takes = f"it takes {', '.join(known)}" if known else "it takes none"
+    return RefusedError(422, "unknown_field", f"The {where} has a field {name!r}; {takes}.")
+
+
+def check_query(request: Request) -> None:
+    """Refuse a query with a field that the route's description does not name."""
+    route = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [field["name"] for field in route.get("parameters", ()) if field["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            raise unknown_field("query", name, known)
+
+
 def refusals(*statuses: int) -> Responses:
-    """The `responses` of a route that may refuse with these statuses, and 401."""
-    return {s: {"model": Problem, "description": _REASONS[s]} for s in (401, *statuses)}
+    """The `responses` of a route that may refuse with these statuses, 401 and 422."""
+    return {s: {"model": Problem, "description": _REASONS[s]} for s in (401, 422, *statuses)}
 
 
 def answer_problems(app: FastAPI) -> None:

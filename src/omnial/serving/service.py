@@ -101,7 +101,10 @@ class Service:
 
     def _unusable(self, error: ImageError) -> RefusedError:
         if isinstance(error, TooManyPixelsError):
-            reason = f"An image may have {self.settings.max_megapixels:g} megapixels, it has more."
+            reason = (
+                f"An image may have {self.settings.max_megapixels:g} megapixels, it has more; the "
+                "service sets that with --max-megapixels."
+            )
             return RefusedError(413, "too_many_pixels", reason)
         return RefusedError(422, "bad_image", f"The image cannot be used: {error.reason}.")
 

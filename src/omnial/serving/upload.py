@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from omnial.serving.replies import RefusedError
+from omnial.serving.replies import RefusedError, unknown_field
 from omnial.serving.service_settings import MEGABYTE, ServiceSettings
 
 _LONGEST_NAME = 200
@@ -35,7 +35,7 @@ async def read_one(
     """
     async with _in_time(settings):
         if _is_form(request):
-            uploads, product = await _read_form(request, most=1)
+            uploads, product = await _read_form(request, "image", most=1)
             if len(uploads) != 1:
                 raise RefusedError(422, "no_image", "Send exactly one file, in the field image.")
         else:
@@ -53,7 +53,7 @@ async def read_many(request: Request, settings: ServiceSettings) -> tuple[list[U
     if not _is_form(request):
         raise RefusedError(415, "no_form", "Send a form (multipart/form-data) of files.")
     async with _in_time(settings):
-        uploads, product = await _read_form(request, most=settings.max_batch)
+        uploads, product = await _read_form(request, "images", most=settings.max_batch)
     if not uploads:
         raise RefusedError(422, "no_image", "Send at least one file, in fields named images.")
     return uploads, product
@@ -69,7 +69,8 @@ def fault(upload: Upload, settings: ServiceSettings) -> RefusedError | None:
 def too_large(settings: ServiceSettings) -> RefusedError:
     """The refusal of a file of too many bytes."""
     largest = f"{settings.max_megabytes:g} MB, a request {settings.batch_bytes / MEGABYTE:g} MB"
-    return RefusedError(413, "too_large", f"An image may have {largest}.", _CLOSE)
+    reason = f"An image may have {largest}; the service sets that with --max-megabytes."
+    return RefusedError(413, "too_large", reason, _CLOSE)
 
 
 def clean_name(name: str | None) -> str | None:
@@ -84,17 +85,20 @@ def _is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
-async def _read_form(request: Request, most: int) -> tuple[list[Upload], str | None]:
+async def _read_form(request: Request, field: str, most: int) -> tuple[list[Upload], str | None]:
+    """The files in a field of a form, and its field `class`; a RefusedError names any other."""
     uploads: list[Upload] = []
     product: str | None = None
     form = request.form(max_files=most, max_fields=_FIELDS, max_part_size=_LONGEST_FIELD)
     try:
         async with form as fields:
             for key, value in fields.multi_items():
-                if isinstance(value, UploadFile):
+                if key == field and isinstance(value, UploadFile):
                     uploads.append(Upload(await value.read(), clean_name(value.filename)))
-                elif key == "class":
+                elif key == "class" and not isinstance(value, UploadFile):
                     product = value or None
+                else:
+                    raise unknown_field("form", key, (f"{field} (a file)", "class (a text)"))
     except ValueError as error:
         # Python has character sets that no text is in, and the form may name one of these.
         reason = "The form's charset cannot be used; send UTF-8."
