@@ -31,11 +31,38 @@ def test_help_loads_no_heavy_library() -> None:
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("wrong", ["data", "out", "version"])
+def test_mistakes_are_told_before_pytorch_is_imported(wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    data, out = {"data": ("no-such", "m"), "out": (".", "full")}.get(wrong, ("", ""))
+    arguments = ["train", "--data", data, "--out", out] if data else ["--version"]
+    script = (
+        "import sys\n"
+        "from omnial.cli import main\n"
+        f"sys.argv = ['omnial', *{arguments!r}]\n"
+        "try:\n    main()\n"
+        "finally:\n    print('torch' in sys.modules)\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+
+    assert ended.returncode == (2 if data else 0), ended.stderr
+    assert ended.stdout.splitlines()[-1] == "False"
+    said = {
+        "data": "the data folder no-such does not exist",
+        "out": "full: the folder is not empty",
+    }
+    assert said.get(wrong, "") in ended.stderr
+
+
 def test_exit_codes_reach_the_shell(tmp_path: Path) -> None:
     done = subprocess.run([*OMNIAL, "--version"], capture_output=True, text=True)
     wrong = subprocess.run([*OMNIAL, "fly"], capture_output=True, text=True)
     bad = subprocess.run(
-        [*OMNIAL, "train", "--data", "x", "--out", tmp_path / "m", "--set", "a=1"],
+        [*OMNIAL, "train", "--data", ".", "--out", tmp_path / "m", "--set", "a=1"],
         capture_output=True,
         text=True,
     )
@@ -57,7 +84,7 @@ def test_interrupt(tmp_path: Path) -> None:
         "    time.sleep(60)\n"
         "fit.train = train\n"
         "sys.modules['omnial.training.fit'] = fit\n"
-        f"sys.argv = ['omnial', 'train', '--data', 'x', '--out', {str(tmp_path / 'm')!r}]\n"
+        f"sys.argv = ['omnial', 'train', '--data', '.', '--out', {str(tmp_path / 'm')!r}]\n"
         "from omnial.cli import main\n"
         "main()\n"
     )
@@ -68,7 +95,7 @@ def test_interrupt(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
 
     assert process.wait(timeout=30) == 130
-    assert process.stderr.read() == "omnial: interrupted\n"
+    assert process.stderr.read() == "omnial: interrupted before the first checkpoint\n"
     process.stderr.close()
 
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from omnial.errors import RunError, UserError
+from omnial.model_folder.config_file import CHECKPOINT_FILE
 from omnial.studies.run_study import run_study
 from omnial.studies.run_trials import run_trials
 from omnial.studies.study_data import StudyData
 from omnial.studies.study_rows import Row, Study, StudyOptions
 from omnial.studies.trial import Trial, model_folder, plan_trials
-from omnial.training.checkpoint import CHECKPOINT, folder_of_checkpoints
 from tests.studies.small_runs import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -96,7 +96,7 @@ def test_an_interrupt_ends_all_of_them_with_checkpoints(data: Path, tmp_path: Pa
         run_trials(both, tmp_path / "out", tmp_path, 2)
     assert not multiprocessing.active_children()
     for trial in both:
-        assert (folder_of_checkpoints(model_folder(trial, tmp_path)) / CHECKPOINT).is_file()
+        assert (model_folder(trial, tmp_path) / CHECKPOINT_FILE).is_file()
     assert not results(tmp_path / "out")
 
 
@@ -152,4 +152,4 @@ def test_they_end_when_the_study_is_killed(data: Path, tmp_path: Path) -> None:
         study.kill()
     wait_for(lambda: not any(Path(f"/proc/{child}").is_dir() for child in tree))
     for trial in both:
-        assert (folder_of_checkpoints(model_folder(trial, tmp_path)) / CHECKPOINT).is_file()
+        assert (model_folder(trial, tmp_path) / CHECKPOINT_FILE).is_file()

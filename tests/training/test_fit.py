@@ -181,13 +181,28 @@ def test_resuming_a_finished_run_trains_no_further(undisturbed: Path, data: Path
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_resume_with_a_larger_budget_trains_longer(
+    undisturbed: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "omnial")
+    longer = Path(shutil.copytree(undisturbed, tmp_path / "longer"))
+    assert fit(longer, data, "training.steps=8", resume=True)["steps"] == 8
+    assert "a new schedule from the kept weights, from step 5 to 8 (before: to 5)" in caplog.text
+    assert load_model(longer, "cpu").settings.training.steps == 8
+    before = weights(longer)
+    assert fit(longer, data, "training.steps=8", resume=True)["steps"] == 8
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(longer).items())
+    with pytest.raises(UserError, match="has taken 8 steps"):
+        fit(longer, data, "training.steps=7", resume=True)
+
+
 def test_a_folder_in_use_is_refused_without_resume(undisturbed: Path, data: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
         fit(undisturbed, data)
 
 
 def test_resume_refuses_another_run_and_names_the_difference(undisturbed: Path, data: Path) -> None:
-    with pytest.raises(UserError, match=r"training\.learning_rate"):
+    with pytest.raises(UserError, match=r"training\.learning_rate \(then 0.*, now 0.5\)"):
         fit(undisturbed, data, "training.learning_rate=0.5", resume=True)
 
 
@@ -361,8 +376,10 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         breaking(patch, 2, lambda terms: terms, signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="at step 3 of 5"):
             fit(tmp_path / "cut", data)
+    with pytest.raises(UserError, match=r"training of this model is not finished.*--resume"):
+        load_model(tmp_path / "cut")
     assert signal.getsignal(signal.SIGTERM) is handler
     assert read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["step"] == 3
     fit(tmp_path / "cut", data, resume=True)

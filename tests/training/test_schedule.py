@@ -3,6 +3,7 @@ import math
 import pytest
 
 from omnial.config.settings import TrainingSettings
+from omnial.errors import UserError
 from omnial.training.schedule import Budget, is_reduced, learning_rate, planned_steps
 
 
@@ -89,5 +90,56 @@ def test_a_budget_shorter_than_the_measurement_ends_at_its_time() -> None:
 def test_a_checkpoint_keeps_the_plan() -> None:
     budget = timed(1.0, [1.0] * 20 + [3.0] * 30)
     restored = Budget(TrainingSettings(minutes=1.0))
-    restored.load_state_dict(budget.state_dict())
+    assert not restored.load_state_dict(budget.state_dict(), 50)
     assert restored.state_dict() == budget.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "total"),
+    [
+        ({"steps": 40}, {"steps": 100}, 100),
+        ({"steps": 100}, {"steps": 60}, 60),
+        ({"steps": 40}, {"images": 2000}, 100),
+        ({"steps": 40}, {"minutes": 2.0}, 120),
+        ({"minutes": 1.0}, {"minutes": 3.0}, 180),
+        ({"minutes": 1.0}, {"steps": 75}, 75),
+    ],
+)
+def test_another_budget_is_another_schedule(
+    then: dict[str, float], now: dict[str, float], total: int
+) -> None:
+    """After 40 steps of a second each."""
+    budget, other = (Budget(TrainingSettings.model_validate(one)) for one in (then, now))
+    for step in range(1, 41):
+        budget.count(step, 1.0)
+    assert other.load_state_dict(budget.state_dict(), 40)
+    assert other.total_steps == total
+    assert other.seconds == 40.0
+    again = Budget(TrainingSettings.model_validate(now))
+    assert not again.load_state_dict(other.state_dict(), 40)
+    assert again.total_steps == total
+
+
+@pytest.mark.parametrize("now", [{"steps": 30}, {"images": 600}, {"minutes": 0.5}])
+def test_a_budget_that_is_spent_is_refused(now: dict[str, float]) -> None:
+    budget = Budget(TrainingSettings(steps=40))
+    for step in range(1, 41):
+        budget.count(step, 1.0)
+    with pytest.raises(UserError, match="taken 40 steps"):
+        Budget(TrainingSettings.model_validate(now)).load_state_dict(budget.state_dict(), 40)
+
+
+def test_the_time_that_is_left_is_estimated_from_steps_that_cost_what_the_rest_do() -> None:
+    def after(steps: int, quarter_share: float) -> float | None:
+        """Slow first steps, then a second each; four for one on the whole pixels."""
+        budget = Budget(TrainingSettings(steps=100, quarter_share=quarter_share))
+        for step in range(1, steps + 1):
+            whole = step > 100 * quarter_share > 0
+            budget.count(step, 30.0 if step <= 5 else 4.0 if whole else 1.0)
+        return budget.seconds_left(steps)
+
+    assert after(19, 0.0) is None
+    assert after(20, 0.0) == pytest.approx(80)
+    assert after(20, 0.5) == pytest.approx(30 + 4 * 50)
+    assert after(100, 0.0) == 0
+    assert timed(2.0, [1.0] * 30).seconds_left(30) == pytest.approx(90)

@@ -111,6 +111,13 @@ def data_overrides(
     return [f"data.{key}={value}" for key, value in given.items()]
 
 
+def check_data(root: Path) -> None:
+    """Refuse a data folder that is none, before PyTorch is imported to read it."""
+    if not os.path.isdir(root):
+        what = "is a file, not a folder" if os.path.exists(root) else "does not exist"
+        raise UserError(f"the data folder {root} {what}; check --data")
+
+
 def check_out(folder: Path) -> None:
     """Refuse a folder that can neither be written to nor made, before any work is done for it."""
     try:

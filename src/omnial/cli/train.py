@@ -4,6 +4,7 @@ Several processes can share the work of both: where `--devices` asks for them, t
 itself again.
 """
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,7 @@ def train(
     Settings are laid over each other: defaults, --size, --system, --config, --set.
     """
     from omnial.config.load import load_settings
+    from omnial.model_folder.config_file import check_run
 
     flags = {"minutes": minutes, "images": images, "steps": steps, "seed": seed}
     flags["devices"] = devices
@@ -71,6 +73,8 @@ def train(
     settings = load_settings(
         system=system, size=size, config_file=config, overrides=[*given, *read, *(set_ or [])]
     )
+    if read_processes().size == 1:
+        check_run(out, resume)  # before PyTorch is imported, which takes seconds
     count = settings.training.devices
     if _must_start(count):
         from omnial.training.devices import check_processes
@@ -80,7 +84,10 @@ def train(
     with working():
         from omnial.training.fit import train as fit
 
-        summary = fit(settings, data, out, resume=resume, init=init, progress=True)
+        try:
+            summary = fit(settings, data, out, resume=resume, init=init, progress=True)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(*error.args, _how_to_go_on(out)) from error
     if read_processes().rank:
         return ExitCode.DONE
     print_result(summary.to_dict(), as_json, _show)
@@ -151,6 +158,16 @@ def _start(devices: int) -> ExitCode:
 
     code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])
     return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
+
+
+def _how_to_go_on(out: Path) -> str:
+    from omnial.model_folder.config_file import CHECKPOINT_FILE
+
+    if not (out / CHECKPOINT_FILE).exists():
+        return "before the first checkpoint"
+    arguments = [one for one in sys.argv[1:] if one != "--resume"]
+    command = shlex.join(["omnial", *arguments, "--resume"])
+    return f"- a checkpoint is kept, go on with:\n  {command}"
 
 
 def _show(summary: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 import typer
 
 from omnial._version import __version__
-from omnial.cli.options import check_out
+from omnial.cli.options import check_data, check_out
 from omnial.distributed.launch import read_processes
 from omnial.errors import RunError, UserError
 
@@ -46,8 +46,8 @@ class Verb(NamedTuple):
 def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCode]], Verb]:
     """Make a command of a function that returns its exit code and may fail in any way.
 
-    Its help shows the examples. A folder `out` is checked before the function is called. Several
-    processes can share its work if it is `shared`.
+    Its help shows the examples. Folders `out` and `data` are checked before the function is called.
+    Several processes can share its work if it is `shared`.
     """
 
     def make(function: Callable[..., ExitCode]) -> Verb:
@@ -64,6 +64,8 @@ def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCo
                     )
                 if given.get("out") is not None:
                     check_out(given["out"])
+                for root in given.get("data") or ():
+                    check_data(root)
                 return function(**given)
 
             code = settle(work, options)
@@ -89,8 +91,8 @@ def settle(work: Callable[[], ExitCode], options: Collection[str] = ()) -> ExitC
         return ExitCode(request.exit_code)
     except UserError as error:
         return _end(ExitCode.USER_ERROR, f"error: {error}", once=True)
-    except KeyboardInterrupt:
-        return _end(ExitCode.INTERRUPTED, "interrupted", once=True)
+    except KeyboardInterrupt as error:
+        return _end(ExitCode.INTERRUPTED, " ".join(["interrupted", *error.args]), once=True)
     except BrokenPipeError:
         # Whoever read the output is gone; without this, the interpreter fails again at its end.
         _discard(sys.stdout)

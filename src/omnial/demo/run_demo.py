@@ -12,9 +12,9 @@ from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import UserError
 from omnial.files import locked, scratch_in, unused
-from omnial.model_folder.config_file import CONFIG_FILE
+from omnial.model_folder.config_file import CONFIG_FILE, RUN_FILE
 from omnial.reporting.evaluation_report import REPORT_FILE, evaluate
-from omnial.training.checkpoint import RUN_FILE, read_identity, what_is_computed
+from omnial.training.checkpoint import read_identity, what_is_computed
 from omnial.training.fit import train
 
 _logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def run_demo(
     )
     data, model, report = out / "data", out / "model", out / "report"
     identity = read_identity(model)
-    foreign = identity is None and not unused(model, f"checkpoints/{RUN_FILE}")
+    foreign = identity is None and not unused(model, RUN_FILE)
     if foreign or (identity is not None and identity.classes != list(CLASS_NAMES)):
         raise UserError(f"{model} is not of a demonstration; move it away or give another --out")
 

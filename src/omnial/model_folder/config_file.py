@@ -5,6 +5,7 @@ Reading it needs no PyTorch. A folder may come from anywhere, so nothing in the 
 
 import base64
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -41,6 +42,10 @@ SCHEMA_VERSION: Final = 3
 """Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+RUN_FILE = "checkpoints/run.json"
+"""What a run was started with, in its model folder."""
+CHECKPOINT_FILE = "checkpoints/last.ckpt"
+"""The state of a run, likewise."""
 RECOGNISER: Final = "recogniser."
 """Prefix of the recogniser's arrays."""
 NORMALITY: Final = "normality."
@@ -167,6 +172,11 @@ def refusing(folder: Path, name: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
+        if name == CONFIG_FILE and os.path.lexists(folder / RUN_FILE):
+            raise UserError(
+                f"{folder}: the training of this model is not finished. Give the command that "
+                "began it again, with --resume."
+            ) from error
         raise refusal(folder, f"it has no file {name}") from error
     except OSError as error:
         raise refusal(folder, f"{name} cannot be read: {error}") from error
@@ -178,6 +188,20 @@ def refusing(folder: Path, name: str) -> Iterator[None]:
         raise refusal(folder, f"{name}: {place + ': ' if place else ''}{reason}{more}") from error
     except (ValueError, SafetensorError) as error:
         raise refusal(folder, f"{name}: {error}") from error
+
+
+def check_run(folder: Path, resume: bool) -> None:
+    """Refuse a folder that a run can neither begin in nor, with `resume`, go on in."""
+    if os.path.lexists(folder / RUN_FILE):
+        if not resume:
+            raise UserError(
+                f"{folder}: holds a run already. Give --resume to go on with it, or choose another "
+                "--out."
+            )
+    elif not unused(folder, RUN_FILE):
+        raise UserError(
+            f"{folder}: the folder is not empty and holds no run to resume. Choose another --out."
+        )
 
 
 def under(prefix: str, arrays: Mapping[str, _T]) -> dict[str, _T]:

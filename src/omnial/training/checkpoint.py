@@ -14,13 +14,12 @@ from pydantic import BaseModel
 from omnial.config.settings import Settings
 from omnial.data.records import Catalogue
 from omnial.errors import RunError, UserError
-from omnial.files import failure, replacing, unused, writing
+from omnial.files import failure, replacing, writing
+from omnial.model_folder.config_file import RUN_FILE, check_run
 from omnial.training.devices import Precision
 from omnial.untrusted import plain, read_json
 
-RUN_FILE = "run.json"
-CHECKPOINT = "last.ckpt"
-
+_BUDGETS = {f"settings.training.{name}" for name in ("minutes", "images", "steps")}
 # Settings that say where and how safely a run computes, not what.
 _FREE = {
     "data": {"cache_gigabytes"},
@@ -97,7 +96,7 @@ class RunIdentity(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def read_identity(out: Path) -> RunIdentity | None:
     """The run that `out` was started with, or None where none was; a damaged file is refused."""
-    path = folder_of_checkpoints(out) / RUN_FILE
+    path = out / RUN_FILE
     if not os.path.lexists(path):
         return None
     try:
@@ -109,41 +108,42 @@ def read_identity(out: Path) -> RunIdentity | None:
 
 
 def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
-    """Begin a run in a folder, or go on with the stored one, whose precision is kept."""
-    stored, folder = read_identity(out), folder_of_checkpoints(out)
-    if stored is None:
-        if not unused(out, f"{folder.name}/{RUN_FILE}"):
+    """Begin a run in a folder, or go on with the stored one, whose precision is kept.
+
+    The stored one may go on with another budget.
+    """
+    check_run(out, resume)
+    stored = read_identity(out)
+    if stored is not None:
+        wanted = wanted.model_copy(update={"precision": stored.precision})
+        differences = _differences(stored.model_dump(), wanted.model_dump())
+        # A changed budget is a new schedule from the weights that are there.
+        others = [text for path, text in differences.items() if path not in _BUDGETS]
+        if others:
             raise UserError(
-                f"{out}: the folder is not empty and holds no run to resume. Choose another --out."
+                f"{out}: the run there was started with other values of {', '.join(others)}. "
+                "Repeat the settings and data that it was started with, or train into another "
+                "folder."
             )
-        with writing("The record of the run", folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / RUN_FILE) as part:
-                part.write_text(wanted.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return wanted
-    if not resume:
-        raise UserError(
-            f"{out}: holds a run already. Give --resume to go on with it, or choose another --out."
-        )
-    wanted = wanted.model_copy(update={"precision": stored.precision})
-    differences = _differences(stored.model_dump(), wanted.model_dump())
-    if differences:
-        raise UserError(
-            f"{out}: the run there was started with other values of "
-            f"{', '.join(differences)}. Repeat the settings and data that it was started with, "
-            "or train into another folder."
-        )
-    return stored
+        if not differences:
+            return stored
+    folder = folder_of_checkpoints(out)
+    with writing("The record of the run", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(out / RUN_FILE) as part:
+            part.write_text(wanted.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return wanted
 
 
-def _differences(first: Any, second: Any, path: str = "") -> list[str]:
-    """Paths of the values that differ between two trees of plain data."""
+def _differences(first: Any, second: Any, path: str = "") -> dict[str, str]:
+    """The values that differ between two trees of plain data, in words, by their paths."""
     if isinstance(first, dict) and isinstance(second, dict):
-        found: list[str] = []
+        found: dict[str, str] = {}
         for key in sorted(first.keys() | second.keys()):
-            found += _differences(first.get(key), second.get(key), f"{path}.{key}".lstrip("."))
+            found |= _differences(first.get(key), second.get(key), f"{path}.{key}".lstrip("."))
         return found
-    return [] if first == second else [path]
+    values = f" (then {first}, now {second})" if path.startswith("settings") else ""
+    return {} if first == second else {path: path + values}
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from omnial.distributed.launch import launched, read_processes
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path, as_paths, file_digest, locked, writing
 from omnial.model_folder.config_file import (
+    CHECKPOINT_FILE,
     MOST_FILES,
     WEIGHTS_FILE,
     class_names,
@@ -35,10 +36,8 @@ from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.trained_model import TrainedModel
 from omnial.training.checkpoint import (
-    CHECKPOINT,
     RunIdentity,
     claim,
-    folder_of_checkpoints,
     read_checkpoint,
 )
 from omnial.training.data_remarks import (
@@ -98,7 +97,8 @@ def train(
         settings: The run.
         roots: A data folder or several, see `omnial.data.layouts.discover`.
         out: The model folder. Training state goes to its `checkpoints`, logs to its `logs`.
-        resume: Go on with the run that `out` holds, if it holds one.
+        resume: Go on with the run that `out` holds, if it holds one; with another budget, by the
+            schedule of that.
         init: A model folder whose weights to start from; its products need not be the same.
         progress: Show a progress bar, or lines where there is no terminal.
 
@@ -110,7 +110,8 @@ def train(
             is resumed, weights that do not fit, or processes that cannot share the run.
         RunError: The loss or its gradient is no longer finite, the disk cannot be written, or
             another process has ended.
-        KeyboardInterrupt: A signal stopped the run; `resume` goes on with it.
+        KeyboardInterrupt: A signal stopped the run, and its message says at which step; `resume`
+            goes on with it.
         TypeError: An argument is of another kind.
     """
     if not isinstance(settings, Settings):
@@ -224,11 +225,15 @@ class _Run(NamedTuple):
     def train(self, state: TrainState, budget: Budget, fabric: Fabric, progress: bool) -> None:
         """Run the loop, from the last checkpoint where there is one."""
         settings = self.settings
-        checkpoint = folder_of_checkpoints(self.out) / CHECKPOINT
+        checkpoint = self.out / CHECKPOINT_FILE
         stored = _stored(checkpoint)
         if stored is not None:
             state.load_state_dict(stored)
-            budget.load_state_dict(stored["budget"])
+            before = stored["budget"]["total_steps"]
+            if budget.load_state_dict(stored["budget"], state.step):
+                text = "another budget: a new schedule from the kept weights, from step %d to %s "
+                total = budget.total_steps or "the end of the new time"
+                _logger.info(text + "(before: to %s)", state.step, total, before)
         sampler = BatchSampler(
             *(self.images, self.plan.labels(self.plan.learn), self.textures, settings),
             *(fabric.global_rank, fabric.world_size),

@@ -5,13 +5,14 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from lightning.fabric.loggers.csv_logs import CSVLogger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from torch import nn
 
 from omnial.models.scoring import score_map
@@ -24,6 +25,11 @@ LOG_STEPS = 10
 _LINE_SECONDS = 30.0
 _PICTURE_STEPS = (1, 50)  # pictures before step 100; then each time the step has doubled
 _PICTURE_SAMPLES = 4
+
+
+def clock(seconds: float) -> str:
+    """A time as `0:07:40`."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 class RunLog:
@@ -48,15 +54,20 @@ class RunLog:
         self._csv = CSVLogger(folder, name="csv", version=version)
         self._tensorboard = TensorBoardLogger(folder, name="tensorboard", version=version)
         if progress and terminal:
-            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn())
+            columns = (TextColumn("training"), BarColumn(), TaskProgressColumn())
             values = TextColumn("{task.fields[values]}")
             console = Console(stderr=True)
-            self._bar = Progress(*columns, TimeRemainingColumn(), values, console=console)
+            self._bar = Progress(*columns, TimeElapsedColumn(), values, console=console)
             self._task = self._bar.add_task("training", total=None, values="")
             self._bar.start()
 
-    def write(self, step: int, values: Mapping[str, float], total: int | None) -> None:
-        """Log the values of the last of `step` steps, and show how far the run is."""
+    def write(
+        self, step: int, values: Mapping[str, float], total: int | None, left: float | None
+    ) -> None:
+        """Log the values of the last of `step` steps, and show how far the run is.
+
+        `total` steps and `left` seconds are None where that is not known yet.
+        """
         if not self._first:
             return
         seconds = time.monotonic() - self._time
@@ -64,15 +75,16 @@ class RunLog:
         for logger in (self._csv, self._tensorboard):
             # Steps count from 0 there.
             logger.log_metrics({**values, "images/s": speed}, step - 1)
+        text = f"{speed:.1f} images/s, loss {values['loss']:.3f}"
+        if left is not None:
+            text = f"{clock(left)} left, {text}"
         if self._bar is not None:
-            text = f"loss {values['loss']:.3f}, {speed:.1f} images/s"
             self._bar.update(self._task, completed=step, total=total, values=text)
         if seconds >= _LINE_SECONDS:
             self._time, self._step = time.monotonic(), step
             if self._lines:
-                of = "?" if total is None else total
-                text = "step %d of %s, loss %.3f, %.1f images/s"
-                _logger.info(text, step, of, values["loss"], speed)
+                of = "?" if total is None else f"{total} ({100 * step // total} %)"
+                _logger.info("step %d of %s, %s", step, of, text)
 
     def picture(self, step: int, network: nn.Module, sample: SynthesizedBatch) -> None:
         """Draw what the last step trained on, with reconstructions and score maps, early on.

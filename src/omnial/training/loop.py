@@ -32,10 +32,10 @@ from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.checkpoint import write_checkpoint
 from omnial.training.devices import Precision
-from omnial.training.log import LOG_STEPS, RunLog
+from omnial.training.log import LOG_STEPS, RunLog, clock
 from omnial.training.objective import Losses, losses, training_loss
 from omnial.training.sampler import Batch, BatchSampler, reduced_images
-from omnial.training.schedule import Budget, is_reduced, learning_rate
+from omnial.training.schedule import MEASURED_STEPS, Budget, is_reduced, learning_rate
 
 _logger = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def run_loop(
         KeyboardInterrupt: A signal stopped the run; its state is saved.
     """
     keep_freed_memory()
-    saved, clock = budget.seconds, time.monotonic()
+    saved, before = budget.seconds, time.monotonic()
     with _noting_signals() as signals:
         while not budget.is_spent(state.step):
             batch = fabric.to_device(sampler.batch(state.step))
@@ -233,12 +233,15 @@ def run_loop(
             )
             log.picture(state.step, state.average, result.sample)
             if state.step % LOG_STEPS == 0:
-                log.write(state.step, _log_values(result), total)
+                left = budget.seconds_left(state.step)
+                log.write(state.step, _log_values(result), total, left)
 
             # The first process's clock decides, so that all take the same number of steps.
             now = time.monotonic()
-            budget.count(state.step, collectives.from_first(now - clock))
-            clock = now
+            budget.count(state.step, collectives.from_first(now - before))
+            before = now
+            if state.step == MEASURED_STEPS:
+                _say_how_long(budget, state.step, settings.training.batch_size)
             stopped = collectives.any_of(bool(signals))
             ends = stopped or budget.is_spent(state.step)
             due = budget.seconds - saved >= 60.0 * settings.training.checkpoint_minutes
@@ -249,7 +252,16 @@ def run_loop(
                 collectives.first(partial(write_checkpoint, checkpoint, content))
                 saved = budget.seconds
             if stopped and not budget.is_spent(state.step):
-                raise KeyboardInterrupt
+                of = f" of {budget.total_steps:,}" if budget.total_steps else ""
+                raise KeyboardInterrupt(f"at step {state.step:,}{of}")
+
+
+def _say_how_long(budget: Budget, step: int, batch_size: int) -> None:
+    """Say how long the run will take, once its first steps are measured."""
+    left = budget.seconds_left(step)
+    if left is not None and budget.total_steps is not None and not budget.is_spent(step):
+        text = "the training will take about %s: %d steps of %d images"
+        _logger.info(text, clock(budget.seconds + left), budget.total_steps, batch_size)
 
 
 def _log_values(result: StepResult) -> dict[str, float]:

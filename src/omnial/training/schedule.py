@@ -4,14 +4,17 @@ import math
 from typing import Any, Final
 
 from omnial.config.settings import TrainingSettings
+from omnial.errors import UserError
 
 _DEFAULT_IMAGES: Final = 200_000
 _UNTIMED_STEPS: Final = 5  # the first steps allocate memory and pick kernels
 _PROBE: Final = range(15, 20)
 """Steps of a measured run that see whole images, to learn what such a step costs."""
+MEASURED_STEPS: Final = _PROBE.stop
+"""Steps after which the time of a step is known."""
 _SLACK: Final = 1.2  # a slower machine may take this much of the budget
 _DROP_AT, _DROP = (0.8, 0.9), 0.2
-_KEPT: Final = ("total_steps", "seconds", "shortened_at", "_marks", "_pace")
+_KEPT: Final = ("total_steps", "seconds", "shortened_at", "_marks", "_pace", "_asked")
 
 
 def planned_steps(settings: TrainingSettings) -> int | None:
@@ -34,6 +37,7 @@ class Budget:
         self._limit = None if settings.minutes is None else 60.0 * settings.minutes
         self._quarter_share = settings.quarter_share
         self.total_steps = planned_steps(settings)
+        self._asked = (settings.minutes, self.total_steps)
         """Steps of the whole run; None while a time budget is not measured yet."""
         self.seconds = 0.0  # spent in training steps, earlier runs of it included
         self.shortened_at: int | None = None
@@ -44,10 +48,39 @@ class Budget:
         """What a checkpoint keeps."""
         return {name: getattr(self, name) for name in _KEPT}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+    def load_state_dict(self, state: dict[str, Any], step: int) -> bool:
+        """Go on from a checkpoint after so many steps; whether its run had another budget.
+
+        The schedule is then that of the new budget, from this step on; a `UserError` says that the
+        new one is spent.
+        """
+        asked = self._asked
         for name in _KEPT:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
+        if self._asked == asked:
+            return False
+        self._asked, self.shortened_at = asked, None
+        if self._limit is None:
+            self.total_steps = asked[1]
+        elif self.total_steps is not None:
+            self.total_steps = step + int((self._limit - self.seconds) / (self.seconds / step))
+        if self.is_spent(step):
+            raise UserError(
+                f"the run has taken {step:,} steps in {self.seconds / 60.0:.3g} minutes, which is "
+                "the new budget or more. Give a larger one"
+            )
+        return True
+
+    def seconds_left(self, step: int) -> float | None:
+        """Estimate of the time that the rest of the run takes; None until steps are measured."""
+        if self._limit is not None and self.seconds < self._limit:
+            return self._limit - self.seconds
+        if self.total_steps is None or step < MEASURED_STEPS:
+            return None
+        # Steps on a quarter of the pixels come first, and take about a quarter of the time.
+        reduced = max(0, math.ceil(self._quarter_share * self.total_steps) - step)
+        whole = self.total_steps - step - reduced
+        return self._pace * (reduced + 4 * whole if reduced else whole)
 
     def is_spent(self, step: int) -> bool:
         """Whether the run ends after so many steps."""
@@ -56,13 +89,14 @@ class Budget:
     def count(self, step: int, seconds: float) -> None:
         """Count the time of the step that makes it `step` steps."""
         self.seconds += seconds
-        self._pace = seconds if step == 1 else 0.9 * self._pace + 0.1 * seconds
+        first = step <= _UNTIMED_STEPS + 1
+        self._pace = seconds if first else 0.9 * self._pace + 0.1 * seconds
         if self._limit is None:
             return
         if step in (_UNTIMED_STEPS, _PROBE.start, _PROBE.start + 1):
             self._marks[step] = self.seconds
         if self.total_steps is None:
-            if step == _PROBE.stop:
+            if step == MEASURED_STEPS:
                 left = max(0.0, self._limit - self.seconds)
                 self.total_steps = step + int(left / self._mean_pace())
             elif self.seconds >= self._limit:
