@@ -45,7 +45,7 @@ settings = omnial.load_settings(
                "training.precision=fp32", "model.stem=4"],
 )
 check("load_settings")
-omnial.train(settings, [folder / "data"], folder / "model", progress=False)
+omnial.train([folder / "data"], folder / "model", settings, progress=False)
 check("train")
 omnial.load_model(folder / "model")
 check("load_model")

@@ -49,7 +49,7 @@ def test_every_form_of_path(place: Path, tmp_path: Path, form: Any, alone: bool)
     file.write_text("training: {steps: 1, batch_size: 2, precision: fp32}", "utf-8")
     small = ["data.height=32", "data.width=32", "model.stem=4"]
     settings = omnial.load_settings(size="tiny", config_file=form(file), overrides=small)
-    summary = omnial.train(settings, data, form(tmp_path / "new"), progress=False)
+    summary = omnial.train(data, form(tmp_path / "new"), settings, progress=False)
     assert summary.classes == ["nut"]
     assert omnial.load_model(form(tmp_path / "new"), "cpu").classes == ("nut",)
     result = omnial.evaluate(form(place / "model"), data, form(tmp_path / "report"))
@@ -70,9 +70,10 @@ def test_one_override_alone() -> None:
 def test_init_in_every_form(place: Path, tmp_path: Path) -> None:
     with pytest.raises(omnial.UserError, match="its network differs"):
         omnial.train(
-            omnial.load_settings(size="tiny", overrides="training.steps=1"),
             str(place / "data"),
             str(tmp_path / "new"),
+            size="tiny",
+            steps=1,
             init=str(place / "model"),
             progress=False,
         )
@@ -80,11 +81,11 @@ def test_init_in_every_form(place: Path, tmp_path: Path) -> None:
 
 CALLS: dict[str, Callable[[Any, Path, Path], object]] = {
     "config_file": lambda wrong, place, out: omnial.load_settings(config_file=wrong),
-    "settings": lambda wrong, place, out: omnial.train(wrong, place / "data", out),
-    "out": lambda wrong, place, out: omnial.train(TINY, place / "data", wrong),
-    "init": lambda wrong, place, out: omnial.train(TINY, place / "data", out, init=wrong),
-    "roots": lambda wrong, place, out: omnial.train(TINY, wrong, out),
-    "each of roots": lambda wrong, place, out: omnial.train(TINY, ["data", wrong], out),
+    "settings": lambda wrong, place, out: omnial.train(place / "data", out, wrong),
+    "out": lambda wrong, place, out: omnial.train(place / "data", wrong, TINY),
+    "init": lambda wrong, place, out: omnial.train(place / "data", out, TINY, init=wrong),
+    "data": lambda wrong, place, out: omnial.train(wrong, out, TINY),
+    "each of data": lambda wrong, place, out: omnial.train(["data", wrong], out, TINY),
     "model": lambda wrong, place, out: omnial.evaluate(wrong, place / "data", out),
     "out ": lambda wrong, place, out: omnial.evaluate(place / "model", place / "data", wrong),
     "roots ": lambda wrong, place, out: omnial.evaluate(place / "model", wrong, out),
@@ -121,6 +122,13 @@ def test_other_wrong_arguments_fail_at_the_call(place: Path) -> None:
 
 
 def test_a_name_that_does_not_exist_is_named_whole(tmp_path: Path) -> None:
-    settings = omnial.load_settings(size="tiny")
     with pytest.raises(omnial.UserError, match="parts"):
-        omnial.train(settings, "parts", Path(tmp_path / "m"), progress=False)
+        omnial.train("parts", Path(tmp_path / "m"), size="tiny", progress=False)
+
+
+def test_settings_and_words_for_them_are_refused(tmp_path: Path) -> None:
+    for words in ({"size": "tiny"}, {"minutes": 1.0}, {"seed": 0}):
+        with pytest.raises(TypeError, match="not both"):
+            omnial.train("parts", tmp_path / "m", TINY, **words)
+    with pytest.raises(omnial.UserError, match="one budget only"):
+        omnial.train("parts", tmp_path / "m", minutes=1, steps=3)

@@ -1,26 +1,29 @@
 """The public API is what docs/api.md says, and changes only when somebody means it to."""
 
+import doctest
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import omnial
+from omnial import Inspector
 from omnial.demo.production_line import generate
+from tests.small_model import untrained
 from tools import public_api
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 # The page trains for half an hour.
-LONG = 'load_settings(size="lite", overrides=["training.minutes=30"])'
-SHORT = (
-    'load_settings(size="tiny", overrides=["training.steps=1", "training.batch_size=2", '
-    '"training.precision=fp32", "data.height=64", "data.width=64"])'
-)
+LONG = 'size="lite", minutes=30'
+SHORT = 'size="tiny", steps=1'
+TINY = '"training.steps=1", "data.height=64", "data.width=64", "model.stem=4"'
 
 
 def test_names_and_signatures_are_those_written_down() -> None:
@@ -54,17 +57,45 @@ def test_the_page_names_every_public_name() -> None:
     assert missing == ["RunError"], "each has an example, but for what only a broken disk shows"
 
 
-def test_the_examples_of_the_page_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a folder with `parts` and `new_pictures/17.png`."""
+    monkeypatch.chdir(folder)
     generate(Path("parts"), seed=1, classes=["gear"], size=64, train=6, test_good=1, per_kind=1)
     Path("new_pictures").mkdir()
     Image.open("parts/gear/test/good/000.png").save("new_pictures/17.png")
 
+
+def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path, monkeypatch)
+    entries = [(one.text, one.docstring or "") for one in public_api.entries()]
+    found = [(text, docstring) for text, docstring in entries if ">>>" in docstring]
+    # A model first, which the others need.
+    found.sort(key=lambda item: not item[0].startswith("omnial.train("))
+    runner, parser = doctest.DocTestRunner(), doctest.DocTestParser()
+    for text, docstring in found:
+        runner.run(parser.get_doctest(docstring.replace(LONG, SHORT), {}, text, None, None))
+    assert (runner.tries > 10, runner.failures) == (True, 0)
+    names = ("train", "evaluate", "predict", "load_model", "load_settings")
+    has = {text.split("(")[0] for text, _ in found}
+    assert has == {*(f"omnial.{name}" for name in names), "class omnial.Inspector"}
+
+
+def test_a_prompt_shows_names_and_short_texts() -> None:
+    assert dir(omnial) == omnial.__all__
+    found = Inspector.of(untrained(["gear"])).inspect(np.zeros((64, 64, 3), np.uint8))
+    assert repr(Inspector.of(untrained(["gear"]))) == "<Inspector of gear, with torch>"
+    assert re.fullmatch(r"<Inspection of .*: (good|anomalous), score .*>", repr(found))
+    assert json.loads(json.dumps(found.to_dict()))["score"] == found.score
+
+
+def test_the_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures(tmp_path, monkeypatch)
     names: dict[str, Any] = {}
     for example in EXAMPLES:
-        exec(example.replace(LONG, SHORT), names)
+        short = example.replace(LONG, SHORT).replace('"training.minutes=30"', TINY)
+        exec(short, names)
 
     assert names["summary"].n_images == 1
     assert Path("report/index.html").is_file()

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from omnial.config.load import load_settings as load_settings
     from omnial.errors import RunError as RunError
     from omnial.errors import UserError as UserError
-    from omnial.inference.inspector import Inspection as Inspection
+    from omnial.inference.inspection import Inspection as Inspection
     from omnial.inference.inspector import Inspector as Inspector
     from omnial.inference.predictor import predict as predict
     from omnial.model_folder.weights_file import load_model as load_model
     from omnial.reporting.evaluation_report import evaluate as evaluate
-    from omnial.training.fit import train as train
+    from omnial.training.train_call import train as train
 
 _HOMES = {
-    "Inspection": "omnial.inference.inspector",
+    "Inspection": "omnial.inference.inspection",
     "Inspector": "omnial.inference.inspector",
     "RunError": "omnial.errors",
     "UserError": "omnial.errors",
@@ -27,9 +27,13 @@ _HOMES = {
     "load_model": "omnial.model_folder.weights_file",
     "load_settings": "omnial.config.load",
     "predict": "omnial.inference.predictor",
-    "train": "omnial.training.fit",
+    "train": "omnial.training.train_call",
 }
 __all__ = sorted([*_HOMES, "__version__"])
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

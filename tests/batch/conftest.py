@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from omnial.inference.inspector import Inspection, Inspector
+from omnial.inference.inspection import Inspection
+from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row, predict
 from omnial.model_folder.weights_file import save_model
 from omnial.models.thresholds import calibrate

@@ -17,9 +17,8 @@ def worst(inspector: Inspector, pictures: list[Path]) -> Inspection:
 
 def train(parts: Path, model: Path) -> int:
     """Train a small model, and count the images that it has seen."""
-    settings = omnial.load_settings(size="tiny", overrides=["training.minutes=1"])
     try:
-        return omnial.train(settings, [parts], model).images
+        return omnial.train([parts], model, size="tiny", minutes=1).images
     except omnial.UserError as error:
         raise SystemExit(str(error)) from error
 
@@ -28,6 +27,6 @@ def mistaken(inspector: Inspector) -> None:
     """What mypy must refuse."""
     omnial.load_model(17)  # type: ignore[arg-type]
     inspector.inspect("part.png").scores  # type: ignore[attr-defined]  # noqa: B018
-    omnial.train(Path("parts"))  # type: ignore[call-arg, arg-type]
+    omnial.train(Path("parts"))  # type: ignore[call-arg]
     name: str = worst(inspector, []).score  # type: ignore[assignment]
     print(name)

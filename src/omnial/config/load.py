@@ -59,6 +59,12 @@ def load_settings(
         UserError: an unreadable file, an unknown name or key, an impossible value; the message
             names the setting's path, where the value stands, and what is allowed.
         TypeError: an argument is of another kind.
+
+    Example:
+        >>> import omnial
+        >>> settings = omnial.load_settings(size="base", overrides=["training.batch_size=8"])
+        >>> settings.size, settings.training.batch_size
+        ('base', 8)
     """
     from_file = {} if config_file is None else _read_file(as_path(config_file, "config_file"))
     texts = [overrides] if isinstance(overrides, str) else list(overrides)

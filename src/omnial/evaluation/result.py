@@ -143,7 +143,7 @@ class SuspiciousImage:
     """(H, W, 3), the network input; None where it is not among the evaluated data."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluationResult:
     """Result of evaluating one model on one data set."""
 
@@ -172,6 +172,12 @@ class EvaluationResult:
     def verdicts(self) -> Verdicts:
         """Of all images."""
         return Verdicts.of(image for own in self.classes for image in own.images)
+
+    def __repr__(self) -> str:
+        """For a prompt, without the images: `<EvaluationResult of gear: image_auroc 0.95, ...>`."""
+        shown = [f"{name} {value:.3g}" for name, value in self.mean.items() if value is not None]
+        names = ", ".join(product.name for product in self.classes)
+        return f"<EvaluationResult of {names}: {', '.join(shown)}>"
 
     def to_metrics(self) -> dict[str, object]:
         """The content of metrics.json: JSON values only, no NaN."""

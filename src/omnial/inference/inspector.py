@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
@@ -19,6 +18,7 @@ from omnial.data.prefetch import prefetch
 from omnial.errors import RunError, UserError
 from omnial.files import StrPath, as_path
 from omnial.inference.engines import BackendName, Opened, open_folder, open_model
+from omnial.inference.inspection import Inspection
 from omnial.inference.outlines import Outline, find_outlines
 from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
 from omnial.models.normality import with_normality
@@ -36,28 +36,6 @@ Tile: TypeAlias = int | Literal["auto"] | None
 
 _BATCH_PIXELS = 50_000_000
 """Source pixels that end a batch early: large images wait for their score maps in memory."""
-
-
-@dataclass(frozen=True, eq=False)
-class Inspection:
-    """Verdict about one image, with its score map and outlines at source size."""
-
-    path: Path | None
-    """The file; None for an image that was given as such."""
-    class_name: str | None
-    """The product that was named or recognised; None where no class was found."""
-    score: float
-    """In [0, 1]."""
-    threshold: float
-    anomalous: bool
-    """Whether the score lies above the threshold, see `models.thresholds.is_anomalous`."""
-    score_map: NDArray[np.float32]
-    """(H, W) of the source image, in [0, 1]."""
-    outlines: tuple[Outline, ...]
-    """Defects of an anomalous image, the largest first, in source pixels with whole numbers at
-    pixel centres; empty for a good one."""
-    image: NDArray[np.uint8]
-    """(H, W, 3), the source image upright, 8 bit."""
 
 
 class _Loaded(NamedTuple):
@@ -100,6 +78,13 @@ class Inspector:
         UserError: The folder is not usable, the engine does not fit it or is not installed, or
             the device does not exist.
         TypeError: `folder` is no path.
+
+    Example:
+        >>> import omnial
+        >>> inspector = omnial.Inspector("model")
+        >>> found = inspector.inspect("new_pictures/17.png")
+        >>> if found.anomalous:
+        ...     found.save("17.jpg")
     """
 
     backend: Backend
@@ -144,6 +129,10 @@ class Inspector:
         self.calibration, self.training = config.calibration, config.training
         self.batch_size = batch_size
         self.workers = workers
+
+    def __repr__(self) -> str:
+        """For a prompt: `<Inspector of gear, tile, with torch>`."""
+        return f"<Inspector of {', '.join(self.classes)}, with {self.backend.name}>"
 
     def warm_up(self) -> None:
         """Run batches of one and of `batch_size`, so that the first image is not the slow one."""

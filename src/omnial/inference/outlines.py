@@ -8,6 +8,7 @@ Coordinates are x to the right, y down, in pixels, with whole numbers at pixel c
 pixel in the upper left corner is (0, 0), and an image of width W reaches from -0.5 to W - 0.5.
 """
 
+import math
 from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -106,6 +107,19 @@ def find_outlines(
         )
         for polygon, area, peak in found
     )
+
+
+def inside(polygon: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W), True where a pixel's centre lies within an (n, 2) polygon, by the even-odd rule."""
+    height, width = shape
+    flips = np.zeros((height, width + 1), np.bool_)
+    for (x, y), (next_x, next_y) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        first, end = (math.ceil(end) for end in sorted((y, next_y)))
+        rows = np.arange(max(first, 0), min(end, height))
+        if rows.size:
+            columns = np.ceil(x + (rows - y) * ((next_x - x) / (next_y - y)))
+            flips[rows, np.clip(columns, 0, width).astype(int)] ^= True
+    return np.logical_xor.accumulate(flips, axis=1)[:, :-1]
 
 
 def _framed(height: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:

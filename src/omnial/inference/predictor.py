@@ -33,9 +33,8 @@ from omnial.files import (
     writing,
 )
 from omnial.inference.inputs import Source, list_inputs
-from omnial.inference.inspector import Inspection, Inspector, ScoredImage, Tile
-from omnial.inference.outlines import outline_json
-from omnial.inference.overlay import overlay
+from omnial.inference.inspection import Inspection
+from omnial.inference.inspector import Inspector, ScoredImage, Tile
 from omnial.untrusted import JSON
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -85,8 +84,7 @@ class Pictures(NamedTuple):
         # The disk may take its time with these: there may be thousands.
         with replacing(self.out / map_path, flush=False, rivals=self.rivals) as part:
             Image.fromarray(levels).save(part, "PNG", compress_level=3)
-        polygons = [outline.polygon for outline in inspection.outlines]
-        picture = Image.fromarray(overlay(inspection.image, inspection.score_map, polygons))
+        picture = Image.fromarray(inspection.overlay())
         suffix, kind = ("jpg", "JPEG") if max(picture.size) <= _LONGEST_JPEG else ("png", "PNG")
         file = self.out / OVERLAYS / self.group / f"{name}.{suffix}"
         with replacing(file, flush=False, rivals=self.rivals) as part:
@@ -138,6 +136,12 @@ def predict(
             written then.
         RunError: A result could not be written.
         TypeError: An argument is of another kind.
+
+    Example:
+        >>> import omnial
+        >>> summary = omnial.predict(omnial.Inspector("model"), "new_pictures", out="results")
+        >>> print(summary.n_images, summary.n_anomalous)  # doctest: +ELLIPSIS
+        1 ...
     """
     if not isinstance(inspector, Inspector):
         raise TypeError(f"inspector is an omnial.Inspector, not {type(inspector).__name__}")
@@ -236,12 +240,8 @@ def each_row(
             row = {"path": str(source.path), "class": class_name, **empty}
             return {**row, "outlines": [], "map": None, "error": inspection.reason}
         return {
+            **inspection.to_dict(),
             "path": str(source.path),
-            "class": inspection.class_name,
-            "score": inspection.score,
-            "threshold": inspection.threshold,
-            "anomalous": inspection.anomalous,
-            "outlines": [outline_json(outline) for outline in inspection.outlines],
             "map": None if pictures is None else pictures.write(source.name, inspection),
             "error": None,
         }

@@ -113,6 +113,12 @@ def load_model(
             not belong together, a tensor is missing, unexpected, of the wrong shape or dtype or
             not finite, or the device does not exist.
         TypeError: `folder` is no path.
+
+    Example:
+        >>> import omnial
+        >>> model = omnial.load_model("model", "cpu")
+        >>> model
+        <TrainedModel of gear: system omnial, size tiny>
     """
     folder = as_path(folder, "folder")
     target = choose_device(device)

@@ -14,7 +14,7 @@ from omnial.models.thresholds import Calibration
 from omnial.untrusted import JSON
 
 
-@dataclass
+@dataclass(repr=False)
 class TrainedModel:
     """Everything that inspection needs, in memory."""
 
@@ -34,3 +34,9 @@ class TrainedModel:
     """What is normal for each class, with `model.normality`; else empty."""
     trained_files: frozenset[bytes] = frozenset()
     """Of each file that the network was trained on, see `short_digest`."""
+
+    def __repr__(self) -> str:
+        """For a prompt, without the arrays."""
+        settings = self.settings
+        names = ", ".join(self.classes)
+        return f"<TrainedModel of {names}: system {settings.system}, size {settings.size}>"

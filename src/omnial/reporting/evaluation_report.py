@@ -87,6 +87,12 @@ def evaluate(
         UserError: The model folder or the data is bad, or `out` cannot be written to or is in use.
         RunError: The results cannot be written.
         TypeError: An argument is of another kind.
+
+    Example:
+        >>> import omnial
+        >>> result = omnial.evaluate("model", "parts", "report")
+        >>> print("image AUROC", result.mean["image_auroc"])  # doctest: +ELLIPSIS
+        image AUROC ...
     """
     model, out = as_path(model, "model"), as_path(out, "out")
     roots = as_paths(roots, "roots")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from omnial.config.settings import DataSettings
 from omnial.data.geometry import place
-from omnial.inference.inspector import Inspection
+from omnial.inference.inspection import Inspection
 from omnial.inference.outlines import Outline, find_outlines, outline_json
 from omnial.serving.replies import InspectionReply, OutlineReply
 from omnial.serving.upload import Upload

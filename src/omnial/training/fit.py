@@ -88,32 +88,7 @@ def train(
     init: StrPath | None = None,
     progress: bool = True,
 ) -> TrainSummary:
-    """Train one model on the defect-free images of all classes.
-
-    Where a launcher started several processes, all of them must call this: they share each batch,
-    and the first one alone writes.
-
-    Args:
-        settings: The run.
-        roots: A data folder or several, see `omnial.data.layouts.discover`.
-        out: The model folder. Training state goes to its `checkpoints`, logs to its `logs`.
-        resume: Go on with the run that `out` holds, if it holds one; with another budget, by the
-            schedule of that.
-        init: A model folder whose weights to start from; its products need not be the same.
-        progress: Show a progress bar, or lines where there is no terminal.
-
-    Returns:
-        A summary.
-
-    Raises:
-        UserError: Bad data, a folder in use, settings that differ from those of the run that
-            is resumed, weights that do not fit, or processes that cannot share the run.
-        RunError: The loss or its gradient is no longer finite, the disk cannot be written, or
-            another process has ended.
-        KeyboardInterrupt: A signal stopped the run, and its message says at which step; `resume`
-            goes on with it.
-        TypeError: An argument is of another kind.
-    """
+    """Train one model, as `omnial.train` describes it."""
     if not isinstance(settings, Settings):
         raise TypeError(f"settings is what load_settings returns, not {type(settings).__name__}")
     roots, out = as_paths(roots, "roots"), as_path(out, "out")
