@@ -32,3 +32,14 @@ def test_every_option_is_named(verb: str) -> None:
     )
 
     assert synopsis == options
+
+
+def test_packages_are_installed_from_the_clone_and_the_command_is_found() -> None:
+    """The project is in no index, where another could take its name; .venv is not on the PATH."""
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", root / "SECURITY.md", *(root / "docs").rglob("*.md")]
+    sources = [*(root / "src").rglob("*.py"), root / "Containerfile"]
+    wrong = [path for path in (*pages, *sources) if "install 'omnial" in path.read_text("utf-8")]
+    assert wrong == []
+    assert ". venv/bin/activate" in (root / "README.md").read_text("utf-8")
+    assert ". .venv/bin/activate" in (root / "Makefile").read_text("utf-8")

@@ -169,3 +169,62 @@ def test_predict_for_one_class(run: Run, model: Path, data: Path, tmp_path: Path
     assert row["class"] == CLASSES[1]
     assert "teapot" in unknown.err
     assert CLASSES[0] in unknown.err
+
+
+def test_each_verb_ends_with_the_next_command_and_writes_below_runs(
+    run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = data / CLASSES[0] / "test" / "good"
+    small = ("--size", "tiny", "--steps", 1, "--set", "training.batch_size=2")
+
+    ends = [
+        run(*command).out.splitlines()[-1]
+        for command in (
+            ("train", "--data", data, *small),
+            ("evaluate", model, "--data", data),
+            ("predict", model, good),
+            ("calibrate", model, "--data", data, "--out", tmp_path / "my line"),
+        )
+    ]
+
+    assert ends == [
+        f"next: omnial evaluate runs/model --data {data}",
+        f"next: omnial predict {model} new_pictures",
+        f"next: omnial export {model} --format openvino",
+        f"next: omnial predict '{tmp_path}/my line' new_pictures",
+    ]
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        *("model", "report", "predictions"),
+    }
+    again = run("train", "--data", data, *small)
+    assert (again.code, "holds a run already" in again.err) == (2, True)
+
+
+def test_a_dry_run_reads_the_data_and_writes_nothing(run: Run, data: Path, tmp_path: Path) -> None:
+    command = ("train", "--data", data, "--size", "tiny", "--out", tmp_path / "m", "--dry-run")
+
+    found = json.loads(run(*command, "--steps", 70, "--json").out)
+
+    assert found["classes"] == dict.fromkeys(CLASSES, 6)
+    assert (found["size"], found["budget"]) == ("tiny", "70 steps")
+    assert "budget   5 minutes" in run(*command, "--minutes", 5).out
+    assert not (tmp_path / "m").exists()
+    (tmp_path / "bad" / "train" / "good").mkdir(parents=True)
+    (tmp_path / "bad" / "train" / "good" / "1.png").write_bytes(b"no picture")
+    assert run("train", "--data", tmp_path / "bad", "--out", tmp_path / "m", "--dry-run").code == 2
+
+
+def test_the_printed_settings_are_a_file_that_gives_the_same(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    command = ("train", "--data", data, "--out", tmp_path / "m", "--print-config")
+
+    first = run(*command, "--size", "base", "--system", "draem", "--minutes", 7)
+    file.write_text(first.out, "utf-8")
+
+    assert first.code == 0
+    assert run(*command, "--config", file).out == first.out
+    assert "minutes: 7" in first.out
+    assert not (tmp_path / "m").exists()

@@ -16,8 +16,8 @@ from omnial.errors import RunError, UserError
 from omnial.model_folder.validation_figures import ValidationFigures
 
 VERBS = (
-    *("train", "evaluate", "predict", "calibrate", "drift", "add", "learn"),
-    *("export", "verify", "serve", "synthesize", "info", "demo", "attack", "robustness", "study"),
+    *("demo", "synthesize", "train", "evaluate", "predict", "serve", "calibrate", "drift"),
+    *("add", "learn", "export", "verify", "info", "study", "attack", "robustness"),
 )
 
 
@@ -68,6 +68,7 @@ class TestUsage:
         assert ended.code == 0
         assert f"omnial {verb}" in ended.out
         assert "Example" in ended.out
+        assert "<bool>" not in ended.out
         # A service prints no result that a program could read.
         assert verb == "serve" or "--json" in ended.out
 
@@ -76,6 +77,7 @@ class TestUsage:
 
         assert ended.code == 0
         assert tuple(re.findall(r"^│ ([a-z]+) ", ended.out, re.MULTILINE)) == VERBS
+        assert "<bool>" not in ended.out
 
     def test_version(self, run: Run) -> None:
         from omnial._version import __version__
@@ -207,6 +209,9 @@ class TestFailures:
         training(raising(ZeroDivisionError()))
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
+        monkeypatch.chdir(tmp_path)
+        os.mkdir(b"\xff")
+
         ended = run("train", "--data", os.fsdecode(b"\xff"), "--out", tmp_path / "model")
 
         assert ended.code == 3
@@ -272,6 +277,8 @@ class TestTrain:
         config = tmp_path / "run.yaml"
         config.write_text("training: {seed: 3, minutes: 2}\nsize: tiny\n", "utf-8")
         a, b, out = tmp_path / "a", tmp_path / "b", tmp_path / "model"
+        a.mkdir()
+        b.mkdir()
 
         ended = run(
             *("train", "--data", a, "--data", b, "--out", out, "--config", config, "--resume"),

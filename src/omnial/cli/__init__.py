@@ -5,9 +5,10 @@ that `omnial --help` answers at once.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from omnial._version import __version__
 from omnial.cli.calibrate import calibrate, drift
@@ -20,8 +21,27 @@ from omnial.cli.studies import attack, robustness, study
 from omnial.cli.train import evaluate, train
 from omnial.cli.verb import ExitCode, ready_streams, settle
 
+
+def _without_type(option: TyperOption | None) -> TyperOption | None:
+    """The option `--help`, which Typer makes by itself, as flags are shown here."""
+    if option is not None:
+        option.metavar = ""
+    return option
+
+
+class _Command(TyperCommand):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _without_type(super().get_help_option(ctx))
+
+
+class _Group(TyperGroup):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _without_type(super().get_help_option(ctx))
+
+
 app = typer.Typer(
     name="omnial",
+    cls=_Group,
     help="One network that inspects many products: trained from good parts alone, it finds and "
     "outlines defects that it has never seen.",
     epilog="Exit codes: 0 done; 1 done, but some inputs were bad; 2 a mistake in the command, "
@@ -33,11 +53,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (
-    *(train, evaluate, predict, calibrate, drift, add, learn, export, verify, serve),
-    *(synthesize, info, demo, attack, robustness, study),
-):
-    app.command(epilog=_verb.examples)(_verb.run)
+_VERBS = {
+    "Learn from good parts": (demo, synthesize, train, evaluate),
+    "Inspect": (predict, serve),
+    "Keep a model right": (calibrate, drift, add, learn),
+    "Without PyTorch": (export, verify),
+    "Research": (info, study, attack, robustness),
+}
+for _panel, _verbs in _VERBS.items():
+    for _verb in _verbs:
+        app.command(epilog=_verb.examples, cls=_Command, rich_help_panel=_panel)(_verb.run)
 
 
 def _print_version(wanted: bool) -> None:
@@ -47,7 +72,11 @@ def _print_version(wanted: bool) -> None:
 
 
 _VERSION = typer.Option(
-    "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+    "--version",
+    metavar="",
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
 )
 
 

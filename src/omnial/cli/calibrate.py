@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from omnial.cli import options
 from omnial.cli.options import folder, number, option
-from omnial.cli.output import exit_code, print_result, print_table, say, working
+from omnial.cli.output import exit_code, print_next, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError
 
@@ -59,7 +59,10 @@ def calibrate(
         )
     print_result(report.to_dict(), as_json, _show_thresholds)
     _say_trained(report.trained)
-    return exit_code(report.bad_files)
+    code = exit_code(report.bad_files)
+    if not as_json:
+        print_next("predict", out or model_dir, "new_pictures")
+    return code
 
 
 @verb("omnial drift exports/mvtec --data last-week")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from omnial.cli import options
 from omnial.cli.options import flag, number, option
-from omnial.cli.output import exit_code, print_result, print_table, working
+from omnial.cli.output import exit_code, print_next, print_result, print_table, working
 from omnial.cli.verb import ExitCode, verb
 
 _OUT = "Folder to write; an older export there is replaced."
@@ -25,7 +25,7 @@ _PICTURES = (
 def export(
     model_dir: options.ModelDir,
     format_: Annotated[Literal["onnx", "openvino"], option(None, _FORMAT, name="--format")],
-    out: Annotated[Path, options.folder(_OUT, "EXPORT_DIR")],
+    out: Annotated[Path, options.folder(_OUT, "EXPORT_DIR")] = Path("runs/export"),
     precision: Annotated[
         Literal["auto", "fp32", "fp16", "bf16", "int8"], option(None, _PRECISION)
     ] = "auto",
@@ -58,6 +58,8 @@ def export(
             progress=progress,
         )
     print_result({"folder": str(out), **record.model_dump(mode="json")}, as_json, _show_export)
+    if not as_json:
+        print_next("verify", out)
     return exit_code(failed=not record.gate.passed)
 
 

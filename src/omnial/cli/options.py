@@ -35,7 +35,7 @@ def number(help_: str, panel: str | None = None, *, least: int = 1) -> Any:
 
 def flag(name: str, help_: str, panel: str | None = None) -> Any:
     """An option without a value, or with `--yes/--no` as its name."""
-    return typer.Option(name, help=help_, rich_help_panel=panel)
+    return typer.Option(name, metavar="", help=help_, rich_help_panel=panel)
 
 
 def folder(help_: str, metavar: str = "DIR") -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -126,6 +127,11 @@ def print_table(
     if not console.is_terminal:
         console = Console(width=_FILE_WIDTH)
     console.print(table)
+
+
+def print_next(*command: object) -> None:
+    """Print, as the last line, the command that most people give next."""
+    print(f"\nnext: {shlex.join(['omnial', *map(str, command)])}")
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

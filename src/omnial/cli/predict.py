@@ -8,7 +8,7 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.options import flag, number, option
-from omnial.cli.output import print_result, say, told_apart, working
+from omnial.cli.output import print_next, print_result, say, told_apart, working
 from omnial.cli.verb import ExitCode, verb
 from omnial.errors import UserError, shown
 
@@ -41,7 +41,9 @@ def predict(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")
     ],
-    out: Annotated[Path, options.folder("Folder for predictions, maps/ and overlays/.")],
+    out: Annotated[Path, options.folder("Folder for predictions, maps/ and overlays/.")] = Path(
+        "runs/predictions"
+    ),
     class_name: Annotated[str | None, option("NAME", _CLASS, name="--class")] = None,
     batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
@@ -95,7 +97,7 @@ def predict(
         for bad in archive.errors:
             say(f"not readable  {shown(bad.path)}: {bad.reason}")
         cost = {"core_seconds": round(archive.core_seconds, 3)}
-        return _finish(archive, archive.n_errors, out / PREDICTIONS, as_json, cost)
+        return _finish(model_dir, archive, archive.n_errors, out / PREDICTIONS, as_json, cost)
     with working():
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
@@ -113,7 +115,7 @@ def predict(
             pictures=not no_pictures,
             on_image=_show,
         )
-    return _finish(summary, len(summary.errors), out / PREDICTIONS_FILE, as_json, {})
+    return _finish(model_dir, summary, len(summary.errors), out / PREDICTIONS_FILE, as_json, {})
 
 
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
@@ -131,6 +133,7 @@ def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
 
 
 def _finish(
+    model_dir: Path,
     summary: "PredictSummary",
     unreadable: int,
     predictions: Path,
@@ -147,6 +150,11 @@ def _finish(
     }
     counts = "{images} images, {anomalous} anomalous, {unreadable} not readable; see {predictions}"
     print_result(result, as_json, lambda result: print(counts.format_map(result)))
+    if not as_json:
+        from omnial.model_folder.export_folder import is_export
+
+        exporting = ("export", model_dir, "--format", "openvino")
+        print_next(*(("serve", model_dir) if is_export(model_dir) else exporting))
     return ExitCode.SOME_BAD if unreadable else ExitCode.DONE
 
 

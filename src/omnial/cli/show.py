@@ -59,7 +59,7 @@ def demo(
 )
 def synthesize(
     data: options.Data,
-    out: Annotated[Path, options.folder("Folder for the sheets.")],
+    out: Annotated[Path, options.folder("Folder for the sheets.")] = Path("runs/sheets"),
     count: Annotated[int, number("Samples to draw.", options.OUTPUT)] = 24,
     system: options.System = None,
     size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,

@@ -41,7 +41,7 @@ _CORRUPTED = "Test images of each class under every corruption."
 def attack(
     model_dir: options.ModelDir,
     data: options.Data,
-    out: Annotated[Path, options.folder("Folder for the set.", "SET_DIR")],
+    out: Annotated[Path, options.folder("Folder for the set.", "SET_DIR")] = Path("runs/set"),
     samples: Annotated[int, number("Samples a class, four of five with a defect.")] = 50,
     steps: Annotated[int, number("Steps of the attack.")] = 5,
     alpha: Annotated[float | None, option("X", _ALPHA)] = None,
@@ -95,7 +95,7 @@ def attack(
 def robustness(
     set_dir: Annotated[Path, model_folder("Set that `omnial attack` wrote.", "SET_DIR")],
     model_dirs: Annotated[list[Path], model_folder("Model folders that `omnial train` wrote.")],
-    out: Annotated[Path, options.folder(_OUT)],
+    out: Annotated[Path, options.folder(_OUT)] = Path("runs/robustness"),
     white_box: Annotated[bool, flag("--white-box/--no-white-box", _WHITE_BOX)] = True,
     white_box_samples: Annotated[
         int, number("Samples of each class that are attacked this way.")

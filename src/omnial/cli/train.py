@@ -7,6 +7,7 @@ itself again.
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from omnial.cli.output import (
     exit_code,
     print_facts,
     print_metrics,
+    print_next,
     print_result,
     print_validation,
     say,
@@ -23,6 +25,7 @@ from omnial.cli.output import (
 )
 from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
+from omnial.config.settings import Settings
 from omnial.distributed.launch import Processes, read_processes
 from omnial.errors import shown
 
@@ -38,7 +41,9 @@ _IMAGES = "Images to train on, counting repeats. Default: 200,000."
 )
 def train(
     data: options.Data,
-    out: Annotated[Path, options.folder("Model folder to write.", "MODEL_DIR")],
+    out: Annotated[Path, options.folder("Model folder to write.", "MODEL_DIR")] = Path(
+        "runs/model"
+    ),
     system: options.System = None,
     size: Annotated[str | None, options.size_option(DEFAULT_SIZE)] = None,
     config: options.Config = None,
@@ -57,6 +62,12 @@ def train(
     significant_bits: options.SignificantBits = None,
     skip_bad_files: options.SkipBadFiles = False,
     devices: options.Devices = None,
+    print_config: Annotated[
+        bool, flag("--print-config", "Print the settings as YAML for --config; train nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, flag("--dry-run", "Check the data and say what would be trained; train nothing.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """Train one model on the defect-free images of all classes, and write its folder.
@@ -73,8 +84,15 @@ def train(
     settings = load_settings(
         system=system, size=size, config_file=config, overrides=[*given, *read, *(set_ or [])]
     )
+    if print_config:
+        import yaml
+
+        print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+        return ExitCode.DONE
     if read_processes().size == 1:
         check_run(out, resume)  # before PyTorch is imported, which takes seconds
+    if dry_run:
+        return _dry_run(settings, data, out, as_json)
     count = settings.training.devices
     if _must_start(count):
         from omnial.training.devices import check_processes
@@ -102,6 +120,8 @@ def train(
         say(f"  {image['class']}: {shown(image['file'])} (score {image['score']:.3f})")
     for bad in summary.bad_files:
         say(f"left out: {bad}")
+    if not as_json:
+        print_next("evaluate", out, *(word for root in data for word in ("--data", root)))
     return ExitCode.SOME_BAD if summary.bad_files else ExitCode.DONE
 
 
@@ -111,7 +131,7 @@ def evaluate(
     data: options.Data,
     out: Annotated[
         Path, options.folder("Folder for metrics.json, metrics.csv and index.html.", "REPORT_DIR")
-    ],
+    ] = Path("runs/report"),
     batch_size: options.BatchSize = 16,
     gallery: Annotated[
         int, options.number("Most pictures shown of each class.", options.OUTPUT, least=0)
@@ -144,7 +164,10 @@ def evaluate(
     print_result(result.to_metrics(), as_json, print_metrics)
     if not as_json:
         print(f"\nreport: {out / REPORT_FILE}")
-    return exit_code(result.bad_files)
+    code = exit_code(result.bad_files)
+    if not as_json:
+        print_next("predict", model_dir, "new_pictures")
+    return code
 
 
 def _must_start(devices: int) -> bool:
@@ -158,6 +181,29 @@ def _start(devices: int) -> ExitCode:
 
     code = start_here(devices, [sys.executable, "-m", "omnial", *sys.argv[1:]])
     return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
+
+
+def _dry_run(settings: Settings, data: list[Path], out: Path, as_json: bool) -> ExitCode:
+    """Read everything that a training would, and say what it would do."""
+    with working() as progress:
+        from omnial.data.checks import check_files
+        from omnial.data.layouts import discover
+        from omnial.training.schedule import planned_steps
+
+        found = discover(data, need="train")
+        catalogue = check_files(found, settings.data, progress=partial(progress, "checking files"))
+    steps, minutes = planned_steps(settings.training), settings.training.minutes
+    result = {
+        "model": str(out),
+        "classes": {product.name: len(product.train) for product in catalogue.classes},
+        "system": settings.system,
+        "size": settings.size,
+        "input": f"{settings.data.height} x {settings.data.width}",
+        "budget": f"{minutes:g} minutes" if steps is None else f"{steps:,} steps",
+        "batch": settings.training.batch_size,
+    }
+    print_result(result, as_json, print_facts)
+    return exit_code(catalogue.bad_files)
 
 
 def _how_to_go_on(out: Path) -> str:
