@@ -42,6 +42,7 @@ class Summary:
         self.notes: list[str] = []
         self.bad_files = facts.get("bad_files", [])
         self.validation = ValidationFigures.over({})
+        self.suspicious: list[dict[str, object]] = []
 
     def to_dict(self) -> dict[str, object]:
         return self.facts

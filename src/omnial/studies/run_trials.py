@@ -33,6 +33,7 @@ DEMO_DATA: Final = "demo-data"
 _DEMO_SHARE: Final = 4
 """Models on the demo data train on a quarter of a row's images."""
 _INTERRUPTED: Final = 130
+_LOOK_SECONDS = 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -82,9 +83,13 @@ def run_trials(
                         _logger.info("training %s", trial.label)
                         running[pool.submit(_run_in_worker, trial, out, work, models)] = trial
                         workers |= set(multiprocessing.active_children()) - others
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    done = wait(running, _LOOK_SECONDS, return_when=FIRST_COMPLETED).done
+                    for future in done:
                         future.result()
                         on_done(running.pop(future))
+                    # The pool overlooks the end of a worker that it started a moment ago.
+                    if any(worker.exitcode for worker in workers):
+                        raise BrokenProcessPool
             finally:
                 for worker in workers if running else ():
                     worker.terminate()
