@@ -38,6 +38,8 @@ FLOOR: Final = 0.05
 """Variance of a cell, at least; the product's is 1. [O]"""
 LEVELS: Final = np.concatenate([np.linspace(0.0, 0.9, 10), 1.0 - np.geomspace(0.1, 1e-3, 12)[1:]])
 """Shares of normal pixels whose quantiles are kept."""
+EVIDENCE: Final = -np.log10(1.0 - LEVELS)
+"""-log10 of the share of normal pixels beyond each of these quantiles."""
 TAIL_KNOTS: Final = 8
 """Last quantiles, whose slope continues beyond them: one in a hundred to one in a thousand."""
 _APART: Final = 0.02  # of two quantiles, at least, in logits or deviations
@@ -267,8 +269,10 @@ def witnesses_of(
         embedding = None if prediction.embedding is None else prediction.embedding[one]
         alone = prediction._replace(score_maps=prediction.score_maps[one], embedding=embedding)
         own = None if name is None else normality.get(name)
-        known = list(normality.values()) if own is None else [own]
-        each = [fitted.witnesses(alone) for fitted in known]
+        if own is not None:
+            yield Witnesses(*(maps[0] for maps in own.witnesses(alone)))
+            continue
+        each = [fitted.witnesses(alone) for fitted in normality.values()]
         least = np.argmin([witnesses.score_maps for witnesses in each], axis=0)[None]
         network, distance = (np.stack(maps) for maps in zip(*each, strict=True))
         found = (np.take_along_axis(maps, least, 0)[0, 0] for maps in (network, distance))
@@ -327,12 +331,10 @@ def _quantiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _tail(values: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.float32]:
     """-log10 of the share of normal values beyond; an exponential tail follows the last one."""
-    evidence = -np.log10(1.0 - LEVELS)
-    rise = (evidence[-1] - evidence[-TAIL_KNOTS]) / max(
-        quantiles[-1] - quantiles[-TAIL_KNOTS], 1e-6
-    )
+    run = max(quantiles[-1] - quantiles[-TAIL_KNOTS], 1e-6)
+    rise = (EVIDENCE[-1] - EVIDENCE[-TAIL_KNOTS]) / run
     beyond = np.maximum(values - quantiles[-1], 0.0) * np.float32(rise)
-    inside: NDArray[np.float32] = np.interp(values, quantiles, evidence).astype(np.float32)
+    inside: NDArray[np.float32] = np.interp(values, quantiles, EVIDENCE).astype(np.float32)
     tail: NDArray[np.float32] = inside + beyond
     return tail
 

@@ -10,10 +10,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from omnial.models.normality import HALF, LEVELS, NETWORK_WEIGHT, TAIL_KNOTS, Normality
+from omnial.models.normality import EVIDENCE, HALF, NETWORK_WEIGHT, TAIL_KNOTS, Normality
 from omnial.models.system import Output
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
@@ -77,8 +76,7 @@ def backends(model: TrainedModel) -> Callable[[str], TorchBackend]:
 
 def _tail(values: Tensor, quantiles: Tensor) -> Tensor:
     """-log10 of the share of normal values beyond, piecewise linear: see `normality`."""
-    levels: NDArray[np.float32] = (-np.log10(1.0 - LEVELS)).astype(np.float32)
-    evidence = torch.from_numpy(levels).to(values.device)
+    evidence = torch.as_tensor(EVIDENCE, dtype=torch.float32, device=values.device)
     index = torch.searchsorted(quantiles, values.detach().contiguous(), right=True)
     index = (index - 1).clamp(0, len(quantiles) - 2)
     width = (quantiles[1:] - quantiles[:-1]).clamp_min(1e-12)

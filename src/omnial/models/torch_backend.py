@@ -1,5 +1,6 @@
 """PyTorch as an engine: the reference that the others are measured against."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from omnial.config.settings import ImageScore
+from omnial.config.settings import ImageScore, Settings
 from omnial.models.appearance import appearance
-from omnial.models.prediction import Prediction
+from omnial.models.prediction import Prediction, over_windows
 from omnial.models.scoring import image_score, score_map
 from omnial.models.trained_model import TrainedModel
 
@@ -75,6 +76,14 @@ def predict_batch(
             embedding=None if output.embedding is None else _array(output.embedding),
             jnd=None if output.jnd is None else _array(output.jnd[:, 0]),
         )
+
+
+def predict_frames(
+    network: nn.Module, images: Tensor, valid: NDArray[np.bool_], settings: Settings
+) -> Prediction:
+    """Predict frames of one size, larger ones in windows; arguments as those of `predict_batch`."""
+    run = partial(predict_batch, network, rule=settings.model.image_score)
+    return over_windows(run, images.numpy(), valid, settings)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ its threshold; the network, and everything about other products, stays as it is.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +26,7 @@ from omnial.model_folder.config_file import MOST_FILES, check_free, short_digest
 from omnial.model_folder.weights_file import load_model, save_changed
 from omnial.models.prediction import Prediction, over_windows
 from omnial.models.thresholds import finding, is_anomalous, lowered, share_above, threshold
-from omnial.models.torch_backend import predict_batch
+from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.serving.history_file import read_reviews
 
@@ -268,7 +267,7 @@ def _look(model: TrainedModel, name: str, path: Path) -> tuple[Prediction, NDArr
     valid = network_roi(None, placement)
     if name in model.rois:
         valid = valid & region_on(model.rois[name], placement)
-    run = partial(predict_batch, model.network, rule=model.settings.model.image_score)
+    run = TorchBackend(model).run
     return over_windows(run, as_unit(frame)[None], valid[None], model.settings), valid
 
 

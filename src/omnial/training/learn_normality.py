@@ -1,7 +1,6 @@
 """After training: what is normal for each product, from its good images alone."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,8 +11,8 @@ from torch import nn
 from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.models.normality import Normal, Normality, with_normality
-from omnial.models.prediction import Prediction, over_windows
-from omnial.models.torch_backend import predict_batch
+from omnial.models.prediction import Prediction
+from omnial.models.torch_backend import predict_frames
 
 MOST_IMAGES: Final = 200
 """Images of a class, at most, that normality is learnt from; its quantiles need as many. [O]"""
@@ -119,9 +118,8 @@ def _normals(
     network: nn.Module, settings: Settings, dataset: ImageDataset, chosen: Sequence[int]
 ) -> Iterator[Normal]:
     """What the network gives for images as they are."""
-    run = partial(predict_batch, network, rule=settings.model.image_score)
     for part in dataset.batches(chosen, _BATCH):
         images, valid = to_unit(dataset.images(part)), dataset.regions(part)[:, 0].numpy()
-        found = over_windows(run, images.numpy(), valid, settings)
+        found = predict_frames(network, images, valid, settings)
         assert found.embedding is not None
         yield from map(Normal, found.embedding, found.score_maps, valid)

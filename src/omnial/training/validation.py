@@ -1,7 +1,6 @@
 """After training: thresholds, product recognition and figures, from validation images alone."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +17,10 @@ from omnial.metrics.ranking import Figures, auroc, average_precision, count, f1
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance, noise
 from omnial.models.normality import Normality, with_normality
-from omnial.models.prediction import Prediction, over_windows
+from omnial.models.prediction import Prediction
 from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration, calibrate
-from omnial.models.torch_backend import predict_batch
+from omnial.models.torch_backend import predict_frames
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.learn_normality import Learnt, learn_normality, some_of_each
@@ -179,8 +178,7 @@ class _Inspect(NamedTuple):
     def __call__(self, images: Tensor, region: Tensor, labels: NDArray[np.int64]) -> Prediction:
         """The prediction for a batch of frames of one size, larger ones in windows."""
         rule, valid = self.settings.model.image_score, region.numpy()
-        run = partial(predict_batch, self.network, rule=rule)
-        found = over_windows(run, images.numpy(), valid, self.settings)
+        found = predict_frames(self.network, images, valid, self.settings)
         names = [self.names[label] for label in labels]
         return with_normality(found, self.normality, names, valid, rule)
 
