@@ -38,7 +38,7 @@ demo: setup ## generate products, train one model, open its report (about ten mi
 
 # One process a core, each with one thread: the networks of tests are too small to share.
 test: setup lint ## check style and types, then run all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0
 
 bench: setup ## measure speed and memory as ratios (about six minutes)
 	$(BIN)/python -m benchmarks.run $(ARGS)

@@ -8,14 +8,15 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing.connection import wait as wait_for_end
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_any
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,6 @@ DEMO_DATA: Final = "demo-data"
 _DEMO_SHARE: Final = 4
 """Models on the demo data train on a quarter of a row's images."""
 _INTERRUPTED: Final = 130
-_LOOK_SECONDS = 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -69,32 +69,38 @@ def run_trials(
             run_trial(trial, out, work, model=models, progress=progress)
             on_done(trial)
         return
+    spawn = multiprocessing.get_context("spawn")
     threads = share_of_threads(torch.get_num_threads(), min(at_once, len(waiting)))
-    spawn, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
-    workers: set[BaseProcess] = set()
-    running: dict[Future[None], Trial] = {}
+    running: dict[Connection, tuple[SpawnProcess, Trial]] = {}
     try:
-        with ProcessPoolExecutor(at_once, spawn, _prepare_worker, (threads,)) as pool:
-            try:
-                while waiting or running:
-                    # One at a time: what the pool has taken can no longer be called off.
-                    while waiting and len(running) < at_once:
-                        trial = waiting.popleft()
-                        _logger.info("training %s", trial.label)
-                        running[pool.submit(_run_in_worker, trial, out, work, models)] = trial
-                        workers |= set(multiprocessing.active_children()) - others
-                    done = wait(running, _LOOK_SECONDS, return_when=FIRST_COMPLETED).done
-                    for future in done:
-                        future.result()
-                        on_done(running.pop(future))
-                    # The pool overlooks the end of a worker that it started a moment ago.
-                    if any(worker.exitcode for worker in workers):
-                        raise BrokenProcessPool
-            finally:
-                for worker in workers if running else ():
-                    worker.terminate()
-    except BrokenProcessPool as error:
-        raise RunError(_reason(workers, list(running.values()))) from error
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                trial = waiting.popleft()
+                _logger.info("training %s", trial.label)
+                outcome, to_parent = spawn.Pipe(duplex=False)
+                work_on = (trial, out, work, models, threads, to_parent)
+                process = spawn.Process(target=_run_in_process, args=work_on)
+                process.start()
+                to_parent.close()  # so that its end is read here when the process dies
+                running[outcome] = process, trial
+            for ready in wait_for_any(list(running)):
+                assert isinstance(ready, Connection)
+                process, trial = running[ready]
+                try:
+                    error = ready.recv()
+                except EOFError:
+                    process.join()
+                    raise RunError(_reason(trial, process.exitcode or 0)) from None
+                if error is not None:
+                    raise error
+                process.join()
+                del running[ready]
+                on_done(trial)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.join()
 
 
 def train_on_demo(
@@ -113,35 +119,36 @@ def train_on_demo(
     return trials
 
 
-def _prepare_worker(threads: int) -> None:
-    # Ctrl+C reaches every process of a terminal: the study hears it, and ends its workers.
+def _run_in_process(
+    trial: Trial, out: Path, work: Path, models: bool, threads: int, to_parent: Connection
+) -> None:
+    # Ctrl+C reaches every process of a terminal: the study hears it, and ends its trainings.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        run_trial(trial, out, work, model=models, progress=False)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as error:
+        error.add_note(traceback.format_exc())  # which is lost on the way
+        to_parent.send(error)
+    else:
+        to_parent.send(None)
 
 
 def _end_with_parent() -> None:
     """End the training as SIGTERM does when the study's own process has died."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait_for_end([parent.sentinel])
+    wait_for_any([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run_in_worker(trial: Trial, out: Path, work: Path, models: bool) -> None:
-    try:
-        run_trial(trial, out, work, model=models, progress=False)
-    except KeyboardInterrupt:
-        os._exit(_INTERRUPTED)  # the pool would hand the exception on, and keep the process
-
-
-def _reason(workers: set[BaseProcess], trials: Sequence[Trial]) -> str:
-    """Why a process ended that should not have; the others have been ended because of it."""
-    codes = [worker.exitcode or 0 for worker in workers]
-    code = next((code for code in codes if code not in (0, -signal.SIGTERM, _INTERRUPTED)), 0)
+def _reason(trial: Trial, code: int) -> str:
+    """Why the process of a training ended that should not have."""
     how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with {code}"
-    names = " or ".join(trial.row.label for trial in trials)
     return (
-        f"the training of {names} {how}; SIGKILL often says that memory ran out. "
+        f"the training of {trial.row.label} {how}; SIGKILL often says that memory ran out. "
         "What is finished is kept, and the same command goes on from the last checkpoint."
     )
