@@ -31,6 +31,19 @@ def test_help_loads_no_heavy_library() -> None:
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
+def test_completion_of_the_shell_and_of_a_verb() -> None:
+    omnial = f"{sys.executable} -m omnial"
+    complete = f"COMP_WORDS='omnial tra' COMP_CWORD=1 _OMNIAL_COMPLETE=complete_bash {omnial}"
+    # Not the last command, which bash itself would become.
+    script = f"{omnial} --show-completion bash; echo; {complete}; true"
+
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+
+    assert ended.stderr == ""
+    assert "complete -o default -F _omnial_completion omnial" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "train"
+
+
 @pytest.mark.parametrize("wrong", ["data", "out", "version"])
 def test_mistakes_are_told_before_pytorch_is_imported(wrong: str, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()

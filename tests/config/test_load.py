@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnial.config.load import load_settings
-from omnial.config.presets import SIZES, SYSTEMS
+from omnial.config.presets import RECIPES, SIZES, SYSTEMS
 from omnial.config.reference import entries, schema_at
 from omnial.config.settings import Settings
 from omnial.errors import UserError
@@ -33,7 +33,7 @@ def write(folder: Path, content: object) -> Path:
     return path
 
 
-def refusal(*overrides: str, config_file: Path | None = None) -> str:
+def refusal(*overrides: str, config_file: Path | str | None = None) -> str:
     with pytest.raises(UserError) as caught:
         load_settings(overrides=overrides, config_file=config_file)
     return str(caught.value)
@@ -119,6 +119,29 @@ class TestLayers:
         load_settings(size="tiny", overrides=["model.reconstruction.widths.0=9", "model.stem=2"])
 
         assert repr((dict(SIZES), dict(SYSTEMS))) == before
+
+
+class TestNames:
+    def test_in_any_case(self, tmp_path: Path) -> None:
+        file = write(tmp_path, {"system": "DRAEM", "size": "TINY"})
+
+        assert load_settings(config_file=file) == load_settings(system="draem", size="tiny")
+        assert load_settings(size="Tiny", overrides=["size=tINY"]) == load_settings(size="tiny")
+
+    def test_a_recipe(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "draem").write_text("seed: no recipe\n", "utf-8")
+
+        for name, path in RECIPES.items():
+            assert load_settings(config_file=name) == load_settings(config_file=path)
+        assert load_settings(config_file="draem").system == "draem"
+        assert "seed (in ./draem): unknown" in refusal(config_file="./draem")
+
+    def test_a_wrong_recipe(self) -> None:
+        message = refusal(config_file="omnail-ca")
+
+        assert "did you mean 'omnial-ca'?" in message
+        assert ", ".join(RECIPES) in message
 
 
 class TestNumbers:

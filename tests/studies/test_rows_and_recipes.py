@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from omnial.config.load import load_settings
-from omnial.config.presets import SYSTEMS
+from omnial.config.presets import RECIPES, SYSTEMS
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.model_folder.weights_file import load_model
 from omnial.studies.study_rows import COMPARED, STUDIES, Row
@@ -14,8 +14,6 @@ from omnial.training.fit import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-RECIPES = sorted(CONFIGS.glob("*.yaml"))
 ROWS = [(study.name, row) for study in STUDIES.values() for row in study.rows]
 PUBLISHED = re.compile(r"in percent: ([\d.]+) / ([\d.]+) / ([\d.]+)")
 
@@ -46,7 +44,7 @@ def test_the_rows_of_a_study_have_names_of_their_own(study: object) -> None:
 
 def test_every_published_row_has_its_recipe_with_the_same_figures() -> None:
     recipes = {}
-    for path in RECIPES:
+    for path in RECIPES.values():
         found = PUBLISHED.search(path.read_text("utf-8"))
         if found is not None:
             settings = load_settings(config_file=path)
@@ -64,7 +62,7 @@ def test_every_published_row_has_its_recipe_with_the_same_figures() -> None:
         assert recipes[row.system, balance, row.separate] == figures, row.name
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES.values(), ids=RECIPES)
 def test_a_recipe_is_the_published_network_and_follows_the_publication(path: Path) -> None:
     settings = load_settings(config_file=path)
     assert settings.size == "paper"
@@ -74,10 +72,10 @@ def test_a_recipe_is_the_published_network_and_follows_the_publication(path: Pat
     assert not settings.synthesis.match_colour
     assert settings.training.learning_rate == 1e-4
     # The command in the comment names the file that it stands in.
-    assert f"--config configs/{path.name}" in path.read_text("utf-8")
+    assert f"--config {path.stem} " in path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES.values(), ids=RECIPES)
 def test_a_recipe_trains_two_steps_at_a_tiny_width(path: Path, data: Path, tmp_path: Path) -> None:
     settings = load_settings(
         config_file=path,

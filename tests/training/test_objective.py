@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnial.config.load import load_settings
-from omnial.config.presets import SIZES, SYSTEMS
+from omnial.config.presets import RECIPES, SIZES, SYSTEMS
 from omnial.config.settings import ObjectiveSettings, Settings
 from omnial.filters import ssim_map
 from omnial.models.system import Output, build_model
@@ -56,8 +55,7 @@ def networks() -> dict[str, Settings]:
         for system in SYSTEMS
         for size in SIZES
     }
-    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
-        named[path.stem] = load_settings(config_file=path)
+    named |= {name: load_settings(config_file=name) for name in RECIPES}
     first = {settings.model: name for name, settings in reversed(named.items())}
     return {name: named[name] for name in first.values()}
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from omnial.config.load import load_settings
+from omnial.config.presets import RECIPES
 from omnial.config.settings import Settings
 from omnial.errors import UserError
 
-_RECIPES = Path(__file__).parents[2] / "configs"
 _FOLDER = tempfile.TemporaryDirectory(prefix="omnial-fuzz-")
 _FILE = Path(_FOLDER.name) / "run.yaml"
 _SEPARATOR = b"\0"
@@ -17,7 +17,7 @@ _SEPARATOR = b"\0"
 
 def seeds() -> Iterator[bytes]:
     """The recipes of this project, and values on the command line."""
-    for path in sorted(_RECIPES.rglob("*.yaml")):
+    for path in RECIPES.values():
         yield path.read_bytes()
     for text in (
         b"training.batch_size=8",

@@ -22,21 +22,22 @@ from omnial.cli.train import evaluate, train
 from omnial.cli.verb import ExitCode, ready_streams, settle
 
 
-def _without_type(option: TyperOption | None) -> TyperOption | None:
-    """The option `--help`, which Typer makes by itself, as flags are shown here."""
-    if option is not None:
-        option.metavar = ""
-    return option
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """Parameters, flags without a value's type in the help, also those that Typer makes."""
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""
+    return parameters
 
 
 class _Command(TyperCommand):
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _without_type(super().get_help_option(ctx))
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
 
 
 class _Group(TyperGroup):
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _without_type(super().get_help_option(ctx))
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
 
 
 app = typer.Typer(
@@ -47,7 +48,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 done, but some inputs were bad; 2 a mistake in the command, "
     "nothing was done; 3 failed otherwise, with a log; 130 interrupted.\n\n"
     "First look: omnial demo --quick",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -73,7 +73,6 @@ def _print_version(wanted: bool) -> None:
 
 _VERSION = typer.Option(
     "--version",
-    metavar="",
     is_eager=True,
     callback=_print_version,
     help="Show the version and exit.",

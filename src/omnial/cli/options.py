@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import ValidationError
 
-from omnial.config.presets import SIZES, SYSTEMS
+from omnial.config.presets import RECIPES, SIZES, SYSTEMS
 from omnial.config.settings import Reading
 from omnial.errors import UserError
 
@@ -35,7 +35,7 @@ def number(help_: str, panel: str | None = None, *, least: int = 1) -> Any:
 
 def flag(name: str, help_: str, panel: str | None = None) -> Any:
     """An option without a value, or with `--yes/--no` as its name."""
-    return typer.Option(name, metavar="", help=help_, rich_help_panel=panel)
+    return typer.Option(name, help=help_, rich_help_panel=panel)
 
 
 def folder(help_: str, metavar: str = "DIR") -> Any:
@@ -63,6 +63,7 @@ _BITS = (
 )
 _ANY_MODEL = "Model folder that `omnial train` wrote, or one that `omnial export` wrote."
 _SYSTEM = f"What is computed: {', '.join(SYSTEMS)}. Default: omnial."
+_CONFIG = f"YAML file with settings, or a recipe: {', '.join(RECIPES)}."
 _DEVICE = "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
 _DEVICES = "Share the work among N processes of this machine, each with a GPU if there are any."
 _TILE = "Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated."
@@ -72,7 +73,7 @@ ModelDir = Annotated[Path, model_folder("Model folder that `omnial train` wrote.
 AnyModelDir = Annotated[Path, model_folder(_ANY_MODEL)]
 Data = Annotated[list[Path], option("DIR", _DATA, name="--data")]
 System = Annotated[str | None, option("NAME", _SYSTEM, SETTINGS)]
-Config = Annotated[Path | None, option("FILE", "YAML file with settings.", SETTINGS)]
+Config = Annotated[str | None, option("FILE", _CONFIG, SETTINGS)]
 Set = Annotated[list[str] | None, option("KEY=VALUE", _SET, SETTINGS, name="--set")]
 Seed = Annotated[int | None, option("S", "Seed of every draw. Default: 0.", SETTINGS)]
 SkipBadFiles = Annotated[

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, SIZES, SYSTEMS
+from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, RECIPES, SIZES, SYSTEMS
 from omnial.config.reference import describe, dotted, entries, schema_at
 from omnial.config.settings import Settings
 from omnial.errors import UserError
@@ -49,8 +49,8 @@ def load_settings(
 
     Args:
         system: name from `SYSTEMS`; None takes the file's, else `omnial`.
-        size: name from `SIZES`; None takes the file's, else `default_size`.
-        config_file: YAML file with settings, nested as `Settings` is.
+        size: name from `SIZES`, in any case; None takes the file's, else `default_size`.
+        config_file: YAML file with settings, nested as `Settings` is, or a name from `RECIPES`.
         overrides: `a.b=value`, each value read as YAML; list positions are numbers, as in
             `synthesis.levels.0.blur=3`.
         default_size: the size where nothing names one.
@@ -66,7 +66,7 @@ def load_settings(
         >>> settings.size, settings.training.batch_size
         ('base', 8)
     """
-    from_file = {} if config_file is None else _read_file(as_path(config_file, "config_file"))
+    from_file = {} if config_file is None else _read_file(_find(config_file))
     texts = [overrides] if isinstance(overrides, str) else list(overrides)
     parsed = [_parse_override(text) for text in texts]
     chosen_system = _choose("system", system, parsed, from_file, DEFAULT_SYSTEM, SYSTEMS)
@@ -98,6 +98,20 @@ def load_settings(
     if len(lines) > 1:
         lines.insert(0, f"{len(lines)} settings are not usable:")
     raise UserError("\n  ".join(lines))
+
+
+def _find(config_file: StrPath) -> Path:
+    """The file of settings with this path, or of the recipe with this name."""
+    if isinstance(config_file, str) and config_file in RECIPES:
+        return RECIPES[config_file]
+    path = as_path(config_file, "config_file")
+    if path.name == str(config_file) and not path.suffix and not path.exists():
+        hint = _did_you_mean(path.name, RECIPES)
+        raise UserError(
+            f"--config {path}: there is no such file or recipe{hint}recipes are "
+            f"{', '.join(RECIPES)}"
+        )
+    return path
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -144,15 +158,19 @@ def _choose(
     allowed: Mapping[str, object],
 ) -> str:
     """Pick a system or a size by name: argument and `--set` first, then the file."""
-    set_values = [override.value for override in overrides if override.keys == (key,)]
-    if argument is not None and any(value != argument for value in set_values):
+    set_values = [_lower(override.value) for override in overrides if override.keys == (key,)]
+    if argument is not None and any(value != argument.lower() for value in set_values):
         raise UserError(f"--{key} {argument} and --set {key}={set_values[-1]}: give one of the two")
-    candidates = [argument, *reversed(set_values), from_file.get(key), default]
+    candidates = [_lower(argument), *reversed(set_values), _lower(from_file.get(key)), default]
     name = next(value for value in candidates if value is not None)
     if not isinstance(name, str) or name not in allowed:
         hint = _did_you_mean(str(name), allowed)
         raise UserError(f"{key}: {name!r} is unknown{hint}allowed are {', '.join(allowed)}")
     return name
+
+
+def _lower(name: object) -> object:
+    return name.lower() if isinstance(name, str) else name
 
 
 def _leaves(

@@ -1,12 +1,13 @@
-"""Systems and sizes by name: settings, by their dotted path, laid over the defaults of `Settings`.
+"""Systems, sizes and recipes by name: settings, laid over the defaults of `Settings`.
 
 A *system* says what is computed, a *size* how wide it is and how it is trained; the two are
 independent, so that any system runs at any size. A size also sets blocks, stem, loss weights and
 schedule, for every system alike: only `paper` is the published network. A new name is a row here
-and one in docs/configuration.md.
+and one in docs/configuration.md. A *recipe* is a configuration file, one for each published row.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, TypeAlias
 
 Preset: TypeAlias = Mapping[str, object]
@@ -130,3 +131,9 @@ SIZES: Final[Mapping[str, Preset]] = {
     },
 }
 """`paper` is the published network, `base` a half of it; `lite` and `tiny` are for two cores."""
+
+_FOLDER = Path(__file__).with_name("recipes")
+RECIPES: Final[Mapping[str, Path]] = {
+    path.stem: path for path in sorted(_FOLDER.glob("*.yaml"), key=lambda path: path.stem)
+}
+"""Files of settings of the published rows."""
