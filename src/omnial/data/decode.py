@@ -122,6 +122,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     not transparent is defect. An `ImageError` says that the file is unreadable, that a pixel of it
     is NaN, or that it is black all over.
     """
+    mask = _mask(path)
+    if not mask.any():
+        raise ImageError(path, "it is black all over, so it marks nothing")
+    return mask
+
+
+def is_black(path: Path) -> bool:
+    """Whether a mask file marks nothing; an `ImageError` if it is unreadable, see `read_mask`."""
+    return not _mask(path).any()
+
+
+def _mask(path: Path) -> NDArray[np.bool_]:
     with open_image(path) as file:
         least = 128 if file.format in _LOSSY else 1
         image = upright(file)
@@ -129,8 +141,6 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         if not mask.any() and image.has_transparency_data:
             opaque = np.asarray(image.convert("RGBA").getchannel("A")) >= least
             mask = opaque & ~opaque.all()
-        if not mask.any():
-            raise ImageError(path, "it is black all over, so it marks nothing")
         return mask
 
 

@@ -6,6 +6,9 @@
     class/ground_truth/<kind>/z_mask.png       their masks (or z.png)
     class/roi.png                              region of interest, if any
 
+BTAD (`train/ok`, `test/ko`) and MPDD have this layout; MVTec AD 2 calls the folder of test images
+`test_public`, and has the masks in it, in `test_public/ground_truth/bad`.
+
 In a plain folder the training images may lie in `class/train`, `class/good` or in `class` itself,
 and all test images directly in `class/test`, where those with a mask (directly in the folder of
 masks) are the defective ones. Masks may also lie next to their test images. Folders have any name
@@ -29,19 +32,20 @@ from omnial.data.names import (
 from omnial.data.records import GOOD, ImageRecord, ProductClass
 from omnial.errors import UserError
 
-_FLAT_KIND = "defect"
+FLAT_KIND = "defect"
 """Kind of a defective image that lies in no folder of its kind."""
 
 
-def has_class_folders(folder: Path) -> bool:
+def is_class(folder: Path) -> bool:
     """Whether sub-folders show that this is the folder of one class."""
     named = any(structure(path.name) in ("train", "test") for path in subfolders(folder))
     return named or bool(_good_folders(folder))
 
 
-def read_folders(folder: Path, name: str) -> ProductClass:
+def read_class(folder: Path) -> ProductClass:
     """Read one class; `train` or `test` is empty where there are no such images."""
-    if not has_class_folders(folder) and (what := _is_no_product(name)):
+    name = folder.name
+    if not is_class(folder) and (what := _is_no_product(name)):
         raise UserError(
             f"{folder}: by its name it holds {what}, but its images would be learnt as "
             "defect-free ones of a product. Defective images go to class/test/<kind> and masks "
@@ -49,7 +53,12 @@ def read_folders(folder: Path, name: str) -> ProductClass:
             f"to {folder / 'train' / GOOD}"
         )
     train = tuple(ImageRecord(path, name, "train", GOOD) for path in _training_images(folder))
-    return ProductClass(name, folder, train, _test_records(folder, name), find_roi(folder))
+    found = _called(folder, "test")
+    layout = "MVTec AD" if found and _called(folder, "train") else "plain folder"
+    if found and found.name == "test_public":
+        layout = "MVTec AD 2"
+    test = _test_records(folder, found or folder / "test", name)
+    return ProductClass(name, folder, train, test, find_roi(folder), layout)
 
 
 def _is_no_product(name: str) -> str:
@@ -63,9 +72,7 @@ def _is_no_product(name: str) -> str:
 
 def _good_folders(folder: Path) -> list[Path]:
     """Sub-folders of defect-free images, as against a product that has such a name."""
-    return [
-        path for path in subfolders(folder) if is_good(path.name) and not has_class_folders(path)
-    ]
+    return [path for path in subfolders(folder) if is_good(path.name) and not is_class(path)]
 
 
 def _called(folder: Path, what: Structure) -> Path | None:
@@ -91,7 +98,7 @@ def _training_images(folder: Path) -> list[Path]:
             f"images in several; keep one:\n{listed(used)}"
         )
     others = [path for path in subfolders(base) if path not in known]
-    if unclear := [path for path in others if image_files(path) or has_class_folders(path)]:
+    if unclear := [path for path in others if image_files(path) or is_class(path)]:
         raise UserError(
             f"{base}: it is unclear what the images in these folders are. Training images are "
             f"defect-free and lie in train/good; defective ones go to test/<kind> next to train:\n"
@@ -100,7 +107,7 @@ def _training_images(folder: Path) -> list[Path]:
     for place in good:
         _refuse_hollow(place)
     images = found[used[0]] if used else []
-    if masks := list(_split_pairs(images)[1].values()):
+    if masks := list(split_pairs(images)[1].values()):
         raise UserError(
             "these look like masks of the images next to them, but training images are "
             "defect-free and have none. Move defective images to test/<kind> with their masks, "
@@ -109,15 +116,16 @@ def _training_images(folder: Path) -> list[Path]:
     return images
 
 
-def _test_records(folder: Path, name: str) -> tuple[ImageRecord, ...]:
-    test = _called(folder, "test") or folder / "test"
-    root = _called(folder, "masks")
+def _test_records(folder: Path, test: Path, name: str) -> tuple[ImageRecord, ...]:
+    root, kinds = _called(folder, "masks"), subfolders(test)
+    if root is None and (inner := _called(test, "masks")) and not image_files(inner):
+        root = inner
+        kinds.remove(inner)
     records: list[ImageRecord] = []
-    kinds = subfolders(test)
     for kind in kinds:
         label = _label(kind)
         _refuse_hollow(kind)
-        images, masks = _split_pairs(image_files(kind))
+        images, masks = split_pairs(image_files(kind))
         if label == GOOD:
             masks = {}
         elif (place := _mask_folder(root, kind.name)) is not None or masks:
@@ -173,7 +181,7 @@ def _refuse_hollow(folder: Path) -> None:
 
 def _flat_records(test: Path, root: Path | None, name: str) -> list[ImageRecord]:
     """Test images directly in `test`: defective where they have a mask."""
-    images, adjacent = _split_pairs(image_files(test))
+    images, adjacent = split_pairs(image_files(test))
     masks = _find_masks(images, adjacent, root)
     if images and (not masks or any(image_files(kind) for kind in subfolders(test))):
         raise UserError(
@@ -182,7 +190,7 @@ def _flat_records(test: Path, root: Path | None, name: str) -> list[ImageRecord]
             f"into {test.parent / 'ground_truth'}:\n{listed(images)}"
         )
     return [
-        ImageRecord(path, name, "test", _FLAT_KIND if path in masks else GOOD, masks.get(path))
+        ImageRecord(path, name, "test", FLAT_KIND if path in masks else GOOD, masks.get(path))
         for path in images
     ]
 
@@ -194,7 +202,7 @@ def _mask_folder(root: Path | None, kind: str) -> Path | None:
     return min(alike, key=lambda path: path.name != kind, default=None)
 
 
-def _split_pairs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
+def split_pairs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
     """Images, and the masks next to them by image, such as `0_label.bmp` of `0.jpg`."""
     by_stem = {path.stem: path for path in paths}
     masks = {by_stem[stem]: path for path in paths if (stem := image_of_mask(path.stem)) in by_stem}

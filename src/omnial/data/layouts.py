@@ -5,10 +5,9 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, Protocol
 
-from omnial.data import visa
-from omnial.data.folders import has_class_folders, read_folders
+from omnial.data import folders, kolektor, real_iad, visa
 from omnial.data.listing import all_own, image_files, listed, subfolders, warn_of_left_out
 from omnial.data.names import is_defective
 from omnial.data.records import Catalogue, ProductClass
@@ -22,15 +21,30 @@ Need = Literal["train", "test", "any"]
 _EXPECTED = """Expected is a folder with a folder for each product class, or one class's folder:
   MVTec AD       class/train/good, class/test/<kind>, class/ground_truth/<kind>/<name>_mask.png
   VisA           split_csv/1cls.csv next to the classes, or class/image_anno.csv
+  Real-IAD       realiad_jsons/<class>.json next to realiad_1024/<class>
+  KolektorSDD2   class/train and class/test, each <name>.png with its <name>_GT.png
   plain folders  defect-free images in class, class/good or class/train"""
 
 
-def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
-    """Find the product classes below some folders, sorted by name; no image is opened.
+class Layout(Protocol):
+    """One way in which data sets lay out the folder of a class."""
 
-    A folder is read as VisA where it has its tables (`omnial.data.visa`), else as MVTec AD or as
-    a plain folder (`omnial.data.folders`). Layouts may be mixed. A warning says how many pictures
-    below the folders belong to no class, and where they are.
+    def is_class(self, folder: Path, /) -> bool:
+        """Whether what lies in or next to a folder shows that it is a class of this layout."""
+
+    def read_class(self, folder: Path, /) -> ProductClass:
+        """Read one class's folder, or raise a `UserError` that says what is wrong."""
+
+
+_LAYOUTS: Final[tuple[Layout, ...]] = (visa, real_iad, kolektor, folders)
+"""The first that recognises a folder reads it; a folder that none does is one of images."""
+
+
+def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
+    """Find the product classes below some folders, sorted by name.
+
+    Layouts may be mixed. No image is opened but the masks of KolektorSDD2. A warning says how many
+    pictures below the folders belong to no class, and where they are.
 
     Args:
         roots: Folders that hold a folder for each class, or that are the folder of one class.
@@ -60,16 +74,16 @@ def _read_root(root: Path) -> list[ProductClass]:
         root = Path(os.path.abspath(root))
     if all_own(root):
         raise UserError(f"{root} holds results that omnial wrote; name the folder of the data")
-    table = visa.root_table(root)
-    if table is None and _is_class(root):
+    root = real_iad.folder_of_classes(root)
+    products = visa.read_root(root)
+    if not products and _layout_of(root) is not None:
         return [_read_class(root)]
-    products = visa.read_root(root, table) if table is not None else []
     named = {product.name for product in products}
     others = [folder for folder in subfolders(root) if folder.name not in named]
     # Images next to folders of classes are strays; without such folders they are a plain class.
-    if not products and not any(map(_is_class, others)) and image_files(root):
+    if not products and not any(map(_layout_of, others)) and image_files(root):
         return [_read_class(root)]
-    members = [folder for folder in others if _is_class(folder) or image_files(folder)]
+    members = [folder for folder in others if _layout_of(folder) or image_files(folder)]
     products += [_read_class(folder) for folder in members]
     if not products:
         warn_of_left_out([root], [])
@@ -77,15 +91,12 @@ def _read_root(root: Path) -> list[ProductClass]:
     return products
 
 
-def _is_class(folder: Path) -> bool:
-    """Whether tables or sub-folders show that this is the folder of one class."""
-    return visa.is_class(folder) or has_class_folders(folder)
+def _layout_of(folder: Path) -> Layout | None:
+    return next((layout for layout in _LAYOUTS if layout.is_class(folder)), None)
 
 
 def _read_class(folder: Path) -> ProductClass:
-    if visa.is_class(folder):
-        return visa.read_class(folder)
-    return read_folders(folder, folder.name)
+    return (_layout_of(folder) or folders).read_class(folder)
 
 
 def _check(products: Sequence[ProductClass], need: Need) -> None:

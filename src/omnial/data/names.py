@@ -11,7 +11,7 @@ Structure = Literal["train", "test", "masks"]
 
 _STRUCTURE: Final[dict[str, Structure]] = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("test", "testing", "testpublic"), "test"),
     **dict.fromkeys(("groundtruth", "gt", "mask", "masks", "label", "labels"), "masks"),
 }
 _GOOD: Final = re.compile(

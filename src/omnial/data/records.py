@@ -42,14 +42,18 @@ class ProductClass:
     test: tuple[ImageRecord, ...]
     roi: Path | None = None
     """Image of the region of interest: nothing is scored or synthesised where it is black."""
+    layout: str = ""
+    """What its folder was recognised as."""
+    unused: tuple[Path, ...] = ()
+    """Files that the layout knows and omnial has no use for, such as defective training images."""
 
     @property
     def files(self) -> list[Path]:
-        """All files of the class: images, masks and the region of interest."""
+        """All files of the class: images, masks, the region of interest, and those not used."""
         records = (*self.train, *self.test)
         found = [record.path for record in records]
         more = (*(record.mask for record in records), self.roi)
-        return found + [path for path in more if path is not None]
+        return [*found, *self.unused, *(path for path in more if path is not None)]
 
 
 @dataclass(frozen=True)
