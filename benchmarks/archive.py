@@ -36,7 +36,7 @@ from omnial.batch.archive import (
 from omnial.batch.on_ray import OnRay
 from omnial.config.load import load_settings
 from omnial.demo.production_line import generate
-from omnial.inference.predictor import MAPS, OVERLAYS
+from omnial.inference.predictor import KINDS
 from omnial.training.fit import train
 
 _CLASSES = ("gear", "tile")
@@ -100,7 +100,7 @@ def run(model: Path, paths: list[Path], engine: Engine, workers: int, pictures: 
         )
         sizes = {
             kind: _bytes_in(out / kind) / summary.n_images
-            for kind in (PREDICTIONS, MAPS, OVERLAYS, LISTING_FILE)
+            for kind in (PREDICTIONS, *KINDS, LISTING_FILE)
         }
     begun = _index_of_last_first(results, workers)
     steady = [result for _, result in results[begun + 1 :]]
@@ -173,7 +173,7 @@ def measure(
         "archive_bytes_read_per_image": (read, "bytes"),
         "archive_bytes_of_rows_per_image": (sizes[PREDICTIONS], "bytes"),
         "archive_bytes_of_listing_per_image": (sizes[LISTING_FILE], "bytes"),
-        "archive_bytes_of_pictures_per_image": (sizes[MAPS] + sizes[OVERLAYS], "bytes"),
+        "archive_bytes_of_pictures_per_image": (sum(sizes[kind] for kind in KINDS), "bytes"),
     }
     command = f"python -m benchmarks.archive --images {images} --edge {edge} --size {size}"
     return entries(f"{command} --rounds {rounds}{' --model EXPORT_DIR' if model else ''}", figures)

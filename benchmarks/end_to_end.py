@@ -28,7 +28,6 @@ from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.result import write_metrics
 from omnial.evaluation.sample import DECODERS, Sample, load_sample, stack
 from omnial.inference.inspector import Inspector
-from omnial.inference.predictor import predict
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.psnr_ssim import psnr, ssim
 from omnial.model_folder.weights_file import load_model
@@ -36,6 +35,7 @@ from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.reporting.evaluation_report import evaluate, write_report
+from omnial.reporting.prediction_report import predict
 from omnial.training.fit import train
 
 _CLASSES = ("gear", "tile")

@@ -74,6 +74,7 @@ def test_every_package_has_a_place() -> None:
         "omnial.inference.overlay",
         "omnial.inference.predictor",
         "omnial.inference.verify",
+        "omnial.reporting.prediction_report",
         "omnial.serving.app",
     ],
 )

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from omnial.errors import UserError as UserError
     from omnial.inference.inspection import Inspection as Inspection
     from omnial.inference.inspector import Inspector as Inspector
-    from omnial.inference.predictor import predict as predict
     from omnial.model_folder.weights_file import load_model as load_model
     from omnial.reporting.evaluation_report import evaluate as evaluate
+    from omnial.reporting.prediction_report import predict as predict
     from omnial.training.train_call import train as train
 
 _HOMES = {
@@ -26,7 +26,7 @@ _HOMES = {
     "evaluate": "omnial.reporting.evaluation_report",
     "load_model": "omnial.model_folder.weights_file",
     "load_settings": "omnial.config.load",
-    "predict": "omnial.inference.predictor",
+    "predict": "omnial.reporting.prediction_report",
     "train": "omnial.training.train_call",
 }
 __all__ = sorted([*_HOMES, "__version__"])

@@ -1,4 +1,4 @@
-"""The two kinds of failure that a user meets, and how names stand in messages."""
+"""The two kinds of failure that a user meets, and how names and numbers stand in messages."""
 
 
 class UserError(Exception):
@@ -20,3 +20,12 @@ def shown(text: object) -> str:
     turn the direction of writing: each becomes the replacement character. HTML is escaped later.
     """
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def told_apart(first: float, second: float) -> tuple[str, str]:
+    """Two numbers with four digits behind the point, or as many more as show that they differ."""
+    for digits in range(4, 17):
+        texts = f"{first:.{digits}f}", f"{second:.{digits}f}"
+        if first == second or texts[0] != texts[1]:
+            break
+    return texts

@@ -10,7 +10,7 @@ import pytest
 
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
-from omnial.inference.predictor import predict
+from omnial.reporting.prediction_report import predict
 from tests.bad_input.corpus import CASES
 from tests.bad_input.outcomes import Read, Refused
 from tests.serving.running_service import RedFinder, model_of

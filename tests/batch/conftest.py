@@ -12,9 +12,10 @@ from PIL import Image
 
 from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector
-from omnial.inference.predictor import Row, predict
+from omnial.inference.predictor import Row
 from omnial.model_folder.weights_file import save_model
 from omnial.models.thresholds import calibrate
+from omnial.reporting.prediction_report import predict
 from tests.small_model import untrained
 
 pytest.importorskip("pyarrow", reason="Parquet needs it: pip install '.[parquet]'")

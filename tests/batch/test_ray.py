@@ -18,7 +18,7 @@ from omnial.cli import app
 from omnial.errors import RunError, UserError
 from omnial.inference.inputs import list_inputs
 from omnial.inference.inspector import Inspector
-from omnial.inference.predictor import Row, each_row
+from omnial.inference.predictor import Row, each_result
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install '.[ray]'")
 
@@ -103,7 +103,7 @@ def test_death_of_a_worker_loses_nothing_and_doubles_nothing(
     assert lives.read_text() == "x"
     summary = inspect_archive(model, paths, out, engine=OnRay(workers=2), **arguments)
     assert lives.read_text() == ""
-    expected = list(each_row(Inspector(model, batch_size=4), list_inputs(paths)))
+    expected = [one.row for one in each_result(Inspector(model, batch_size=4), list_inputs(paths))]
     assert parquet(out) == expected
     assert (summary.n_images, summary.n_errors) == (len(expected), 2)
     assert len(list((out / "predictions").iterdir())) == 7

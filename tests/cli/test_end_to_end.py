@@ -146,6 +146,8 @@ def test_predict(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     assert ended.code == 1
     result = json.loads(ended.out)
     assert result["images"] == 3
+    assert sum(one["images"] for one in result["products"]) == 2
+    assert "<html" in Path(result["page"]).read_text("utf-8")
     assert [Path(bad["path"]).name for bad in result["errors"]] == ["broken.png"]
     assert rows["broken.png"]["error"]
     assert rows["noise.png"]["error"] is None
@@ -161,12 +163,16 @@ def test_predict_for_one_class(run: Run, model: Path, data: Path, tmp_path: Path
     image = data / CLASSES[0] / "test" / "good" / "000.png"
     command = ("predict", model, image, "--out", tmp_path / "out")
 
-    known = run(*command, "--class", CLASSES[1])
+    known = run(*command, "--class", CLASSES[1], "--coco", "--no-pictures")
     unknown = run(*command, "--class", "teapot")
 
     assert (known.code, unknown.code) == (0, 2)
     row = json.loads((tmp_path / "out" / "predictions.jsonl").read_text("utf-8"))
     assert row["class"] == CLASSES[1]
+    assert known.out.splitlines()[1].split() == [CLASSES[1], "1", str(int(row["anomalous"]))]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("predictions.jsonl", "results.csv", "coco.json"),
+    }
     assert "teapot" in unknown.err
     assert CLASSES[0] in unknown.err
 

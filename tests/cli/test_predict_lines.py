@@ -2,7 +2,7 @@
 
 import pytest
 
-from omnial.cli.output import told_apart
+from omnial.errors import told_apart
 
 
 @pytest.mark.parametrize(

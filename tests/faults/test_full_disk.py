@@ -16,10 +16,10 @@ from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import RunError, UserError
 from omnial.inference.inspector import Inspector
-from omnial.inference.predictor import predict
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.reporting import evaluation_report as report_module
 from omnial.reporting.evaluation_report import evaluate
+from omnial.reporting.prediction_report import predict
 from omnial.robustness.build_set import SetPlan, build_set
 from omnial.studies.results_store import write_file
 from omnial.training.checkpoint import folder_of_checkpoints, read_checkpoint, write_checkpoint

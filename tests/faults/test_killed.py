@@ -19,11 +19,11 @@ from omnial.errors import UserError
 from omnial.export import export_model as export_module
 from omnial.files import SCRATCH
 from omnial.inference.inspector import Inspector
-from omnial.inference.predictor import predict
 from omnial.model_folder.export_folder import EXPORT_FILE
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.reporting import evaluation_report as report_module
 from omnial.reporting.evaluation_report import evaluate
+from omnial.reporting.prediction_report import predict
 from omnial.robustness import build_set as set_builder
 from omnial.robustness.build_set import SetPlan, build_set
 from omnial.studies import trial as study_trial
@@ -129,14 +129,14 @@ def test_predictions_stay_those_of_before_until_the_new_ones_are_there(
     # Scores are equal bit for bit in equal batches.
     inspector, out = Inspector(model, device="cpu", batch_size=1), tmp_path / "out"
     predict(inspector, images[:1], out=out)
-    before = (out / "predictions.jsonl").read_bytes()
+    before = files(out)
     predict(inspector, images, out=tmp_path / "undisturbed")
     undisturbed = files(tmp_path / "undisturbed")
 
     def after() -> None:
         for name, content in files(out).items():
-            if name == "predictions.jsonl":
-                assert content in (before, undisturbed[name])
+            if name in ("predictions.jsonl", "results.csv", "index.html"):
+                assert content in (before[name], undisturbed[name])
             elif not name.startswith(SCRATCH):
                 assert content == undisturbed[name]
 

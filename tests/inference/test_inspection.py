@@ -53,12 +53,20 @@ def test_a_saved_picture_is_the_overlay(ending: str, tmp_path: Path) -> None:
 
     with Image.open(tmp_path / f"a.{ending}") as picture:
         assert picture.size == (50, 40)
-        if ending == "png":
+        if ending == "png":  # of which a verdict would hide too much
             assert (np.asarray(picture) == expected).all()
     with pytest.raises(ValueError, match="extension"):
         found.save(tmp_path / "a.part")
     with pytest.raises(TypeError, match="path is a path"):
         found.save(3)  # type: ignore[arg-type]
+
+
+def test_an_overlay_tells_the_verdict_where_the_image_has_room() -> None:
+    found = inspection(np.pad(np.ones((40, 60)), 120))
+    plain = overlay(found.image, found.score_map, [one.polygon for one in found.outlines])
+    changed = np.argwhere((found.overlay() != plain).any(axis=-1))
+    assert changed.min(axis=0).tolist() == [0, 0]
+    assert changed.max(axis=0)[0] < 30
 
 
 def test_as_json_and_at_a_prompt() -> None:

@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnial.inference.outlines import outlines
-from omnial.inference.overlay import PREDICTED, TRUTH, draw_outlines, heat, heat_stops, overlay
+from omnial.inference.overlay import (
+    ALARM,
+    PREDICTED,
+    TRUTH,
+    draw_label,
+    draw_outlines,
+    heat,
+    heat_stops,
+    overlay,
+)
 
 
 def grey(height: int, width: int, level: int = 128) -> np.ndarray:
@@ -126,3 +135,24 @@ def test_any_polygon_can_be_drawn(
     assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
     assert (image == 128).all()
+
+
+@pytest.mark.parametrize("hot", ["top left", "all but bottom right"])
+def test_a_label_hides_no_finding(hot: str) -> None:
+    image, scores = np.full((200, 400, 3), 90, np.uint8), np.zeros((200, 400), np.float32)
+    if hot == "top left":
+        scores[3, 4] = 1.0
+    else:
+        scores[:100], scores[:, :200] = 0.8, 0.8
+    drawn = image.copy()
+    draw_label(drawn, ("far too long a text " * 9, "anomalous: 0.9"), ALARM, scores)
+    changed = (drawn != image).any(axis=-1)
+    assert changed.any()
+    assert scores[changed].max() == 0
+    assert (drawn == np.array(ALARM)).all(axis=-1)[changed].mean() > 0.4
+
+
+def test_a_label_is_left_out_of_an_image_that_is_too_small_for_it() -> None:
+    image = np.full((40, 60, 3), 90, np.uint8)
+    draw_label(image, ("good: 0.1000", "good"), ALARM, np.zeros((40, 60), np.float32))
+    assert (image == 90).all()

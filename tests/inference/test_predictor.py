@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from omnial.data.layouts import discover
 from omnial.errors import RunError, UserError
 from omnial.inference import predictor as predictor_module
 from omnial.inference.inspector import Inspector
-from omnial.inference.predictor import Row, predict
+from omnial.inference.predictor import Row
 from omnial.models.system import Output
 from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.trained_model import TrainedModel
+from omnial.reporting.prediction_report import predict
 from tests.small_model import green_or_blue
 
 SIZE = 64
@@ -249,15 +251,20 @@ def test_second_run_into_the_searched_folder_does_not_inspect_its_results(tmp_pa
 def pictures_of(out: Path) -> list[str]:
     return sorted(
         path.relative_to(out).as_posix()
-        for kind in ("maps", "overlays")
+        for kind in ("maps", "masks", "overlays")
         for path in (out / kind).glob("*.*g")
     )
 
 
 def expected_pictures(out: Path) -> list[str]:
-    """A map and an overlay of every row that names a map."""
-    stems = [Path(row["map"]).stem for row in rows_of(out) if row["map"]]
-    return sorted(f"maps/{s}.png" for s in stems) + sorted(f"overlays/{s}.jpg" for s in stems)
+    """A map, a mask and an overlay of every row that names a map."""
+    stems = sorted(Path(row["map"]).stem for row in rows_of(out) if row["map"])
+    kinds = (("maps", "png"), ("masks", "png"), ("overlays", "jpg"))
+    return [f"{kind}/{stem}.{suffix}" for kind, suffix in kinds for stem in stems]
+
+
+def lists_of(out: Path) -> set[str]:
+    return {path.name for path in out.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("pictures", [True, False])
@@ -265,15 +272,18 @@ def test_a_second_run_leaves_no_picture_of_the_first(tmp_path: Path, pictures: b
     folder, out = tmp_path / "in", tmp_path / "out"
     for name in ("gone", "damaged", "stays"):
         write_image(folder / f"{name}.png", defect=(slice(0, 64), slice(0, 64)))
-    predict(Inspector.of(red_model()), [folder], out=out)
-    assert len(pictures_of(out)) == 6
+    predict(Inspector.of(red_model()), [folder], out=out, coco=True)
+    assert len(pictures_of(out)) == 9
+    lists = {"predictions.jsonl", "results.csv", "index.html", "coco.json"}
+    assert lists_of(out) == lists
     (out / "overlays/mine.jpg").write_bytes(b"kept")
     (folder / "gone.png").unlink()
     (folder / "damaged.png").write_bytes(b"?")
     write_image(folder / "stays.png")
     predict(Inspector.of(red_model()), [folder], out=out, pictures=pictures)
     assert [row["anomalous"] for row in rows_of(out)] == [None, False]
-    assert len(expected_pictures(out)) == (2 if pictures else 0)
+    assert len(expected_pictures(out)) == (3 if pictures else 0)
+    assert lists_of(out) == lists - {"coco.json"} - ({"index.html"} if not pictures else set())
     assert pictures_of(out) == sorted([*expected_pictures(out), "overlays/mine.jpg"])
 
 
@@ -284,7 +294,8 @@ def test_an_overlay_in_another_format_replaces_the_earlier_one(
     predict(Inspector.of(red_model()), [path], out=out)
     monkeypatch.setattr(predictor_module, "_LONGEST_JPEG", SIZE - 1)
     predict(Inspector.of(red_model()), [path], out=out)
-    assert [Path(name).suffix for name in pictures_of(out)] == [".png", ".png"]
+    assert [Path(name).suffix for name in pictures_of(out)] == [".png"] * 3
+    assert "data:image/jpeg" in (out / "index.html").read_text("utf-8")
 
 
 def test_a_run_after_an_interrupted_one_leaves_none_of_its_pictures(tmp_path: Path) -> None:
@@ -429,4 +440,90 @@ def test_without_pictures_the_rows_are_the_same_and_name_no_map(tmp_path: Path) 
     predict(Inspector.of(red_model()), [tmp_path / "in"], out=tmp_path / "no", pictures=False)
     expected = [{**row, "map": None} for row in rows_of(tmp_path / "with")]
     assert rows_of(tmp_path / "no") == expected
-    assert [path.name for path in (tmp_path / "no").iterdir()] == ["predictions.jsonl"]
+    written = {path.name for path in (tmp_path / "no").iterdir()}
+    assert written == {"predictions.jsonl", "results.csv"}
+
+
+def test_a_mask_is_white_within_the_outlines_and_of_the_size_of_the_image(tmp_path: Path) -> None:
+    good = write_image(tmp_path / "good.png", height=70, width=130)
+    bad = write_image(
+        tmp_path / "bad.png", height=128, width=192, defect=(slice(32, 64), slice(96, 144))
+    )
+    predict(Inspector.of(red_model("pad")), [good, bad], out=tmp_path / "out")
+    masks = []
+    for row in rows_of(tmp_path / "out"):
+        with Image.open(tmp_path / "out" / "masks" / Path(row["map"]).name) as image:
+            assert image.mode == "L"
+            masks.append(np.asarray(image))
+    assert masks[0].shape == (70, 130)
+    assert not masks[0].any()
+    assert (masks[1].shape, set(np.unique(masks[1]))) == ((128, 192), {0, 255})
+    expected = np.zeros((128, 192), bool)
+    expected[32:64, 96:144] = True
+    # A network pixel is three of the image.
+    assert (masks[1] > 0)[expected].mean() > 0.9
+    assert (masks[1] > 0)[~expected].mean() < 0.02
+
+
+def test_the_table_says_what_the_rows_say_and_holds_no_formula(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image(Path("=1+1.png"), height=50, width=70, defect=(slice(5, 30), slice(20, 60)))
+    write_image(Path('grün, "alt".png'))
+    Path("broken.png").write_bytes(b"?")
+    paths = ["=1+1.png", 'grün, "alt".png', "broken.png"]
+    predict(Inspector.of(red_model()), paths, out="out")
+    with open("out/results.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    rows = rows_of(Path("out"))
+    assert [line["image"] for line in table] == ["'=1+1.png", *paths[1:]]
+    assert [line["verdict"] for line in table] == ["anomalous", "good", "not readable"]
+    assert [line["product"] for line in table] == ["moss", "moss", ""]
+    assert float(table[0]["score"]) == pytest.approx(rows[0]["score"], abs=1e-6)
+    assert (table[0]["defects"], table[0]["largest_defect"]) == (
+        "1",
+        str(rows[0]["outlines"][0]["area"]),
+    )
+    assert (table[0]["width"], table[0]["height"]) == ("70", "50")
+    for line in table[:2]:
+        assert Path("out", line["overlay"]).is_file()
+        assert Path("out", line["mask"]).is_file()
+    broken = table[2]
+    assert [broken[key] for key in ("score", "threshold", "width", "overlay")] == [""] * 4
+    assert broken["error"] == rows[2]["error"]
+
+
+def test_coco_holds_the_outlines_in_its_own_coordinates(tmp_path: Path) -> None:
+    good = write_image(tmp_path / "good.png", height=50, width=80)
+    bad = write_image(tmp_path / "bad.png", defect=(slice(10, 30), slice(20, 60)))
+    (tmp_path / "broken.png").write_bytes(b"?")
+    paths = [good, tmp_path / "broken.png", bad]
+    predict(Inspector.of(red_model()), paths, out=tmp_path / "out", coco=True)
+    found = json.loads((tmp_path / "out/coco.json").read_text("utf-8"))
+    sizes = [(one["id"], one["file_name"], one["width"], one["height"]) for one in found["images"]]
+    assert sizes == [(1, str(good), 80, 50), (2, str(bad), SIZE, SIZE)]
+    (one,) = found["annotations"]
+    assert (one["image_id"], one["area"], one["iscrowd"]) == (2, 20 * 40, 0)
+    assert one["category_id"] in [category["id"] for category in found["categories"]]
+    # The corner of pixel (20, 10) is at (20, 10), that of (59, 29) at (60, 30).
+    np.testing.assert_allclose(one["bbox"], [20, 10, 40, 20], atol=0.05)
+    x, y = np.reshape(one["segmentation"][0], (-1, 2)).T
+    enclosed = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+    assert enclosed == pytest.approx(20 * 40, rel=0.02)
+
+
+def test_the_summary_counts_products_and_progress_is_reported(tmp_path: Path) -> None:
+    write_image(tmp_path / "in/1.png", defect=(slice(0, 20), slice(0, 30)))
+    write_image(tmp_path / "in/2.png", ground=(0, 0, 255))
+    write_image(tmp_path / "in/3.png", ground=(0, 255, 255))
+    (tmp_path / "in/4.png").write_bytes(b"?")
+    seen: list[tuple[str, int, int]] = []
+    summary = predict(
+        Inspector.of(red_model()),
+        tmp_path / "in",
+        out=tmp_path / "out",
+        progress=lambda *report: seen.append(report),
+    )
+    assert summary.by_product() == [("moss", 1, 1), ("sea", 1, 0), (None, 1, 0)]
+    assert seen == [("inspecting", done, 4) for done in range(1, 5)]

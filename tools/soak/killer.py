@@ -57,7 +57,8 @@ def preload() -> None:
     """Import what the verbs import, so that forks need not."""
     for name in (
         *("cli", "training.fit", "reporting.evaluation_report", "robustness.build_set"),
-        *("export.export_model", "studies.run_study", "inference.inspector", "inference.predictor"),
+        *("export.export_model", "studies.run_study", "inference.inspector"),
+        "reporting.prediction_report",
     ):
         importlib.import_module(f"omnial.{name}")
     for name in ("onnx", "onnxscript", "onnxruntime", "torch.onnx", "torch.export"):

@@ -115,7 +115,7 @@ def scenarios(material: Material) -> list[Scenario]:
         Scenario(
             "predict",
             ("predict", model, data, "--out", OUT),
-            ("predictions.jsonl", "maps/*", "overlays/*"),
+            ("predictions.jsonl", "results.csv", "index.html", "maps/*", "masks/*", "overlays/*"),
             over=("predict", older, data, "--out", OUT),
         ),
         Scenario(

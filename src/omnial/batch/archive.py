@@ -34,7 +34,7 @@ from omnial.inference.predictor import (
     Pictures,
     PredictSummary,
     Row,
-    each_row,
+    each_result,
 )
 from omnial.model_folder.config_file import CONFIG_FILE, read_config
 from omnial.model_folder.export_folder import EXPORT_FILE
@@ -213,13 +213,13 @@ class Worker:
         with writing("The results", self._out):
             if pictures is not None:
                 pictures.make_folders()
-            found = each_row(
+            found = each_result(
                 *(self._inspector, sources, self._job.class_name),
                 tile=self._job.tile or "auto",
                 pictures=pictures,
                 base=self._job.base,
             )
-            rows = [{key: _utf8(value) for key, value in row.items()} for row in found]
+            rows = [{key: _utf8(value) for key, value in one.row.items()} for one in found]
             table = pa.Table.from_pylist(rows, schema=SCHEMA)
             # A worker that is believed dead may still write the same file.
             with replacing(part_file(self._out, part), rivals=True) as draft:
@@ -300,8 +300,8 @@ def inspect_archive(
     """Inspect images and write what was found to Parquet.
 
     Writes into `out`: `predictions/part-NNNNNN.parquet`, whose rows in order of the files' names
-    are those of `omnial.inference.predictor.predict`; `maps/NNNNNN/NAME.png` and
-    `overlays/NNNNNN/NAME.jpg`; `job.json` and `listing.parquet`. The same call after an
+    are those of `omnial.predict`; `maps/NNNNNN/NAME.png`, `masks/NNNNNN/NAME.png`
+    and `overlays/NNNNNN/NAME.jpg`; `job.json` and `listing.parquet`. The same call after an
     interruption does the parts that are missing. Memory holds the rows of a part.
 
     `model`, on Ray one that every node sees, may be an export folder. `part_images` is rounded up

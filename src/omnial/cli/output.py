@@ -71,15 +71,6 @@ def say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def told_apart(first: float, second: float) -> tuple[str, str]:
-    """Two numbers with four digits behind the point, or as many more as show that they differ."""
-    for digits in range(4, 17):
-        shown = f"{first:.{digits}f}", f"{second:.{digits}f}"
-        if first == second or shown[0] != shown[1]:
-            break
-    return shown
-
-
 def print_result(
     result: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]
 ) -> None:

@@ -1,6 +1,7 @@
 """`omnial predict`: scores, verdicts, heatmaps and outlines for images."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,15 +9,17 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.options import flag, number, option
-from omnial.cli.output import print_next, print_result, say, told_apart, working
+from omnial.cli.output import print_next, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
-from omnial.errors import UserError, shown
+from omnial.errors import UserError, shown, told_apart
+from omnial.progress import silent
 
 if TYPE_CHECKING:
     from omnial.batch.archive import Engine
     from omnial.inference.predictor import PredictSummary
 
 _ARCHIVES = "Archives"
+_UNKNOWN = "unknown product"
 _CLASS = "Product on the images. Without it, the model recognises the product."
 _THREADS = (
     "Threads of the engine, on Ray of each worker's. Scores are equal bit for bit where the "
@@ -41,9 +44,7 @@ def predict(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")
     ],
-    out: Annotated[Path, options.folder("Folder for predictions, maps/ and overlays/.")] = Path(
-        "runs/predictions"
-    ),
+    out: Annotated[Path, options.folder("Folder for the results.")] = Path("runs/predictions"),
     class_name: Annotated[str | None, option("NAME", _CLASS, name="--class")] = None,
     batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
@@ -55,7 +56,10 @@ def predict(
         Literal["jsonl", "parquet"] | None, option(None, _FORMAT, options.OUTPUT, name="--format")
     ] = None,
     no_pictures: Annotated[
-        bool, flag("--no-pictures", "No maps, no overlays.", options.OUTPUT)
+        bool, flag("--no-pictures", "No maps, masks, overlays and page.", options.OUTPUT)
+    ] = False,
+    coco: Annotated[
+        bool, flag("--coco", "Write the outlines as COCO JSON too.", options.OUTPUT)
     ] = False,
     engine: Annotated[
         Literal["local", "ray"], option(None, "This process, or workers on Ray.", _ARCHIVES)
@@ -73,6 +77,8 @@ def predict(
         raise UserError("--workers and --ray-address belong to --engine ray; add that")
     if engine == "ray" and form == "jsonl":
         raise UserError("--engine ray writes Parquet; leave --format jsonl away")
+    if coco and (engine == "ray" or form == "parquet"):
+        raise UserError("--coco belongs to --format jsonl; an archive has its outlines in Parquet")
     read = options.reading(max_megapixels, significant_bits)
     if form == "parquet" or engine == "ray":
         with working() as progress:
@@ -98,24 +104,31 @@ def predict(
             say(f"not readable  {shown(bad.path)}: {bad.reason}")
         cost = {"core_seconds": round(archive.core_seconds, 3)}
         return _finish(model_dir, archive, archive.n_errors, out / PREDICTIONS, as_json, cost)
-    with working():
+    with working() as progress:
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
-        from omnial.inference.predictor import predict as inspect
+        from omnial.reporting.prediction_page import PAGE_FILE
+        from omnial.reporting.prediction_report import predict as inspect
 
         inspector = Inspector(
             model_dir, device=device, batch_size=batch_size, threads=threads, reading=read
         )
         hold_process(inspector, threads)
+        bar = sys.stderr.isatty()
         summary = inspect(
             *(inspector, paths),
             out=out,
             class_name=class_name,
             tile=tile or "auto",
             pictures=not no_pictures,
-            on_image=_show,
+            coco=coco,
+            on_image=_show_unreadable if bar else show_verdict,
+            progress=progress if bar else silent,
         )
-    return _finish(model_dir, summary, len(summary.errors), out / PREDICTIONS_FILE, as_json, {})
+    more: dict[str, object] = {"products": products_of(summary)}
+    if not no_pictures:
+        more["page"] = out / PAGE_FILE
+    return _finish(model_dir, summary, len(summary.errors), out / PREDICTIONS_FILE, as_json, more)
 
 
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
@@ -138,7 +151,7 @@ def _finish(
     unreadable: int,
     predictions: Path,
     as_json: bool,
-    more: Mapping[str, float],
+    more: Mapping[str, object],
 ) -> ExitCode:
     result = {
         "images": summary.n_images,
@@ -148,8 +161,7 @@ def _finish(
         "predictions": predictions,
         **more,
     }
-    counts = "{images} images, {anomalous} anomalous, {unreadable} not readable; see {predictions}"
-    print_result(result, as_json, lambda result: print(counts.format_map(result)))
+    print_result(result, as_json, _print_counts)
     if not as_json:
         from omnial.model_folder.export_folder import is_export
 
@@ -158,12 +170,42 @@ def _finish(
     return ExitCode.SOME_BAD if unreadable else ExitCode.DONE
 
 
-def _show(row: Mapping[str, Any]) -> None:
+def _print_counts(result: Mapping[str, Any]) -> None:
+    if "products" in result:
+        print_products(result["products"])
+    counts = "{images} images, {anomalous} anomalous, {unreadable} not readable; see {see}"
+    print(counts.format(**result, see=result.get("page", result["predictions"])))
+
+
+def products_of(summary: "PredictSummary") -> list[dict[str, object]]:
+    """Counts of each product as JSON values."""
+    return [
+        {"class": name, "images": images, "anomalous": anomalous}
+        for name, images, anomalous in summary.by_product()
+    ]
+
+
+def print_products(products: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row for each product, if there is any."""
+    rows = [
+        (shown(one["class"] or _UNKNOWN), str(one["images"]), str(one["anomalous"]))
+        for one in products
+    ]
+    if rows:
+        print_table(("product", "images", "anomalous"), rows)
+        print()
+
+
+def show_verdict(row: Mapping[str, Any]) -> None:
     """Print the verdict on an image as soon as it is done."""
     if row["error"] is not None:
-        say(f"not readable  {shown(row['path'])}: {row['error']}")
+        _show_unreadable(row)
         return
     verdict = "ANOMALOUS" if row["anomalous"] else "good"
-    product = row["class"] or "unknown product"
     scores = "{} (threshold {})".format(*told_apart(row["score"], row["threshold"]))
-    say(f"{verdict:<9}  {scores}  {product}  {shown(row['path'])}")
+    say(f"{verdict:<9}  {scores}  {row['class'] or _UNKNOWN}  {shown(row['path'])}")
+
+
+def _show_unreadable(row: Mapping[str, Any]) -> None:
+    if row["error"] is not None:
+        say(f"not readable  {shown(row['path'])}: {row['error']}")

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from omnial.errors import told_apart
 from omnial.files import StrPath, as_path
-from omnial.inference.outlines import Outline, inside, outline_json
-from omnial.inference.overlay import overlay
+from omnial.inference.outlines import Outline, fill, outline_json
+from omnial.inference.overlay import ALARM, SOUND, draw_label, overlay
 from omnial.untrusted import JSON
 
 
@@ -45,15 +46,19 @@ class Inspection:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) of the source image, True within the outlines, whose holes are filled."""
-        height, width = self.score_map.shape
-        mask = np.zeros((height, width), np.bool_)
+        mask = np.zeros(self.score_map.shape, np.bool_)
         for outline in self.outlines:
-            mask |= inside(outline.polygon, (height, width))
+            fill(outline.polygon, mask)
         return mask
 
     def overlay(self) -> NDArray[np.uint8]:
-        """(H, W, 3), the source image with score map and outlines laid over it."""
-        return overlay(self.image, self.score_map, [one.polygon for one in self.outlines])
+        """(H, W, 3), the source image with score map, outlines and, where it fits, verdict."""
+        drawn = overlay(self.image, self.score_map, [one.polygon for one in self.outlines])
+        verdict = "anomalous" if self.anomalous else "good"
+        score, threshold = told_apart(self.score, self.threshold)
+        texts = (f"{verdict}: {score} (threshold {threshold})", f"{verdict}: {score}", verdict)
+        draw_label(drawn, texts, ALARM if self.anomalous else SOUND, self.score_map)
+        return drawn
 
     def save(self, path: StrPath) -> None:
         """Write the overlay as a picture; the ending says which: `.png`, `.jpg`, `.webp`.

@@ -109,17 +109,24 @@ def find_outlines(
     )
 
 
-def inside(polygon: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W), True where a pixel's centre lies within an (n, 2) polygon, by the even-odd rule."""
-    height, width = shape
+def fill(polygon: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
+    """Set the pixels of an (H, W) mask whose centres lie within an (n, 2) polygon, even-odd rule.
+
+    It costs what the box around the polygon costs.
+    """
+    left, top = np.maximum(np.floor(polygon.min(axis=0)), 0).astype(int)
+    right, bottom = np.ceil(polygon.max(axis=0)).astype(int) + 1
+    box = mask[top : max(bottom, 0), left : max(right, 0)]
+    height, width = box.shape
     flips = np.zeros((height, width + 1), np.bool_)
-    for (x, y), (next_x, next_y) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+    corners = polygon - (left, top)
+    for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         first, end = (math.ceil(end) for end in sorted((y, next_y)))
         rows = np.arange(max(first, 0), min(end, height))
         if rows.size:
             columns = np.ceil(x + (rows - y) * ((next_x - x) / (next_y - y)))
             flips[rows, np.clip(columns, 0, width).astype(int)] ^= True
-    return np.logical_xor.accumulate(flips, axis=1)[:, :-1]
+    box |= np.logical_xor.accumulate(flips, axis=1)[:, :-1]
 
 
 def _framed(height: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 
 class Colour(NamedTuple):
@@ -25,6 +25,8 @@ PREDICTED = Colour(0, 229, 255)
 """Outline of what the model marked: cyan, a hue that `inferno` does not hold."""
 TRUTH = Colour(124, 255, 79)
 """Outline of the ground truth: green."""
+ALARM, SOUND = Colour(179, 38, 30), Colour(29, 110, 62)
+"""Ground of the verdict: red for an anomalous image, green for a good one."""
 
 _RIM = Colour(0, 0, 0)
 _COLOURS: NDArray[np.uint8] = np.asarray(
@@ -81,6 +83,35 @@ def overlay(
     opacity = _STRONGEST * scores**2 * (3.0 - 2.0 * scores)
     blended = image * (1.0 - opacity) + heat(score_map) * opacity
     return draw_outlines(np.rint(blended).astype(np.uint8), polygons)
+
+
+def draw_label(
+    image: NDArray[np.uint8],
+    texts: Sequence[str],
+    ground: Colour,
+    score_map: NDArray[np.floating],
+) -> None:
+    """Write into an (H, W, 3) image, in place, the first of the texts that fits into a corner.
+
+    It is the corner whose highest score in the (H, W) map is lowest, so that no finding is hidden.
+    Nothing is written into an image that is too small for it.
+    """
+    height, width = image.shape[:2]
+    size = max(10, min(height, width) // 28)
+    font = ImageFont.load_default(size)
+    tall = size + 2 * (size // 3)
+    for text in texts:
+        wide = round(font.getlength(text)) + size
+        if wide > 0.8 * width or tall > height / 6:
+            continue
+        corners = [(y, x) for y in (0, height - tall) for x in (0, width - wide)]
+        top, left = min(
+            corners, key=lambda at: score_map[at[0] : at[0] + tall, at[1] : at[1] + wide].max()
+        )
+        label = Image.new("RGB", (wide, tall), ground)
+        ImageDraw.Draw(label).text((wide / 2, tall / 2), text, (255, 255, 255), font, "mm")
+        image[top : top + tall, left : left + wide] = np.asarray(label)
+        return
 
 
 def _unit(score_map: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ from omnial.progress import Progress, silent
 from omnial.reporting import tables
 from omnial.reporting.charts import CURVES, Chart, curve_chart, line_style, score_histogram
 from omnial.reporting.judgement import dry_run, judgement
-from omnial.reporting.render import data_uri, render, report_script
+from omnial.reporting.render import data_uri, render, script
 from omnial.reporting.report_pictures import jpeg, pictures
 
 REPORT_FILE = "index.html"
@@ -145,7 +145,7 @@ def _page(result: EvaluationResult) -> str:
         shots=shots,
         witnesses=any(shot["evidence"] for shot in shots),
         suspicious=[_suspicious(image) for image in result.suspicious],
-        script=report_script(),
+        script=script("report.js"),
         products=[_product(result, index) for index in range(len(result.classes))],
         columns=tables.COLUMNS,
         mean=result.mean,

@@ -19,9 +19,9 @@ class Script(NamedTuple):
     """`sha256-` and base64."""
 
 
-def report_script() -> Script:
-    """The keys of the evaluation report."""
-    text = (files("omnial.reporting") / "templates" / "report.js").read_text(encoding="utf-8")
+def script(name: str) -> Script:
+    """A page's script, a file in `templates/`."""
+    text = (files("omnial.reporting") / "templates" / name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return Script(Markup(text), f"sha256-{digest}")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
+from omnial.inference.result_files import harmless
 from omnial.serving.history import LARGEST_NUMBER, History, Recorder, Search, SearchPage
 from omnial.serving.replies import HistoryItem, HistoryReply, RefusedError, ReviewRequest, refusals
 
@@ -15,7 +16,6 @@ _HEADINGS = (
     *("id", "time", "name", "class", "score", "threshold", "verdict", "review", "reviewed"),
     *("outlines", "largest_area", "width", "height", "model", "sha256"),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _PAGE = 500
 _T = TypeVar("_T")
 
@@ -115,7 +115,7 @@ async def csv_lines(items: AsyncIterator[HistoryItem]) -> AsyncIterator[str]:
         verdict = "anomalous" if item.anomalous else "good"
         areas = [outline.area for outline in item.outlines]
         yield _line(
-            *(item.id, item.time, _harmless(item.name), _harmless(item.class_name)),
+            *(item.id, item.time, harmless(item.name), harmless(item.class_name)),
             *(f"{item.score:.6f}", f"{item.threshold:.6f}", verdict),
             *(item.review or "", item.reviewed or "", len(areas), max(areas, default=0)),
             *(item.width, item.height, item.model, item.sha256),
@@ -126,7 +126,3 @@ def _line(*cells: object) -> str:
     text = StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerow(cells)
     return text.getvalue()
-
-
-def _harmless(text: str | None) -> str:
-    return f"'{text}" if text and text.lstrip(" ").startswith(_FORMULA) else text or ""
