@@ -1,10 +1,12 @@
 """The page of a folder of results: what was inspected, the worst first, to look at offline."""
 
 import io
+import os
 from collections.abc import Iterable
 from heapq import nlargest
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote_from_bytes as quote
 
 from PIL import Image
 
@@ -89,7 +91,7 @@ def _shot(folder: Path, row: Any) -> _Shot | None:
         *(shown("/".join(path.parts[-2:])), shown(path), shown(row["class"] or _UNKNOWN)),
         "anomalous" if row["anomalous"] else "good",
         *told_apart(row["score"], row["threshold"]),
-        *(len(row["outlines"]), f"{OVERLAYS}/{file.name}"),
+        *(len(row["outlines"]), quote(os.fsencode(f"{OVERLAYS}/{file.name}"))),
         data_uri(stream.getvalue(), "image/jpeg"),
         *picture.size,
     )
