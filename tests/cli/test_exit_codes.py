@@ -16,7 +16,7 @@ from omnial.errors import RunError, UserError
 from omnial.model_folder.validation_figures import ValidationFigures
 
 VERBS = (
-    *("demo", "synthesize", "train", "evaluate", "predict", "serve", "calibrate", "drift"),
+    *("demo", "data", "synthesize", "train", "evaluate", "predict", "serve", "calibrate", "drift"),
     *("add", "learn", "export", "verify", "info", "study", "attack", "robustness"),
 )
 

@@ -1,4 +1,4 @@
-"""`omnial demo`, `synthesize` and `info`: see what there is, without a training of one's own."""
+"""`omnial demo`, `data`, `synthesize` and `info`: see what there is, without one's own training."""
 
 import webbrowser
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from omnial.cli.output import (
     exit_code,
     print_facts,
     print_metrics,
+    print_next,
     print_result,
     print_table,
     print_validation,
@@ -21,7 +22,7 @@ from omnial.cli.output import (
 )
 from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
-from omnial.errors import UserError
+from omnial.errors import UserError, shown
 
 _OPEN = "Open the report where there is a display and a terminal."
 _DESCRIBED_SIZE = "paper"
@@ -51,6 +52,65 @@ def demo(
         if open_browser and can_show():
             webbrowser.open(Path(result["report"]).resolve().as_uri())
     return ExitCode.DONE
+
+
+@verb("omnial data parts", "omnial data mvtec visa --json")
+def data(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Roots with a folder for each class, or classes."),
+    ],
+    max_megapixels: options.MaxMegapixels = None,
+    significant_bits: options.SignificantBits = None,
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """Say what is in data folders: layout, classes, images, sizes, suspicious files.
+
+    Suspicious are files that cannot be read, masks without a marked pixel or of another size than
+    their image, and equal files in training and test data, in two classes, or good and defective.
+    """
+    from omnial.config.load import load_settings
+    from omnial.data.describe import describe_data
+
+    settings = load_settings(
+        overrides=options.data_overrides(max_megapixels, significant_bits, False)
+    )
+    with working() as progress:
+        found = describe_data(paths, settings.data, progress=progress)
+    print_result(found.to_dict(), as_json, _show_data)
+    suspicious = bool(found.bad_files or found.duplicates)
+    if not (as_json or suspicious) and all(one.train for one in found.classes.values()):
+        print_next("train", *(word for path in paths for word in ("--data", path)))
+    return exit_code(failed=suspicious)
+
+
+def _show_data(result: Mapping[str, Any]) -> None:
+    from omnial.data.listing import listed
+
+    headings = ("class", "layout", "train", "test good", "defective", "masks", "pixels")
+    rows = [
+        (shown(name), one["layout"], *map(str, counts), _pixels(**one))
+        for name, one in result["classes"].items()
+        if (counts := [one[key] for key in ("train", "good", "defective", "masks")])
+    ]
+    print_table(headings, rows, texts=(0, 1, 6))
+    for name, one in result["classes"].items():
+        if one["unused"]:
+            print(f"{shown(name)}: {one['unused']} files of its layout are not used")
+    if bad := result["bad_files"]:
+        print(f"\nfiles that cannot be used: {len(bad)}")
+        print(listed([f"{one['path']}: {one['reason']}" for one in bad]))
+    if alike := result["duplicates"]:
+        print(f"\npictures that are in two places: {len(alike)}")
+        print(listed([", ".join(paths) for paths in alike]))
+
+
+def _pixels(sizes: int, smallest: list[int], largest: list[int], **_: object) -> str:
+    """Sizes in words: `640 x 480`, or from the smallest to the largest."""
+    if not sizes:
+        return "-"
+    words = [f"{width} x {height}" for width, height in (smallest, largest)]
+    return words[0] if sizes == 1 else f"{words[0]} to {words[1]}, {sizes} sizes"
 
 
 @verb(

@@ -14,7 +14,8 @@ from omnial.data.prefetch import prefetch
 from omnial.data.records import BadFile, Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
 
-_MOST_WORKERS = 16
+MOST_WORKERS = 16
+"""Most threads that look at files."""
 
 
 def check_files(
@@ -50,7 +51,7 @@ def check_files(
     records = [r for product in catalogue.classes for r in (*product.train, *product.test)]
     bad: dict[ImageRecord, BadFile] = {}
     check = partial(_check, cache=cache or InputCache(None, settings))
-    results = prefetch(check, records, min(_MOST_WORKERS, os.cpu_count() or 1))
+    results = prefetch(check, records, min(MOST_WORKERS, os.cpu_count() or 1))
     for done, (record, found) in enumerate(zip(records, results, strict=True), start=1):
         if found is not None:
             bad[record] = found
@@ -66,12 +67,18 @@ def check_files(
     return Catalogue(classes, (*catalogue.bad_files, *bad.values()))
 
 
+def check_image(record: ImageRecord, cache: InputCache) -> tuple[int, int]:
+    """Height and width of an image; an `ImageError` says why it, or its mask, cannot be used."""
+    size = cache.check(record.path, "input" if record.split == "train" else "image")
+    if record.mask is not None:
+        check_mask_size(record.mask, image_size(record.mask), size)
+        cache.check(record.mask, "mask")
+    return size
+
+
 def _check(record: ImageRecord, cache: InputCache) -> BadFile | None:
     try:
-        size = cache.check(record.path, "input" if record.split == "train" else "image")
-        if record.mask is not None:
-            check_mask_size(record.mask, image_size(record.mask), size)
-            cache.check(record.mask, "mask")
+        check_image(record, cache)
     except ImageError as error:
         return BadFile(error.path, error.reason)
     return None

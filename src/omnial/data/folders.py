@@ -54,7 +54,7 @@ def read_class(folder: Path) -> ProductClass:
         )
     train = tuple(ImageRecord(path, name, "train", GOOD) for path in _training_images(folder))
     found = _called(folder, "test")
-    layout = "MVTec AD" if found and _called(folder, "train") else "plain folder"
+    layout = "MVTec AD" if found or _called(folder, "train") else "plain folder"
     if found and found.name == "test_public":
         layout = "MVTec AD 2"
     test = _test_records(folder, found or folder / "test", name)
