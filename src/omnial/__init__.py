@@ -9,6 +9,7 @@ from omnial._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from omnial.config.load import load_settings as load_settings
+    from omnial.config.own_code import allow_code as allow_code
     from omnial.errors import RunError as RunError
     from omnial.errors import UserError as UserError
     from omnial.inference.inspection import Inspection as Inspection
@@ -23,6 +24,7 @@ _HOMES = {
     "Inspector": "omnial.inference.inspector",
     "RunError": "omnial.errors",
     "UserError": "omnial.errors",
+    "allow_code": "omnial.config.own_code",
     "evaluate": "omnial.reporting.evaluation_report",
     "load_model": "omnial.model_folder.weights_file",
     "load_settings": "omnial.config.load",

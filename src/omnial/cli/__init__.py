@@ -4,6 +4,7 @@ Nothing here imports PyTorch at the top of a file: a verb imports what it needs 
 that `omnial --help` answers at once.
 """
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from omnial.cli.show import data, demo, info, synthesize
 from omnial.cli.studies import attack, robustness, study
 from omnial.cli.train import evaluate, train
 from omnial.cli.verb import ExitCode, ready_streams, settle
+from omnial.config.own_code import VARIABLE, allow_code
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:
@@ -79,9 +81,23 @@ _VERSION = typer.Option(
 )
 
 
+_CODE = typer.Option(
+    "--code",
+    metavar="PATH",
+    help="Code that a model folder names and you trust, as package.module:name; before the verb. "
+    "Repeatable.",
+)
+
+
 @app.callback()
-def _root(version: Annotated[bool, _VERSION] = False) -> None:
-    pass
+def _root(
+    version: Annotated[bool, _VERSION] = False,
+    code: Annotated[list[str] | None, _CODE] = None,
+) -> None:
+    if code:
+        allow_code(*code)
+        # For processes that this one starts, too.
+        os.environ[VARIABLE] = " ".join([os.environ.get(VARIABLE, ""), *code])
 
 
 def main() -> None:

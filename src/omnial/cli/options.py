@@ -62,7 +62,7 @@ _BITS = (
     "was trained."
 )
 _ANY_MODEL = "Model folder that `omnial train` wrote, or one that `omnial export` wrote."
-_SYSTEM = f"What is computed: {', '.join(SYSTEMS)}. Default: omnial."
+_SYSTEM = f"What is computed: {', '.join(SYSTEMS)}, or code of your own. Default: omnial."
 _CONFIG = f"YAML file with settings, or a recipe: {', '.join(RECIPES)}."
 _DEVICE = "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
 _DEVICES = "Share the work among N processes of this machine, each with a GPU if there are any."

@@ -12,9 +12,10 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, RECIPES, SIZES, SYSTEMS
+from omnial.config.own_code import allow_code, is_own, load_own, name_code
+from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, RECIPES, SIZES, SYSTEMS, Preset
 from omnial.config.reference import describe, dotted, entries, schema_at
-from omnial.config.settings import Settings
+from omnial.config.settings import IMPORT_PATH, Settings
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path
 
@@ -48,7 +49,8 @@ def load_settings(
     (`training.minutes`, `.images` or `.steps`) replaces the budget of the layers below it.
 
     Args:
-        system: name from `SYSTEMS`; None takes the file's, else `omnial`.
+        system: name from `SYSTEMS`, or import path of such a mapping of your own; None takes the
+            file's, else `omnial`.
         size: name from `SIZES`, in any case; None takes the file's, else `default_size`.
         config_file: YAML file with settings, nested as `Settings` is, or a name from `RECIPES`.
         overrides: `a.b=value`, each value read as YAML; list positions are numbers, as in
@@ -74,7 +76,8 @@ def load_settings(
 
     tree: dict[str, Any] = Settings().model_dump(mode="json")
     # A copy: overrides write into the tree, also into the lists of a preset.
-    preset = copy.deepcopy({**SIZES[chosen_size], **SYSTEMS[chosen_system]})
+    own = _own_system(chosen_system) if is_own(chosen_system) else SYSTEMS[chosen_system]
+    preset = copy.deepcopy({**SIZES[chosen_size], **own})
     origins: dict[SettingPath, str] = {}
     for layer in (
         [_Override(tuple(path.split(".")), value, "") for path, value in preset.items()],
@@ -92,7 +95,9 @@ def load_settings(
     tree |= {"system": chosen_system, "size": chosen_size}
     try:
         # As JSON, in which a list may be a tuple but `true` is no number.
-        return Settings.model_validate_json(json.dumps(tree, default=str), strict=True)
+        settings = Settings.model_validate_json(json.dumps(tree, default=str), strict=True)
+        name_code(settings)
+        return settings
     except ValidationError as error:
         lines = [_explain(detail, origins) for detail in error.errors(include_url=False)]
     if len(lines) > 1:
@@ -159,10 +164,12 @@ def _choose(
 ) -> str:
     """Pick a system or a size by name: argument and `--set` first, then the file."""
     set_values = [_lower(override.value) for override in overrides if override.keys == (key,)]
-    if argument is not None and any(value != argument.lower() for value in set_values):
+    if argument is not None and any(value != _lower(argument) for value in set_values):
         raise UserError(f"--{key} {argument} and --set {key}={set_values[-1]}: give one of the two")
     candidates = [_lower(argument), *reversed(set_values), _lower(from_file.get(key)), default]
     name = next(value for value in candidates if value is not None)
+    if key == "system" and isinstance(name, str) and re.fullmatch(IMPORT_PATH, name):
+        return name
     if not isinstance(name, str) or name not in allowed:
         hint = _did_you_mean(str(name), allowed)
         raise UserError(f"{key}: {name!r} is unknown{hint}allowed are {', '.join(allowed)}")
@@ -170,7 +177,20 @@ def _choose(
 
 
 def _lower(name: object) -> object:
-    return name.lower() if isinstance(name, str) else name
+    """Names are understood in any case; import paths have one of their own."""
+    return name.lower() if isinstance(name, str) and not is_own(name) else name
+
+
+def _own_system(path: str) -> Preset:
+    """A mapping of settings that the user named by its import path."""
+    allow_code(path)
+    system = load_own(path)
+    if not isinstance(system, Mapping) or not all(isinstance(key, str) for key in system):
+        raise UserError(
+            f'{path} must be a dictionary of settings, such as {{"model.stem": 2}}, not a '
+            f"{type(system).__name__}"
+        )
+    return system
 
 
 def _leaves(

@@ -15,6 +15,8 @@ _BOUNDS: Final = {
     "exclusiveMaximum": "below",
 }
 
+_FORMATS: Final = {"path": "a path", "import-path": "code of your own, package.module:name"}
+
 
 class Entry(NamedTuple):
     """One setting: its dotted path, default, allowed values and description."""
@@ -72,7 +74,7 @@ def describe(schema: Schema) -> str:
         case "null":
             return "null"
         case _:
-            return "a path" if schema.get("format") == "path" else "text"
+            return _FORMATS.get(schema.get("format", ""), "text")
 
 
 def _describe_range(schema: Schema) -> str:

@@ -5,7 +5,7 @@ Each field's docstring says where its default comes from: [P] stands in the pape
 """
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +15,26 @@ from pydantic import (
     Field,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+IMPORT_PATH: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+"""`package.module:name`: code of the user's own, see `omnial.config.own_code`."""
+
+
+class OrOwnCode:
+    """Marks a text that is the name of a built-in part or the import path of the user's own."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """One pattern for both: a union would report a mistake twice."""
+        pattern = f"^(?:{'|'.join(self.names)}|{IMPORT_PATH})$"
+        return core_schema.str_schema(pattern=pattern, max_length=200)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        """Both, for messages and for the documentation's table."""
+        return {"anyOf": [{"enum": [*self.names]}, {"type": "string", "format": "import-path"}]}
 
 
 def _no_truth_value(value: object) -> object:
@@ -47,10 +66,10 @@ Channels = Annotated[int, Field(ge=1, le=2048)]
 Widths = Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)]
 Window = Annotated[int, Field(ge=1, le=63), Odd]
 Dilation = Annotated[int, Field(ge=1, le=64)]
-Name = Annotated[str, Field(max_length=100, pattern=r"^[\w .+-]*$")]
+Name = Annotated[str, Field(max_length=100, pattern=r"^[\w .:+-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Norm = Literal["instance", "batch"]
-Attention = Literal["none", "ca", "dcsa", "resblock", "bottleneck"]
+Attention = Annotated[str, OrOwnCode("none", "ca", "dcsa", "resblock", "bottleneck")]
 Blocks = Literal["residual", "plain"]
 ImageScore = Literal["top_mean", "window_maximum"]
 SignificantBits = Literal[10, 12, 14, 16]
@@ -121,6 +140,9 @@ class LevelSettings(Section):
 class SynthesisSettings(Section):
     """Panel-guided, JND-based anomaly synthesis."""
 
+    recipe: Annotated[str, OrOwnCode("perlin")] = "perlin"
+    """What draws the anomalies: `perlin`, as the settings below say, or a function of your own, to
+    which `anomalous_share`, `turned_share` and `label_correction` apply too. [O]"""
     anomalous_share: Probability = 0.8
     """Share of the samples that get an anomaly. [O]"""
     panels: bool = True
@@ -175,7 +197,7 @@ class ReconstructionSettings(Section):
     dilation: Dilation = 1
     """Dilation of each basic block's second convolution; 1 is none. [S]"""
     attention: Attention = "dcsa"
-    """Module between the basic blocks; the others are the rows of the supplement's Table 6. [P]"""
+    """Module between the basic blocks: the rows of the supplement's Table 6, or your own. [P]"""
     upsampling: Literal["transposed", "bilinear"] = "transposed"
     """Into each decoder stage: a transposed 2x2 convolution, or as in DRAEM bilinear by two and a
     convolution unit. [S]"""
@@ -211,6 +233,9 @@ class LocalizationSettings(Section):
 class ModelSettings(Section):
     """The network."""
 
+    network: Annotated[str, OrOwnCode("inspection")] = "inspection"
+    """`inspection`: reconstruction, DiffNeck and localization, as the settings below say; or a
+    network of your own, which is given them. [O]"""
     stem: Annotated[Literal[1, 2, 4, 8], BeforeValidator(_no_truth_value)] = 1
     """Pixel-unshuffle factor ahead of both sub-networks; 1 is the paper's network. [O]"""
     blocks: Blocks = "plain"
@@ -240,6 +265,11 @@ class ModelSettings(Section):
     def _check(self) -> Self:
         if self.localization.diffneck and not self.reconstruction.jnd:
             raise ValueError("localization.diffneck compares JND maps: it needs reconstruction.jnd")
+        if ":" in self.network and not self.normality == self.second_look == "none":
+            raise ValueError(
+                "a network of your own has neither normality nor a second look: it needs "
+                "normality=none and second_look=none"
+            )
         if self.second_look == "moved" and self.stem == 1:
             raise ValueError(
                 "second_look=moved moves by half a cell of the stem: it needs a stem above 1"

@@ -111,7 +111,8 @@ def load_model(
     Raises:
         UserError: The folder is missing or is not a model folder of this version, its files do
             not belong together, a tensor is missing, unexpected, of the wrong shape or dtype or
-            not finite, or the device does not exist.
+            not finite, its network is code that `allow_code` did not name, or the device does
+            not exist.
         TypeError: `folder` is no path.
 
     Example:
@@ -178,6 +179,8 @@ def _skeleton(folder: Path, settings: Settings) -> nn.Module:
     try:
         with torch.device("meta"):
             return build_model(settings.model)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
     except (RuntimeError, ValueError, OverflowError, TypeError) as error:
         # Sizes beyond what PyTorch can count end in any of these.
         reason = str(error).splitlines()[0]

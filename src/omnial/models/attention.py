@@ -1,9 +1,13 @@
 """DCSA and the modules that the paper compares it with (Table 6 of the supplement)."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
+from omnial.config.own_code import call_own
 from omnial.config.settings import Attention, Norm
+from omnial.errors import UserError
 
 _DILATED_SHARE = 0.1  # weight of the dilated path against the standard one
 
@@ -99,8 +103,19 @@ class BottleneckBlock(_ResidualBlock):
         )
 
 
+class AttentionPart(Protocol):
+    """What an attention module of the user's own must offer: usually it is the module's class."""
+
+    def __call__(self, channels: int, norm: Norm) -> nn.Module:
+        """A module from features (B, C, H, W), C channels, to features of the same shape."""
+
+
 def make_attention(kind: Attention, channels: int, norm: Norm) -> nn.Module:
-    """One module for features of C channels; DCSA's paths use the norm of the network around."""
+    """One module for features of C channels; DCSA's paths use the norm of the network around.
+
+    Raises:
+        UserError: One of the user's own cannot be imported, or is not what `AttentionPart` says.
+    """
     match kind:
         case "ca":
             return ChannelAttention(channels)
@@ -112,3 +127,27 @@ def make_attention(kind: Attention, channels: int, norm: Norm) -> nn.Module:
             return BottleneckBlock(channels)
         case "none":
             return nn.Identity()
+    module: nn.Module = call_own(kind, channels=channels, norm=norm)
+    features = torch.zeros(2, channels, 8, 8)
+    found = try_part(kind, module, features)
+    if getattr(found, "shape", None) != features.shape:
+        raise UserError(
+            f"{kind} must keep the shape of its features: of {tuple(features.shape)} it makes "
+            f"{tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__}"
+        )
+    return module
+
+
+def try_part(path: str, module: object, values: Tensor) -> object:
+    """What a module of the user's own makes of some values, so that a mistake shows at once.
+
+    On the `meta` device, where a folder's network gets its shapes, the values are returned.
+    """
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{path} must make a torch.nn.Module, not a {type(module).__name__}")
+    if values.is_meta:
+        return values
+    with torch.no_grad():
+        found: object = module.eval()(values)
+    module.train()
+    return found

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from omnial.config.load import load_settings
 from omnial.config.settings import ModelSettings
 from omnial.models.attention import make_attention
-from omnial.models.system import InspectionNetwork
+from omnial.models.system import InspectionNetwork, build_model
 
 _MODULE_CHANNELS = 512
 # The supplement's Table 6: module alone at C = 512, reconstruction, localization with DiffNeck.
@@ -33,27 +33,33 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
     """Count a model's parameters per part and its operations for an image of height x width.
 
     Nothing is computed and no weights are allocated. The result has `parts` (`module`,
-    `reconstruction`, `localization`: `parameters` and `published`, which is null unless the network
-    has the published widths), `total` parameters, and `flops` of one forward pass of one image (a
-    multiplication and an addition are two).
+    `reconstruction`, `localization`; of a network of the user's own its direct children):
+    `parameters` and `published`, which is null unless the network has the published widths; `total`
+    parameters; and `flops` of one forward pass of one image (a multiplication and an addition are
+    two).
     """
     kind, norm = settings.reconstruction.attention, settings.reconstruction.norm
     with torch.device("meta"):
-        model = InspectionNetwork(settings).eval()
+        model = build_model(settings).eval()
         module = make_attention(kind, _MODULE_CHANNELS, norm)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(torch.empty(1, 3, height, width))
-    counts = {
-        "module": count_parameters(module),
-        "reconstruction": count_parameters(model.reconstruction),
-        "localization": count_parameters(model.neck) + count_parameters(model.localization),
-    }
+    if isinstance(model, InspectionNetwork):
+        counts = {
+            "module": count_parameters(module),
+            "reconstruction": count_parameters(model.reconstruction),
+            "localization": count_parameters(model.neck) + count_parameters(model.localization),
+        }
+        published = _published(settings)
+    else:  # one of the user's own
+        counts = {name: count_parameters(part) for name, part in model.named_children()}
+        published = (None,) * len(counts)
     return {
         "parts": {
-            name: {"parameters": count, "published": published}
-            for (name, count), published in zip(counts.items(), _published(settings), strict=True)
+            name: {"parameters": count, "published": known}
+            for (name, count), known in zip(counts.items(), published, strict=True)
         },
-        "total": counts["reconstruction"] + counts["localization"],
+        "total": count_parameters(model),
         "flops": counter.get_total_flops(),
     }
 

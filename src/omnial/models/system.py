@@ -1,12 +1,15 @@
 """One file that puts a system together: reconstruction, neck, localization."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnial.config.own_code import call_own, is_own
 from omnial.config.settings import ModelSettings
+from omnial.errors import UserError
+from omnial.models.attention import try_part
 from omnial.models.channels_last import pack, unpack
 from omnial.models.diffneck import DiffNeck, PlainNeck
 from omnial.models.localization import LocalizationNetwork
@@ -121,9 +124,45 @@ class InspectionNetwork(nn.Module):
         return smooth[..., : -(-height // edge), : -(-width // edge)].float()
 
 
+class NetworkPart(Protocol):
+    """What a network of the user's own must offer: usually it is the network's class."""
+
+    def __call__(self, settings: ModelSettings) -> nn.Module:
+        """A module from images (B, 3, H, W) in [0, 1], H and W multiples of 32, to `Output`."""
+
+
 def build_model(settings: ModelSettings) -> nn.Module:
-    """The network of the given settings, freshly initialised from PyTorch's global generator."""
-    return InspectionNetwork(settings)
+    """The network of the given settings, freshly initialised from PyTorch's global generator.
+
+    Raises:
+        UserError: One of the user's own cannot be imported, or is not what `NetworkPart` says.
+    """
+    path = settings.network
+    if not is_own(path):
+        return InspectionNetwork(settings)
+    network: nn.Module = call_own(path, settings=settings)
+    images = torch.zeros(2, 3, 64, 96)
+    found = try_part(path, network, images)
+    if not images.is_meta:
+        _check_output(path, found, images)
+    return network
+
+
+def _check_output(path: str, found: object, images: Tensor) -> None:
+    """Refuse what is no `Output` for these images."""
+    if not isinstance(found, Output):
+        raise UserError(
+            f"{path}: its network must give an omnial.models.system.Output, not a "
+            f"{type(found).__name__}"
+        )
+    batch, _, *size = images.shape
+    for name, channels in (("reconstruction", 3), ("jnd", 1), ("logits", 2)):
+        tensor, wanted = getattr(found, name), (batch, channels, *size)
+        if tuple(getattr(tensor, "shape", ())) != wanted and not (name == "jnd" and tensor is None):
+            raise UserError(
+                f"{path}: its {name} must be {wanted} for images {tuple(images.shape)}, not "
+                f"{tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__}"
+            )
 
 
 def _draw_normal(module: nn.Module) -> None:

@@ -1,15 +1,14 @@
-"""Training samples: from defect-free images to anomalous ones and their masks.
-
-OmniAL's recipe, of which DRAEM's and JNLD's are other settings.
-"""
+"""Training samples: from defect-free images to anomalous ones and their masks."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from omnial.config.own_code import call_own, is_own
 from omnial.config.settings import SynthesisSettings
+from omnial.errors import UserError
 from omnial.filters import box_blur, ssim_map
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.grids import rotated
@@ -37,6 +36,19 @@ class SynthesizedBatch(NamedTuple):
     """(B, 1, H, W) uint8: 0 none, 1 easy, 2 medium, 3 hard; the last one drawn there."""
 
 
+class RecipePart(Protocol):
+    """What a recipe of the user's own must offer."""
+
+    def __call__(
+        self, images: Tensor, textures: Tensor, settings: SynthesisSettings, random: SampleRandom
+    ) -> tuple[Tensor, Tensor]:
+        """Draw anomalies into a batch: the anomalous images A, and the masks Y.
+
+        Images, the raw texture source of each, and A are (B, 3, H, W) float32 in [0, 1]; Y is
+        (B, 1, H, W), 1 or True where A shows a defect. All draws come from `random`.
+        """
+
+
 def synthesize(
     images: Tensor,
     textures: Tensor,
@@ -44,19 +56,63 @@ def synthesize(
     random: SampleRandom,
     region: Tensor | None = None,
 ) -> SynthesizedBatch:
-    """Draw anomalies into a batch of defect-free images.
-
-    Each level l blends its texture with weight w = M_l blur(M_l) clamp(beta_l + g J / max J, 0, 1),
-    A <- (1 - w) A + w T; the label is the union of the shapes where the change is visible.
+    """Draw anomalies into a batch of defect-free images, by the recipe that the settings name.
 
     Images, and the raw texture source of each, are (B, 3, H, W) float32 in [0, 1]; the region of
     interest is (B, 1, H, W) float32 or bool, None for everywhere. The samples' random numbers are
     on the images' device.
+
+    Raises:
+        UserError: A recipe of the user's own cannot be imported, or is not what `RecipePart` says.
+    """
+    if settings.turned_share > 0.0:
+        images, region = _rotate_some(images, region, random, settings.turned_share)
+    if is_own(settings.recipe):
+        return _by_own_recipe(images, textures, settings, random, region)
+    return _by_perlin_shapes(images, textures, settings, random, region)
+
+
+def _by_own_recipe(
+    images: Tensor,
+    textures: Tensor,
+    settings: SynthesisSettings,
+    random: SampleRandom,
+    region: Tensor | None,
+) -> SynthesizedBatch:
+    """Anomalies of the user's own, in some of the samples and within the region of interest."""
+    path = settings.recipe
+    found = call_own(path, images=images, textures=textures, settings=settings, random=random)
+    parts = found if isinstance(found, tuple) else ()
+    shapes = [tuple(getattr(part, "shape", ())) for part in parts]
+    wanted = [tuple(images.shape), tuple(images[:, :1].shape)]
+    if shapes != wanted:
+        raise UserError(f"{path} must give images and masks of {wanted}, not {shapes}")
+    anomalous, mask = parts
+    allowed = (random.uniform("anomalous") < settings.anomalous_share)[:, None, None, None]
+    allowed = allowed.expand_as(mask) if region is None else allowed & region.bool()
+    anomalous = torch.where(allowed, anomalous.clamp(0.0, 1.0), images)
+    jnd, mask = jnd_levels(images), allowed & mask.bool()
+    if settings.label_correction:
+        mask &= visible_change(images, anomalous, jnd, settings.ssim_difference)
+    everywhere = torch.ones_like(jnd)
+    level = mask.to(torch.uint8)
+    return SynthesizedBatch(images, anomalous, mask.float(), jnd_target(jnd), everywhere, level)
+
+
+def _by_perlin_shapes(
+    images: Tensor,
+    textures: Tensor,
+    settings: SynthesisSettings,
+    random: SampleRandom,
+    region: Tensor | None,
+) -> SynthesizedBatch:
+    """OmniAL's recipe, of which DRAEM's and JNLD's are other settings.
+
+    Each level l blends its texture with weight w = M_l blur(M_l) clamp(beta_l + g J / max J, 0, 1),
+    A <- (1 - w) A + w T; the label is the union of the shapes where the change is visible.
     """
     size = (images.shape[-2], images.shape[-1])
     levels = settings.levels
-    if settings.turned_share > 0.0:
-        images, region = _rotate_some(images, region, random, settings.turned_share)
     if settings.own_texture_share > 0.0:
         own = random.uniform("own texture") < settings.own_texture_share
         textures = torch.where(own[:, None, None, None], images, textures)
