@@ -1,7 +1,9 @@
 """What holds for all tests."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,3 +45,36 @@ def browser() -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def check_accessible() -> Callable[[Any], None]:
+    """Assert that axe finds nothing serious or critical on a Playwright page.
+
+    axe is looked for where OMNIAL_AXE says, and where npm puts it: `npm install axe-core` in the
+    repository or above it, or `npm install -g axe-core`.
+    """
+    places = [*Path(__file__).resolve().parents, Path("/usr/local/lib"), Path("/usr/lib")]
+    found = [place / "node_modules" / "axe-core" / "axe.min.js" for place in places]
+    if named := os.environ.get("OMNIAL_AXE"):
+        found = [Path(named)]
+        assert found[0].is_file(), f"OMNIAL_AXE: there is no file {named}"
+    path = next((file for file in found if file.is_file()), None)
+    if path is None:
+        pytest.skip("no axe-core: npm install axe-core, or set OMNIAL_AXE to its axe.min.js")
+    script = path.read_text("utf-8")
+
+    def check(page: Any) -> None:
+        page.evaluate(script)
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        assert len(result["passes"]) > 10
+        wrong = [
+            f"{rule['impact']} {rule['id']}: {node['failureSummary']} {node['html']}"
+            for rule in result["violations"]
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
+        assert wrong == []
+
+    return check

@@ -28,7 +28,7 @@ _QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-_DESK, _PHONE = {"width": 1280, "height": 1360}, {"width": 390, "height": 844}
+_DESK, _PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 _PICTURE: dict[str, Any] = {"type": "jpeg", "quality": 80}
 
 
@@ -76,14 +76,12 @@ def shoot_service(browser: Browser, url: str, files: list[FilePayload], out: Pat
     page.wait_for_timeout(500)
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=out / "page.jpg", **_PICTURE)
-    page.locator("#view").screenshot(path=out / "page_result.jpg", **_PICTURE)
+    page.locator("#work").screenshot(path=out / "page_result.jpg", **_PICTURE)
     page.locator("#history").screenshot(path=out / "page_history.jpg", **_PICTURE)
     phone = open_page(browser, url, _PHONE, "dark")
     phone.wait_for_selector("html[data-ready]")
     phone.set_input_files("#files", files[:1])
     phone.wait_for_selector(".tile:not([disabled])")
-    phone.locator("#view").scroll_into_view_if_needed()
-    phone.evaluate("document.getElementById('view').scrollIntoView()")
     phone.wait_for_timeout(500)
     phone.screenshot(path=out / "page_phone.jpg", **_PICTURE)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,26 @@ def test_a_link_to_a_picture_opens_and_closes_it(report: Any) -> None:
     report.keyboard.press("Escape")
     report.wait_for_function(CLOSED)
     assert report.url.endswith("#mistakes")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 390)])
+def test_axe_finds_nothing_serious(
+    report: Any, check_accessible: Callable[[Any], None], scheme: str, width: int
+) -> None:
+    report.set_viewport_size({"width": width, "height": 844})
+    report.emulate_media(color_scheme=scheme)
+    check_accessible(report)
+    report.locator("#picture-1 .row a").first.click()
+    report.wait_for_function(OPEN.format("picture-1"))
+    check_accessible(report)
+
+
+def test_headings_step_by_one(report: Any) -> None:
+    levels = report.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map((h) => +h.tagName[1])"
+    )
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
 
 
 def test_it_prints_on_ten_pages(

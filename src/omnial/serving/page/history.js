@@ -1,8 +1,9 @@
 // What was inspected before: search, look again, say what it was, save as a table.
 
 import { blobUrl, call, json, review } from "./api.js";
+import { unselect } from "./rail.js";
 import { current, show, showReview } from "./viewer.js";
-import { $, badge, element, number, productName, reviewButtons, reviewText, say } from "./words.js";
+import { $, badge, download, element, productName, reviewButtons, reviewText, say } from "./words.js";
 
 let next = null;
 let count = 0;
@@ -59,7 +60,7 @@ function row(item) {
     (url) => { picture.src = url; },
     () => {},
   );
-  const label = `Look at ${item.name ?? "image"}, number ${item.id}`;
+  const label = `Look at ${item.name ?? "picture"}, number ${item.id}`;
   const button = element("button", { type: "button", className: "open", "aria-label": label }, picture);
   const said = element("small");
   const words = element("div", { className: "review", role: "group", "aria-label": `Review of number ${item.id}` });
@@ -82,10 +83,9 @@ function row(item) {
   refresh();
   const what = element(
     "div", { className: "what" },
-    badge(item.anomalous), ` ${item.name ?? "image"}`,
+    badge(item.anomalous), ` ${item.name ?? "picture"}`,
     element("small", {
-      textContent: `${productName(item.class)}, score ${number(item.score)}, threshold ` +
-        `${number(item.threshold)} \u00b7 ${new Date(item.time).toLocaleString()}`,
+      textContent: [productName(item.class), new Date(item.time).toLocaleString(), `number ${item.id}`].join(" \u00b7 "),
     }),
     said,
   );
@@ -98,21 +98,19 @@ async function open(item, onReview) {
       blobUrl(`v1/history/${item.id}/picture`),
       call(`v1/history/${item.id}/map`).then((response) => response.blob()),
     ]);
-    show(item, { url, map, onReview, note: "from the history, small picture" });
+    unselect();
+    show(item, { url, map, onReview, note: `number ${item.id} of the history, small picture` });
   } catch (error) {
     say(error.message, true);
     return;
   }
   $("view").scrollIntoView({ block: "start" });
-  $("view").focus({ preventScroll: true });
+  $("frame").focus({ preventScroll: true });
 }
 
 async function save() {
   try {
-    const url = await blobUrl(`v1/history.csv?${query()}`);
-    const link = element("a", { href: url, download: "inspections.csv" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    download(await blobUrl(`v1/history.csv?${query()}`), "inspections.csv");
   } catch (error) {
     say(error.message, true);
   }

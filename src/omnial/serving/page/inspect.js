@@ -1,15 +1,14 @@
 // Files from the picker, a drop, the clipboard or the camera, inspected a few at a time.
 
 import { blobUrl, inspect, review } from "./api.js";
-import { isAnomalous, current, onThreshold, show, showReview } from "./viewer.js";
-import { $, badge, element, number, productName, say } from "./words.js";
+import * as rail from "./rail.js";
+import { clearView, current, isAnomalous, onThreshold, show, showFailure, showReview } from "./viewer.js";
+import { $, badge, element, productName, say } from "./words.js";
 
 const AT_ONCE = 4;
-const MOST_TILES = 200;
-const waiting = [];
-const tiles = [];
+let waiting = [];
 let running = 0;
-let fresh = []; // what came last, of which the first usable one is shown
+let fresh = []; // what came last, of which the first is shown
 let limits = { megabytes: Infinity };
 let afterward = () => {};
 
@@ -18,39 +17,38 @@ function pngBlob(base64) {
 }
 
 export function addFiles(files) {
-  const added = [...files].map(makeTile);
-  if (added.length > 0) fresh = added;
+  const added = [...files].map((file) => {
+    const tile = makeTile(file);
+    const old = rail.add(tile);
+    // The picture that is being looked at stays.
+    if (old && current() !== old.result) URL.revokeObjectURL(old.url);
+    return tile;
+  });
+  if (added.length === 0) return;
+  say("");
+  fresh = [...added];
+  $("work").hidden = false;
   for (const tile of added) {
-    const { file } = tile;
-    tiles.push(tile);
-    $("results").append(tile.item);
-    if (file.size > limits.megabytes * 1e6) fail(tile, `larger than ${limits.megabytes} MB`);
+    if (tile.file.size > limits.megabytes * 1e6) fail(tile, `larger than ${limits.megabytes} MB`);
     else waiting.push(tile);
   }
-  while (tiles.length > MOST_TILES) {
-    const old = tiles.shift();
-    old.item.remove();
-    // The picture that is being looked at stays.
-    if (current() !== old.result) URL.revokeObjectURL(old.url);
-  }
+  rail.update();
   work();
 }
 
 function makeTile(file) {
   const url = URL.createObjectURL(file);
+  // Cameras and lines give one name to many pictures: the number tells them apart.
+  const number = rail.count() + 1;
   const state = element("span", { className: "badge wait", textContent: "Waiting" });
-  const text = element("span", { textContent: file.name });
-  const detail = element("span", { className: "hint" });
-  const picture = element("img", { src: url, alt: "" });
-  const button = element(
-    "button", { type: "button", className: "tile", disabled: true }, picture, state, text, detail,
-  );
-  const tile = { file, url, state, detail, picture, button, item: element("li", {}, button), result: null, failed: false };
-  button.addEventListener("click", () => {
-    open(tile);
-    $("view").focus({ preventScroll: true });
-    $("view").scrollIntoView({ block: "nearest" });
-  });
+  const detail = element("small");
+  const picture = element("img", { loading: "lazy", src: url, alt: "" });
+  const thumb = element("span", { className: "thumb" }, picture);
+  const what = element("span", { className: "what" }, state, element("span", { className: "name" }, `${number} \u00b7 ${file.name}`), detail);
+  const button = element("button", { type: "button", className: "tile", disabled: true }, thumb, what);
+  const tile = { file, url, number, state, detail, picture, button, item: element("li", {}, button), result: null, reason: null };
+  picture.onerror = () => useKept(tile);
+  button.addEventListener("click", () => open(tile));
   return tile;
 }
 
@@ -77,34 +75,36 @@ async function one(tile) {
   tile.map = pngBlob(tile.result.map);
   delete tile.result.map;
   tile.button.disabled = false;
-  tile.picture.onerror = () => useKept(tile);
-  if (tile.picture.complete && tile.picture.naturalWidth === 0) useKept(tile);
+  if (tile.unseen) useKept(tile);
   refresh(tile);
-  say(`${tile.file.name}: ${isAnomalous(tile.result) ? "anomalous" : "good"}`);
+  rail.update();
   showFirst();
 }
 
 function showFirst() {
-  while (fresh.length > 0 && fresh[0].failed) fresh.shift();
-  if (fresh.length === 0 || fresh[0].result === null) return;
+  // Rather one with a result, if any has or may still get one.
+  while (fresh.length > 1 && fresh[0].reason !== null) fresh.shift();
+  if (fresh.length === 0 || fresh[0].button.disabled) return;
   open(fresh[0]);
   fresh = [];
 }
 
 // A format that browsers do not show, such as TIFF, is shown as the history keeps it.
 async function useKept(tile) {
-  tile.picture.onerror = null;
-  if (tile.result.id === null) return;
+  tile.unseen = true;
+  tile.picture.remove();
+  if ((tile.result?.id ?? null) === null) return;
   tile.url = await blobUrl(`v1/history/${tile.result.id}/picture`);
-  tile.picture.src = tile.url;
+  tile.picture = element("img", { src: tile.url, alt: "" });
+  tile.button.querySelector(".thumb").append(tile.picture);
 }
 
 function fail(tile, reason) {
-  tile.failed = true;
+  tile.reason = reason;
+  tile.button.disabled = false;
   tile.state.textContent = "Not inspected";
-  tile.state.className = "badge bad";
   tile.detail.textContent = reason;
-  say(`${tile.file.name}: ${reason}`, true);
+  rail.update();
   showFirst();
 }
 
@@ -113,11 +113,15 @@ function refresh(tile) {
   const state = badge(isAnomalous(tile.result));
   tile.state.replaceWith(state);
   tile.state = state;
-  tile.detail.textContent = `${productName(tile.result.class)}, ${number(tile.result.score)}`;
+  tile.detail.textContent = productName(tile.result.class);
 }
 
 function open(tile) {
-  for (const other of tiles) other.button.setAttribute("aria-current", String(other === tile));
+  rail.select(tile);
+  if (tile.reason !== null) {
+    showFailure(`${tile.number} \u00b7 ${tile.file.name}`, tile.reason);
+    return;
+  }
   const onReview = async (word) => {
     try {
       tile.result.review = (await review(tile.result.id, word)).review;
@@ -132,9 +136,18 @@ function open(tile) {
   show(tile.result, {
     url: tile.url,
     map: tile.map,
+    note: `picture ${tile.number}`,
     onReview: tile.result.id === null ? null : onReview,
     fallback: tile.result.id === null ? null : () => blobUrl(`v1/history/${tile.result.id}/picture`),
   });
+}
+
+function clear() {
+  waiting = [];
+  fresh = [];
+  for (const tile of rail.clear()) URL.revokeObjectURL(tile.url);
+  clearView();
+  $("files").focus();
 }
 
 export function setUpInspect(card, onDone) {
@@ -144,7 +157,9 @@ export function setUpInspect(card, onDone) {
   for (const { name } of card.classes) {
     $("product").append(element("option", { value: name, textContent: name }));
   }
-  onThreshold(() => tiles.forEach(refresh));
+  rail.onOpen(open);
+  onThreshold(() => rail.all().forEach(refresh));
+  $("clear").addEventListener("click", clear);
   $("files").addEventListener("change", (event) => {
     addFiles([...event.target.files]);
     event.target.value = "";

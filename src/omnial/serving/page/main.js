@@ -4,8 +4,10 @@ import { json } from "./api.js";
 import { setUpCamera } from "./camera.js";
 import { refreshHistory, setUpHistory } from "./history.js";
 import { setUpInspect } from "./inspect.js";
+import { setUpRail } from "./rail.js";
 import { setHeat, setUpViewer } from "./viewer.js";
 import { $, element, facts, number, say } from "./words.js";
+import { setUpZoom } from "./zoom.js";
 
 function showCard(card) {
   facts($("card"), [
@@ -34,6 +36,8 @@ function showCard(card) {
 async function start() {
   setUpCamera();
   setUpViewer();
+  setUpZoom();
+  setUpRail();
   let card;
   try {
     card = await json("v1/model");

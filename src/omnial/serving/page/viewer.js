@@ -1,8 +1,9 @@
 // One result, large: picture, score map, outlines, and the verdict at the threshold in use.
 
-import { $, element, facts, number, productName, reviewButtons } from "./words.js";
+import { drawMarks, saveMarked } from "./marks.js";
+import { $, compared, element, facts, number, productName, reviewButtons } from "./words.js";
+import { fit } from "./zoom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const tried = new Map(); // product -> threshold that the user tries instead of the calibrated one
 const listeners = [];
 let colours = null; // 256 x [red, green, blue]
@@ -37,23 +38,48 @@ export function setHeat(stops) {
   ramp.putImageData(image, 0, 0);
 }
 
-// result: what the API says; extras: {url, map: Blob, note, onReview or null}
+// result: what the API says; extras: {url, map: Blob, note, onReview or null, fallback or null}
 export async function show(result, extras) {
   shown = { result, extras };
-  $("view").hidden = false;
+  showParts(true);
   const picture = $("picture");
   picture.width = result.width;
   picture.height = result.height;
   picture.src = extras.url ?? "";
-  // As large as the page allows without scrolling, in the picture's own proportions.
-  $("stage").style.width = `min(100%, ${(72 * result.width) / result.height}vh)`;
-  $("caption").textContent = [result.name ?? "image", extras.note].filter(Boolean).join(" \u00b7 ");
-  const box = `-0.5 -0.5 ${result.width} ${result.height}`;
-  $("outlines").setAttribute("viewBox", box);
-  $("outlines").setAttribute("preserveAspectRatio", "none");
+  $("frame").style.setProperty("--wide", String(result.width));
+  $("frame").style.setProperty("--high", String(result.height));
+  fit();
+  $("caption").textContent = [result.name ?? "picture", extras.note].filter(Boolean).join(" \u00b7 ");
   update();
   showReview();
   await drawHeat(extras.map);
+}
+
+// A file that has no result, and why.
+export function showFailure(name, reason) {
+  shown = null;
+  showParts(true, false);
+  setVerdict("none", "NOT INSPECTED", reason);
+  $("caption").textContent = name;
+}
+
+export function clearView() {
+  shown = null;
+  showParts(false);
+}
+
+function showParts(view, result = view) {
+  $("work").hidden = !view;
+  $("view").hidden = !view;
+  for (const id of ["frame", "details", "zoom-out", "zoom-in", "fit", "show-marks", "save"]) {
+    $(id).hidden = !result;
+  }
+}
+
+function setVerdict(kind, word, more) {
+  const verdict = $("verdict");
+  verdict.className = `verdict ${kind}`;
+  verdict.replaceChildren(element("strong", { textContent: word }), " ", element("span", { textContent: more }));
 }
 
 export function showReview() {
@@ -67,19 +93,24 @@ export function showReview() {
 
 export const current = () => shown?.result ?? null;
 
+function marked() {
+  const { result } = shown;
+  return isAnomalous(result) ? (result.suspects ?? result.outlines) : [];
+}
+
 function update() {
   const { result } = shown;
   const threshold = thresholdOf(result);
   const anomalous = isAnomalous(result);
-  const verdict = $("verdict");
-  verdict.classList.toggle("bad", anomalous);
-  const compared = anomalous ? "above" : "not above";
-  verdict.textContent =
-    `${anomalous ? "Anomalous" : "Good"}: score ${number(result.score)} is ${compared} ` +
-    `the threshold ${number(threshold)}`;
+  const found = marked();
+  const places = `${found.length} ${found.length === 1 ? "place" : "places"} marked`;
+  const more = [productName(result.class)];
+  if (anomalous) more.push(places);
+  if (tried.has(result.class)) more.push("at a threshold that is only tried");
+  setVerdict(anomalous ? "bad" : "good", anomalous ? "DEFECT" : "GOOD", more.join(" \u00b7 "));
+  const [score, limit] = compared(result.score, threshold);
   facts($("facts"), [
-    ["Product", productName(result.class)],
-    ["Score", number(result.score)],
+    ["Score", `${score}, ${anomalous ? "above" : "not above"} ${limit}`],
     ["Calibrated", number(result.threshold)],
     ["Pixels", `${result.width} \u00d7 ${result.height}`],
   ]);
@@ -87,61 +118,10 @@ function update() {
   $("threshold-value").textContent = number(threshold);
   $("threshold-reset").disabled = !tried.has(result.class);
   $("threshold-reset").textContent = `Back to the calibrated ${number(result.threshold)}`;
-  const found = anomalous ? (result.suspects ?? result.outlines) : [];
-  drawOutlines(found);
-  listRegions(found);
-  $("picture").alt =
-    `${result.name ?? "Image"}: ${anomalous ? "anomalous" : "good"}, ` +
-    `${found.length} outlined ${found.length === 1 ? "region" : "regions"}`;
-}
-
-function drawOutlines(found) {
-  const drawn = found.flatMap((outline, index) =>
-    ["rim", "line"].map((kind) => {
-      const polygon = document.createElementNS(SVG, "polygon");
-      polygon.setAttribute("points", outline.polygon.map((corner) => corner.join(",")).join(" "));
-      polygon.setAttribute("class", kind);
-      polygon.dataset.index = String(index);
-      return polygon;
-    }),
-  );
-  $("outlines").replaceChildren(...drawn);
-}
-
-const MOST_ROWS = 12;
-
-function listRegions(found) {
-  const area = $("regions");
-  area.replaceChildren();
-  if (found.length === 0) return;
-  const rows = found.slice(0, MOST_ROWS).map((outline, index) => {
-    const xs = outline.polygon.map(([x]) => x);
-    const ys = outline.polygon.map(([, y]) => y);
-    const middle = (values) => Math.round((Math.min(...values) + Math.max(...values)) / 2);
-    const cells = [String(index + 1), `${middle(xs)}, ${middle(ys)}`, String(outline.area)];
-    const row = element(
-      "tr", {}, ...[...cells, number(outline.peak)].map((text) => element("td", { textContent: text })),
-    );
-    row.addEventListener("pointerenter", () => mark(index));
-    row.addEventListener("pointerleave", () => mark(null));
-    return row;
-  });
-  const more = found.length > MOST_ROWS ? `, the largest ${MOST_ROWS} of ${found.length}` : "";
-  area.append(
-    element(
-      "table", {},
-      element("caption", { textContent: `Outlined regions${more}` }),
-      element("thead", {}, element("tr", {}, ...["#", "At x, y", "Pixels", "Peak"].map(
-        (text) => element("th", { scope: "col", textContent: text })))),
-      element("tbody", {}, ...rows),
-    ),
-  );
-}
-
-function mark(index) {
-  for (const polygon of $("outlines").querySelectorAll(".line")) {
-    polygon.classList.toggle("chosen", polygon.dataset.index === String(index));
-  }
+  // Nothing is coloured on a good part, however high a score may be somewhere.
+  $("heat").hidden = !anomalous;
+  drawMarks(found, result);
+  $("picture").alt = `${result.name ?? "Picture"}: ${anomalous ? `defect, ${places}` : "good"}`;
 }
 
 // The formula of the report's and the prediction's overlays: opacity s^2 (3 - 2 s) of the
@@ -181,6 +161,14 @@ function tryThreshold(value) {
   listeners.forEach((listener) => listener());
 }
 
+function save() {
+  const { result } = shown;
+  const anomalous = isAnomalous(result);
+  const name = result.name ?? "picture";
+  const words = `${anomalous ? "DEFECT" : "GOOD"}  ${productName(result.class)}  ${name}`;
+  saveMarked(marked(), result, anomalous, words, name);
+}
+
 export function setUpViewer() {
   $("overlay").addEventListener("input", setOverlay);
   setOverlay();
@@ -189,9 +177,11 @@ export function setUpViewer() {
     tryThreshold(null);
     $("threshold").focus();
   });
-  $("show-outlines").addEventListener("change", (event) => {
-    $("outlines").style.visibility = event.target.checked ? "visible" : "hidden";
+  $("show-marks").addEventListener("click", (event) => {
+    $("marks").hidden = !$("marks").hidden;
+    event.target.setAttribute("aria-pressed", String(!$("marks").hidden));
   });
+  $("save").addEventListener("click", save);
   $("picture").addEventListener("error", async () => {
     const fallback = shown?.extras.fallback;
     if (!fallback) return;

@@ -23,14 +23,26 @@ export function say(text, bad = false) {
 export function badge(anomalous) {
   return element("span", {
     className: anomalous ? "badge bad" : "badge",
-    textContent: anomalous ? "Anomalous" : "Good",
+    textContent: anomalous ? "Defect" : "Good",
   });
 }
 
 export const productName = (name) => name ?? "unknown product";
 export const number = (value) => value.toFixed(3);
 
-const REVIEWS = { right: "Right", false_alarm: "False alarm", missed: "Missed" };
+// As many digits as two values need to differ, so that rounding hides no verdict.
+export function compared(first, second) {
+  let digits = 3;
+  while (digits < 6 && first !== second && first.toFixed(digits) === second.toFixed(digits)) digits += 1;
+  return [first.toFixed(digits), second.toFixed(digits)];
+}
+
+export function download(url, name) {
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+const REVIEWS = { right: "Correct", false_alarm: "False alarm", missed: "Missed defect" };
 
 export function reviewText(word) {
   return word === null ? "Not reviewed" : REVIEWS[word];
