@@ -16,8 +16,9 @@ from omnial.errors import RunError, UserError
 from omnial.model_folder.validation_figures import ValidationFigures
 
 VERBS = (
-    *("demo", "data", "synthesize", "train", "evaluate", "predict", "serve", "calibrate", "drift"),
-    *("add", "learn", "export", "verify", "info", "study", "attack", "robustness"),
+    *("demo", "data", "synthesize", "train", "evaluate", "predict", "watch", "serve"),
+    *("calibrate", "drift", "add", "learn", "export", "verify", "info", "study", "attack"),
+    "robustness",
 )
 
 

@@ -23,7 +23,7 @@ Run = Callable[..., Any]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]  # a group of verbs
 READERS = [
     *("train", "synthesize", "study", "evaluate", "predict", "calibrate", "drift", "export"),
-    *("attack", "robustness", "serve", "add", "learn"),
+    *("attack", "robustness", "serve", "watch", "add", "learn"),
 ]
 STOPPING = ["train", "synthesize", "study", "evaluate", "attack", "robustness", "add"]
 TINY = ("--size", "tiny", "--set", "data.height=32", "--set", "data.width=32")

@@ -21,6 +21,7 @@ from omnial.cli.show import data, demo, info, synthesize
 from omnial.cli.studies import attack, robustness, study
 from omnial.cli.train import evaluate, train
 from omnial.cli.verb import ExitCode, ready_streams, settle
+from omnial.cli.watch import watch
 from omnial.config.own_code import VARIABLE, allow_code
 
 
@@ -57,7 +58,7 @@ app = typer.Typer(
 )
 _VERBS = {
     "Learn from good parts": (demo, data, synthesize, train, evaluate),
-    "Inspect": (predict, serve),
+    "Inspect": (predict, watch, serve),
     "Keep a model right": (calibrate, drift, add, learn),
     "Without PyTorch": (export, verify),
     "Research": (info, study, attack, robustness),

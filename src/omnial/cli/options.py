@@ -61,7 +61,7 @@ _BITS = (
     "Bits that carry the signal in 16-bit files: 10, 12, 14 or 16. Default: 16, for a model as it "
     "was trained."
 )
-_ANY_MODEL = "Model folder that `omnial train` wrote, or one that `omnial export` wrote."
+ANY_MODEL = "Model folder that `omnial train` wrote, or one that `omnial export` wrote."
 _SYSTEM = f"What is computed: {', '.join(SYSTEMS)}, or code of your own. Default: omnial."
 _CONFIG = f"YAML file with settings, or a recipe: {', '.join(RECIPES)}."
 _DEVICE = "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
@@ -70,7 +70,7 @@ _TILE = "Inspect in overlapping tiles of N source pixels an edge. Default: as ca
 _CLASS_OF_ALL = "Product on all images. Default: the folders' names."
 
 ModelDir = Annotated[Path, model_folder("Model folder that `omnial train` wrote.")]
-AnyModelDir = Annotated[Path, model_folder(_ANY_MODEL)]
+AnyModelDir = Annotated[Path, model_folder(ANY_MODEL)]
 Data = Annotated[list[Path], option("DIR", _DATA, name="--data")]
 System = Annotated[str | None, option("NAME", _SYSTEM, SETTINGS)]
 Config = Annotated[str | None, option("FILE", _CONFIG, SETTINGS)]

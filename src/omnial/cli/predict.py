@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ARCHIVES = "Archives"
 _UNKNOWN = "unknown product"
-_CLASS = "Product on the images. Without it, the model recognises the product."
+CLASS = "Product on the images. Without it, the model recognises the product."
 _THREADS = (
     "Threads of the engine, on Ray of each worker's. Scores are equal bit for bit where the "
     "numbers are. Default: all; on Ray 1."
@@ -45,7 +45,7 @@ def predict(
         list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")
     ],
     out: Annotated[Path, options.folder("Folder for the results.")] = Path("runs/predictions"),
-    class_name: Annotated[str | None, option("NAME", _CLASS, name="--class")] = None,
+    class_name: Annotated[str | None, option("NAME", CLASS, name="--class")] = None,
     batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
     max_megapixels: options.MaxMegapixels = None,

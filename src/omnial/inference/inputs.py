@@ -46,7 +46,7 @@ def name_results(files: Iterable[Path]) -> list[Source]:
     return sources
 
 
-def each_image(paths: Sequence[Path]) -> Iterator[Path]:
+def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:
     """List images one by one, however many there are: a folder at a time is held in memory.
 
     A folder stands for the images in it and below it, in sorted order; hidden files and folders
@@ -75,7 +75,8 @@ def each_image(paths: Sequence[Path]) -> Iterator[Path]:
             yield from _images(path, is_new, left)
         elif is_new(path):
             yield path
-    left.warn()
+    if warn:
+        left.warn()
 
 
 def no_images(paths: Sequence[Path]) -> UserError:

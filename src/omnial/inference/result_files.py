@@ -16,6 +16,8 @@ _HEADINGS: Final = (
     *("image", "product", "score", "threshold", "verdict", "defects", "largest_defect"),
     *("width", "height", "overlay", "mask", "error"),
 )
+TIMED: Final = "time,"
+"""What the table of a watch begins with."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -42,7 +44,8 @@ class ResultFiles:
             self._rows.close()
             raise
         if self._table.tell() == 0:
-            self._write_line(_HEADINGS)
+            self._write_line(("time", *_HEADINGS) if append else _HEADINGS)
+            self._table.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +83,7 @@ def _cells(result: Result) -> list[object]:
     verdict = "anomalous" if row["anomalous"] else "good"
     scores = [row["score"], row["threshold"]]
     return [
+        *([row["time"]] if "time" in row else []),
         *(harmless(row["path"]), harmless(row["class"])),
         *("" if number is None else f"{number:.6f}" for number in scores),
         *("not readable" if row["error"] else verdict, len(areas), max(areas, default=0)),

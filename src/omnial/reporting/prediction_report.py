@@ -31,7 +31,7 @@ from omnial.inference.predictor import (
     Row,
     each_result,
 )
-from omnial.inference.result_files import TABLE_FILE, ResultFiles, read_rows
+from omnial.inference.result_files import TABLE_FILE, TIMED, ResultFiles, read_rows
 from omnial.progress import Progress, silent
 from omnial.reporting.prediction_page import PAGE_FILE, write_page
 
@@ -114,7 +114,7 @@ def predict(
                 write_page(folder, files.rows)
             files.finish()
 
-    refuse_archive(out)
+    refuse_others(out)
     with locked(out):
         try:
             if pictures:
@@ -141,10 +141,21 @@ def predict(
     return summary
 
 
-def refuse_archive(out: Path) -> None:
-    """Refuse a folder with the results of an archive."""
+def refuse_others(out: Path, *, timed: bool = False) -> None:
+    """Refuse a folder with the results of an archive, or, unless `timed`, of a watch.
+
+    With `timed`, one with results that are not of a watch: rows of one kind do not fit the other's.
+    """
+    kind, table = None, out / TABLE_FILE
     if (out / JOB_FILE).exists():
-        raise UserError(f"{out} holds the results of an archive ({JOB_FILE}). Name another folder.")
+        kind = f"an archive ({JOB_FILE})"
+    elif table.is_file():
+        with table.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(len(TIMED))
+            if head and (head == TIMED) != timed:
+                kind = "omnial predict" if timed else "omnial watch"
+    if kind is not None:
+        raise UserError(f"{out} holds the results of {kind}. Name another folder.")
 
 
 def _remove(out: Path, stale: Iterable[str], keep: Sequence[str] = ()) -> None:

@@ -1,18 +1,13 @@
 """The training loop: one step, and the run of steps around it."""
 
-import contextlib
 import copy
 import logging
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -29,6 +24,7 @@ from omnial.metrics.psnr_ssim import erased, running_figures
 from omnial.models.channels_last import to_channels_last
 from omnial.models.system import Output, build_model
 from omnial.sample_random import SampleRandom
+from omnial.signals import noting_signals
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.checkpoint import write_checkpoint
 from omnial.training.devices import Precision
@@ -41,8 +37,6 @@ _logger = logging.getLogger(__name__)
 
 _CHECK_STEPS = 20
 """Steps from one look at the loss to the next: each waits for the device."""
-_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
-"""Ctrl+C; the end of a job, and what batch systems send some time before it."""
 
 
 @dataclass
@@ -224,7 +218,7 @@ def run_loop(
     """
     keep_freed_memory()
     saved, before = budget.seconds, time.monotonic()
-    with _noting_signals() as signals:
+    with noting_signals() as signals:
         while not budget.is_spent(state.step):
             batch = fabric.to_device(sampler.batch(state.step))
             total = budget.total_steps
@@ -285,32 +279,6 @@ def _refuse_non_finite(result: StepResult, step: int) -> None:
             f"the loss or its gradient is no longer a finite number at step {step}; the last "
             "checkpoint is kept. Lower training.learning_rate, or check the images"
         )
-
-
-@contextlib.contextmanager
-def _noting_signals() -> Iterator[list[int]]:
-    """Note the signals that ask the run to end, so that it does between two steps.
-
-    A second Ctrl+C does not wait for the step's end. A signal that the process ignores, as those
-    that a shell starts in the background do, stays ignored.
-    """
-    received: list[int] = []
-    replaced: dict[int, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                replaced[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
 
 
 def _compile(network: nn.Module) -> None:

@@ -1,0 +1,210 @@
+"""The loop: what arrives is inspected, written down, and told to the hooks."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from omnial.data.image_file import SUFFIXES, ImageError
+from omnial.errors import UserError
+from omnial.files import locked, replacing, writing
+from omnial.inference.inputs import Source
+from omnial.inference.inspection import Inspection
+from omnial.inference.inspector import Inspector, Tile
+from omnial.inference.predictor import Pictures, PredictSummary, Result, result_of
+from omnial.inference.result_files import ResultFiles
+from omnial.reporting.prediction_page import write_page
+from omnial.reporting.prediction_report import refuse_others
+from omnial.watching.arrivals import Arrival, Feed, FolderFeed
+from omnial.watching.hooks import Event, Hook
+from omnial.watching.video import CameraFeed, VideoFileFeed
+
+Kept: TypeAlias = Literal["all", "anomalous", "none"]
+"""Of which images pictures are kept."""
+
+EVENT_NAMES: Final = (
+    *("time", "path", "class", "verdict", "score", "threshold", "defects"),
+    *("map", "mask", "overlay", "error"),
+)
+"""What a hook is told, besides `outlines` and `anomalous`."""
+FRAMES: Final = "frames"
+_REPORT: Final = 10.0
+"""Seconds between two reports of how far behind the inspection is."""
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class WatchSummary(PredictSummary):
+    """Summary of a watch."""
+
+    dropped: int = 0
+    """Frames of a camera that came faster than they were inspected."""
+    waiting: int = 0
+    """Files that had arrived and were not inspected at the end."""
+    undelivered: int = 0
+    """Verdicts that a hook failed to take, or that were left out for a slow one."""
+
+
+def open_feed(source: str, *, existing: bool = False, every: float = 0.0) -> Feed:
+    """The feed of a folder, a video file, a device or its number, or an address.
+
+    Raises:
+        UserError: It is none of these, or cannot be opened.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if every:
+            raise UserError("--every is for video; a folder's files are all inspected")
+        return FolderFeed(path, existing=existing)
+    if existing:
+        raise UserError(f"--existing is for a folder, and {source} is none")
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise UserError(f"{source} is a picture: give it to omnial predict, or watch its folder")
+    if path.is_file():
+        return VideoFileFeed(path, every)
+    if source.isdigit() or "://" in source or path.exists():
+        return CameraFeed(source, every)
+    raise UserError(f"{source}: no such folder, video file or device. Check the spelling.")
+
+
+def watch(
+    inspector: Inspector,
+    feed: Feed,
+    out: Path,
+    *,
+    class_name: str | None = None,
+    tile: Tile = "auto",
+    kept: Kept = "all",
+    hooks: Iterable[Hook] = (),
+    stop_after: int | None = None,
+    stopped: Callable[[], object] = bool,
+    on_image: Callable[[Event], None] | None = None,
+) -> WatchSummary:
+    """Inspect what a feed gives until it ends, and add what was found to a folder of results.
+
+    The rows are those of `omnial.predict` with their `time`, the pictures are called by it, and
+    frames of a video are kept in `frames/`. Rows stand in their files at once; the page is written
+    at the end.
+
+    Args:
+        inspector: The model, on any engine.
+        feed: From `open_feed`; it is closed at the end.
+        out: Folder for the results, a new one or that of an earlier watch.
+        class_name: As for `Inspector.inspect`.
+        tile: As for `Inspector.inspect`.
+        kept: Of which images maps, masks, overlays and frames are kept.
+        hooks: Are told each verdict, and closed at the end.
+        stop_after: End after so many images.
+        stopped: Asked before each batch whether to end.
+        on_image: Called with each event, in order.
+
+    Raises:
+        UserError: The model does not know the class, or `out` cannot be used.
+        RunError: A result could not be written.
+    """
+    summary, names, hooks = WatchSummary(), _Names(), list(hooks)
+
+    def allowed() -> int:
+        """How many pictures may be taken now."""
+        if stopped():
+            return 0
+        most = inspector.batch_size
+        return most if stop_after is None else min(most, stop_after - summary.n_images)
+
+    try:
+        inspector.check_class(class_name)
+        refuse_others(out, timed=True)
+        with locked(out), writing("The results", out):
+            pictures = None if kept == "none" else Pictures(out)
+            if pictures is not None:
+                pictures.make_folders()
+            with ResultFiles(out, append=True) as files:
+                for arrival, found in _inspected(inspector, feed, class_name, tile, allowed):
+                    keep = kept == "all" or (isinstance(found, Inspection) and found.anomalous)
+                    moment, name = names.next(arrival.stem)
+                    result = result_of(
+                        *(Source(Path(arrival.path), name), found, class_name),
+                        pictures if keep else None,
+                    )
+                    # An address is no path: two slashes of it would become one.
+                    result.row.update(path=arrival.path, time=moment)
+                    if keep and pictures is not None and arrival.frame is not None:
+                        _keep(arrival.frame, out / FRAMES / f"{name}.jpg")
+                    files.add(result)
+                    summary.count(result.row)
+                    event = _event(result, out)
+                    for hook in hooks:
+                        hook.send(event)
+                    if on_image is not None:
+                        on_image(event)
+                if pictures is not None:
+                    write_page(out, files.rows)
+    finally:
+        feed.close()
+        for hook in hooks:
+            hook.close()
+        summary.dropped, summary.waiting = feed.dropped, feed.waiting()
+        summary.undelivered = sum(hook.failed + hook.left_out for hook in hooks)
+    return summary
+
+
+def _inspected(
+    inspector: Inspector,
+    feed: Feed,
+    class_name: str | None,
+    tile: Tile,
+    allowed: Callable[[], int],
+) -> Iterator[tuple[Arrival, Inspection | ImageError]]:
+    """Inspect in batches what a feed gives, and say every ten seconds how far behind that is."""
+    reported, dropped = time.monotonic(), 0
+    while (most := allowed()) > 0 and (arrivals := feed.take(most)) is not None:
+        given = [Path(one.path) if one.frame is None else one.frame for one in arrivals]
+        found = inspector.each(given, class_name, tile=tile)
+        for arrival, inspection in zip(arrivals, found, strict=True):
+            if not (isinstance(inspection, ImageError) and feed.again(arrival)):
+                yield arrival, inspection
+        if time.monotonic() - reported < _REPORT:
+            continue
+        reported = time.monotonic()
+        if feed.waiting() > inspector.batch_size:
+            behind = "%d files wait: they arrive faster than they are inspected"
+            _logger.info(behind, feed.waiting())
+        if feed.dropped > dropped:
+            behind = "%d frames dropped: the camera is faster than the inspection"
+            _logger.info(behind, feed.dropped - dropped)
+        dropped = feed.dropped
+
+
+class _Names:
+    """Names by time, each after the one before, also where the clock is set back."""
+
+    def __init__(self) -> None:
+        self._last = datetime.min.replace(tzinfo=datetime.now().astimezone().tzinfo)
+
+    def next(self, stem: str) -> tuple[str, str]:
+        """The time in ISO 8601, and the name of the results."""
+        self._last = max(datetime.now().astimezone(), self._last + timedelta(microseconds=1))
+        return self._last.isoformat(), f"{self._last:%Y%m%d-%H%M%S-%f}-{stem}"
+
+
+def _keep(frame: NDArray[np.uint8], path: Path) -> None:
+    """Write a frame down, which a camera does not keep."""
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path, flush=False) as part:
+        Image.fromarray(frame).save(part, "JPEG", quality=95, subsampling="4:4:4")
+
+
+def _event(result: Result, out: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {**result.row, "mask": result.mask, "overlay": result.overlay}
+    for name in ("map", "mask", "overlay"):
+        row[name] = None if row[name] is None else str((out / row[name]).absolute())
+    verdict = "anomalous" if row["anomalous"] else "good"
+    row["verdict"] = verdict if row["error"] is None else "not readable"
+    return {**row, "defects": len(row["outlines"])}
