@@ -13,7 +13,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-torch-$(TORCH)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test bench soak fuzz lint format docs api licences sbom audit clean
+.PHONY: help setup demo test quick bench soak fuzz lint format docs api licences sbom audit clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -40,6 +40,11 @@ demo: setup ## generate products, train one model, open its report (about ten mi
 test: setup lint ## check style and types, then run all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0
 
+quick: setup ## the tests that need no training and no service: under a minute
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile tests/test_architecture.py \
+	    tests/test_links.py tests/cli/test_command_docs.py tests/config tests/metrics \
+	    tests/synthesis tests/data
+
 bench: setup ## measure speed and memory as ratios (about six minutes)
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
@@ -63,9 +68,9 @@ format: setup ## put the sources into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup ## write the tables of docs/configuration.md and docs/bad-input.md again
+docs: setup ## write the tables of docs/configuration.md and of tests/bad_input/README.md again
 	$(BIN)/python -m tools.settings_table docs/configuration.md
-	$(BIN)/python -m tests.bad_input.page docs/bad-input.md
+	$(BIN)/python -m tests.bad_input.page
 
 api: setup ## write the public API to tests/public_api.txt again
 	$(BIN)/python -m tools.public_api
