@@ -3,7 +3,7 @@
 Each runs in a process of its own, so that neither memory nor threads leak from one to the next.
 `bench.json` holds the figures and nothing else; what they were measured on is in `machine.json`.
 
-    python -m benchmarks.run --out runs/bench --document docs/performance.md
+    python -m benchmarks.run --out runs/bench --document docs/results/bench.md
 """
 
 import json

@@ -1,6 +1,6 @@
 """The one table of all figures: on the screen, and in a document between two marker comments.
 
-python -m benchmarks.table --results runs/bench --document docs/performance.md
+python -m benchmarks.table --results runs/bench --document docs/results/bench.md
 """
 
 import json
@@ -92,7 +92,7 @@ def main(
         "runs/bench"
     ),
     document: Annotated[Path, typer.Option(help="Document with the markers.")] = Path(
-        "docs/performance.md"
+        "docs/results/bench.md"
     ),
 ) -> None:
     write_document(results, document)

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/bad-input.md from the corpus: python -m tests.bad_input.page."""
+"""Writes the tables of README.md here from the corpus: python -m tests.bad_input.page."""
 
 import sys
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from tests.bad_input import listings, pictures
 from tests.bad_input.names import NAMES
 from tests.bad_input.outcomes import Case, Listing, Outcome, Read, Refused
 
-PAGE = Path(__file__).parents[2] / "docs/bad-input.md"
+PAGE = Path(__file__).with_name("README.md")
 _BEGIN, _END = "<!-- the tables: make docs -->", "<!-- end of the tables -->"
 _LONGEST_NAME = 32
 _PARTS = (

@@ -60,8 +60,8 @@ def test_a_command_that_gives_many_figures_is_named_once() -> None:
     assert markdown(found, machine.describe()).count("benchmarks.x") == 1
 
 
-def test_performance_md_has_its_markers() -> None:
-    document = Path(__file__).parents[2] / "docs" / "performance.md"
+def test_the_page_of_figures_has_its_markers() -> None:
+    document = Path(__file__).parents[2] / "docs" / "results" / "bench.md"
     between_markers(document.read_text(encoding="utf-8"), "text")
 
 

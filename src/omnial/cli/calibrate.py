@@ -109,11 +109,14 @@ def _show_thresholds(result: Mapping[str, Any]) -> None:
     for name, row in {**result["classes"], "all together": result["overall"]}.items():
         interval = row["interval"]
         span = "-" if interval is None else " to ".join(f"{100 * end:.1f}" for end in interval)
-        threshold = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all)")
+        threshold = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all products)")
         table.append((name, str(row["images"]), f"{row['before']:.4f}", threshold, f"{span} %"))
     print_table(("class", "images", "before", "threshold", "true false-alarm rate"), table)
     rate, confidence = 100 * result["false_alarm_rate"], 100 * result["confidence"]
-    print(f"\nchosen false-alarm rate {rate:g} %; intervals cover it with {confidence:g} %")
+    print(
+        f"\nchosen false-alarm rate {rate:g} %; the true one lies in the interval in "
+        f"{confidence:g} of 100 calibrations"
+    )
     print(f"written to {result['folder']}")
     for name, count in result["used"].items():
         say(f"{name}: {count} normal images")

@@ -22,8 +22,8 @@ _ARCHIVES = "Archives"
 _UNKNOWN = "unknown product"
 CLASS = "Product on the images. Without it, the model recognises the product."
 _THREADS = (
-    "Threads of the engine, on Ray of each worker's. Scores are equal bit for bit where the "
-    "numbers are. Default: all; on Ray 1."
+    "Threads of the engine, on Ray of each worker's. With another number, scores differ in the "
+    "last digit. Default: all; on Ray 1."
 )
 _FORMAT = (
     "predictions.jsonl, or Parquet files in predictions/, made part by part and gone on with after "
