@@ -24,6 +24,7 @@ from omnial import machine
 
 QUICK: Mapping[str, Sequence[str]] = {
     "training_step": ("--quick",),
+    "memory_passes": ("--size", "tiny", "--batch", "2"),
     "synthesis": ("--quick",),
     "pixel_metrics": ("--quick",),
     "inference": ("--quick",),

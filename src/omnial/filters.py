@@ -6,6 +6,7 @@ where a one-channel convolution of the same taps is bound by memory traffic.
 """
 
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -42,9 +43,17 @@ def separable(images: Tensor, taps: tuple[float, ...], stride: int = 1) -> Tenso
     on_cpu = images.device.type == "cpu" and not images.requires_grad
     if on_cpu and stride == 1 and half < min(height, width):
         return _sliding_sum(_sliding_sum(images, taps, -2), taps, -1)
-    down = _filter_matrix(height, taps, stride, images.device, images.dtype)
-    across = _filter_matrix(width, taps, stride, images.device, images.dtype)
+    down, across = _filter_matrices(images, taps, stride)
     return down @ (images @ across.mT)
+
+
+def _filter_matrices(images: Tensor, taps: tuple[float, ...], stride: int) -> tuple[Tensor, Tensor]:
+    """The filter along the rows of (..., H, W) and along its columns."""
+    height, width = images.shape[-2:]
+    return (
+        _filter_matrix(height, taps, stride, images.device, images.dtype),
+        _filter_matrix(width, taps, stride, images.device, images.dtype),
+    )
 
 
 def _sliding_sum(images: Tensor, taps: tuple[float, ...], axis: int) -> Tensor:
@@ -83,12 +92,46 @@ def ssim_map(first: Tensor, second: Tensor, stride: int = 1) -> Tensor:
     population variances; at every stride-th row and column, as `separable`; at most 1.
     """
     taps = gaussian_taps(SSIM_WINDOW, SSIM_SIGMA)
-    mean_1 = separable(first, taps, stride)
-    mean_2 = separable(second, taps, stride)
-    # The two variances enter as their sum only, which saves one filter.
-    squares = separable(first * first + second * second, taps, stride)
-    product = separable(first * second, taps, stride)
+    if first.requires_grad and not second.requires_grad:
+        # PyTorch's stubs leave `apply` untyped.
+        moments = _Moments.apply(first, second, taps, stride)  # type: ignore[no-untyped-call]
+    else:
+        moments = _moments(first, second, taps, stride)
+    mean_1, mean_2, squares, product = cast(tuple[Tensor, ...], moments)
     mean_product = mean_1 * mean_2
     mean_squares = mean_1 * mean_1 + mean_2 * mean_2
     numerator = (2 * mean_product + _C1) * (2 * (product - mean_product) + _C2)
     return numerator / ((mean_squares + _C1) * (squares - mean_squares + _C2))
+
+
+def _moments(
+    first: Tensor, second: Tensor, taps: tuple[float, ...], stride: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The means of both, of the sum of their squares, and of their product.
+
+    The two variances enter SSIM as their sum only, which saves one filter.
+    """
+    squares = torch.addcmul(first * first, second, second)
+    maps = (first, second, squares, first * second)
+    mean_1, mean_2, mean_squares, product = (separable(each, taps, stride) for each in maps)
+    return mean_1, mean_2, mean_squares, product
+
+
+class _Moments(torch.autograd.Function):
+    """`_moments` with a gradient of half as many passes over memory, to the first alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, first: Tensor, second: Tensor, taps: tuple[float, ...], stride: int
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(first, second)
+        ctx.taps, ctx.stride = taps, stride
+        return _moments(first, second, taps, stride)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        first, second = ctx.saved_tensors
+        down, across = _filter_matrices(first, ctx.taps, ctx.stride)
+        of_mean, _, of_squares, of_product = (down.mT @ (each @ across) for each in gradients)
+        of_mean.addcmul_(first, of_squares, value=2.0)
+        return of_mean.addcmul_(second, of_product), None, None, None

@@ -5,6 +5,7 @@ depend on its own coordinates alone, so a resumed run, another number of process
 batch layout draws the same samples, bit for bit on every device (integer arithmetic only).
 """
 
+import copy
 import math
 from zlib import crc32
 
@@ -46,6 +47,12 @@ class SampleRandom:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def __getitem__(self, samples: slice) -> "SampleRandom":
+        """The random numbers of some of the samples."""
+        part = copy.copy(self)
+        part._keys = self._keys[samples]
+        return part
 
     def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform numbers, (B, *shape) float32 from low to high, which only rounding reaches.

@@ -108,7 +108,9 @@ def test_terms_are_per_sample_and_weighted() -> None:
 def test_squared_error_is_the_mean_over_a_sample() -> None:
     first = torch.zeros(2, 3, 4, 4)
     second = torch.stack((torch.full((3, 4, 4), 0.5), torch.full((3, 4, 4), 1.0)))
-    torch.testing.assert_close(squared_error(first, second), torch.tensor([0.25, 1.0]))
+    torch.testing.assert_close(
+        squared_error(first, second, torch.ones(2, 1, 1, 1)), torch.tensor([0.25, 1.0])
+    )
 
 
 def test_defective_pixels_weigh_as_asked_in_all_terms_of_the_reconstruction() -> None:

@@ -26,7 +26,9 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Gate the channels of (B, C, H, W)."""
-        gates: Tensor = self.gate(features.mean((2, 3), keepdim=True))
+        positions = features.shape[2] * features.shape[3]
+        # A sum's gradient is a view, a mean's is written out for every position, contiguous.
+        gates: Tensor = self.gate(features.sum((2, 3), keepdim=True) / positions)
         return features * gates
 
 
@@ -50,7 +52,8 @@ class DilatedSpatialAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Gate the positions of (B, C, H, W)."""
-        pooled = torch.cat((features.mean(1, keepdim=True), features.amax(1, keepdim=True)), 1)
+        mean = features.sum(1, keepdim=True) / features.shape[1]
+        pooled = torch.cat((mean, features.amax(1, keepdim=True)), 1)
         weights = self.standard(pooled) + _DILATED_SHARE * self.dilated(pooled)
         return features * torch.sigmoid(weights)
 

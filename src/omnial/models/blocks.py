@@ -56,7 +56,7 @@ class ResidualConv(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Add the branch."""
         branch: Tensor = self.conv(torch.relu(self.norm(features)))
-        return features + self.gain * branch
+        return features + self.gain.to(branch.dtype) * branch
 
 
 class Residual(nn.Module):
@@ -70,7 +70,7 @@ class Residual(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Add the module's result."""
         branch: Tensor = self.module(features)
-        return features + self.gain * branch
+        return features + self.gain.to(branch.dtype) * branch
 
 
 class UpBlock(nn.Module):

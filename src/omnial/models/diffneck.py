@@ -48,28 +48,31 @@ class DiffNeck(nn.Module):
         # The unified path sees A and its difference to the reconstruction: the same channels
         # in another basis, in which the difference need not be learnt first.
         difference = restored - images
-        seen = (images, difference, jnd, *self._sizes(difference))
+        # In autocast the map has the precision of the convolutions already.
+        seen = [part.to(jnd.dtype) for part in (images, difference, jnd)]
+        if self.windows:
+            seen.append(self._sizes(difference).to(jnd.dtype))
         unified: Tensor = self.unified(torch.cat(seen, 1))
         if not self.balance:
             return unified
-        paths = [
-            path(part) for path, part in zip(self.separate, (images, restored, jnd), strict=True)
-        ]
+        sources = (seen[0], restored.to(jnd.dtype), jnd)
+        paths = [path(part) for path, part in zip(self.separate, sources, strict=True)]
         joined: Tensor = self.join(torch.cat(paths, 1))
         return unified + self.balance * joined
 
-    def _sizes(self, difference: Tensor) -> list[Tensor]:
-        """How large the difference is around each position: two (B, 1, H, W) for each window.
+    def _sizes(self, difference: Tensor) -> Tensor:
+        """How large the difference is around each position: (B, 2 N, H, W) for N windows.
 
-        The second is relative to the image's mean: what is blurred everywhere is no defect.
+        Every second is relative to the image's mean: what is blurred everywhere is no defect.
         """
-        size = difference.float().abs().mean(1, keepdim=True)
+        size = difference.float().abs().sum(1, keepdim=True) / difference.shape[1]
         mean = size.mean((2, 3), keepdim=True) + _LEAST
         around = [
             F.avg_pool2d(size, window, 1, window // 2, count_include_pad=False)
             for window in self.windows
         ]
-        return [values.to(difference.dtype) for near in around for values in (near, near / mean)]
+        sizes = [values[:, 0] for near in around for values in (near, near / mean)]
+        return torch.stack(sizes, -1).permute(0, 3, 1, 2)  # channels-last, as the rest
 
 
 class PlainNeck(nn.Module):

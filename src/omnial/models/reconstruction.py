@@ -76,8 +76,8 @@ class ReconstructionNetwork(nn.Module):
         for up, block in zip(self.up, self.decoder, strict=True):
             features = block(up(features))
         maps = self.head(features)
-        image = maps[:, : 3 * self.pixels]
-        jnd = maps[:, 3 * self.pixels :] if self.jnd else None
+        # The gradient of a split is written once, that of two slices three times.
+        image, jnd = maps.split((3 * self.pixels, self.pixels), 1) if self.jnd else (maps, None)
         if colour is not None:
             image = image + colour
         elif self.restore_colour:
@@ -130,7 +130,7 @@ def _attention(settings: ReconstructionSettings, residual: bool, width: int) -> 
 def _mean_colour(images: Tensor) -> Tensor:
     """The mean of each colour, for every packed channel: (B, 3 s^2, H, W) to (B, 3 s^2, 1, 1)."""
     batch, channels = images.shape[:2]
-    means = images.float().reshape(batch, 3, -1).mean(2)
+    means = images.float().mean((2, 3)).reshape(batch, 3, -1).mean(2)
     return means.repeat_interleave(channels // 3, 1)[:, :, None, None]
 
 

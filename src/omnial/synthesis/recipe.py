@@ -1,7 +1,7 @@
 """Training samples: from defect-free images to anomalous ones and their masks."""
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from omnial.synthesis.panels import draw_panels
 from omnial.synthesis.perlin import perlin_shapes
 from omnial.synthesis.photometric import photometric_changes
 from omnial.synthesis.textures import augment_textures, match_colour
+
+_CACHED_PIXELS: Final = 2**17
+"""So many at once keep the two hundred passes over a sample within a processor's cache."""
 
 
 class SynthesizedBatch(NamedTuple):
@@ -69,7 +72,17 @@ def synthesize(
         images, region = _rotate_some(images, region, random, settings.turned_share)
     if is_own(settings.recipe):
         return _by_own_recipe(images, textures, settings, random, region)
-    return _by_perlin_shapes(images, textures, settings, random, region)
+    at_once = len(images)
+    if images.device.type == "cpu":
+        at_once = max(1, _CACHED_PIXELS // images[0, 0].numel())
+    parts = []
+    for start in range(0, len(images), at_once):
+        some = slice(start, start + at_once)
+        of_some = None if region is None else region[some]
+        parts.append(
+            _by_perlin_shapes(images[some], textures[some], settings, random[some], of_some)
+        )
+    return SynthesizedBatch(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _by_own_recipe(
