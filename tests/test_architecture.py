@@ -72,9 +72,9 @@ def test_every_package_has_a_place() -> None:
         "omnial.inference.inspector",
         "omnial.inference.outlines",
         "omnial.inference.overlay",
-        "omnial.inference.predictor",
         "omnial.inference.verify",
         "omnial.reporting.prediction_report",
+        "omnial.watching.watcher",
         "omnial.serving.app",
     ],
 )

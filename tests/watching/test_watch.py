@@ -19,6 +19,7 @@ from omnial.watching import hooks as hooks_module
 from omnial.watching.arrivals import Arrival
 from omnial.watching.hooks import Hook, command_hook, http_hook
 from omnial.watching.watcher import EVENT_NAMES, Kept, WatchSummary, open_feed, watch
+from tests.faults.breaking import killed_everywhere
 from tests.inference.test_predictor import pictures_of, red_model, rows_of, write_image
 
 DEFECT = (slice(10, 30), slice(20, 60))
@@ -199,6 +200,34 @@ def test_a_command_gets_each_verdict_as_arguments_and_as_json(
     arguments = [str(told), str(path), "x=anomalous", ""]
     assert told.read_text() == f"{arguments} {row['score']}\n"
     assert summary.undelivered == 0
+
+
+def test_a_command_that_fails_is_counted(
+    inspector: Inspector, parts: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = command_hook(shlex.join([sys.executable, "-c", "raise SystemExit(3)"]), EVENT_NAMES)
+    summary = watched(inspector, tmp_path / "out", parts[:2], hooks=[hook])
+    assert (summary.n_images, summary.undelivered) == (2, 2)
+    assert caplog.text.count("--run failed: the command ended with code 3") == 1
+
+
+def test_killed_anywhere_it_has_whole_rows_and_their_pictures(
+    inspector: Inspector, parts: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def whole() -> None:
+        if not (out / "predictions.jsonl").exists():
+            return
+        rows = rows_of(out)
+        with (out / "results.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == len(rows)
+        for row in rows:
+            assert row["map"] is None or (out / row["map"]).is_file()
+
+    assert killed_everywhere(lambda: watched(inspector, out, parts), whole) > 8
+    whole()
+    assert [row["anomalous"] for row in rows_of(out)[-3:]] == [False, True, None]
 
 
 def test_a_hook_that_hangs_holds_up_nothing(

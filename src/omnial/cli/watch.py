@@ -64,6 +64,7 @@ def watch(
     with working():
         from omnial.signals import noting_signals
         from omnial.watching.hooks import command_hook, http_hook
+        from omnial.watching.video import without_password
         from omnial.watching.watcher import EVENT_NAMES, open_feed
         from omnial.watching.watcher import watch as inspect
 
@@ -80,7 +81,7 @@ def watch(
                 model, device=device, batch_size=batch_size, threads=threads, reading=read
             )
             hold_process(inspector, threads)
-            say(f"watching {source}; Ctrl+C ends it")
+            say(f"watching {without_password(source)}; Ctrl+C ends it")
             summary = inspect(
                 *(inspector, feed, out),
                 class_name=class_name,

@@ -13,7 +13,7 @@ from queue import Empty, Full, Queue
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from omnial.errors import UserError
+from omnial.errors import RunError, UserError
 
 Event: TypeAlias = Mapping[str, Any]
 """What is told of an image, JSON values by name."""
@@ -107,14 +107,16 @@ def command_hook(command: str, names: tuple[str, ...]) -> Hook:
             text = event[found[1]]
             return "" if text is None else str(text)
 
-        subprocess.run(
+        ended = subprocess.run(
             [_PLACEHOLDER.sub(value, part) for part in parts],
             input=json.dumps(event).encode(),
             stdout=subprocess.DEVNULL,
             timeout=_TIMEOUT,
-            check=True,
+            check=False,
             start_new_session=True,  # Ctrl+C is for omnial, which lets it end
         )
+        if ended.returncode:
+            raise RunError(f"the command ended with code {ended.returncode}")
 
     return Hook("--run", call)
 

@@ -64,7 +64,7 @@ def open_feed(source: str, *, existing: bool = False, every: float = 0.0) -> Fee
             raise UserError("--every is for video; a folder's files are all inspected")
         return FolderFeed(path, existing=existing)
     if existing:
-        raise UserError(f"--existing is for a folder, and {source} is none")
+        raise UserError("--existing is for a folder, which SOURCE is not")
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise UserError(f"{source} is a picture: give it to omnial predict, or watch its folder")
     if path.is_file():
