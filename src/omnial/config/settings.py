@@ -268,7 +268,7 @@ class ModelSettings(Section):
         if ":" in self.network and not self.normality == self.second_look == "none":
             raise ValueError(
                 "a network of your own has neither normality nor a second look: it needs "
-                "normality=none and second_look=none"
+                "model.normality=none and model.second_look=none"
             )
         if self.second_look == "moved" and self.stem == 1:
             raise ValueError(
