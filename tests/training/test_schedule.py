@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -60,27 +62,57 @@ def timed(minutes: float, pace: list[float], quarter_share: float = 0.0) -> Budg
     return budget
 
 
-def test_a_time_budget_is_measured_once_without_the_first_steps() -> None:
+def test_a_time_budget_is_measured_without_the_first_steps() -> None:
     budget = timed(1.0, [3.0] * 5 + [0.125] * 15)
     assert budget.total_steps == 20 + int((60 - 15 - 15 * 0.125) / 0.125)
-    later = timed(1.0, [3.0] * 5 + [0.125] * 15 + [0.25] * 10)
-    assert later.total_steps == budget.total_steps
 
 
 def test_a_time_budget_counts_both_kinds_of_step_at_their_own_pace() -> None:
     budget = timed(1.0, [2.0] * 5 + [0.125] * 10 + [1.0] + [0.5] * 4, quarter_share=0.75)
-    spent = 10 + 1.25 + 1 + 2
-    assert budget.total_steps == 20 + int((60 - spent) / (0.75 * 0.125 + 0.25 * 0.5))
+    left = 60 - (10 + 1.25 + 1 + 2)
+    assert budget.total_steps == int((left + 20 * 0.125) / (0.75 * 0.125 + 0.25 * 0.5))
 
 
-def test_a_slow_machine_shortens_the_schedule_once() -> None:
-    slow = timed(1.0, [1.0] * 20 + [3.0] * 30)
-    assert slow.shortened_at is not None
-    assert slow.total_steps is not None
-    assert slow.shortened_at <= slow.total_steps < 60
-    at_pace = timed(1.0, [1.0] * 60)
-    assert at_pace.shortened_at is None
-    assert at_pace.total_steps == 60
+def one_that_waits(step: int, _: float) -> float:
+    return 45.0 if step == 300 else 1.0
+
+
+@pytest.mark.parametrize("quarter_share", [0.0, 0.85])
+@pytest.mark.parametrize(
+    ("slowness", "steps"),
+    [
+        (lambda step, share: 1.0, 1.0),
+        (lambda step, share: 2.0 if share > 0.5 else 1.0, 0.75),  # half as fast from its middle on
+        (lambda step, share: 2.0 if share < 0.5 else 1.0, 1.5),  # and until then
+        (lambda step, share: 2.0 if share > 0.95 else 1.0, 0.97),
+        (one_that_waits, 0.92),
+    ],
+)
+def test_a_time_budget_follows_the_machine_and_ends_at_its_low_rate(
+    slowness: Callable[[int, float], float], steps: float, quarter_share: float
+) -> None:
+    """Ten minutes by a clock of our own."""
+    settings = TrainingSettings(
+        minutes=10.0, quarter_share=quarter_share, learning_rate=1.0, schedule="cosine"
+    )
+    budget, step, rates, whole = Budget(settings), 0, [], []
+    while not budget.is_spent(step):
+        is_whole = not is_reduced(step, budget.total_steps, settings)
+        whole.append(is_whole)
+        rates.append(learning_rate(step, budget.total_steps, settings))
+        step += 1
+        seconds = slowness(step, budget.seconds / 600.0) * (0.4 if is_whole else 0.1)
+        budget.count(step, seconds)
+    assert budget.seconds == pytest.approx(600.0, rel=0.05)
+    assert rates[-1] < 0.01
+    assert max(later - now for now, later in pairwise(rates[200:])) < 0.1
+    assert budget.planned_steps is not None
+    assert step == pytest.approx(steps * budget.planned_steps, rel=0.1)
+    if quarter_share:
+        assert sum(whole) == pytest.approx(0.15 * step, rel=0.3)
+        assert all(whole[-sum(whole[200:]) + 20 :])
+    else:
+        assert all(whole)
 
 
 def test_a_budget_shorter_than_the_measurement_ends_at_its_time() -> None:

@@ -229,10 +229,9 @@ class _Run(NamedTuple):
         validated = validate(network, settings, names, self.images, seen, held_out, new)
         _logger.info("%s", _sentence(validated.figures))
         notes = [*notes, *validated.calibration.notes()]
-        if budget.shortened_at is not None:
-            notes.append(
-                f"the machine slowed down: the schedule was shortened at step {budget.shortened_at}"
-            )
+        planned = budget.planned_steps or state.step
+        if state.step < 0.8 * planned:
+            notes.append(f"the machine slowed down: {state.step:,} steps in place of {planned:,}")
         images = state.step * settings.training.batch_size
         summary = TrainSummary(
             model=str(self.out),

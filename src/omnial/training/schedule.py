@@ -12,9 +12,18 @@ _PROBE: Final = range(15, 20)
 """Steps of a measured run that see whole images, to learn what such a step costs."""
 MEASURED_STEPS: Final = _PROBE.stop
 """Steps after which the time of a step is known."""
-_SLACK: Final = 1.2  # a slower machine may take this much of the budget
+_FOLLOW: Final = 0.03
+"""Share by which the pace follows a step: one that waits for the machine hardly counts."""
+_ENOUGH: Final = 4
 _DROP_AT, _DROP = (0.8, 0.9), 0.2
-_KEPT: Final = ("total_steps", "seconds", "shortened_at", "_marks", "_pace", "_asked")
+_KEPT: Final = (
+    "total_steps",
+    "planned_steps",
+    "seconds",
+    "_reduced",
+    "_whole",
+    "_asked",
+)
 
 
 def planned_steps(settings: TrainingSettings) -> int | None:
@@ -25,24 +34,25 @@ def planned_steps(settings: TrainingSettings) -> int | None:
 
 
 class Budget:
-    """The length of a run; a time budget becomes a number of steps once.
+    """The length of a run; a time budget is a number of steps that follows the machine's pace.
 
-    After 20 steps the time of a step is known and the number of steps fixed; a resumed run reads
-    it from the checkpoint. Where a run has steps on a quarter of the pixels, the last of the 20
-    are not, so that both kinds are measured. Where the machine slows down later, the run may take
-    20 % more than its time; if that is not enough, the schedule is shortened once to end there.
+    After 20 steps the time of a step is known. Where a run has steps on a quarter of the pixels,
+    the last of the 20 are not, so that both kinds are measured. From there on the number of steps
+    is that which the time left is enough for: on a machine that slows down the schedule shrinks as
+    a whole, its steps on whole images and at a low rate with it, and ends in time.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
         self._limit = None if settings.minutes is None else 60.0 * settings.minutes
-        self._quarter_share = settings.quarter_share
+        self._settings = settings
         self.total_steps = planned_steps(settings)
-        self._asked = (settings.minutes, self.total_steps)
         """Steps of the whole run; None while a time budget is not measured yet."""
+        self.planned_steps = self.total_steps
+        """What it was at first."""
+        self._asked = (settings.minutes, self.total_steps)
         self.seconds = 0.0  # spent in training steps, earlier runs of it included
-        self.shortened_at: int | None = None
-        self._marks: dict[int, float] = {}
-        self._pace = 0.0
+        self._reduced = (0, 0.0)  # steps on a quarter of the pixels, and the seconds of one
+        self._whole = (0, 0.0)  # and those on whole images
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -59,11 +69,12 @@ class Budget:
             setattr(self, name, state.get(name, getattr(self, name)))
         if self._asked == asked:
             return False
-        self._asked, self.shortened_at = asked, None
+        self._asked = asked
         if self._limit is None:
             self.total_steps = asked[1]
         elif self.total_steps is not None:
             self.total_steps = step + int((self._limit - self.seconds) / (self.seconds / step))
+        self.planned_steps = self.total_steps
         if self.is_spent(step):
             raise UserError(
                 f"the run has taken {step:,} steps in {self.seconds / 60.0:.3g} minutes, which is "
@@ -77,10 +88,11 @@ class Budget:
             return self._limit - self.seconds
         if self.total_steps is None or step < MEASURED_STEPS:
             return None
-        # Steps on a quarter of the pixels come first, and take about a quarter of the time.
-        reduced = max(0, math.ceil(self._quarter_share * self.total_steps) - step)
-        whole = self.total_steps - step - reduced
-        return self._pace * (reduced + 4 * whole if reduced else whole)
+        reduced = math.ceil(self._settings.quarter_share * self.total_steps) - step
+        reduced_pace, whole_pace = self._paces()
+        if reduced <= 0:
+            return (self.total_steps - step) * whole_pace
+        return reduced * reduced_pace + (self.total_steps - step - reduced) * whole_pace
 
     def is_spent(self, step: int) -> bool:
         """Whether the run ends after so many steps."""
@@ -89,33 +101,41 @@ class Budget:
     def count(self, step: int, seconds: float) -> None:
         """Count the time of the step that makes it `step` steps."""
         self.seconds += seconds
-        first = step <= _UNTIMED_STEPS + 1
-        self._pace = seconds if first else 0.9 * self._pace + 0.1 * seconds
+        if step > _UNTIMED_STEPS and step - 1 != _PROBE.start:  # the first of its size, as well
+            if is_reduced(step - 1, self.total_steps, self._settings):
+                before, self._reduced = self._reduced, _follow(*self._reduced, seconds)
+                if before[0]:  # a machine that slows down does so for both
+                    self._whole = self._whole[0], self._whole[1] * self._reduced[1] / before[1]
+            else:
+                self._whole = _follow(*self._whole, seconds)
         if self._limit is None:
             return
-        if step in (_UNTIMED_STEPS, _PROBE.start, _PROBE.start + 1):
-            self._marks[step] = self.seconds
-        if self.total_steps is None:
-            if step == MEASURED_STEPS:
-                left = max(0.0, self._limit - self.seconds)
-                self.total_steps = step + int(left / self._mean_pace())
-            elif self.seconds >= self._limit:
-                self.total_steps = step
-        elif self.shortened_at is None and self.seconds >= self._limit:
-            affordable = step + int((_SLACK * self._limit - self.seconds) / self._pace)
-            if affordable < self.total_steps:
-                self.total_steps = max(affordable, step)
-                self.shortened_at = step
+        left = self._limit - self.seconds
+        if left <= 0.0:
+            self.total_steps = min(step, self.total_steps or step)
+        elif step >= MEASURED_STEPS:
+            self.total_steps = self._affordable(step, left)
+            self.planned_steps = self.planned_steps or self.total_steps
 
-    def _mean_pace(self) -> float:
-        """Seconds a step over the whole run, as measured in its first steps."""
-        begin, reduced, whole = self._marks.values()
-        if self._quarter_share == 0.0:
-            return (self.seconds - begin) / (_PROBE.stop - _UNTIMED_STEPS)
-        # The first step of a size is not timed: it allocates memory.
-        reduced_pace = (reduced - begin) / (_PROBE.start - _UNTIMED_STEPS)
-        whole_pace = (self.seconds - whole) / (len(_PROBE) - 1)
-        return self._quarter_share * reduced_pace + (1.0 - self._quarter_share) * whole_pace
+    def _paces(self) -> tuple[float, float]:
+        """Seconds of a step on a quarter of the pixels, and of one on whole images."""
+        (_, reduced), (count, whole) = self._reduced, self._whole
+        if reduced and count < _ENOUGH:
+            whole = 4.0 * reduced
+        return reduced, whole
+
+    def _affordable(self, step: int, left: float) -> int:
+        """Steps of the whole run that ends after so many more seconds."""
+        share = self._settings.quarter_share
+        reduced, whole = self._paces()
+        total = (left + step * reduced) / (share * reduced + (1.0 - share) * whole)
+        return int(total) if step < share * total else step + int(left / whole)
+
+
+def _follow(count: int, pace: float, seconds: float) -> tuple[int, float]:
+    """The mean of the first steps, then a moving one that no single step doubles."""
+    count += 1
+    return count, pace + max(_FOLLOW, 1.0 / count) * min(seconds - pace, pace or seconds)
 
 
 def is_reduced(step: int, total: int | None, settings: TrainingSettings) -> bool:
