@@ -116,6 +116,17 @@ def locked(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a run has a folder for itself now, see `locked`."""
+    try:
+        handle = _lock(folder)
+    except UserError:
+        return True
+    if handle is not None:
+        os.close(handle)
+    return False
+
+
 @contextmanager
 def scratch_in(folder: Path) -> Iterator[Path]:
     """A folder for unfinished files inside a folder that the caller has locked, gone at the end."""

@@ -1,6 +1,7 @@
 """The whole way on two generated classes: train, look, evaluate, predict."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 from omnial.demo.production_line import CLASS_NAMES, generate
+from omnial.files import locked
+from omnial.training.checkpoint import RunIdentity, claim, read_identity
 
 Run = Callable[..., Any]
 CLASSES = CLASS_NAMES[:2]
@@ -44,6 +47,52 @@ def test_the_model_is_a_folder(model: Path) -> None:
     assert config["schema_version"] == 3
     assert config["classes"] == list(CLASSES)
     assert (model / "model.safetensors").is_file()
+
+
+def test_the_list_of_runs(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    half = tmp_path / "runs" / "half"
+    shutil.copytree(model, tmp_path / "runs" / "tiny")
+    shutil.copytree(model / "checkpoints", half / "checkpoints")
+    as_json, as_text = run("runs", tmp_path, "--json"), run("runs", tmp_path / "runs")
+
+    assert (as_json.code, as_text.code) == (0, 0)
+    runs = {Path(one["folder"]).name: one for one in json.loads(as_json.out)["runs"]}
+    tiny, command = runs["tiny"], runs["half"]["command"]
+    assert (tiny["state"], tiny["classes"], tiny["steps"]) == ("finished", list(CLASSES), 2)
+    assert tiny["training_images"] == 10
+    training = json.loads((model / "config.json").read_text("utf-8"))["training"]
+    assert tiny["figures"] == training["validation"]["mean"]
+    assert (tiny["system"], tiny["size"], tiny["command"]) == ("omnial", "tiny", None)
+    assert runs["half"]["state"] == "unfinished"
+    assert command.startswith(f"omnial train --data {data} --size tiny --steps 2")
+    assert command.endswith(" --resume")
+    assert f"is not finished; go on with:\n  {command}\n" in as_text.out
+    assert all(name in as_text.out for name in CLASSES)
+    with locked(half):
+        assert "half is being trained" in run("runs", half).out
+
+
+def test_runs_that_cannot_be_read_and_none(run: Run, tmp_path: Path) -> None:
+    assert run("runs", tmp_path)[:2] == (0, "no trained models there\n")
+    assert run("runs", tmp_path / "nowhere").code == 2
+    record = tmp_path / "broken" / "checkpoints" / "run.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    ended = run("runs", tmp_path, "--json")
+
+    assert ended.code == 1
+    (one,) = json.loads(ended.out)["runs"]
+    assert (one["folder"], one["state"]) == (str(tmp_path / "broken"), "unreadable")
+    assert "run.json" in one["reason"]
+
+
+def test_the_command_that_goes_on_is_no_part_of_a_run(tmp_path: Path) -> None:
+    first = RunIdentity(settings={}, classes=["a"], images="", start=None, command=["omnial", "a"])
+    claim(tmp_path, first, resume=False)
+    moved = first.model_copy(update={"command": ["omnial", "b"], "started_in": "/b"})
+
+    assert claim(tmp_path, moved, resume=True) == moved
+    assert read_identity(tmp_path) == moved
 
 
 def test_info_of_the_model(run: Run, model: Path) -> None:

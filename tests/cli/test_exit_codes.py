@@ -16,7 +16,7 @@ from omnial.errors import RunError, UserError
 from omnial.model_folder.validation_figures import ValidationFigures
 
 VERBS = (
-    *("demo", "data", "synthesize", "train", "evaluate", "predict", "watch", "serve"),
+    *("demo", "data", "synthesize", "train", "evaluate", "runs", "predict", "watch", "serve"),
     *("calibrate", "drift", "add", "learn", "export", "verify", "info", "study", "attack"),
     "robustness",
 )

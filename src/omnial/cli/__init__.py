@@ -17,7 +17,7 @@ from omnial.cli.export import export, verify
 from omnial.cli.learn import add, learn
 from omnial.cli.predict import predict
 from omnial.cli.serve import serve
-from omnial.cli.show import data, demo, info, synthesize
+from omnial.cli.show import data, demo, info, runs, synthesize
 from omnial.cli.studies import attack, robustness, study
 from omnial.cli.train import evaluate, train
 from omnial.cli.verb import ExitCode, ready_streams, settle
@@ -57,7 +57,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _VERBS = {
-    "Learn from good parts": (demo, data, synthesize, train, evaluate),
+    "Learn from good parts": (demo, data, synthesize, train, evaluate, runs),
     "Inspect": (predict, watch, serve),
     "Keep a model right": (calibrate, drift, add, learn),
     "Without PyTorch": (export, verify),

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -108,7 +108,8 @@ def print_table(
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index in texts else "right")
+        justify: Literal["left", "right"] = "left" if index in texts else "right"
+        table.add_column(heading, justify=justify, overflow="fold")  # nothing is cut off
     for row in rows:
         table.add_row(*map(escape, row))
     if last is not None:

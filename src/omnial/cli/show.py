@@ -1,7 +1,7 @@
-"""`omnial demo`, `data`, `synthesize` and `info`: see what there is, without one's own training."""
+"""`omnial demo`, `data`, `synthesize`, `runs` and `info`: see what there is, without a training."""
 
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -155,6 +155,64 @@ def synthesize(
     result = {"samples": len(names), "sheets": [str(sheet) for sheet in sheets]}
     print_result(result, as_json, lambda shown: print(*shown["sheets"], sep="\n"))
     return exit_code(catalogue.bad_files)
+
+
+@verb("omnial runs", "omnial runs models --json")
+def runs(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="[FOLDER]", help="Folder with model folders in it, or below it."),
+    ] = Path("runs"),
+    as_json: options.AsJson = False,
+) -> ExitCode:
+    """List what was trained: when, on which products, how good, and what is not finished."""
+    with working():
+        from omnial.model_folder.runs import find_runs
+
+        found = find_runs(folder)
+    print_result({"runs": [run.to_dict() for run in found]}, as_json, _show_runs)
+    return exit_code(failed=any(run.state == "unreadable" for run in found))
+
+
+def _show_runs(result: Mapping[str, Any]) -> None:
+    found = [run for run in result["runs"] if run["state"] != "unreadable"]
+    headings = ("folder", "when (UTC)", "system, size", "products", "images", "minutes")
+    figures = {"image_auroc": ("image AUROC", 3), "pixel_ap": ("pixel AP", 3), "psnr": ("PSNR", 1)}
+    rows = [
+        (
+            *(shown(run["folder"]), shown((run["time"] or "-")[:16].replace("T", " "))),
+            f"{run['system']}, {run['size']}",
+            _products(run["classes"]),
+            "-" if run["training_images"] is None else str(run["training_images"]),
+            "-" if run["seconds"] is None else f"{run['seconds'] / 60:.1f}",
+            *(_figure((run["figures"] or {}).get(key), n) for key, (_, n) in figures.items()),
+        )
+        for run in found
+    ]
+    if rows:
+        print_table((*headings, *(name for name, _ in figures.values())), rows, texts=(0, 1, 2, 3))
+        print("\nfigures: defects drawn onto good images that were held out (PSNR in dB)")
+    else:
+        print("no trained models there")
+    for run in result["runs"]:
+        name = shown(run["folder"])
+        if run["state"] == "running":
+            print(f"\n{name} is being trained")
+        elif run["state"] == "unfinished":
+            command = run["command"] or "give the command that began it again, with --resume"
+            print(f"\n{name} is not finished; go on with:\n  {shown(command)}")
+        elif run["state"] == "unreadable":
+            print(f"\n{shown(run['reason'])}")
+
+
+def _products(names: Sequence[str]) -> str:
+    if len(names) < 3:
+        return ", ".join(map(shown, names))
+    return f"{shown(names[0])} and {len(names) - 1} more"
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 @verb(

@@ -103,7 +103,8 @@ def train(
         from omnial.training.fit import train as fit
 
         try:
-            summary = fit(settings, data, out, resume=resume, init=init, progress=True)
+            go_on = _command_to_go_on()
+            summary = fit(settings, data, out, resume=resume, init=init, command=go_on)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(*error.args, _how_to_go_on(out)) from error
     if read_processes().rank:
@@ -211,9 +212,12 @@ def _how_to_go_on(out: Path) -> str:
 
     if not (out / CHECKPOINT_FILE).exists():
         return "before the first checkpoint"
+    return f"- a checkpoint is kept, go on with:\n  {shlex.join(_command_to_go_on())}"
+
+
+def _command_to_go_on() -> list[str]:
     arguments = [one for one in sys.argv[1:] if one != "--resume"]
-    command = shlex.join(["omnial", *arguments, "--resume"])
-    return f"- a checkpoint is kept, go on with:\n  {command}"
+    return ["omnial", *arguments, "--resume"]
 
 
 def _show(summary: Mapping[str, Any]) -> None:

@@ -64,6 +64,10 @@ class RunIdentity(BaseModel, frozen=True, extra="forbid", strict=True):
     start: str | None
     """Digest of the weights that the run started from, or None."""
     precision: Precision = "fp32"
+    command: list[str] = []
+    """What goes on with the run on the command line; no part of its identity."""
+    started_in: str = ""
+    """The folder that the command's paths start from."""
 
     @classmethod
     def of(
@@ -74,6 +78,7 @@ class RunIdentity(BaseModel, frozen=True, extra="forbid", strict=True):
         start: str | None,
         precision: Precision,
         content: Callable[[Path], bytes],
+        command: Sequence[str] = (),
     ) -> "RunIdentity":
         """The identity of a run about to start; `content` gives the SHA-256 of a file."""
         files = [("texture", path) for path in textures]
@@ -91,6 +96,8 @@ class RunIdentity(BaseModel, frozen=True, extra="forbid", strict=True):
             images=digest.hexdigest(),
             start=start,
             precision=precision,
+            command=list(command),
+            started_in=os.getcwd() if command else "",
         )
 
 
@@ -116,7 +123,8 @@ def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
     stored = read_identity(out)
     if stored is not None:
         wanted = wanted.model_copy(update={"precision": stored.precision})
-        differences = _differences(stored.model_dump(), wanted.model_dump())
+        how = {"command", "started_in"}
+        differences = _differences(stored.model_dump(exclude=how), wanted.model_dump(exclude=how))
         # A changed budget is a new schedule from the weights that are there.
         others = [text for path, text in differences.items() if path not in _BUDGETS]
         if others:
@@ -125,7 +133,7 @@ def claim(out: Path, wanted: RunIdentity, resume: bool) -> RunIdentity:
                 "Repeat the settings and data that it was started with, or train into another "
                 "folder."
             )
-        if not differences:
+        if stored == wanted:
             return stored
     folder = folder_of_checkpoints(out)
     with writing("The record of the run", folder):

@@ -87,8 +87,9 @@ def train(
     resume: bool = False,
     init: StrPath | None = None,
     progress: bool = True,
+    command: Sequence[str] = (),
 ) -> TrainSummary:
-    """Train one model, as `omnial.train` describes it."""
+    """Train one model, as `omnial.train` describes it; `command` would go on with it."""
     if not isinstance(settings, Settings):
         raise TypeError(f"settings is what load_settings returns, not {type(settings).__name__}")
     roots, out = as_paths(roots, "roots"), as_path(out, "out")
@@ -100,7 +101,7 @@ def train(
         collectives.first_holds(lambda: locked(out)),
     ):
         cache = open_cache(settings.data)
-        plan = collectives.first(lambda: _plan(settings, roots, out, resume, init, cache))
+        plan = collectives.first(lambda: _plan(settings, roots, out, resume, init, cache, command))
         if not fabric.is_global_zero:
             # The first process has decoded the files meanwhile.
             cache = open_cache(settings.data)
@@ -142,6 +143,7 @@ def _plan(
     resume: bool,
     init: Path | None,
     cache: InputCache,
+    command: Sequence[str],
 ) -> _Plan:
     """Check the files, split them, and decide which run this is."""
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
@@ -172,7 +174,7 @@ def _plan(
         )
     textures = _texture_files(settings)
     precision, reason = choose_precision(settings.training)
-    run = RunIdentity.of(settings, catalogue, textures, start, precision, cache.content)
+    run = RunIdentity.of(settings, catalogue, textures, start, precision, cache.content, command)
     run = claim(out, run, resume)
     _logger.info("training in %s: %s", run.precision, reason)
     return _Plan(catalogue, learn, new, textures, trained, run)
