@@ -130,3 +130,8 @@ def test_file_behind_a_link_or_in_a_hidden_folder_is_listed_where_it_is_named(
     found = each_image([tmp_path / "data", *inner, tmp_path / "data/maps/3.png"])
     names = [path.relative_to(tmp_path / "data").as_posix() for path in found]
     assert names == ["4.png", ".hidden/1.png", "link/2.png", "maps/3.png"]
+
+
+def test_an_address_of_a_camera_is_sent_to_watch() -> None:
+    with pytest.raises(UserError, match="for omnial watch"):
+        list(each_image([Path("rtsp://camera/1")]))

@@ -326,6 +326,16 @@ def test_the_folder_of_an_archive_is_refused(tmp_path: Path) -> None:
     assert [found.name for found in (tmp_path / "out").iterdir()] == ["job.json"]
 
 
+@pytest.mark.parametrize("name", ["index.html", "results.csv", "coco.json"])
+def test_a_file_of_somebody_else_is_not_lost(tmp_path: Path, name: str) -> None:
+    path = write_image(tmp_path / "1.png")
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"results of something else \({name}\)"):
+        predict(Inspector.of(red_model()), [path], out=tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_another_run_over_the_same_folder_does_not_inspect_the_results(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png")
     inspector = Inspector.of(red_model())

@@ -125,9 +125,7 @@ def predict(
             on_image=_show_unreadable if bar else show_verdict,
             progress=progress if bar else silent,
         )
-    more: dict[str, object] = {"products": products_of(summary)}
-    if not no_pictures:
-        more["page"] = out / PAGE_FILE
+    more = {"products": products_of(summary), "page": None if no_pictures else out / PAGE_FILE}
     return _finish(model_dir, summary, len(summary.errors), out / PREDICTIONS_FILE, as_json, more)
 
 
@@ -174,7 +172,7 @@ def _print_counts(result: Mapping[str, Any]) -> None:
     if "products" in result:
         print_products(result["products"])
     counts = "{images} images, {anomalous} anomalous, {unreadable} not readable; see {see}"
-    print(counts.format(**result, see=result.get("page", result["predictions"])))
+    print(counts.format(**result, see=result.get("page") or result["predictions"]))
 
 
 def products_of(summary: "PredictSummary") -> list[dict[str, object]]:

@@ -59,7 +59,10 @@ def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:
     """
     absent = [str(path) for path in paths if not os.path.lexists(path)]
     if absent:
-        raise UserError(f"No such file or folder: {', '.join(absent)}. Check the spelling.")
+        advice = "Check the spelling."
+        if any(":/" in path for path in absent):
+            advice = "Cameras and streams are for omnial watch."
+        raise UserError(f"No such file or folder: {', '.join(absent)}. {advice}")
     left, met, named = LeftOut(), set[str](), set(map(os.path.abspath, paths))
 
     def is_new(path: Path) -> bool:

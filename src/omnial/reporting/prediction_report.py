@@ -142,13 +142,17 @@ def predict(
 
 
 def refuse_others(out: Path, *, timed: bool = False) -> None:
-    """Refuse a folder with the results of an archive, or, unless `timed`, of a watch.
+    """Refuse a folder whose files would be lost: an archive's, those of somebody else.
 
-    With `timed`, one with results that are not of a watch: rows of one kind do not fit the other's.
+    Rows of a watch, which are `timed`, and others do not fit each other.
     """
     kind, table = None, out / TABLE_FILE
+    ours = any((out / (PREDICTIONS_FILE + ending)).exists() for ending in ("", PART))
+    strange = next((name for name in _LISTS[:-1] if (out / name).exists()), None)
     if (out / JOB_FILE).exists():
         kind = f"an archive ({JOB_FILE})"
+    elif strange and not ours:
+        kind = f"something else ({strange})"
     elif table.is_file():
         with table.open(encoding="utf-8", errors="replace") as file:
             head = file.read(len(TIMED))
