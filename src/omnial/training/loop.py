@@ -32,6 +32,7 @@ from omnial.training.log import LOG_STEPS, RunLog, clock
 from omnial.training.objective import Losses, losses, training_loss
 from omnial.training.sampler import Batch, BatchSampler, reduced_images
 from omnial.training.schedule import MEASURED_STEPS, Budget, is_reduced, learning_rate
+from omnial.training.thread_choice import chosen_threads
 
 _logger = logging.getLogger(__name__)
 
@@ -217,8 +218,9 @@ def run_loop(
         KeyboardInterrupt: A signal stopped the run; its state is saved.
     """
     keep_freed_memory()
+    fixed_threads = fabric.world_size > 1 or fabric.device.type != "cpu"
     saved, before = budget.seconds, time.monotonic()
-    with noting_signals() as signals:
+    with noting_signals() as signals, chosen_threads(fixed=fixed_threads) as choose_threads:
         while not budget.is_spent(state.step):
             batch = fabric.to_device(sampler.batch(state.step))
             total = budget.total_steps
@@ -232,7 +234,9 @@ def run_loop(
 
             # The first process's clock decides, so that all take the same number of steps.
             now = time.monotonic()
-            budget.count(state.step, collectives.from_first(now - before))
+            seconds = collectives.from_first(now - before)
+            budget.count(state.step, seconds)
+            choose_threads(seconds, is_reduced(state.step - 1, total, settings.training))
             before = now
             if state.step == MEASURED_STEPS:
                 _say_how_long(budget, state.step, settings.training.batch_size)
