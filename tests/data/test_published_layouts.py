@@ -147,12 +147,14 @@ class TestRealIAD:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), "utf-8")
 
-    def test_the_list_says_what_an_image_is(self, root, caplog):
+    def test_the_list_says_what_an_image_is(self, root, caplog, monkeypatch):
         hs = NG.format("HS", "HS", "jpg").rpartition("/")[2]
         test = [("HS", hs, hs.replace(".jpg", ".png")), ("good", "b_OK_C1.jpg", None)]
         expected = {"audiojack": ("Real-IAD", ["a_OK_C1.jpg"], test)}
         for start in (".", "realiad_1024", "realiad_1024/audiojack"):
             assert summary(root / start, caplog) == expected
+        monkeypatch.chdir(root / "realiad_1024")
+        assert summary(Path("audiojack"), caplog) == expected
         # As the archive of the lists has them.
         (root / "realiad_jsons").rename(root / "lists")
         (root / "realiad_jsons").mkdir()

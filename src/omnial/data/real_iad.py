@@ -8,6 +8,7 @@ The lists of all views may also lie in `realiad_jsons/realiad_jsons`, as their a
 Classes may lie next to the lists, or at another size: `realiad_256`, `realiad_512`.
 """
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -82,6 +83,7 @@ def read_class(folder: Path) -> ProductClass:
 
 
 def _list_of(folder: Path) -> Path | None:
-    lists = [base / _LISTS for base in (folder.parent, folder.parent.parent)]
+    above = Path(os.path.abspath(folder)).parent
+    lists = [base / _LISTS for base in (above, above.parent)]
     paths = [place / f"{folder.name}.json" for base in lists for place in (base, base / _LISTS)]
     return next((path for path in paths if path.is_file()), None)
