@@ -59,11 +59,13 @@ def test_an_image_without_findings_is_unchanged() -> None:
 
 
 def test_the_blend_follows_its_formula() -> None:
-    image = grey(1, 3, 200)
-    scores = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
-    opacity = np.array([0.0, 0.325, 0.65])[:, None]
+    image = grey(1, 201, 200)
+    scores = np.linspace(0, 1, 201, dtype=np.float32)[None]
+    s = scores[0].astype(float)[:, None]
+    opacity = 0.65 * s**2 * (3 - 2 * s)
     wanted = 200 * (1 - opacity) + heat(scores)[0] * opacity
-    np.testing.assert_allclose(overlay(image, scores, [])[0], wanted, atol=0.51)
+    # Scores and opacities are levels of 8 bits.
+    np.testing.assert_allclose(overlay(image, scores, [])[0], wanted, atol=1.5)
 
 
 def test_sizes_must_agree() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,24 @@ def test_a_picture_that_was_removed_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "overlays" / "a.jpg").unlink()
     write_page(tmp_path, tmp_path / "rows")
     assert names((tmp_path / "index.html").read_text("utf-8")) == ["b.png"]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 390)])
+def test_axe_finds_nothing_serious(
+    browser: Any,
+    check_accessible: Callable[[Any], None],
+    tmp_path: Path,
+    scheme: Any,
+    width: int,
+) -> None:
+    bad = {**row("c.png", 0.0), "score": None, "threshold": None, "anomalous": None}
+    bad = {**bad, "map": None, "error": "is cut off"}
+    page_of(tmp_path, [row("a.png", 0.9), row("b.png", 0.1, product=None), bad])
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    check_accessible(page)
+    context.close()
 
 
 def test_the_filter_in_a_browser_of_a_phone(browser: Any, tmp_path: Path) -> None:

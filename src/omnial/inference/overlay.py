@@ -29,18 +29,21 @@ ALARM, SOUND = Colour(179, 38, 30), Colour(29, 110, 62)
 """Ground of the verdict: red for an anomalous image, green for a good one."""
 
 _RIM = Colour(0, 0, 0)
+_SCORES = np.linspace(0.0, 1.0, 256)
 _COLOURS: NDArray[np.uint8] = np.asarray(
-    matplotlib.colormaps["inferno"](np.linspace(0.0, 1.0, 256), bytes=True)[:, :3], dtype=np.uint8
+    matplotlib.colormaps["inferno"](_SCORES, bytes=True)[:, :3], dtype=np.uint8
 )
 _STRONGEST = 0.65
 """Opacity of the colour at score 1: the image stays visible under the surest defect."""
+_OPACITY = np.rint(255 * _STRONGEST * _SCORES**2 * (3.0 - 2.0 * _SCORES)).astype(np.uint8)
+"""Of each level of the score, 0..255."""
 _FINE_PIXELS = 4_000_000
 """Boxes of more pixels are drawn without smoothing, where a line is many pixels wide anyway."""
 
 
 def heat(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Colours (H, W, 3) uint8 of a score map, 0..1, clipped, NaN as 0: black to a pale yellow."""
-    return _COLOURS[np.rint(_unit(score_map) * 255).astype(np.uint8)]
+    return _COLOURS[_levels(score_map)]
 
 
 def heat_stops(count: int = 17) -> list[tuple[float, Colour]]:
@@ -79,10 +82,9 @@ def overlay(
     """
     if image.shape[:2] != score_map.shape:
         raise ValueError(f"an image of {image.shape[:2]} and a score map of {score_map.shape}")
-    scores = _unit(score_map)[..., None]
-    opacity = _STRONGEST * scores**2 * (3.0 - 2.0 * scores)
-    blended = image * (1.0 - opacity) + heat(score_map) * opacity
-    return draw_outlines(np.rint(blended).astype(np.uint8), polygons)
+    levels = _levels(score_map)
+    pictures = (Image.fromarray(pixels) for pixels in (_COLOURS[levels], image, _OPACITY[levels]))
+    return draw_outlines(np.asarray(Image.composite(*pictures)), polygons)
 
 
 def draw_label(
@@ -114,10 +116,11 @@ def draw_label(
         return
 
 
-def _unit(score_map: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The scores as float32 in 0..1, without NaN."""
-    unit: NDArray[np.float32] = np.clip(np.nan_to_num(score_map), 0.0, 1.0).astype(np.float32)
-    return unit
+def _levels(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The scores 0..1 as levels 0..255, NaN as 0."""
+    unit = np.clip(np.nan_to_num(score_map), 0.0, 1.0)
+    levels: NDArray[np.uint8] = np.rint(unit * 255).astype(np.uint8)
+    return levels
 
 
 def _stroke(
