@@ -177,7 +177,9 @@ def test_everything_by_keyboard(page: Any, service: Running) -> None:
 def test_the_verdict_stands_above_the_fold(page: Any, size: tuple[int, int]) -> None:
     width, height = size
     page.set_viewport_size({"width": width, "height": height})
-    drop_list(page, [("000.png", png(PAIR.image))] + 27 * [("000.png", png(PAIR.normal))])
+    tall = ("tall.png", png(np.zeros((300, 40, 3), np.uint8)))
+    rest = 26 * [("000.png", png(PAIR.normal))]
+    drop_list(page, [("000.png", png(PAIR.image)), tall, *rest])
     all_done(page, 28)
 
     assert page.evaluate("scrollY") == 0
@@ -186,6 +188,8 @@ def test_the_verdict_stands_above_the_fold(page: Any, size: tuple[int, int]) -> 
         assert box["y"] >= 0, name
         assert box["y"] + box["height"] <= height, name
         assert 0 <= box["x"] <= width - box["width"], name
+    thumb, inside = (page.locator(f".thumb{part}").nth(1).bounding_box() for part in ("", " img"))
+    assert inside == thumb
     size_of_verdict = page.evaluate(
         "parseFloat(getComputedStyle(document.querySelector('#verdict strong')).fontSize)"
     )

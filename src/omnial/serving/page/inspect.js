@@ -119,7 +119,7 @@ function refresh(tile) {
 function open(tile) {
   rail.select(tile);
   if (tile.reason !== null) {
-    showFailure(`${tile.number} \u00b7 ${tile.file.name}`, tile.reason);
+    showFailure(`${tile.file.name} \u00b7 picture ${tile.number}`, tile.reason);
     return;
   }
   const onReview = async (word) => {

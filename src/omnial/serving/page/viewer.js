@@ -104,7 +104,7 @@ function update() {
   const anomalous = isAnomalous(result);
   const found = marked();
   const places = `${found.length} ${found.length === 1 ? "place" : "places"} marked`;
-  const more = [productName(result.class)];
+  const more = [result.class ?? "product not recognised: choose it above"];
   if (anomalous) more.push(places);
   if (tried.has(result.class)) more.push("at a threshold that is only tried");
   setVerdict(anomalous ? "bad" : "good", anomalous ? "DEFECT" : "GOOD", more.join(" \u00b7 "));
