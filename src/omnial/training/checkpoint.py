@@ -32,6 +32,8 @@ _LATER: dict[str, Any] = {
     "model.blocks": "plain",
     "model.localization.difference_windows": [],
     "objective.defect_weight": 1.0,
+    "model.network": "inspection",
+    "synthesis.recipe": "perlin",
 }
 
 
