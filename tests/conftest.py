@@ -18,11 +18,11 @@ QUIET = (
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 )
 
-# The same examples in every run, so that a green run means the same everywhere. `make fuzz` draws
-# others with --hypothesis-profile=random.
-settings.register_profile("fixed", derandomize=True)
+# The same examples in every run, however slow the machine, so that a green run means the same
+# everywhere. `make fuzz` draws others with --hypothesis-profile=random.
+settings.register_profile("fixed", derandomize=True, deadline=None)
 # Said in full: where CI is set, hypothesis itself starts from a derandomized profile.
-settings.register_profile("random", derandomize=False)
+settings.register_profile("random", derandomize=False, deadline=None)
 settings.load_profile("fixed")
 
 
