@@ -46,7 +46,7 @@ def test_keys_go_through_the_pictures_and_close_them(report: Any) -> None:
     for key, expected in (("ArrowRight", 2), ("ArrowLeft", 1), ("ArrowLeft", 0), ("ArrowLeft", 0)):
         report.keyboard.press(key)
         report.wait_for_function(OPEN.format(f"picture-{expected}"))
-        assert report.evaluate("document.activeElement.rel") == "close"
+        report.wait_for_function("document.activeElement.rel == 'close'")
     report.keyboard.press("Escape")
     report.wait_for_function(CLOSED)
 
