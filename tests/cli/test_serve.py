@@ -110,7 +110,7 @@ def test_sigterm_answers_what_was_begun_and_a_new_process_has_the_history(
         clients[-1].join()
         code = first.process.wait(60)
     assert code == 0, "".join(first.said)
-    assert [answer.status_code for answer in answers] == [200] * len(clients)
+    assert [answer.status_code for answer in answers] == [200] * len(clients), "".join(first.said)
     assert {answer.json()["class"] for answer in answers} == {"nut"}
 
     assert any("nothing keeps them out" in line for line in first.said)

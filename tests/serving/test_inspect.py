@@ -3,12 +3,17 @@
 import base64
 import hashlib
 import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 
 from omnial.inference.inspector import Inspector
@@ -160,6 +165,24 @@ def test_an_unknown_field_of_a_query_is_refused(plain: Running, path: str, field
     assert (answer.status_code, answer.json()["error"]) == (422, "unknown_field")
     assert f"'{field}'" in answer.json()["reason"]
     assert plain.service.admission.inside == 0
+
+
+def test_first_requests_at_once_find_the_description_whole(
+    serve: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, whole = set[int](), FastAPI.openapi
+
+    def slow(app: FastAPI) -> dict[str, Any]:
+        built.add(threading.get_ident())
+        time.sleep(0.05)
+        return whole(app)
+
+    monkeypatch.setattr(FastAPI, "openapi", slow)
+    service = serve()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: service.http.get("v1/model"), range(8)))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize(

@@ -220,8 +220,12 @@ def unknown_field(where: str, name: str, known: Collection[str]) -> RefusedError
     return RefusedError(422, "unknown_field", f"The {where} has a field {name!r}; {takes}.")
 
 
-def check_query(request: Request) -> None:
-    """Refuse a query with a field that the route's description does not name."""
+async def check_query(request: Request) -> None:
+    """Refuse a query with a field that the route's description does not name.
+
+    On the event loop: FastAPI builds the description at the first request, and of two threads that
+    ask for it at once one finds it half done.
+    """
     route = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
     known = [field["name"] for field in route.get("parameters", ()) if field["in"] == "query"]
     for name in request.query_params:
