@@ -44,12 +44,27 @@ def test_completion_of_the_shell_and_of_a_verb() -> None:
     assert ended.stdout.splitlines()[-1] == "train"
 
 
-@pytest.mark.parametrize("wrong", ["data", "out", "version"])
-def test_mistakes_are_told_before_pytorch_is_imported(wrong: str, tmp_path: Path) -> None:
+FULL = ("--out", "full")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--version",), ""),
+        (("train", "--data", "no-such"), "the data folder no-such does not exist"),
+        (("train", "--data", ".", *FULL), "full: the folder is not empty"),
+        (("calibrate", "m", "--data", ".", *FULL), "full exists and is not an empty folder"),
+        (("add", "m", "--data", ".", *FULL), "full exists and is not an empty folder"),
+        (("learn", "m", "h.sqlite", *FULL), "full exists and is not an empty folder"),
+        (("export", "m", "--format", "onnx", *FULL), "full is not empty and is no export folder"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_mistakes_are_told_before_pytorch_is_imported(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()
-    data, out = {"data": ("no-such", "m"), "out": (".", "full")}.get(wrong, ("", ""))
-    arguments = ["train", "--data", data, "--out", out] if data else ["--version"]
     script = (
         "import sys\n"
         "from omnial.cli import main\n"
@@ -62,13 +77,9 @@ def test_mistakes_are_told_before_pytorch_is_imported(wrong: str, tmp_path: Path
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
     )
 
-    assert ended.returncode == (2 if data else 0), ended.stderr
+    assert ended.returncode == (2 if said else 0), ended.stderr
     assert ended.stdout.splitlines()[-1] == "False"
-    said = {
-        "data": "the data folder no-such does not exist",
-        "out": "full: the folder is not empty",
-    }
-    assert said.get(wrong, "") in ended.stderr
+    assert said in ended.stderr
 
 
 def test_exit_codes_reach_the_shell(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def calibrate(
         raise UserError(
             f"--false-alarm-rate {false_alarm_rate:g}: give a share above 0 and below 1"
         )
+    from omnial.model_folder.config_file import check_free
+
+    if out is not None:
+        check_free(out)  # before PyTorch is imported, which takes seconds
     with working() as progress:
         from omnial.calibration.calibrate_folder import calibrate_folder
 

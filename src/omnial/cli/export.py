@@ -43,6 +43,9 @@ def export(
 
     The exit code is 1 if the export is not as accurate as it must be; it is written all the same.
     """
+    from omnial.model_folder.export_folder import check_free_for_export
+
+    check_free_for_export(out)  # before PyTorch is imported, which takes seconds
     with working() as progress:
         from omnial.export.export_model import export_model
 

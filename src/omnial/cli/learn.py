@@ -29,6 +29,9 @@ def add(
     The network stays as it is, so that it finds less on the new product than on those that it was
     trained on. Nothing changes for these.
     """
+    from omnial.model_folder.config_file import check_free
+
+    check_free(out)  # before PyTorch is imported, which takes seconds
     with working():
         from omnial.calibration.add_product import add_product
 
@@ -57,6 +60,9 @@ def learn(
     False alarms join the normal images of their product. Missed defects are explained, and lower
     its threshold as far as the false-alarm rate allows. Other products stay as they are.
     """
+    from omnial.model_folder.config_file import check_free
+
+    check_free(out)  # before PyTorch is imported, which takes seconds
     with working():
         from omnial.serving.learn_reviews import learn_reviews
 

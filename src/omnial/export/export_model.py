@@ -30,7 +30,7 @@ from omnial.export.gate import (
     made_up,
     spread,
 )
-from omnial.files import file_digest, locked, replace_together, scratch_in, unused, writing
+from omnial.files import file_digest, locked, replace_together, scratch_in, writing
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend, needs_package
 from omnial.inference.verify import COUNT, Samples, make_inputs, run_samples, write_samples
 from omnial.model_folder.config_file import CONFIG_FILE, extra_arrays
@@ -44,7 +44,7 @@ from omnial.model_folder.export_folder import (
     Format,
     Gate,
     Precision,
-    is_export,
+    check_free_for_export,
 )
 from omnial.model_folder.weights_file import load_model
 from omnial.models.prediction import Backend
@@ -119,8 +119,7 @@ def export_model(
     if not data and (precision == "int8" or with_pictures):
         what = "INT8 is calibrated on normal images" if precision == "int8" else "no pictures"
         raise UserError(f"{what}: name a data set with --data.")
-    if not (unused(out, EXPORT_FILE) or is_export(out)):
-        raise UserError(f"{out} is not empty and is no export folder. Choose another --out.")
+    check_free_for_export(out)
     model = load_model(model_dir, "cpu")
     progress("inspecting with PyTorch", 0, 1)
     images = from_data(data, model, compared_images, reading) if data else ExportImages((), ())

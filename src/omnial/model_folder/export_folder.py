@@ -23,7 +23,8 @@ from pydantic import Field
 from safetensors.numpy import load_file
 
 from omnial.config.settings import Section
-from omnial.files import file_digest
+from omnial.errors import UserError
+from omnial.files import file_digest, unused
 from omnial.model_folder.config_file import (
     FolderConfig,
     extra_forms,
@@ -158,6 +159,12 @@ def is_export(folder: Path) -> bool:
     """Whether a folder says that `omnial export` wrote it."""
     # Whatever bears the name: reading it refuses what is no plain file.
     return os.path.lexists(folder / EXPORT_FILE)
+
+
+def check_free_for_export(out: Path) -> None:
+    """Refuse a folder for an export that holds anything but one, with a `UserError`."""
+    if not (unused(out, EXPORT_FILE) or is_export(out)):
+        raise UserError(f"{out} is not empty and is no export folder. Choose another --out.")
 
 
 def read_export(folder: Path) -> Export:
