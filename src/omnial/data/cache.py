@@ -37,6 +37,7 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
+_PARSING: Final = threading.Lock()
 LOCATION: Final = "OMNIAL_CACHE"
 """Environment variable that names the folder of the cache."""
 
@@ -157,7 +158,9 @@ class InputCache:
             self._used[key] = entry.bytes
         try:
             # A plain array: slicing NumPy's class of mapped files is slow.
-            pixels = np.asarray(np.load(entry.path, mmap_mode=mode, allow_pickle=False))
+            # Python 3.11 may fail where two threads parse at once, as NumPy does with a header.
+            with _PARSING:
+                pixels = np.asarray(np.load(entry.path, mmap_mode=mode, allow_pickle=False))
             _, size, checksum = entry.path.stem.split("-")
             if _checksum(pixels) != checksum:
                 raise ValueError("wrong checksum")
