@@ -84,6 +84,16 @@ def test_suspicious_files(run: Run, bolt: Path) -> None:
         assert line in shown.out
 
 
+def test_a_region_of_interest_that_is_too_large_is_not_decoded(run: Run, bolt: Path) -> None:
+    draw(bolt / "roi.png", (2000, 1000), value=255)
+    ended = run("data", bolt, "--json", "--max-megapixels", "1")
+
+    assert ended.code == 1
+    (bad,) = json.loads(ended.out)["bad_files"]
+    assert bad["path"] == str(bolt / "roi.png")
+    assert "megapixels" in bad["reason"]
+
+
 def test_what_no_layout_has_is_the_users_mistake(run: Run, bolt: Path, tmp_path: Path) -> None:
     (bolt / "ground_truth/bent/4_mask.png").unlink()
 

@@ -276,12 +276,12 @@ def test_the_full_screen_shows_verdict_and_picture(page: Any) -> None:
     drop(page, defect=png(PAIR.image))
     page.wait_for_selector("#verdict.bad")
     page.click("#full")
-    page.wait_for_function("document.fullscreenElement?.id === 'view'")
+    page.wait_for_function("() => document.fullscreenElement?.id === 'view'")
 
     assert page.locator("#verdict").is_visible()
     assert page.locator("#frame").bounding_box()["height"] > 300
     page.click("#full")
-    page.wait_for_function("document.fullscreenElement === null")
+    page.wait_for_function("() => document.fullscreenElement === null")
 
 
 def test_numbers_on_the_picture_match_the_table(page: Any) -> None:
@@ -410,7 +410,7 @@ def test_a_bad_file_gets_its_reason(page: Any) -> None:
 def test_the_camera(page: Any) -> None:
     page.click("#camera-open")
     page.wait_for_selector("#camera:not([hidden])")
-    page.wait_for_function("document.getElementById('video').videoWidth > 0")
+    page.wait_for_function("() => document.getElementById('video').videoWidth > 0")
     page.click("#camera-take")
     page.wait_for_selector("#results .tile:not([disabled])")
 

@@ -184,14 +184,15 @@ def _print_figures(
     """Print figures under their names, a word a line."""
 
     def row(label: str, figures: "Figures") -> list[str]:
-        return [label, *(_cell(name, figures.get(name)) for name in names)]
+        return [label, *(figure(name, figures.get(name)) for name in names)]
 
     rows = [row(label, figures) for label, figures in classes.items()]
     headings = [name.replace("_", "\n", 1).replace("_", " ") for name in names]
     print_table((corner, *headings), rows, last=row("mean", mean))
 
 
-def _cell(name: str, value: float | None) -> str:
+def figure(name: str, value: float | None) -> str:
+    """A figure as the tables show it, `-` for none."""
     if value is None:
         return "-"
     return f"{value:.1f}" if name == "psnr" else f"{value:.3f}"

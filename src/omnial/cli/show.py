@@ -12,6 +12,7 @@ from omnial.cli import options
 from omnial.cli.options import flag, number, option
 from omnial.cli.output import (
     exit_code,
+    figure,
     print_facts,
     print_metrics,
     print_next,
@@ -177,7 +178,7 @@ def runs(
 def _show_runs(result: Mapping[str, Any]) -> None:
     found = [run for run in result["runs"] if run["state"] != "unreadable"]
     headings = ("folder", "when (UTC)", "system, size", "products", "images", "minutes")
-    figures = {"image_auroc": ("image AUROC", 3), "pixel_ap": ("pixel AP", 3), "psnr": ("PSNR", 1)}
+    figures = {"image_auroc": "image AUROC", "pixel_ap": "pixel AP", "psnr": "PSNR"}
     rows = [
         (
             *(shown(run["folder"]), shown((run["time"] or "-")[:16].replace("T", " "))),
@@ -185,12 +186,12 @@ def _show_runs(result: Mapping[str, Any]) -> None:
             _products(run["classes"]),
             "-" if run["training_images"] is None else str(run["training_images"]),
             "-" if run["seconds"] is None else f"{run['seconds'] / 60:.1f}",
-            *(_figure((run["figures"] or {}).get(key), n) for key, (_, n) in figures.items()),
+            *(figure(key, (run["figures"] or {}).get(key)) for key in figures),
         )
         for run in found
     ]
     if rows:
-        print_table((*headings, *(name for name, _ in figures.values())), rows, texts=(0, 1, 2, 3))
+        print_table((*headings, *figures.values()), rows, texts=(0, 1, 2, 3))
         print("\nfigures: defects drawn onto good images that were held out (PSNR in dB)")
     else:
         print("no trained models there")
@@ -209,10 +210,6 @@ def _products(names: Sequence[str]) -> str:
     if len(names) < 3:
         return ", ".join(map(shown, names))
     return f"{shown(names[0])} and {len(names) - 1} more"
-
-
-def _figure(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 @verb(

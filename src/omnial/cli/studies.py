@@ -9,7 +9,15 @@ import typer
 
 from omnial.cli import options
 from omnial.cli.options import OUTPUT, SETTINGS, flag, model_folder, number, option
-from omnial.cli.output import exit_code, print_facts, print_result, print_table, say, working
+from omnial.cli.output import (
+    exit_code,
+    figure,
+    print_facts,
+    print_result,
+    print_table,
+    say,
+    working,
+)
 from omnial.cli.verb import ExitCode, verb
 from omnial.config.presets import DEFAULT_SIZE
 from omnial.errors import UserError
@@ -228,5 +236,4 @@ def _show_levels(result: Mapping[str, Any]) -> None:
 
 
 def _cell(row: dict[str, Any] | None) -> str:
-    value = None if row is None else row["mean"]["pixel_ap"]
-    return "-" if value is None else f"{value:.3f}"
+    return figure("pixel_ap", None if row is None else row["mean"]["pixel_ap"])

@@ -12,10 +12,10 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from omnial.config.own_code import allow_code, is_own, load_own, name_code
+from omnial.config.own_code import allow_code, load_own, name_code
 from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM, RECIPES, SIZES, SYSTEMS, Preset
 from omnial.config.reference import describe, dotted, entries, schema_at
-from omnial.config.settings import IMPORT_PATH, Settings
+from omnial.config.settings import IMPORT_PATH, Settings, is_own
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path
 

@@ -13,7 +13,7 @@ import re
 import sys
 from typing import Any, Final
 
-from omnial.config.settings import IMPORT_PATH, ModelSettings, Settings
+from omnial.config.settings import IMPORT_PATH, ModelSettings, Settings, is_own
 from omnial.errors import UserError
 
 VARIABLE: Final = "OMNIAL_CODE"
@@ -52,11 +52,6 @@ def name_code(settings: Settings) -> None:
 def attentions(model: ModelSettings) -> tuple[str, str]:
     """The attention modules of both sub-networks."""
     return model.reconstruction.attention, model.localization.attention
-
-
-def is_own(name: str) -> bool:
-    """Whether a name is an import path, and not that of a built-in part."""
-    return ":" in name
 
 
 def load_own(path: str) -> Any:

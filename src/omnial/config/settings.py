@@ -21,6 +21,11 @@ IMPORT_PATH: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 """`package.module:name`: code of the user's own, see `omnial.config.own_code`."""
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is an import path, and not that of a built-in part."""
+    return ":" in name
+
+
 class OrOwnCode:
     """Marks a text that is the name of a built-in part or the import path of the user's own."""
 
@@ -265,7 +270,7 @@ class ModelSettings(Section):
     def _check(self) -> Self:
         if self.localization.diffneck and not self.reconstruction.jnd:
             raise ValueError("localization.diffneck compares JND maps: it needs reconstruction.jnd")
-        if ":" in self.network and not self.normality == self.second_look == "none":
+        if is_own(self.network) and not self.normality == self.second_look == "none":
             raise ValueError(
                 "a network of your own has neither normality nor a second look: it needs "
                 "model.normality=none and model.second_look=none"

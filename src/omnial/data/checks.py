@@ -39,15 +39,8 @@ def check_files(
         UserError: Files are bad and `on_bad_file` is `fail`; a region of interest is bad; or
             skipping leaves a class without training or without test images that it had.
     """
-    bad_regions = []
-    for region in (product.roi for product in catalogue.classes if product.roi is not None):
-        try:
-            image_size(region, settings.max_megapixels)
-            read_mask(region)
-        except ImageError as error:
-            bad_regions.append(BadFile(error.path, error.reason))
-    if bad_regions:
-        raise UserError(f"the region of interest cannot be used:\n{_lines(bad_regions)}")
+    if regions := bad_regions(catalogue.classes, settings):
+        raise UserError(f"the region of interest cannot be used:\n{_lines(regions)}")
     records = [r for product in catalogue.classes for r in (*product.train, *product.test)]
     bad: dict[ImageRecord, BadFile] = {}
     check = partial(_check, cache=cache or InputCache(None, settings))
@@ -65,6 +58,18 @@ def check_files(
         )
     classes = tuple(_without(product, bad) for product in catalogue.classes)
     return Catalogue(classes, (*catalogue.bad_files, *bad.values()))
+
+
+def bad_regions(products: Iterable[ProductClass], settings: DataSettings) -> list[BadFile]:
+    """The regions of interest that cannot be used; none is decoded that is too large."""
+    bad = []
+    for region in (product.roi for product in products if product.roi is not None):
+        try:
+            image_size(region, settings.max_megapixels)
+            read_mask(region)
+        except ImageError as error:
+            bad.append(BadFile(error.path, error.reason))
+    return bad
 
 
 def check_image(record: ImageRecord, cache: InputCache) -> tuple[int, int]:

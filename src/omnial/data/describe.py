@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
-from omnial.data.checks import MOST_WORKERS, check_image
-from omnial.data.decode import read_mask
+from omnial.data.checks import MOST_WORKERS, bad_regions, check_image
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
 from omnial.data.prefetch import prefetch
@@ -87,14 +86,9 @@ def describe_data(
         found[record] = result
         progress("checking files", len(found), len(records))
     bad = [one.size for one in found.values() if isinstance(one.size, BadFile)]
-    for region in (product.roi for product in products if product.roi is not None):
-        try:
-            read_mask(region)
-        except ImageError as error:
-            bad.append(BadFile(error.path, error.reason))
     return DataSummary(
         {product.name: _summary(product, found) for product in products},
-        tuple(bad),
+        (*bad, *bad_regions(products, settings)),
         _duplicates(found),
     )
 

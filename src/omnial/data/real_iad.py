@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from omnial.data.listing import listed, subfolders
 from omnial.data.records import GOOD, ProductClass
-from omnial.data.table_rows import Row, read_rows
+from omnial.data.table_rows import Row, class_from_rows
 from omnial.errors import UserError
 
 _LISTS = "realiad_jsons"
@@ -79,7 +79,7 @@ def read_class(folder: Path) -> ProductClass:
         for split, images in (("train", content.train), ("test", content.test))
         for number, image in enumerate(images, start=1)
     ]
-    return read_rows(path, rows, folder.name, folder, (folder,), "Real-IAD")
+    return class_from_rows(path, rows, folder.name, folder, (folder,), "Real-IAD")
 
 
 def _list_of(folder: Path) -> Path | None:

@@ -35,7 +35,7 @@ class Row(NamedTuple):
         return UserError(f"{self.place}: {message}")
 
 
-def read_rows(
+def class_from_rows(
     table: Path, rows: Sequence[Row], name: str, folder: Path, bases: tuple[Path, ...], layout: str
 ) -> ProductClass:
     """A class from its rows in a table, whose paths are relative to one of the bases.

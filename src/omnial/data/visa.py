@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from omnial.data.records import ProductClass
-from omnial.data.table_rows import Row, read_rows
+from omnial.data.table_rows import Row, class_from_rows
 from omnial.errors import UserError
 
 _ANNOTATIONS = "image_anno.csv"
@@ -91,7 +91,7 @@ def _read(
     table: _Table, rows: tuple[Row, ...], name: str, folder: Path, bases: tuple[Path, ...]
 ) -> ProductClass:
     _require_columns(table, "image", "label")
-    return read_rows(table.path, rows, name, folder, bases, "VisA")
+    return class_from_rows(table.path, rows, name, folder, bases, "VisA")
 
 
 def _require_columns(table: _Table, *wanted: str) -> None:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.config.own_code import call_own, is_own
-from omnial.config.settings import ModelSettings
+from omnial.config.own_code import call_own
+from omnial.config.settings import ModelSettings, is_own
 from omnial.errors import UserError
 from omnial.models.attention import try_part
 from omnial.models.channels_last import pack, unpack

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from omnial.config.own_code import call_own, is_own
-from omnial.config.settings import SynthesisSettings
+from omnial.config.own_code import call_own
+from omnial.config.settings import SynthesisSettings, is_own
 from omnial.errors import UserError
 from omnial.filters import box_blur, ssim_map
 from omnial.sample_random import SampleRandom
