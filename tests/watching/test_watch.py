@@ -16,7 +16,7 @@ from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
 from omnial.reporting.prediction_report import predict
 from omnial.watching import hooks as hooks_module
-from omnial.watching.arrivals import Arrival
+from omnial.watching.arrivals import Arrival, Feed
 from omnial.watching.hooks import Hook, command_hook, http_hook
 from omnial.watching.watcher import EVENT_NAMES, Kept, WatchSummary, open_feed, watch
 from tests.faults.breaking import killed_everywhere
@@ -25,7 +25,7 @@ from tests.inference.test_predictor import pictures_of, red_model, rows_of, writ
 DEFECT = (slice(10, 30), slice(20, 60))
 
 
-class Given:
+class Given(Feed):
     """A feed of files, in batches."""
 
     dropped = 3
@@ -39,12 +39,6 @@ class Given:
 
     def waiting(self) -> int:
         return sum(map(len, self.batches))
-
-    def again(self, arrival: Arrival) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture

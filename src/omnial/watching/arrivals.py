@@ -1,12 +1,11 @@
 """Where pictures come from: the interface of a feed, and files that appear in a folder."""
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,47 +33,41 @@ class Arrival(NamedTuple):
     """(H, W, 3), RGB; None: it is the file."""
 
 
-class Feed(Protocol):
+class Feed:
     """A source of pictures."""
 
-    dropped: int
+    dropped = 0
     """Frames that nobody took before the next one came."""
 
     def take(self, most: int) -> list[Arrival] | None:
         """What has arrived, `most` at most, waiting a moment for it; None where it has ended."""
+        raise NotImplementedError
 
     def waiting(self) -> int:
-        """How many pictures are there and were not taken."""
+        """How many pictures are there and were not taken, frames aside."""
+        return 0
 
     def again(self, arrival: Arrival) -> bool:
         """Whether a picture that could not be read will come again, once it is whole."""
+        return False
 
     def close(self) -> None:
         """End it."""
 
 
-class _State(NamedTuple):
-    """What changes when a file is written."""
-
-    modified: int
-    size: int
+_State: TypeAlias = tuple[int, int]
+"""What changes when a file is written: its time of change and its size."""
 
 
-class FolderFeed:
+class FolderFeed(Feed):
     """Files that appear in a folder or below it, or change there, in the order of their times.
 
     A file is taken when it has not changed for a moment. One that cannot be read then is taken
     again, for some seconds or until it can. What is there at first counts only with `existing`.
     """
 
-    dropped = 0
-
     def __init__(
-        self,
-        folder: Path,
-        *,
-        existing: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        self, folder: Path, *, existing: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder, self._clock = folder.absolute(), clock
         self._taken: dict[Path, _State] = {} if existing else self._look()
@@ -101,21 +94,14 @@ class FolderFeed:
     def again(self, arrival: Arrival) -> bool:
         """Whether a file changes still, or has for a short time only been unreadable."""
         path, now = Path(arrival.path), self._clock()
-        state, taken = _state(path), self._taken.get(path)
+        state = _state(path)
         if state is None:
             return False
-        if state == taken:
-            before, since = self._unreadable.get(path, (None, now))
-            if before != state:
-                since = now
-            elif now - since > _GRACE:
-                return False
-            self._unreadable[path] = (state, since)
+        same = state == self._taken.get(path)
+        if same and now - _since(self._unreadable, path, state, now) > _GRACE:
+            return False
         self._taken.pop(path, None)
         return True
-
-    def close(self) -> None:
-        """Nothing is to be done."""
 
     def _look(self) -> dict[Path, _State]:
         files = each_image([self._folder], warn=False)
@@ -142,19 +128,25 @@ class FolderFeed:
         for path, state in found.items():
             if self._taken.get(path) == state:
                 continue
-            before, since = self._changing.get(path, (None, now))
-            if before != state:
-                self._changing[path] = (state, now)
-            elif now - since >= (_SETTLED if state.size else _GRACE):
+            modified, size = state
+            since = _since(self._changing, path, state, now)
+            if now - since >= (_SETTLED if size else _GRACE):
                 del self._changing[path]
                 self._taken[path] = state
-                whole.append((state.modified, path))
+                whole.append((modified, path))
         self._queue.extend(path for _, path in sorted(whole))
+
+
+def _since(noted: dict[Path, tuple[_State, float]], path: Path, state: _State, now: float) -> float:
+    """Since when a file is in its present state, which is noted."""
+    before, since = noted.get(path, (None, now))
+    noted[path] = (state, since if before == state else now)
+    return noted[path][1]
 
 
 def _state(path: Path) -> _State | None:
     try:
-        found = os.stat(path)
+        found = path.stat()
     except OSError:
         return None
-    return _State(found.st_mtime_ns, found.st_size)
+    return found.st_mtime_ns, found.st_size

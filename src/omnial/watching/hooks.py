@@ -9,6 +9,7 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -39,32 +40,21 @@ class Hook:
 
     def send(self, event: Event) -> None:
         """Deliver an event soon; returns at once."""
-        while True:
-            try:
-                self._queue.put_nowait(event)
-                return
-            except Full:
-                self._leave_one_out()
+        if self._queue.full():
+            if not self.left_out:
+                _logger.warning("%s is too slow: the oldest verdicts are left out", self._name)
+            with suppress(Empty):
+                self._queue.get_nowait()
+                self.left_out += 1
+        self._queue.put_nowait(event)  # nobody else puts anything in
 
     def close(self) -> None:
         """Wait some seconds for what is still to be delivered."""
-        try:
+        with suppress(Full):
             self._queue.put(None, timeout=_LAST)
-        except Full:
-            self.left_out += self._queue.qsize()
-            return
-        self._thread.join(_LAST)
+            self._thread.join(_LAST)
         if self._thread.is_alive():
             self.left_out += self._queue.qsize()
-
-    def _leave_one_out(self) -> None:
-        try:
-            self._queue.get_nowait()
-        except Empty:
-            return
-        if not self.left_out:
-            _logger.warning("%s is too slow: the oldest verdicts are left out", self._name)
-        self.left_out += 1
 
     def _work(self) -> None:
         well = True

@@ -13,7 +13,7 @@ import numpy as np
 
 from omnial.errors import UserError
 from omnial.inference.engines import needs_package
-from omnial.watching.arrivals import Arrival
+from omnial.watching.arrivals import Arrival, Feed
 
 _WAIT: Final = 0.2
 """Seconds that `take` waits for a frame."""
@@ -57,10 +57,8 @@ def _arrival(label: str, stem: str, frame: Any) -> Arrival:
     return Arrival(label, stem, np.ascontiguousarray(frame[..., ::-1]))
 
 
-class VideoFileFeed:
+class VideoFileFeed(Feed):
     """The frames of a video file: every one, or one for every so many seconds of the video."""
-
-    dropped = 0
 
     def __init__(self, file: Path, every: float = 0.0) -> None:
         self._file, self._every, self._due = file, every, 0.0
@@ -86,20 +84,12 @@ class VideoFileFeed:
             found.append(_arrival(label, stem, frame))
         return found
 
-    def waiting(self) -> int:
-        """None: a file waits by itself."""
-        return 0
-
-    def again(self, arrival: Arrival) -> bool:
-        """Never."""
-        return False
-
     def close(self) -> None:
         """Close the file."""
         self._capture.release()
 
 
-class CameraFeed:
+class CameraFeed(Feed):
     """The newest frame of a camera or a stream; those that nobody takes in time are counted.
 
     A thread reads without pause, so that no old frame waits in a buffer. A camera that is gone is
@@ -128,14 +118,6 @@ class CameraFeed:
                 return []
             self._due = time.monotonic() + self._every
             return [frame]
-
-    def waiting(self) -> int:
-        """None: what is not taken is dropped."""
-        return 0
-
-    def again(self, arrival: Arrival) -> bool:
-        """Never."""
-        return False
 
     def close(self) -> None:
         """End the thread."""

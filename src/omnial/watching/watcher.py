@@ -109,7 +109,7 @@ def watch(
         UserError: The model does not know the class, or `out` cannot be used.
         RunError: A result could not be written.
     """
-    summary, names, hooks = WatchSummary(), _Names(), list(hooks)
+    summary, times, hooks = WatchSummary(), _times(), list(hooks)
 
     def allowed() -> int:
         """How many pictures may be taken now."""
@@ -128,13 +128,14 @@ def watch(
             with ResultFiles(out, append=True) as files:
                 for arrival, found in _inspected(inspector, feed, class_name, tile, allowed):
                     keep = kept == "all" or (isinstance(found, Inspection) and found.anomalous)
-                    moment, name = names.next(arrival.stem)
+                    moment = next(times)
+                    name = f"{moment:%Y%m%d-%H%M%S-%f}-{arrival.stem}"
                     result = result_of(
                         *(Source(Path(arrival.path), name), found, class_name),
                         pictures if keep else None,
                     )
                     # An address is no path: two slashes of it would become one.
-                    result.row.update(path=arrival.path, time=moment)
+                    result.row.update(path=arrival.path, time=moment.isoformat())
                     if keep and pictures is not None and arrival.frame is not None:
                         _keep(arrival.frame, out / FRAMES / f"{name}.jpg")
                     files.add(result)
@@ -182,16 +183,12 @@ def _inspected(
         dropped = feed.dropped
 
 
-class _Names:
-    """Names by time, each after the one before, also where the clock is set back."""
-
-    def __init__(self) -> None:
-        self._last = datetime.min.replace(tzinfo=datetime.now().astimezone().tzinfo)
-
-    def next(self, stem: str) -> tuple[str, str]:
-        """The time in ISO 8601, and the name of the results."""
-        self._last = max(datetime.now().astimezone(), self._last + timedelta(microseconds=1))
-        return self._last.isoformat(), f"{self._last:%Y%m%d-%H%M%S-%f}-{stem}"
+def _times() -> Iterator[datetime]:
+    """The time, each after the one before, also where the clock is set back."""
+    last = datetime.now().astimezone()
+    while True:
+        yield last
+        last = max(datetime.now().astimezone(), last + timedelta(microseconds=1))
 
 
 def _keep(frame: NDArray[np.uint8], path: Path) -> None:
