@@ -52,6 +52,7 @@ FULL = ("--out", "full")
     [
         (("--version",), ""),
         (("train", "--data", "no-such"), "the data folder no-such does not exist"),
+        (("study", "colour", "--data", "no-such", "--out", "o"), "no-such does not exist; check"),
         (("train", "--data", ".", *FULL), "full: the folder is not empty"),
         (("calibrate", "m", "--data", ".", *FULL), "full exists and is not an empty folder"),
         (("add", "m", "--data", ".", *FULL), "full exists and is not an empty folder"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from omnial.data.listing import image_files
+from omnial.studies.study_data import DATA_VARIABLE
 from tests.studies.small_runs import SMALL, make_products
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -20,9 +21,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_products(tmp_path_factory.mktemp("study") / "line")
 
 
-def test_the_command_line(run: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+def test_the_command_line(
+    run: Callable[..., Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(data.parent))
     settings = [part for text in SMALL for part in ("--set", text)]
-    common = ["--data", data, "--out", tmp_path / "out", "--work", tmp_path / "work"]
+    common = ["--data", data.name, "--out", tmp_path / "out", "--work", tmp_path / "work"]
     common += ["--size", "tiny", "--images", 4, "--seeds", 1, "--no-gallery", *settings]
     wrong = run("study", "stage", *common)
     assert wrong.code == 2

@@ -155,7 +155,7 @@ def study(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help=f"{', '.join(STUDIES)} or {_ROBUSTNESS}.")
     ],
-    data: options.Data,
+    roots: options.Data,
     out: Annotated[Path, options.folder(_STUDY_OUT)],
     size: Annotated[str, options.size_option(DEFAULT_SIZE)] = DEFAULT_SIZE,
     images: Annotated[
@@ -187,6 +187,9 @@ def study(
     if name not in allowed:
         raise UserError(f"study: {name!r} is unknown; allowed are {', '.join(allowed)}")
     options.check_out(work)
+    from omnial.studies.study_data import find_roots
+
+    data = find_roots(roots)
     read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
     overrides, chosen = (*read, *(set_ or ())), tuple(rows or ())
     with working():

@@ -56,7 +56,7 @@ from omnial.studies.results_store import (
 from omnial.studies.robustness_page import robustness_page
 from omnial.studies.run_study import PAGE, StudySummary
 from omnial.studies.run_trials import DEMO_DATA, run_trials, train_on_demo
-from omnial.studies.study_data import StudyData, command_line, find_roots
+from omnial.studies.study_data import StudyData, command_line
 from omnial.studies.study_page import remarks_on
 from omnial.studies.study_rows import Row, StudyOptions, chosen_rows
 from omnial.studies.trial import Trial, has_model, model_folder, plan_trials
@@ -188,7 +188,7 @@ def run_robustness_study(
     """
     with locked(out):
         rows = chosen_rows("robustness", ROWS, options.rows)
-        study = RobustnessStudy(StudyData.of(find_roots(data)), out, work, options, progress)
+        study = RobustnessStudy(StudyData.of(data), out, work, options, progress)
         study.write_page()
         asked = [study.parts[row, question] for question in QUESTIONS for row in rows]
         study.answer([part for part in asked if part.key not in study.answers])

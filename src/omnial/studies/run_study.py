@@ -13,7 +13,7 @@ from omnial.model_folder.weights_file import load_model
 from omnial.reporting.report_pictures import jpeg
 from omnial.studies.results_store import write_file
 from omnial.studies.run_trials import run_trials, train_on_demo
-from omnial.studies.study_data import StudyData, command_line, find_roots
+from omnial.studies.study_data import StudyData, command_line
 from omnial.studies.study_page import RowFigures, SeedFigures, remarks_on, study_page
 from omnial.studies.study_pictures import chart, gallery, pick
 from omnial.studies.study_rows import Study, StudyOptions, chosen_rows
@@ -53,15 +53,15 @@ def run_study(
 ) -> StudySummary:
     """Compute what is missing of a study, and write its page after every trial.
 
-    The data folders lie here or below `$OMNIAL_DATA`. `out` is meant to be kept: it gets the page
-    and a small file for each trial. `work` gets the models, which need not last.
+    `out` is meant to be kept: it gets the page and a small file for each trial. `work` gets the
+    models, which need not last.
 
     Raises:
         UserError: Unusable data, settings or names, or another run of the study.
         RunError: A result cannot be written.
     """
     with locked(out):
-        source = StudyData.of(find_roots(data))
+        source = StudyData.of(data)
         running = _RunningStudy(study, source, out, work, options, progress)
         running.write_page()
         running.compute()

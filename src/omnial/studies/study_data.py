@@ -31,15 +31,18 @@ class StudyData(NamedTuple):
 
 
 def find_roots(given: Sequence[Path]) -> list[Path]:
-    """Find each root here, or else below `$OMNIAL_DATA`."""
-    base = os.environ.get(DATA_VARIABLE)
-    found = []
+    """Find each data folder here, or else below `$OMNIAL_DATA`; a UserError names one that is not.
+
+    Nothing of it needs PyTorch, so that a mistake is told before that is imported.
+    """
+    base, found = os.environ.get(DATA_VARIABLE), []
     for root in given:
-        candidates = [root] if base is None or root.is_absolute() else [root, Path(base) / root]
-        folder = next((folder for folder in candidates if folder.is_dir()), None)
+        candidates = [root] if base is None else [root, Path(base) / root]
+        folder = next((folder for folder in candidates if os.path.isdir(folder)), None)
         if folder is None:
-            hint = f" (${DATA_VARIABLE} is {base})" if base else f"; or set ${DATA_VARIABLE}"
-            raise UserError(f"--data {root}: no such folder{hint}")
+            what = "is a file, not a folder" if os.path.exists(root) else "does not exist"
+            where = "" if base is None else f" here or below ${DATA_VARIABLE} ({base})"
+            raise UserError(f"the data folder {root} {what}{where}; check --data")
         found.append(folder)
     return found
 
