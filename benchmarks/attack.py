@@ -24,8 +24,7 @@ from benchmarks.common import (
     report,
     side_by_side,
 )
-from omnial.attacks.ball import Ball
-from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.attacks.pgd import Ball, Schedule, attack, undisturbed
 from omnial.config.load import load_settings
 from omnial.machine import keep_freed_memory
 from omnial.models.channels_last import to_channels_last

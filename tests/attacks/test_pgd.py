@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from foolbox.attacks import L2PGD, LinfPGD
 from torch import Tensor, nn
 
-from omnial.attacks.ball import Ball, Norm
-from omnial.attacks.pgd import Attacked, Objective, Schedule, attack, undisturbed
+from omnial.attacks.pgd import Attacked, Ball, Norm, Objective, Schedule, attack, undisturbed
 from omnial.config.load import load_settings
 from omnial.filters import ssim_map
 from omnial.models.system import build_model

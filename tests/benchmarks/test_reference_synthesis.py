@@ -18,8 +18,8 @@ from omnial.config.settings import SynthesisSettings
 from omnial.filters import ssim_map
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels
-from omnial.synthesis.perlin import perlin_noise
 from omnial.synthesis.recipe import synthesize
+from omnial.synthesis.shapes import perlin_noise
 
 COUNT, EDGE = 400, 64
 ALIKE, APART = 0.01, 1e-5

@@ -31,7 +31,7 @@ from omnial.models.scoring import image_scores
 from omnial.models.torch_backend import predict_batch
 from omnial.robustness.clean_samples import draw_clean
 from omnial.robustness.white_box import WhiteBoxPlan, attack_verdicts
-from omnial.synthesis.preview import preview
+from omnial.synthesis.recipe import preview
 from omnial.training.fit import train
 from tests.inference.test_predictor import red_model, write_image
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from omnial.attacks.ball import Ball
-from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.attacks.pgd import Ball, Schedule, attack, undisturbed
 from omnial.config.load import load_settings
 from omnial.models import normality as module
 from omnial.models.normality import (

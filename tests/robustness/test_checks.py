@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnial.attacks.ball import Ball, Level
-from omnial.attacks.pgd import Schedule
+from omnial.attacks.pgd import Ball, Level, Schedule
 from omnial.robustness.attack_checks import (
     Trace,
     check_traces,

@@ -10,8 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
-from omnial.attacks.ball import Ball
-from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.attacks.pgd import Ball, Schedule, attack, undisturbed
 from omnial.config.settings import ImageScore
 from omnial.demo.production_line import CLASS_NAMES
 from omnial.models.prediction import Prediction

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnial.attacks.ball import LEVELS
+from omnial.attacks.pgd import LEVELS
 from omnial.config.settings import Reading
 from omnial.demo.production_line import CLASS_NAMES
 from omnial.errors import UserError

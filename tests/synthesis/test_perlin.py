@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from omnial.sample_random import SampleRandom
-from omnial.synthesis.perlin import perlin_noise, perlin_shapes
+from omnial.synthesis.shapes import perlin_noise, perlin_shapes
 
 
 def naive_noise(angles: np.ndarray, cells: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -4,8 +4,8 @@ import torch
 from omnial.config.settings import LevelSettings, SynthesisSettings
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels, luma
-from omnial.synthesis.panels import draw_panels
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize, visible_change
+from omnial.synthesis.shapes import draw_panels
 from omnial.synthesis.textures import augment_textures, match_colour
 
 COUNT, HEIGHT, WIDTH = 32, 64, 96

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from omnial.attacks.ball import LEVELS
+from omnial.attacks.pgd import LEVELS
 from omnial.config.settings import (
     DataSettings,
     LocalizationSettings,

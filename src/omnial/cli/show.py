@@ -147,7 +147,7 @@ def synthesize(
         from omnial.data.checks import check_files
         from omnial.data.layouts import discover
         from omnial.reporting.picture_grid import write_contact_sheets
-        from omnial.synthesis.preview import preview
+        from omnial.synthesis.recipe import preview
 
         found = discover(data, need="train")
         catalogue = check_files(found, settings.data, progress=partial(progress, "checking files"))

@@ -6,6 +6,12 @@ they lie, in runs, on all cores or on a GPU. Every figure is then a sum over the
 of a term that needs only the ranks of the pixel's score: they are looked up in bounded pieces, and
 a class's ranks are the sums of its runs' ranks, so that kinds and class share one set of buffers.
 
+AUPRO is the area under the per-region overlap curve. The overlap of a threshold is the mean over
+all ground-truth regions of the share of the region that is called anomalous (Bergmann et al., MVTec
+AD, IJCV 2021, section 5.2); the curve runs over the false positive rate of all normal pixels, up to
+0.3, and its area is divided by 0.3. Each anomalous pixel lifts it by 1 / (regions x pixels of its
+region) where the threshold passes its score, so that the area is a plain sum over pixels.
+
 Memory: 4 bytes a counted pixel, 4 bytes a ground-truth region, and some 100 MB more, of which a
 part grows with the size of a single image.
 """
@@ -18,9 +24,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
-from omnial.metrics.aupro import FPR_LIMIT, Mask, Scores, overlap_area, scores_by_region
+from omnial.data.records import GOOD
 from omnial.metrics.ranking import Counts, Curve, f1, pr_curve, roc_curve
 
 RUN = 1 << 24
@@ -28,8 +35,13 @@ RUN = 1 << 24
 _PIECE = 1 << 19
 _CURVE_SAMPLES = 2000
 
+FPR_LIMIT = 0.3
+"""The overlap curve is integrated from a false positive rate of 0 to this one."""
+
+Scores = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 _Pixels = Mask | None
-Ranks = tuple[NDArray[np.int64], NDArray[np.int64]]
+_Ranks = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class PixelSummary(NamedTuple):
@@ -50,13 +62,12 @@ class PixelFigures:
     Args:
         pixels: Largest number of pixels of each kind's score maps; memory is taken as maps come.
         device: Where scores are sorted; None is the host. The figures are the same to the last bit.
-        normal: The kind of the defect-free images, whose pixels count for every other kind.
+
+    The pixels of the kind `good`, the defect-free images, count for every other kind.
     """
 
-    def __init__(
-        self, pixels: Mapping[str, int], device: torch.device | None = None, normal: str = "good"
-    ) -> None:
-        self._device, self._normal = device, normal
+    def __init__(self, pixels: Mapping[str, int], device: torch.device | None = None) -> None:
+        self._device = device
         self._segments = {
             kind: _Segment(np.empty(count, dtype=np.float32)) for kind, count in pixels.items()
         }
@@ -86,9 +97,9 @@ class PixelFigures:
         """Rank everything that was added. The buffers are released: call this once."""
         segments, self._segments = self._segments, {}
         groups = {
-            kind: [segment, *(s for name, s in segments.items() if name == self._normal)]
+            kind: [segment, *(s for name, s in segments.items() if name == GOOD)]
             for kind, segment in segments.items()
-            if kind != self._normal
+            if kind != GOOD
         }
         whole = list(segments.values())
         _sort_each([run for segment in whole for run in segment.normal], self._device)
@@ -126,9 +137,7 @@ class _Segment:
     def add(self, score_map: Scores, mask: _Pixels, valid: _Pixels) -> None:
         kept = valid if mask is None else ~mask if valid is None else valid & ~mask
         normal = score_map.ravel() if kept is None else score_map[kept]
-        anomalous, areas = np.empty(0, np.float32), np.empty(0, np.uint32)
-        if mask is not None:
-            anomalous, areas = scores_by_region(score_map, mask, valid)
+        anomalous, areas = _scores_by_region(score_map, mask, valid)
         right = self.buffer.size - self.anomalies
         if normal.size + anomalous.size > right - self.normals:
             raise ValueError("more pixels came than were announced")
@@ -158,6 +167,48 @@ class _Segment:
                 yield scores[firsts], np.diff(firsts, append=scores.size)
 
 
+def _scores_by_region(
+    score_map: Scores, mask: _Pixels, valid: _Pixels
+) -> tuple[Scores, NDArray[np.uint32]]:
+    """The anomalous pixels of one image, region after region.
+
+    Regions are 8-connected in the whole mask: what lies outside `valid` is then dropped, so that
+    a region of interest which cuts a defect in two does not make two defects of it.
+
+    All are (H, W). Returns the scores of the n counted anomalous pixels, (n,) float32, and how many
+    of them each of the r regions has, (r,) uint32, none zero.
+    """
+    if mask is None or not mask.any():
+        return np.empty(0, np.float32), np.empty(0, np.uint32)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    labels, _ = ndimage.label(mask[box], structure=np.ones((3, 3), np.bool_))
+    counted = mask[box] if valid is None else mask[box] & valid[box]
+    labels = labels[counted]
+    areas = np.bincount(labels)[1:]
+    order = np.argsort(labels, kind="stable")
+    return score_map[box][counted][order], areas[areas > 0].astype(np.uint32)
+
+
+def _overlap_area(
+    fpr_above: NDArray[np.float64], fpr_at_or_above: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Area that each anomalous pixel adds under a curve that ends at 1, up to the limit.
+
+    Over the false positive rate, a pixel's part of the curve is 0 up to the rate a of the normal
+    pixels above its score, rises in a straight line to 1 at the rate b of those at or above it
+    (a tie is one step of the threshold), and stays there. Its area up to the limit L is
+    L - (a + b) / 2, or (L - a)^2 / (2 (b - a)) where L cuts the rise, or 0 where a >= L. All are
+    (n,) float64.
+    """
+    inside = np.maximum(FPR_LIMIT - fpr_above, 0.0)
+    rise = fpr_at_or_above - fpr_above
+    cut = fpr_at_or_above > FPR_LIMIT
+    area = inside - 0.5 * rise
+    area[cut] = inside[cut] ** 2 / (2.0 * rise[cut].clip(min=np.finfo(np.float64).tiny))
+    return area
+
+
 def _aupro(segments: Collection[_Segment]) -> float | None:
     """AUPRO of anomalous scores that are not sorted yet; None without anomalous or normal ones."""
     negatives, regions = sum(s.normals for s in segments), sum(s.regions for s in segments)
@@ -167,7 +218,7 @@ def _aupro(segments: Collection[_Segment]) -> float | None:
     for segment in segments:
         for scores, weights in segment.pieces_with_weights():
             above, at_or_above = _ranks((run for s in segments for run in s.normal), scores)
-            area = overlap_area(above / negatives, at_or_above / negatives)
+            area = _overlap_area(above / negatives, at_or_above / negatives)
             overlap += float(np.dot(weights, area))
     return overlap / (regions * FPR_LIMIT)
 
@@ -229,7 +280,7 @@ def _sort_each(parts: Iterable[Scores], device: torch.device | None) -> None:
         list(pool.map(np.ndarray.sort, parts))
 
 
-def _ranks(sorted_runs: Iterable[Scores], scores: Scores) -> Ranks:
+def _ranks(sorted_runs: Iterable[Scores], scores: Scores) -> _Ranks:
     """How many of all runs' values lie strictly above, and at or above, each ascending score."""
     above, at_or_above = np.zeros((2, scores.size), dtype=np.int64)
     for run in sorted_runs:

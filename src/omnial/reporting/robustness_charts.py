@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from omnial.attacks.ball import UNATTACKED, UNTARGETED
+from omnial.attacks.pgd import UNATTACKED, UNTARGETED
 from omnial.errors import shown
 from omnial.evaluation.result import picture
 from omnial.inference.outlines import outlines

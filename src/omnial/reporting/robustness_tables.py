@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from omnial.attacks.ball import UNATTACKED, UNTARGETED
+from omnial.attacks.pgd import UNATTACKED, UNTARGETED
 from omnial.errors import shown
 from omnial.reporting.tables import Metric, Table
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from omnial.attacks.ball import Level
+from omnial.attacks.pgd import Level
 from omnial.errors import RunError, UserError
 from omnial.files import file_digest, replacing, writing
 from omnial.robustness.attack_checks import Check, Trace, check_traces

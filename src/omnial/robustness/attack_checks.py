@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnial.attacks.ball import Ball, Level
-from omnial.attacks.pgd import Objective, Schedule, attack
+from omnial.attacks.pgd import Ball, Level, Objective, Schedule, attack
 from omnial.sample_random import SampleRandom
 
 RANDOM_SHARE: Final = 0.25

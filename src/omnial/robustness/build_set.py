@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from omnial._version import __version__
-from omnial.attacks.ball import LEVELS
-from omnial.attacks.pgd import Schedule
+from omnial.attacks.pgd import LEVELS, Schedule
 from omnial.config.settings import AS_TRAINED, Reading, SynthesisSettings
 from omnial.data.cache import open_cache
 from omnial.data.checks import check_files

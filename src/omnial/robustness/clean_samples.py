@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omnial.attacks.ball import UNATTACKED
+from omnial.attacks.pgd import UNATTACKED
 from omnial.config.settings import SynthesisSettings
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.data.records import ProductClass

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from omnial.attacks.ball import UNATTACKED
+from omnial.attacks.pgd import UNATTACKED
 from omnial.data.decode import as_unit
 from omnial.data.records import Catalogue, ImageRecord, ProductClass
 from omnial.evaluation.evaluate import evaluate_model

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omnial.attacks.ball import UNATTACKED, Level
+from omnial.attacks.pgd import UNATTACKED, Level
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.checks import check_files
 from omnial.data.layouts import discover

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.attacks.ball import Ball, Level
-from omnial.attacks.pgd import Objective, Schedule, undisturbed
+from omnial.attacks.pgd import Ball, Level, Objective, Schedule, undisturbed
 from omnial.config.settings import ImageScore
 from omnial.models.scoring import window_means
 from omnial.models.trained_model import TrainedModel

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnial.attacks.ball import UNATTACKED
+from omnial.attacks.pgd import UNATTACKED
 from omnial.errors import RunError, UserError
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from omnial.attacks.ball import UNATTACKED, UNTARGETED, Ball
-from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.attacks.pgd import UNATTACKED, UNTARGETED, Ball, Schedule, attack, undisturbed
 from omnial.data.records import Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
 from omnial.evaluation.result import ImageResult

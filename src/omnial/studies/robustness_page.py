@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from omnial.attacks.ball import LEVELS, UNATTACKED, UNTARGETED, Level
+from omnial.attacks.pgd import LEVELS, UNATTACKED, UNTARGETED, Level
 from omnial.reporting import robustness_tables as tables
 from omnial.reporting.render import render
 from omnial.reporting.robustness_tables import IMAGE_AUROC, METRICS, PERCEPTION, SHARES

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
-from omnial.attacks.ball import LEVELS
+from omnial.attacks.pgd import LEVELS
 from omnial.data.checks import check_files
 from omnial.files import file_digest, locked
 from omnial.model_folder.config_file import WEIGHTS_FILE

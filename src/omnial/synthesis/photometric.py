@@ -17,7 +17,7 @@ from kornia.color import hsv_to_rgb, rgb_to_hsv
 from torch import Tensor
 
 from omnial.sample_random import SampleRandom
-from omnial.synthesis.grids import rotated
+from omnial.synthesis.shapes import rotated
 
 _GREYS = 256
 _CUT_OFF = 0.2

@@ -3,23 +3,26 @@
 import math
 from typing import Final, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from omnial.config.own_code import call_own
-from omnial.config.settings import SynthesisSettings, is_own
+from omnial.config.settings import Settings, SynthesisSettings, is_own
+from omnial.data.cover import size_of, window_at
+from omnial.data.decode import as_unit, network_input, network_roi
+from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.filters import box_blur, ssim_map
 from omnial.sample_random import SampleRandom
-from omnial.synthesis.grids import rotated
 from omnial.synthesis.jnd import jnd_levels, jnd_target, luma
-from omnial.synthesis.panels import draw_panels
-from omnial.synthesis.perlin import perlin_shapes
 from omnial.synthesis.photometric import photometric_changes
+from omnial.synthesis.shapes import draw_panels, perlin_shapes, rotated
 from omnial.synthesis.textures import augment_textures, match_colour
 
 _CACHED_PIXELS: Final = 2**17
 """So many at once keep the two hundred passes over a sample within a processor's cache."""
+_PREVIEW_STEP: Final = 2**41  # no training step has this number
 
 
 class SynthesizedBatch(NamedTuple):
@@ -78,11 +81,32 @@ def synthesize(
     parts = []
     for start in range(0, len(images), at_once):
         some = slice(start, start + at_once)
-        of_some = None if region is None else region[some]
-        parts.append(
-            _by_perlin_shapes(images[some], textures[some], settings, random[some], of_some)
-        )
+        drawn = (images[some], textures[some], settings, random[some])
+        parts.append(_by_perlin_shapes(*drawn, None if region is None else region[some]))
     return SynthesizedBatch(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def preview(
+    settings: Settings, catalogue: Catalogue, count: int, seed: int
+) -> tuple[SynthesizedBatch, list[str]]:
+    """Synthesize `count` samples, the classes in turn, and return the class name of each too."""
+    rng, corners = np.random.default_rng((seed, 3)), np.random.default_rng((seed, 5))
+    products = [catalogue.classes[index % len(catalogue.classes)] for index in range(count)]
+    images, regions = [], []
+    for product in products:
+        record = product.train[int(rng.integers(len(product.train)))]
+        pixels, placement = network_input(record.path, settings.data)
+        window, corner = (settings.data.height, settings.data.width), corners.random(2).tolist()
+        part = window_at(size_of(pixels), window, corner)
+        images.append(as_unit(pixels[(..., *part)]))
+        regions.append(network_roi(product.roi, placement)[part][None])
+    normal = torch.from_numpy(np.stack(images))
+    # Another image is the texture source, where there is another one.
+    textures = normal[[(index + rng.integers(1, max(count, 2))) % count for index in range(count)]]
+    random = SampleRandom(seed, _PREVIEW_STEP, torch.arange(count))
+    region = torch.from_numpy(np.stack(regions))
+    batch = synthesize(normal, textures, settings.synthesis, random, region)
+    return batch, [product.name for product in products]
 
 
 def _by_own_recipe(

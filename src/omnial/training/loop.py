@@ -13,8 +13,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from omnial.attacks.ball import Ball
-from omnial.attacks.pgd import Schedule, attack, undisturbed
+from omnial.attacks.pgd import Ball, Schedule, attack, undisturbed
 from omnial.config.settings import Settings
 from omnial.data.dataset import to_unit
 from omnial.distributed import collectives

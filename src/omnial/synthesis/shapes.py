@@ -1,4 +1,4 @@
-"""Defect shapes: thresholded, rotated Perlin noise.
+"""Where anomalies appear and in which shape: panels, and thresholded, rotated Perlin noise.
 
 Perlin noise at (y, x) is the sum over lattice corners (i, j) of w(y - i) w(x - j) times the
 corner's gradient dotted with (y - i, x - j). The weights factor, so a whole batch of noise
@@ -8,10 +8,54 @@ images is two batched products of small matrices, exact at every pixel, without 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from omnial.sample_random import SampleRandom
-from omnial.synthesis.grids import rotated
+
+
+def pixel_centres(length: int, device: torch.device) -> Tensor:
+    """Positions of the pixels in `grid_sample` along an axis: (length,) inside -1..1."""
+    return (torch.arange(length, device=device) + 0.5) * (2.0 / length) - 1.0
+
+
+def rotated(images: Tensor, turn: Tensor) -> Tensor:
+    """Images (B, C, H, W) rotated about their centre by (B,) radians, 0 outside of them.
+
+    PyTorch's `affine_grid` is a matrix product over three columns, three times as slow.
+    """
+    height, width = images.shape[-2:]
+    cosine, sine = turn.cos()[:, None], turn.sin()[:, None]
+    y, x = pixel_centres(height, turn.device), pixel_centres(width, turn.device)
+    aspect = width / height
+    grid = torch.empty(len(turn), height, width, 2, device=turn.device)
+    torch.sub((cosine * x)[:, None], (sine / aspect * y)[:, :, None], out=grid[..., 0])
+    torch.add((sine * aspect * x)[:, None], (cosine * y)[:, :, None], out=grid[..., 1])
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def draw_panels(random: SampleRandom, span: tuple[float, float], size: tuple[int, int]) -> Tensor:
+    """Draw one panel a sample, where anomalies may appear: (B, 1, H, W) float32, 1 inside.
+
+    Half of an image then shows the network what normal looks like while the other half is broken.
+
+    It lies at the left, right, top or bottom and takes a share of the width or height within
+    `span`, or it is the whole image of `size` (height, width).
+    """
+    kind = random.integers("panel kind", high=5).view(-1, 1, 1, 1)
+    share = random.uniform("panel span", low=span[0], high=span[1]).view(-1, 1, 1, 1)
+    height, width = size
+    # Pixel centres as shares of the image, so that a span of 0.5 takes exactly half of it.
+    y = ((torch.arange(height, device=random.device) + 0.5) / height).view(1, 1, -1, 1)
+    x = ((torch.arange(width, device=random.device) + 0.5) / width).view(1, 1, 1, -1)
+    inside = (
+        ((kind == 0) & (x < share))
+        | ((kind == 1) & (x > 1.0 - share))
+        | ((kind == 2) & (y < share))
+        | ((kind == 3) & (y > 1.0 - share))
+        | (kind == 4)
+    )
+    return inside.expand(-1, 1, height, width).float()
 
 
 def _axis_weights(cells: Tensor, corners: int, length: int) -> tuple[Tensor, Tensor]:
