@@ -4,8 +4,8 @@
 //     dotnet add package SixLabors.ImageSharp
 //     dotnet run -- line picture.png bracket
 //
-// The same as inspect.cpp, for models trained with `--set model.normality=none`, with the same
-// limits; see there. Unlike that one, it is not compiled in omnial's tests.
+// The same as inspect.cpp, with the same limits; see there. Unlike that one, it is not compiled in
+// omnial's tests.
 using System.Text;
 using System.Text.Json;
 using Microsoft.ML.OnnxRuntime;
@@ -26,8 +26,6 @@ try
     using var config = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json")));
     var settings = config.RootElement.GetProperty("settings");
     var calibration = config.RootElement.GetProperty("calibration");
-    Must(settings.GetProperty("model").GetProperty("normality").GetString() == "none",
-        "train with --set model.normality=none");
     Must(calibration.GetProperty("tile").ValueKind == JsonValueKind.Null, "calibrate without --tile");
     Must(calibration.GetProperty("per_class").TryGetProperty(product, out var own),
         "the model does not know PRODUCT");
@@ -62,13 +60,32 @@ try
         for (var i = 0; i < height * width; i++) valid.SetValue(i, arrays[start + i] != 0);
     }
 
-    using var session = new InferenceSession(Path.Combine(folder, "model.onnx"));
+    IDisposableReadOnlyCollection<DisposableNamedOnnxValue> Run(
+        string file, NamedOnnxValue[] inputs, params string[] outputs)
+    {
+        using var session = new InferenceSession(Path.Combine(folder, file));
+        return session.Run(inputs, outputs);
+    }
+    var normality = settings.GetProperty("model").GetProperty("normality").GetString() != "none";
     var inputs = new[]
     {
         NamedOnnxValue.CreateFromTensor("images", images),
         NamedOnnxValue.CreateFromTensor("valid", valid),
     };
-    using var found = session.Run(inputs, new[] { "score" });
+    var found = Run("model.onnx", inputs, normality ? new[] { "score_map", "embedding" } : new[] { "score" });
+    if (normality)
+    {
+        var classes = config.RootElement.GetProperty("classes").EnumerateArray().ToList();
+        var index = new DenseTensor<long>(new long[] { classes.FindIndex(one => one.GetString() == product) }, Array.Empty<int>());
+        inputs = new[]
+        {
+            NamedOnnxValue.CreateFromTensor("network_map", found[0].AsTensor<float>()),
+            NamedOnnxValue.CreateFromTensor("embedding", found[1].AsTensor<float>()),
+            NamedOnnxValue.CreateFromTensor("valid", valid),
+            NamedOnnxValue.CreateFromTensor("product", index),
+        };
+        found = Run("normality.onnx", inputs, "score");
+    }
     double score = found[0].AsTensor<float>().GetValue(0);
 
     // A product with too few good pictures has the threshold of all products together.

@@ -4,9 +4,8 @@
 //     ./inspect line picture.png bracket
 //
 // Needs ONNX Runtime 1.21 or newer, and the headers nlohmann/json.hpp and stb_image.h (Debian:
-// nlohmann-json3-dev, libstb-dev). It prints what Python decides, for models trained with
-// `--set model.normality=none`; it refuses what it does not do. Pictures: PNG, JPEG or BMP of 8
-// bits, not rotated by EXIF.
+// nlohmann-json3-dev, libstb-dev). It prints what Python decides, and refuses what it does not do.
+// Pictures: PNG, JPEG or BMP of 8 bits, not rotated by EXIF.
 #include <onnxruntime_cxx_api.h>
 #include <algorithm>
 #include <cmath>
@@ -50,7 +49,6 @@ int main(int argc, char** argv) try {
     must(bool(config_file), "EXPORT_DIR has no config.json");
     const auto config = nlohmann::json::parse(config_file);
     const auto &settings = config.at("settings"), &calibration = config.at("calibration");
-    must(settings.at("model").at("normality") == "none", "train with --set model.normality=none");
     must(calibration.at("tile").is_null(), "calibrate without --tile");
     must(calibration.at("per_class").contains(product), "the model does not know PRODUCT");
 
@@ -84,15 +82,31 @@ int main(int argc, char** argv) try {
     }
 
     Ort::Env env(ORT_LOGGING_LEVEL_WARNING, "omnial");
-    const std::string path = folder + "/model.onnx";  // on Windows a std::wstring
-    Ort::Session session(env, path.c_str(), Ort::SessionOptions());
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    const auto run = [&](const char* file, const std::vector<const char*>& inputs,
+                         const std::vector<Ort::Value>& values,
+                         const std::vector<const char*>& outputs) {
+        const std::string path = folder + "/" + file;  // on Windows a std::wstring
+        Ort::Session session(env, path.c_str(), Ort::SessionOptions());
+        return session.Run(Ort::RunOptions(), inputs.data(), values.data(), values.size(),
+                           outputs.data(), outputs.size());
+    };
     const int64_t four[] = {1, 3, height, width}, three[] = {1, height, width};
-    Ort::Value inputs[] = {
-        Ort::Value::CreateTensor<float>(memory, images.data(), images.size(), four, 4),
-        Ort::Value::CreateTensor<bool>(memory, reinterpret_cast<bool*>(valid.data()), area, three, 3)};
-    const char *names[] = {"images", "valid"}, *wanted[] = {"score"};
-    const auto found = session.Run(Ort::RunOptions(), names, inputs, 2, wanted, 1);
+    std::vector<Ort::Value> values;
+    values.push_back(Ort::Value::CreateTensor<float>(memory, images.data(), images.size(), four, 4));
+    values.push_back(Ort::Value::CreateTensor<bool>(
+        memory, reinterpret_cast<bool*>(valid.data()), area, three, 3));
+    const bool normality = settings.at("model").at("normality") != "none";
+    std::vector<const char*> wanted = {"score"};
+    if (normality) wanted = {"score_map", "embedding"};
+    auto found = run("model.onnx", {"images", "valid"}, values, wanted);
+    if (normality) {
+        const auto& classes = config.at("classes");
+        int64_t index = std::find(classes.begin(), classes.end(), product) - classes.begin();
+        found.push_back(std::move(values[1]));
+        found.push_back(Ort::Value::CreateTensor<int64_t>(memory, &index, 1, nullptr, 0));
+        found = run("normality.onnx", {"network_map", "embedding", "valid", "product"}, found, {"score"});
+    }
     const double score = *found[0].GetTensorData<float>();
 
     // A product with too few good pictures has the threshold of all products together.

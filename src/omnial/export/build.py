@@ -91,7 +91,7 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
     images = torch.full((_EXAMPLES, 3, *size), 0.5)
     valid = torch.ones((_EXAMPLES, *size), dtype=torch.bool)
     batch = torch.export.Dim("batch")
-    with _quiet("torch.onnx"):
+    with quiet("torch.onnx"):
         program = torch.onnx.export(
             network,
             (images, valid),
@@ -182,7 +182,7 @@ def _quantize(
     with needs_package("NNCF", ".[export]"):
         import nncf
     valid = np.ones((1, *images[0].shape[1:]), np.bool_)
-    with _quiet("nncf"):
+    with quiet("nncf"):
         quantized: onnx.ModelProto = nncf.quantize(
             network,
             nncf.Dataset(list(images), lambda image: {"images": image[None], "valid": valid}),
@@ -215,7 +215,7 @@ def halve_weights(network: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def quiet(name: str) -> Iterator[None]:
     """Without a library's remarks about its own workings."""
     logger = logging.getLogger(name)
     level = logger.level

@@ -30,6 +30,7 @@ from omnial.export.gate import (
     made_up,
     spread,
 )
+from omnial.export.normality_graph import write_normality
 from omnial.files import file_digest, locked, replace_together, scratch_in, writing
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend, needs_package
 from omnial.inference.verify import COUNT, Samples, make_inputs, run_samples, write_samples
@@ -38,6 +39,7 @@ from omnial.model_folder.export_folder import (
     ARRAYS_FILE,
     EXPORT_FILE,
     MODEL_FILES,
+    NORMALITY_FILE,
     SAMPLES_FILE,
     Candidate,
     ExportRecord,
@@ -45,6 +47,7 @@ from omnial.model_folder.export_folder import (
     Gate,
     Precision,
     check_free_for_export,
+    exported_files,
 )
 from omnial.model_folder.weights_file import load_model
 from omnial.models.prediction import Backend
@@ -232,7 +235,9 @@ def _complete(
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
-    names = (*MODEL_FILES[format_], ARRAYS_FILE, SAMPLES_FILE)
+    names = exported_files(format_, model.settings)
+    if NORMALITY_FILE in names:
+        write_normality(model, folder / NORMALITY_FILE)
     record = ExportRecord(
         export_version=1,
         format=format_,
@@ -258,5 +263,5 @@ def put_in_place(source: Path, out: Path, record: ExportRecord) -> None:
     left some of the old ones is refused.
     """
     replace_together(source, out, (EXPORT_FILE, CONFIG_FILE, *record.files))
-    for name in set(chain(*MODEL_FILES.values())) - set(record.files):
+    for name in {NORMALITY_FILE, *chain(*MODEL_FILES.values())} - set(record.files):
         (out / name).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
     config.json          the model folder's own: settings, classes, calibration, training
     export.json          format, precision, gate, versions, and a digest of each file below
     model.onnx           the network (or model.xml and model.bin for OpenVINO)
+    normality.onnx       normality as a graph, beside model.onnx, for programs without Python
     arrays.safetensors   the recogniser, normality and the regions of interest
     samples.safetensors  inputs with PyTorch's outputs for them, which `omnial verify` repeats
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.numpy import load_file
 
-from omnial.config.settings import Section
+from omnial.config.settings import Section, Settings
 from omnial.errors import UserError
 from omnial.files import file_digest, unused
 from omnial.model_folder.config_file import (
@@ -52,10 +53,13 @@ MODEL_FILES: Final[Mapping[Format, tuple[str, ...]]] = {
     "openvino": ("model.xml", "model.bin"),
 }
 """The network's files; the first is the one that is opened."""
+NORMALITY_FILE = "normality.onnx"
+"""Beside `model.onnx` where the model has normality; Python does not open it."""
 
 _LARGEST_RECORD = 2**18
 _LARGEST: Final[Mapping[str, int]] = {
     "model.onnx": 2**31,
+    NORMALITY_FILE: 2**30,
     "model.bin": 2**33,
     # Text with a paragraph for each operation; the parser takes a multiple of it in memory.
     "model.xml": 2**26,
@@ -161,6 +165,13 @@ def is_export(folder: Path) -> bool:
     return os.path.lexists(folder / EXPORT_FILE)
 
 
+def exported_files(format_: Format, settings: Settings) -> tuple[str, ...]:
+    """Names of the files that the record has digests of."""
+    names = (*MODEL_FILES[format_], ARRAYS_FILE, SAMPLES_FILE)
+    with_graph = format_ == "onnx" and settings.model.normality != "none"
+    return (*names, NORMALITY_FILE) if with_graph else names
+
+
 def check_free_for_export(out: Path) -> None:
     """Refuse a folder for an export that holds anything but one, with a `UserError`."""
     if not (unused(out, EXPORT_FILE) or is_export(out)):
@@ -179,7 +190,7 @@ def read_export(folder: Path) -> Export:
             )
         record = ExportRecord.model_validate(content)
     config = read_config(folder)
-    names = (*MODEL_FILES[record.format], ARRAYS_FILE, SAMPLES_FILE)
+    names = exported_files(record.format, config.settings)
     if set(record.files) != set(names):
         # Nothing but these names is ever opened or copied.
         raise refusal(folder, f"{EXPORT_FILE} has digests of other files than {', '.join(names)}")

@@ -157,7 +157,7 @@ class Normality:
         total = np.zeros((len(basis), rows, columns))
         squares = np.zeros_like(total)
         for embedding in train:
-            components = _on_grid(_components(embedding, center, basis), rows, columns)
+            components = on_grid(_components(embedding, center, basis), rows, columns)
             total += components
             squares += np.square(components, dtype=np.float64)
         count, blur = len(train), (0.0, _SPREAD, _SPREAD)
@@ -179,7 +179,7 @@ class Normality:
         for one in held_out:
             logits.append(_logits(one.score_map)[one.valid][::2])
             cells = self.distances(one.embedding[None])[0]
-            distances.append(cells[_on_grid(one.valid, *cells.shape)])
+            distances.append(cells[on_grid(one.valid, *cells.shape)])
         network, own = (_quantiles(np.concatenate(values)) for values in (logits, distances))
         return replace(self, network_quantiles=network, distance_quantiles=own)
 
@@ -190,7 +190,7 @@ class Normality:
         """
         rows, columns = self.mean.shape[1:]
         new = np.stack(
-            [_on_grid(_components(e, self.center, self.basis), rows, columns) for e in embeddings]
+            [on_grid(_components(e, self.center, self.basis), rows, columns) for e in embeddings]
         )
         before, count = float(self.count[0]), float(self.count[0]) + len(new)
         squares = before * (np.square(self.deviation) + np.square(self.mean))
@@ -204,8 +204,8 @@ class Normality:
         """Root mean square of the standardised components: (B, E, h, w) to (B, h, w)."""
         rows, columns = embedding.shape[-2:]
         components = _components(embedding, self.center, self.basis)
-        components -= _on_grid(self.mean, rows, columns)
-        components /= _on_grid(self.deviation, rows, columns)
+        components -= on_grid(self.mean, rows, columns)
+        components /= on_grid(self.deviation, rows, columns)
         distances: NDArray[np.float32] = np.sqrt(np.square(components).mean(-3))
         return distances
 
@@ -312,7 +312,7 @@ def _components(
     return flat.reshape(*flat.shape[:-1], *embedding.shape[-2:])
 
 
-def _on_grid(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+def on_grid(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     """The nearest values on another grid of the same image: (..., h, w) to (..., rows, columns)."""
     height, width = values.shape[-2:]
     if (height, width) == (rows, columns):

@@ -1,10 +1,11 @@
-"""A network whose logits are the evidence of network and normality together, with gradients.
+"""The evidence of network and normality together in PyTorch, with gradients.
 
-For attacks: one that did not see the normality would be no attack on the model. The formulas are
-those of `omnial.models.normality`.
+For attacks, since one that did not see the normality would be no attack on the model; and for
+programs that have an exported graph and no Python. The formulas are those of
+`omnial.models.normality`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +13,64 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.models.normality import EVIDENCE, HALF, NETWORK_WEIGHT, TAIL_KNOTS, Normality
+from omnial.models.normality import (
+    EVIDENCE,
+    HALF,
+    NETWORK_WEIGHT,
+    NORMALITY_ARRAYS,
+    TAIL_KNOTS,
+    Normality,
+    on_grid,
+)
 from omnial.models.system import Output
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 
 _LOGIT = 16.1  # log odds of the probabilities next to 0 and 1 that `normality` tells apart
 _LEAST = 1e-6
+
+
+class Evidence(nn.Module):
+    """Evidence of network and normality against each pixel of images of one of P products.
+
+    Args:
+        fitted: Normality of each product; at least one.
+        grid: Rows and columns of the cells of an embedding.
+    """
+
+    def __init__(self, fitted: Sequence[Normality], grid: tuple[int, int]) -> None:
+        super().__init__()
+        components = max(len(one.basis) for one in fitted)
+        counts = torch.tensor([float(len(one.basis)) for one in fitted])
+        self.register_buffer("components", counts, persistent=False)
+        for name in NORMALITY_ARRAYS:
+            arrays = [getattr(one, name) for one in fitted]
+            if name in {"mean", "deviation"}:
+                arrays = [on_grid(array, *grid) for array in arrays]
+            if name in {"mean", "deviation", "basis"}:
+                # Components that a product does not have are 0 everywhere.
+                filled = np.ones if name == "deviation" else np.zeros
+                lacking = [filled((components - len(a), *a.shape[1:]), np.float32) for a in arrays]
+                arrays = [np.concatenate(pair) for pair in zip(arrays, lacking, strict=True)]
+            self.register_buffer(name, torch.from_numpy(np.stack(arrays)), persistent=False)
+
+    def forward(self, odds: Tensor, embedding: Tensor, product: Tensor) -> Tensor:
+        """Evidence (B, H, W) of at least 0.
+
+        `odds` is (B, H, W), the network's log odds of an anomaly; `embedding` (B, E, h, w), of
+        another grid it is left out; `product` () int64, below P.
+        """
+        own = {name: getattr(self, name)[product] for name in (*NORMALITY_ARRAYS, "components")}
+        network = _tail(odds.clamp(-_LOGIT, _LOGIT), own["network_quantiles"])
+        if embedding.shape[-2:] != own["mean"].shape[-2:]:
+            return NETWORK_WEIGHT * network
+        centred = embedding - own["center"][:, None, None]
+        components = torch.einsum("de,behw->bdhw", own["basis"], centred)
+        standard = (components - own["mean"]) / own["deviation"]
+        distances = torch.sqrt(standard.square().sum(1) / own["components"] + _LEAST**2)
+        cells = _tail(distances, own["distance_quantiles"])[:, None]
+        pixels = F.interpolate(cells, odds.shape[-2:], mode="bilinear", align_corners=False)
+        return NETWORK_WEIGHT * network + pixels[:, 0]
 
 
 class NormalityNetwork(nn.Module):
@@ -34,31 +86,20 @@ class NormalityNetwork(nn.Module):
     def __init__(self, network: nn.Module, normality: Normality) -> None:
         super().__init__()
         self.network = network
-        device = next(network.parameters()).device
-        for name, array in normality.arrays().items():
-            self.register_buffer(name, torch.from_numpy(array).to(device), persistent=False)
+        rows, columns = normality.mean.shape[1:]
+        evidence = Evidence([normality], (rows, columns))
+        self.evidence = evidence.to(next(network.parameters()).device)
 
     def forward(self, images: Tensor) -> Output:
         """Forward pass of images (B, 3, H, W) in [0, 1]; in eval mode alone."""
         output: Output = self.network(images)
         assert output.embedding is not None
         logits = output.logits.float()
-        odds = (logits[:, 1] - logits[:, 0]).clamp(-_LOGIT, _LOGIT)
-        evidence = NETWORK_WEIGHT * _tail(odds, self.get_buffer("network_quantiles"))
-        if output.embedding.shape[-2:] == self.get_buffer("mean").shape[-2:]:
-            cells = _tail(self._distances(output.embedding), self.get_buffer("distance_quantiles"))
-            pixels = F.interpolate(
-                cells[:, None], images.shape[-2:], mode="bilinear", align_corners=False
-            )
-            evidence = evidence + pixels[:, 0]
-        score = torch.log(evidence + _LEAST) - np.log(HALF)
+        first = torch.zeros((), dtype=torch.int64, device=images.device)
+        odds = logits[:, 1] - logits[:, 0]
+        score = torch.log(self.evidence(odds, output.embedding.float(), first) + _LEAST)
+        score = score - np.log(HALF)
         return output._replace(logits=torch.stack((torch.zeros_like(score), score), 1))
-
-    def _distances(self, embedding: Tensor) -> Tensor:
-        centred = embedding.float() - self.get_buffer("center")[:, None, None]
-        components = torch.einsum("de,behw->bdhw", self.get_buffer("basis"), centred)
-        standard = (components - self.get_buffer("mean")) / self.get_buffer("deviation")
-        return torch.sqrt(standard.square().mean(1) + _LEAST**2)
 
 
 def for_product(model: TrainedModel, class_name: str) -> TrainedModel:
@@ -77,13 +118,9 @@ def backends(model: TrainedModel) -> Callable[[str], TorchBackend]:
 def _tail(values: Tensor, quantiles: Tensor) -> Tensor:
     """-log10 of the share of normal values beyond, piecewise linear: see `normality`."""
     evidence = torch.as_tensor(EVIDENCE, dtype=torch.float32, device=values.device)
-    index = torch.searchsorted(quantiles, values.detach().contiguous(), right=True)
-    index = (index - 1).clamp(0, len(quantiles) - 2)
-    width = (quantiles[1:] - quantiles[:-1]).clamp_min(1e-12)
-    slopes = (evidence[1:] - evidence[:-1]) / width
-    inside = torch.minimum(torch.maximum(values, quantiles[0]), quantiles[-1])
-    rise = (evidence[-1] - evidence[-TAIL_KNOTS]) / (
-        quantiles[-1] - quantiles[-TAIL_KNOTS]
-    ).clamp_min(1e-6)
-    beyond = (values - quantiles[-1]).clamp_min(0.0) * rise
-    return evidence[index] + (inside - quantiles[index]).clamp_min(0.0) * slopes[index] + beyond
+    widths = quantiles.diff()
+    slopes = evidence.diff() / widths.clamp_min(1e-12)
+    run = (quantiles[-1] - quantiles[-TAIL_KNOTS]).clamp_min(1e-6)
+    beyond = (values - quantiles[-1]).clamp_min(0.0) * (evidence[-1] - evidence[-TAIL_KNOTS]) / run
+    covered = torch.minimum((values[..., None] - quantiles[:-1]).clamp_min(0.0), widths)
+    return beyond + (slopes * covered).sum(-1)

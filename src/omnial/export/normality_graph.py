@@ -1,0 +1,77 @@
+"""Normality as a graph of its own, for programs that run an ONNX export without Python.
+
+It takes what `model.onnx` gives, and gives the score map and score that count. Python computes the
+same with NumPy (`omnial.models.normality`), also where this graph cannot: in windows, and for a
+product that is not known.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from omnial.export.build import quiet
+from omnial.models.normality import HALF, embedding_shape
+from omnial.models.normality_network import Evidence
+from omnial.models.scoring import image_score
+from omnial.models.trained_model import TrainedModel
+
+PORTS = ("network_map", "embedding", "valid", "product", "score_map", "score")
+_LEAST = 1e-7  # probabilities nearer to 0 or 1 count as this near
+_EXAMPLES = 2
+
+
+class NormalityGraph(nn.Module):
+    """Scores of images of one product, from what the network gives for them."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        super().__init__()
+        _, rows, columns = embedding_shape(model.settings)
+        fitted = [model.normality[name] for name in model.classes]
+        self.evidence = Evidence(fitted, (rows, columns))
+        self.rule = model.settings.model.image_score
+
+    def forward(
+        self, network_map: Tensor, embedding: Tensor, valid: Tensor, product: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Score maps (B, H, W) and scores (B,) in [0, 1).
+
+        Maps are (B, H, W) in [0, 1], embeddings (B, E, h, w), `valid` (B, H, W) is True where
+        scores count; `product` (), int64, is the product's place among the model's classes.
+        """
+        evidence = self.evidence(
+            torch.logit(network_map, _LEAST), embedding.float(), product.long()
+        )
+        maps = torch.where(valid, evidence / (evidence + HALF), 0.0)
+        return maps, image_score(maps, valid, self.rule)
+
+
+def write_normality(model: TrainedModel, path: Path) -> None:
+    """Write the normality of all products of a model as ONNX in float32."""
+    features, rows, columns = embedding_shape(model.settings)
+    size = (model.settings.data.height, model.settings.data.width)
+    examples = (
+        torch.full((_EXAMPLES, *size), 0.5),
+        torch.zeros(_EXAMPLES, features, rows, columns),
+        torch.ones((_EXAMPLES, *size), dtype=torch.bool),
+        torch.zeros((), dtype=torch.int64),
+    )
+    batch = {0: torch.export.Dim("batch")}
+    with quiet("torch.onnx"):
+        program = torch.onnx.export(
+            NormalityGraph(model).eval(),
+            examples,
+            dynamo=True,
+            dynamic_shapes={
+                "network_map": batch,
+                "embedding": batch,
+                "valid": batch,
+                "product": None,
+            },
+            input_names=PORTS[:4],
+            output_names=PORTS[4:],
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter gave no program")
+    program.save(path, external_data=False)
