@@ -75,7 +75,10 @@ def test_the_examples_of_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
     for text, docstring in found:
         runner.run(parser.get_doctest(docstring.replace(LONG, SHORT), {}, text, None, None))
     assert (runner.tries > 10, runner.failures) == (True, 0)
-    names = ("train", "evaluate", "predict", "load_model", "load_settings", "allow_code")
+    names = {
+        *("train", "evaluate", "predict", "load_model", "load_settings", "allow_code"),
+        *("list_systems", "create_model"),
+    }
     has = {text.split("(")[0] for text, _ in found}
     assert has == {*(f"omnial.{name}" for name in names), "class omnial.Inspector"}
 

@@ -10,11 +10,13 @@ from omnial._version import __version__ as __version__
 if TYPE_CHECKING:
     from omnial.config.load import load_settings as load_settings
     from omnial.config.own_code import allow_code as allow_code
+    from omnial.config.presets import list_systems as list_systems
     from omnial.errors import RunError as RunError
     from omnial.errors import UserError as UserError
     from omnial.inference.inspection import Inspection as Inspection
     from omnial.inference.inspector import Inspector as Inspector
     from omnial.model_folder.weights_file import load_model as load_model
+    from omnial.models.system import create_model as create_model
     from omnial.reporting.evaluation_report import evaluate as evaluate
     from omnial.reporting.prediction_report import predict as predict
     from omnial.training.train_call import train as train
@@ -25,7 +27,9 @@ _HOMES = {
     "RunError": "omnial.errors",
     "UserError": "omnial.errors",
     "allow_code": "omnial.config.own_code",
+    "create_model": "omnial.models.system",
     "evaluate": "omnial.reporting.evaluation_report",
+    "list_systems": "omnial.config.presets",
     "load_model": "omnial.model_folder.weights_file",
     "load_settings": "omnial.config.load",
     "predict": "omnial.reporting.prediction_report",

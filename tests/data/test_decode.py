@@ -370,15 +370,45 @@ def test_network_input_of_arrays():
     assert array.dtype == np.float32
     assert np.array_equal(array, np.ones((3, 32, 32)))
     for bad in [
-        np.zeros((8, 8), dtype=np.uint8),
+        np.zeros((8,), dtype=np.uint8),
+        np.zeros((8, 8, 2), dtype=np.uint8),
         np.zeros((3, 8, 8), dtype=np.uint8),
         np.zeros((0, 8, 3), dtype=np.uint8),
         np.zeros((8, 8, 3), dtype=np.int64),
         white * 255,
         white * np.nan,
     ]:
-        with pytest.raises(ValueError, match=r"RGB image|float image"):
+        with pytest.raises(ValueError, match=r"an image|float image"):
             network_input(bad, config)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mode"), [(np.uint8, "L"), (np.uint8, "RGBA"), (np.uint16, "I;16"), (np.float32, "F")]
+)
+def test_an_array_is_what_a_file_of_it_is(tmp_path, dtype, mode):
+    rng = np.random.default_rng(0)
+    full = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    shape = (9, 7, 4) if mode == "RGBA" else (9, 7)
+    values = (rng.random(shape) * full).astype(dtype)
+    path = tmp_path / ("a.tif" if mode == "F" else "a.png")
+    Image.fromarray(values).save(path)
+    config = DataSettings(height=32, width=32)
+    expected = read_rgb(path, config)
+    found = read_rgb(values, config)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+    if mode != "RGBA":
+        np.testing.assert_array_equal(read_rgb(values[..., None], config), expected)
+
+
+def test_an_array_of_deep_colours_and_floats_with_transparency():
+    deep = np.array([[[0, 1023, 512]]], np.uint16)
+    ten = DataSettings(significant_bits=10)
+    np.testing.assert_allclose(read_rgb(deep, ten), [[[0, 1, 512 / 1023]]], rtol=1e-6)
+    with pytest.raises(ValueError, match="1023"):
+        read_rgb(deep * 2, ten)
+    half = np.array([[[1.0, 0.5, 0.25, 0.5]]])
+    np.testing.assert_allclose(read_rgb(half, DataSettings()), [[[0.5, 0.25, 0.125]]])
 
 
 def test_as_unit():

@@ -81,9 +81,10 @@ def test_score_and_verdict_are_pythons(
     valid = export.rois.get(name, np.ones(frame.shape[1:], bool))
     engine = OnnxBackend(line / "model.onnx")
     found = engine.run(as_unit(frame)[None], valid[None])
-    normality = export.normality if "own" in (line / "config.json").read_text("utf-8") else {}
+    told = json.loads((line / "config.json").read_text("utf-8"))
+    normality = export.normality if told["settings"]["model"]["normality"] == "own" else {}
     expected = with_normality(found, normality, [name], valid[None], "top_mean").scores[0]
-    calibration = json.loads((line / "config.json").read_text("utf-8"))["calibration"]
+    calibration = told["calibration"]
     threshold = calibration["per_class"][name] or calibration["pooled"]
 
     ended = run(program, line, tmp_path / "a.png", name)

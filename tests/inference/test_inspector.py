@@ -1,7 +1,7 @@
 """One class for every kind of picture."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,26 @@ def test_a_stream_of_pictures_may_close_each_behind_it(tmp_path: Path) -> None:
     assert [one.anomalous for one in found] == [True] * 2 + [False] * 3
 
 
+@pytest.mark.parametrize("several", [list, iter])
+def test_tensors_and_opencvs_frames(several: Callable[[list[Any]], Any]) -> None:
+    inspector, pixels = Inspector.of(red_model()), with_defect(scene())
+    pixels[..., 2] //= 2
+    expected = inspector.inspect(pixels)
+    frame = np.ascontiguousarray(pixels[..., ::-1])
+    tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    opaque = np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)])
+    found = [
+        inspector.inspect(tensor),
+        inspector.inspect(frame, bgr=True),
+        *inspector.inspect(
+            several([frame, opaque, tensor.flip(0), Image.fromarray(pixels)]), bgr=True
+        ),
+    ]
+    for one in found:
+        np.testing.assert_array_equal(one.image, pixels)
+        assert one.score == pytest.approx(expected.score, abs=1e-6)
+
+
 def test_an_inspection_keeps_no_array_of_the_caller() -> None:
     for pixels in (with_defect(scene()), with_defect(scene()).astype(np.float32) / 255):
         found = Inspector.of(red_model()).inspect(pixels)
@@ -190,8 +210,8 @@ def test_mistakes() -> None:
     inspector = Inspector.of(red_model())
     with pytest.raises(UserError, match="moss, sea"):
         inspector.inspect(scene(), "bottle")
-    with pytest.raises(ValueError, match="shape"):
-        inspector.inspect(np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match="channels"):
+        inspector.inspect(np.zeros((4, 4, 2), np.uint8))
     with pytest.raises(ValueError, match="pixel"):
         inspector.inspect(scene(), tile=0)
     with pytest.raises(ValueError, match="batch_size"):

@@ -137,3 +137,14 @@ RECIPES: Final[Mapping[str, Path]] = {
     path.stem: path for path in sorted(_FOLDER.glob("*.yaml"), key=lambda path: path.stem)
 }
 """Files of settings of the published rows."""
+
+
+def list_systems() -> list[str]:
+    """Names of the systems: `omnial`, its ablations and stages, and the baselines.
+
+    Example:
+        >>> import omnial
+        >>> "draem" in omnial.list_systems()
+        True
+    """
+    return list(SYSTEMS)

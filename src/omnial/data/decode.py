@@ -50,23 +50,24 @@ def read_rgb(
     """Read a picture as upright RGB: a file and the same file opened by Pillow give equal pixels.
 
     A source is a PNG, JPEG, BMP, TIFF or WebP file (`content` are its bytes, where they do not come
-    from disk); a Pillow image, which stays as it is; or an RGB image (H, W, 3), uint8 or float in
-    [0, 1], already upright. The result is (H, W, 3): uint8 for sources of at most 8 bits a channel,
-    float32 in [0, 1] for deeper grey ones.
+    from disk); a Pillow image, which stays as it is; or an upright array (H, W), (H, W, 1),
+    (H, W, 3) in RGB or (H, W, 4) in RGBA, of uint8, of uint16 in `significant_bits`, or of floats
+    in [0, 1]. The result is (H, W, 3): uint8 for sources of at most 8 bits a channel, float32 in
+    [0, 1] for deeper ones.
 
     Raises:
         ImageError: The picture is unreadable, too large, or its values leave the stated range.
-        ValueError: The array is no RGB image.
+        ValueError: The array is no such image.
         TypeError: The source is no picture.
     """
     if isinstance(source, np.ndarray):
-        return _checked(source)
+        return _from_array(source, settings)
     if isinstance(source, Path):
         with open_image(source, settings.max_megapixels, content=content) as file:
             return _pixels(source, file, settings)
     if not isinstance(source, Image.Image):
         raise TypeError(
-            f"a picture is a path, an RGB array or a Pillow image, not {type(source).__name__}"
+            f"a picture is a path, an array or a Pillow image, not {type(source).__name__}"
         )
     name = Path(str(getattr(source, "filename", "")) or "the Pillow image")
     with naming_damage(name):
@@ -187,17 +188,33 @@ def network_roi(path: Path | None, placement: Placement) -> NDArray[np.bool_]:
     return mask_to_network(region, placement)
 
 
-def _checked(array: NDArray[Any]) -> NDArray[Any]:
-    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise ValueError(f"an RGB image has the shape (H, W, 3), not {array.shape}")
-    if array.dtype == np.uint8:
+def _from_array(array: NDArray[Any], settings: DataSettings) -> NDArray[Any]:
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise ValueError(
+            "an image as an array is (H, W), or (H, W, C) of 1, 3 or 4 channels: grey, RGB or "
+            f"RGBA; not {array.shape}"
+        )
+    if array.dtype == np.uint16:
+        white = 2**settings.significant_bits - 1
+        if array.max() > white:
+            raise ValueError(f"a value of {array.max()} has more bits than {white}; see `reading`")
+        array = array.astype(np.float32) / np.float32(white)
+    elif np.issubdtype(array.dtype, np.floating):
+        # Written so that NaN fails as well.
+        if not (array.min() >= 0.0 and array.max() <= 1.0):
+            raise ValueError("a float image must lie in [0, 1]")
+        array = array.astype(np.float32, copy=False)
+    elif array.dtype != np.uint8:
+        raise ValueError(f"an image is uint8, uint16 or float in [0, 1], not {array.dtype}")
+    if array.shape[2] == 1:
+        return np.repeat(array, 3, axis=2)
+    if array.shape[2] == 3:
         return array
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"an RGB image is uint8 or float in [0, 1], not {array.dtype}")
-    # Written so that NaN fails as well.
-    if not (array.min() >= 0.0 and array.max() <= 1.0):
-        raise ValueError("a float image must lie in [0, 1]")
-    return array.astype(np.float32, copy=False)
+    if array.dtype == np.uint8:
+        return np.array(_rgb(Image.fromarray(array)))
+    return np.ascontiguousarray(array[..., :3] * array[..., 3:])
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -1,10 +1,11 @@
 """`Inspector`: the one way from an image to a decision, on PyTorch or another engine."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,13 @@ from omnial.models.recogniser import Recogniser
 from omnial.models.thresholds import Calibration, is_anomalous
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from omnial.models.trained_model import TrainedModel
 
-Picture: TypeAlias = StrPath | NDArray[Any] | Image.Image
-"""A file, an RGB array (H, W, 3) of uint8 or of floats in [0, 1], or a Pillow image."""
+Picture: TypeAlias = "StrPath | NDArray[Any] | Image.Image | Tensor"
+"""A file, a Pillow image, or pixels: an array (H, W), (H, W, 3) in RGB or (H, W, 4) in RGBA, of
+uint8, uint16 or floats in [0, 1], or a PyTorch tensor of the same, its channels first."""
 Tile: TypeAlias = int | Literal["auto"] | None
 """Edge of tiles in source pixels; None: none; `auto`: as the thresholds were calibrated."""
 
@@ -144,20 +148,31 @@ class Inspector:
     # A text is a path here, never an iterable of one-letter paths.
     @overload
     def inspect(  # type: ignore[overload-overlap]
-        self, source: Picture, class_name: str | None = None, *, tile: Tile = "auto"
+        self,
+        source: Picture,
+        class_name: str | None = None,
+        *,
+        tile: Tile = "auto",
+        bgr: bool = False,
     ) -> Inspection: ...
 
     @overload
     def inspect(
-        self, source: Iterable[Picture], class_name: str | None = None, *, tile: Tile = "auto"
+        self,
+        source: Iterable[Picture],
+        class_name: str | None = None,
+        *,
+        tile: Tile = "auto",
+        bgr: bool = False,
     ) -> Iterator[Inspection]: ...
 
     def inspect(
         self,
-        source: Picture | Iterable[Picture],
+        source: "Picture | Iterable[Picture]",
         class_name: str | None = None,
         *,
         tile: Tile = "auto",
+        bgr: bool = False,
     ) -> Inspection | Iterator[Inspection]:
         """Inspect one image, or any number of them in batches.
 
@@ -171,23 +186,30 @@ class Inspector:
             tile: Inspect in overlapping tiles of that many source pixels an edge, each as an
                 image of its own. Thresholds hold for what they were calibrated with:
                 `omnial calibrate --tile` first.
+            bgr: The channels of arrays and tensors are in OpenCV's order, blue first.
 
         Returns:
             An inspection, or an iterator of one for each picture in order.
 
         Raises:
             UserError: The model does not know the class, or (`ImageError`) a file cannot be used.
-            ValueError: An array is no RGB image, or a tile has no pixel.
+            ValueError: An array is no image, or a tile has no pixel.
             TypeError: It is no picture, nor an iterable of pictures.
         """
         self.check_class(class_name)
-        if isinstance(source, str | os.PathLike | np.ndarray | Image.Image):
-            return next(self._inspect_all([source], class_name, tile))
+        if isinstance(source, str | os.PathLike | np.ndarray | Image.Image) or _is_tensor(source):
+            pictures: list[Picture] = [source]
+            return next(
+                self._inspect_all(map(_from_bgr, pictures) if bgr else pictures, class_name, tile)
+            )
         if isinstance(source, bytes) or not isinstance(source, Iterable):
             raise TypeError(
-                "source is a path, an RGB array or a Pillow image, or an iterable of these, not "
-                f"{type(source).__name__}"
+                "source is a path, an array, a tensor or a Pillow image, or an iterable of these, "
+                f"not {type(source).__name__}"
             )
+        if bgr:
+            several = isinstance(source, Sequence)
+            source = [_from_bgr(one) for one in source] if several else map(_from_bgr, source)
         return self._inspect_all(source, class_name, tile)
 
     def _inspect_all(
@@ -245,8 +267,8 @@ class Inspector:
         """A file, or pixels of our own: the caller may change or close his at once."""
         if isinstance(source, str | os.PathLike):
             return as_path(source, "a picture")
-        if isinstance(source, np.ndarray):
-            return np.array(source)
+        if not isinstance(source, Image.Image):
+            return np.array(_as_array(source))
         try:
             return read_rgb(source, self.settings.data)
         except ImageError as error:
@@ -328,6 +350,29 @@ class Inspector:
             if name is not None and name in self.rois:
                 inside &= region_on(self.rois[name], item.placement)
         return valid
+
+
+def _is_tensor(source: object) -> "TypeGuard[Tensor]":
+    """Whether it is a PyTorch tensor; without PyTorch, nothing is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)
+
+
+def _as_array(pixels: "NDArray[Any] | Tensor") -> NDArray[Any]:
+    """A tensor's channels come last in its array; an array stays as it is."""
+    if isinstance(pixels, np.ndarray):
+        return pixels
+    values: NDArray[Any] = pixels.detach().cpu().numpy()
+    return np.moveaxis(values, 0, -1) if values.ndim == 3 else values
+
+
+def _from_bgr(picture: Picture) -> Picture:
+    """The same with red first, where it is an array or a tensor of colours."""
+    if not isinstance(picture, np.ndarray) and not _is_tensor(picture):
+        return picture
+    array = _as_array(picture)
+    colours = array.ndim == 3 and array.shape[2] in (3, 4)
+    return array[..., [2, 1, 0, 3][: array.shape[2]]] if colours else array
 
 
 def hold_process(inspector: Inspector, threads: int | None) -> None:

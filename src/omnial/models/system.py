@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnial.config.load import load_settings
 from omnial.config.own_code import call_own
+from omnial.config.presets import DEFAULT_SIZE, DEFAULT_SYSTEM
 from omnial.config.settings import ModelSettings, is_own
 from omnial.errors import UserError
 from omnial.models.attention import try_part
@@ -146,6 +148,22 @@ def build_model(settings: ModelSettings) -> nn.Module:
     if not images.is_meta:
         _check_output(path, found, images)
     return network
+
+
+def create_model(system: str = DEFAULT_SYSTEM, size: str = DEFAULT_SIZE) -> nn.Module:
+    """The network of a system at a size, freshly initialised from PyTorch's global generator.
+
+    It takes images (B, 3, H, W) in [0, 1] and gives an `Output`. `load_settings` and `build_model`
+    take every other setting.
+
+    Raises:
+        UserError: There is no such system or size.
+
+    Example:
+        >>> import omnial
+        >>> network = omnial.create_model("draem", "tiny")
+    """
+    return build_model(load_settings(system=system, size=size).model)
 
 
 def _check_output(path: str, found: object, images: Tensor) -> None:
