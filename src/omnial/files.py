@@ -176,11 +176,6 @@ def unused(folder: Path, first: str) -> bool:
     )
 
 
-def unfinished(folder: Path) -> bool:
-    """Whether a run was killed while it put files in place there with `replace_together`."""
-    return (folder / SCRATCH).is_dir()
-
-
 @contextmanager
 def writing(what: str, folder: Path, *kinds: type[Exception]) -> Iterator[None]:
     """Turn what goes wrong with the disk into a `RunError` that names the file and the way out.

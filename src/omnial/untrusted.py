@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from omnial.errors import shown
@@ -34,6 +35,7 @@ _MOST_HEADER_BYTES = 2**22
 _MOST_TENSOR_BYTES = 2**34  # several times the largest network that the settings allow
 _MOST_NAME = 255
 _MOST_REASON = 1000
+_KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
 # On Windows neither exists: there, a link can only be refused before it is opened.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -188,6 +190,19 @@ def quoted(value: object, most: int = 80) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
+def reason_of(error: Exception) -> str:
+    """What an error that came of reading a file says of it, as a clause about `it`."""
+    if isinstance(error, OSError):
+        return f"it cannot be read: {error}"
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    reason = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"]
+    place = ".".join(map(str, first["loc"]))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{reason}{more}"
+
+
 def plain(reason: str) -> str:
     """A reason that may hold text from a file, cut to a readable length and harmless to print."""
     text = "\n".join(map(shown, reason[:_MOST_REASON].split("\n")))
@@ -197,18 +212,11 @@ def plain(reason: str) -> str:
 def _checked_size(status: os.stat_result, most: int | None) -> int:
     mode = status.st_mode
     if not stat.S_ISREG(mode):
-        raise UntrustedError(f"it is {_kind(mode)}, not a plain file")
+        kind = _KINDS.get(stat.S_IFMT(mode), "a device or socket")
+        raise UntrustedError(f"it is {kind}, not a plain file")
     if most is not None and status.st_size > most:
         raise UntrustedError(f"it is larger than {most:,} bytes")
     return status.st_size
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a symbolic link"
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    return "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
 
 
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

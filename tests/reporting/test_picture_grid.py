@@ -98,7 +98,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 samples and 1 names"):
         write_contact_sheets(flat_batch(2), ["a"], tmp_path)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="Name another folder"):
         write_contact_sheets(flat_batch(1), ["a"], tmp_path / "file")
 
 

@@ -124,9 +124,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         with path.open(encoding="utf-8") as file:
             content = parse_yaml(file.read(MAX_CHARACTERS + 1))
     except OSError as error:
-        raise UserError(
-            f"cannot read the configuration file {path}: {error.strerror or error}"
-        ) from error
+        raise UserError(f"cannot read the configuration file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"the configuration file {path} is not UTF-8 text") from error
     except ValueError as error:

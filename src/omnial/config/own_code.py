@@ -13,7 +13,7 @@ import re
 import sys
 from typing import Any, Final
 
-from omnial.config.settings import IMPORT_PATH, ModelSettings, Settings, is_own
+from omnial.config.settings import IMPORT_PATH, Settings, is_own
 from omnial.errors import UserError
 
 VARIABLE: Final = "OMNIAL_CODE"
@@ -43,15 +43,11 @@ def allow_code(*paths: str) -> None:
 def name_code(settings: Settings) -> None:
     """Allow what settings name that the user gave, and find its modules without importing them."""
     model = settings.model
-    named = (settings.synthesis.recipe, model.network, *attentions(model))
-    for path in filter(is_own, named):
+    parts = (settings.synthesis.recipe, model.network)
+    attentions = (model.reconstruction.attention, model.localization.attention)
+    for path in filter(is_own, (*parts, *attentions)):
         allow_code(path)
         _find(path)
-
-
-def attentions(model: ModelSettings) -> tuple[str, str]:
-    """The attention modules of both sub-networks."""
-    return model.reconstruction.attention, model.localization.attention
 
 
 def load_own(path: str) -> Any:

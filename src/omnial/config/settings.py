@@ -177,10 +177,7 @@ class SynthesisSettings(Section):
     texture_change: Literal["zoom", "photometric"] = "zoom"
     """How a texture source is varied: `zoom` crops, flips and recolours it; `photometric` takes
     three of DRAEM's ten changes. [O]"""
-    texture_zoom: Annotated[tuple[PositiveFloat, PositiveFloat], Rising] = (
-        0.4,
-        1.6,
-    )
+    texture_zoom: Annotated[tuple[PositiveFloat, PositiveFloat], Rising] = (0.4, 1.6)
     """Share of the texture source's width that is stretched over the image, drawn on a log scale;
     a small share makes smooth, almost flat textures; for `zoom` alone. [O]"""
     turned_share: Probability = 0.0

@@ -1,4 +1,4 @@
-"""The files that list results: rows as JSON, and as a table for people."""
+"""The files that list results: rows as JSON, a table for people, outlines for other tools."""
 
 import csv
 import json
@@ -8,10 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from omnial.files import PART
+from omnial._version import __version__
+from omnial.files import PART, replacing
 from omnial.inference.predictor import PREDICTIONS_FILE, Result, Row
 
 TABLE_FILE: Final = "results.csv"
+COCO_FILE: Final = "coco.json"
 _HEADINGS: Final = (
     *("image", "product", "score", "threshold", "verdict", "defects", "largest_defect"),
     *("width", "height", "overlay", "mask", "error"),
@@ -75,6 +77,55 @@ class ResultFiles:
             os.fsync(file.fileno())
             file.close()
             os.replace(self._folder / (name + PART), self._folder / name)
+
+
+class CocoOutlines:
+    """What `coco.json` holds: outlines in the layout of COCO's instance annotations.
+
+    For tools that label and train. Every outline is of the one category `defect`. Coordinates are
+    COCO's: (0, 0) is the upper left corner of an image, not the centre of its first pixel.
+    """
+
+    def __init__(self) -> None:
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, result: Result) -> None:
+        """Add an image, a good one without outlines; one that cannot be read is left out."""
+        if result.size is None:
+            return
+        height, width = result.size
+        image = {"id": len(self._images) + 1, "file_name": result.row["path"]}
+        more = {"product": result.row["class"], "score": result.row["score"]}
+        self._images.append({**image, "width": width, "height": height, **more})
+        outlines: Any = result.row["outlines"]
+        for outline in outlines:
+            points = [(round(x + 0.5, 2), round(y + 0.5, 2)) for x, y in outline["polygon"]]
+            across, down = zip(*points, strict=True)
+            box = (min(across), min(down), max(across) - min(across), max(down) - min(down))
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": image["id"],
+                    "category_id": 1,
+                    "segmentation": [[number for point in points for number in point]],
+                    "area": outline["area"],
+                    "bbox": [round(number, 2) for number in box],
+                    "iscrowd": 0,
+                    "score": outline["peak"],
+                }
+            )
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        document = {
+            "info": {"description": f"Outlines by omnial {__version__}"},
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": [{"id": 1, "name": "defect"}],
+        }
+        with replacing(path) as part:
+            part.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
 
 
 def _cells(result: Result) -> list[object]:

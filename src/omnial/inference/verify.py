@@ -27,7 +27,6 @@ from omnial.untrusted import Form, UntrustedError, check_forms, read_forms
 COUNT = 4
 MOST = 64
 """Most samples that are read: `omnial export` writes `COUNT`."""
-_SEED = 0
 
 
 class Samples(NamedTuple):
@@ -57,7 +56,7 @@ def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.b
     (N, 3, H, W) images, and (N, H, W) valid pixels, of which the last image lacks its left quarter.
     """
     height, width = settings.height, settings.width
-    random = np.random.default_rng(_SEED)
+    random = np.random.default_rng(0)
     images = []
     for _ in range(COUNT):
         coarse = random.integers(60, 200, (6, 6, 3), np.uint8)

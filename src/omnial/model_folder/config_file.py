@@ -14,19 +14,12 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 from safetensors import SafetensorError
 
 from omnial.config.settings import Section, Settings
 from omnial.errors import UserError
-from omnial.files import unfinished, unused
+from omnial.files import SCRATCH, unused
 from omnial.models.normality import (
     COMPONENTS,
     LEVELS,
@@ -36,7 +29,7 @@ from omnial.models.normality import (
 )
 from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration
-from omnial.untrusted import Form, is_plain_name, plain, quoted, read_json
+from omnial.untrusted import Form, is_plain_name, plain, quoted, read_json, reason_of
 
 SCHEMA_VERSION: Final = 3
 """Of `config.json`: exactly this one is read."""
@@ -149,7 +142,8 @@ def read_config(folder: Path) -> FolderConfig:
 
 def check_free(out: Path) -> None:
     """Refuse a folder for a new model that holds anything, with a `UserError`."""
-    if not (unused(out, CONFIG_FILE) or unfinished(out)):
+    # A scratch folder there is what a run left that was killed while it put files in place.
+    if not (unused(out, CONFIG_FILE) or (out / SCRATCH).is_dir()):
         raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
 
 
@@ -178,16 +172,8 @@ def refusing(folder: Path, name: str) -> Iterator[None]:
                 "began it again, with --resume."
             ) from error
         raise refusal(folder, f"it has no file {name}") from error
-    except OSError as error:
-        raise refusal(folder, f"{name} cannot be read: {error}") from error
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        reason = problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"]
-        place = ".".join(map(str, problem["loc"]))
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise refusal(folder, f"{name}: {place + ': ' if place else ''}{reason}{more}") from error
-    except (ValueError, SafetensorError) as error:
-        raise refusal(folder, f"{name}: {error}") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise refusal(folder, f"{name}: {reason_of(error)}") from error
 
 
 def check_run(folder: Path, resume: bool) -> None:

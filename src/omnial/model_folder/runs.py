@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from omnial.errors import UserError
 from omnial.files import in_use
@@ -20,7 +20,7 @@ from omnial.model_folder.config_file import (
     read_config,
 )
 from omnial.model_folder.validation_figures import ValidationFigures
-from omnial.untrusted import plain, read_json
+from omnial.untrusted import plain, read_json, reason_of
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -111,10 +111,9 @@ def _finished(folder: Path) -> RunSummary:
 def _unfinished(folder: Path) -> RunSummary:
     try:
         started = _Started.model_validate(read_json(folder / RUN_FILE))
-    except (OSError, ValueError, ValidationError) as error:
-        raise UserError(
-            f"{folder / RUN_FILE}: not the record of a run ({plain(str(error))})"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = plain(reason_of(error))
+        raise UserError(f"{folder / RUN_FILE}: not the record of a run ({reason})") from error
     last = folder / CHECKPOINT_FILE
     changed = (last if last.exists() else folder / RUN_FILE).stat().st_mtime
     return RunSummary(

@@ -15,7 +15,7 @@ import numpy as np
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.distributed import collectives
 from omnial.distributed.launch import connected, read_processes
-from omnial.errors import UserError, shown
+from omnial.errors import shown
 from omnial.evaluation.evaluate import device_of_process, evaluate_folder
 from omnial.evaluation.result import (
     METRICS_FILE,
@@ -26,16 +26,7 @@ from omnial.evaluation.result import (
     Verdicts,
     write_metrics,
 )
-from omnial.files import (
-    StrPath,
-    as_path,
-    as_paths,
-    locked,
-    replace_together,
-    replacing,
-    scratch_in,
-    writing,
-)
+from omnial.files import StrPath, as_path, as_paths, locked, replace_together, scratch_in, writing
 from omnial.inference.overlay import heat_stops
 from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.models.thresholds import is_anomalous
@@ -103,32 +94,22 @@ def evaluate(
             *(model, roots, batch_size, gallery_per_class, skip_bad_files),
             *(device, reading, progress),
         )
-        collectives.first(lambda: _write(result, out))
+
+        def write() -> None:
+            with writing("The report", out), scratch_in(out) as scratch:
+                write_metrics(result, scratch)
+                write_report(result, scratch)
+                replace_together(scratch, out, (METRICS_FILE, TABLE_FILE, REPORT_FILE))
+
+        collectives.first(write)
     return result
 
 
-def _write(result: EvaluationResult, out: Path) -> None:
-    with writing("The report", out), scratch_in(out) as scratch:
-        write_metrics(result, scratch)
-        write_report(result, scratch)
-        replace_together(scratch, out, (METRICS_FILE, TABLE_FILE, REPORT_FILE))
-
-
-def write_report(result: EvaluationResult, out_dir: Path) -> Path:
-    """Write `index.html`, whole or not at all; the same result gives the same bytes.
-
-    Raises:
-        UserError: `out_dir` is a file.
-        RunError: The page cannot be written.
-    """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"{out_dir} is a file, and the report needs a folder: give another --out")
-    text = _page(result)
-    with writing("The report", out_dir):
-        out_dir.mkdir(parents=True, exist_ok=True)
-        with replacing(out_dir / REPORT_FILE) as part:
-            part.write_text(text, encoding="utf-8", newline="\n")
-    return out_dir / REPORT_FILE
+def write_report(result: EvaluationResult, folder: Path) -> Path:
+    """Write `index.html` into a folder; the same result gives the same bytes."""
+    page = folder / REPORT_FILE
+    page.write_text(_page(result), encoding="utf-8", newline="\n")
+    return page
 
 
 def _page(result: EvaluationResult) -> str:
@@ -174,10 +155,12 @@ def _facts(result: EvaluationResult) -> list[tuple[str, str]]:
     seconds = known.get("seconds")
     if isinstance(seconds, int | float):
         pairs.append(("Training time", tables.duration(seconds)))
-    pairs.append(("Products", f"{len(result.classes):,}"))
-    pairs.append(("Test images", f"{sum(len(product.images) for product in result.classes):,}"))
-    pairs.append(("Evaluation time", tables.duration(result.seconds)))
-    return pairs
+    return [
+        *pairs,
+        ("Products", f"{len(result.classes):,}"),
+        ("Test images", f"{sum(len(product.images) for product in result.classes):,}"),
+        ("Evaluation time", tables.duration(result.seconds)),
+    ]
 
 
 def _verdict_notes(result: EvaluationResult) -> list[str]:
@@ -255,20 +238,17 @@ def _shots(result: EvaluationResult) -> list[dict[str, Any]]:
     wrong = [item for item in result.gallery if item.role in MISTAKES]
     wrong.sort(key=lambda i: (MISTAKES.index(i.role), -abs(i.score - i.threshold)))
     items = wrong + [item for item in result.gallery if item.role not in MISTAKES]
+    anchors = [f"picture-{number}" for number in range(len(items))]
     shots = []
-    for number, item in enumerate(items):
+    for item, anchor, before, after in zip(
+        items, anchors, [None, *anchors], [*anchors[1:], None], strict=False
+    ):
         home = "mistakes"
         if item.role not in MISTAKES:
             home = f"product-{names.index(item.record.class_name)}"
-        before, after = (
-            f"picture-{other}" if 0 <= other < len(items) else None
-            for other in (number - 1, number + 1)
-        )
         links = {"close": home, "prev": before, "next": after}
-        shots.append(
-            _shot(item, result.pixel_threshold)
-            | {"anchor": f"picture-{number}", "home": home, "links": links}
-        )
+        shot = _shot(item, result.pixel_threshold)
+        shots.append({**shot, "anchor": anchor, "home": home, "links": links})
     return shots
 
 

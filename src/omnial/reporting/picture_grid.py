@@ -1,6 +1,7 @@
 """Pictures in labelled rows on one sheet: galleries of results, samples of the training."""
 
 from collections.abc import Collection, Sequence
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from omnial.data.listing import mark_own
-from omnial.errors import UserError, shown
+from omnial.errors import shown
 from omnial.evaluation.result import picture
-from omnial.files import replacing, writing
+from omnial.files import locked, replacing, writing
 from omnial.synthesis.recipe import SynthesizedBatch
 
 LEVEL_COLOURS = ((24, 26, 30), (253, 231, 37), (33, 165, 133), (92, 74, 170))
@@ -92,30 +93,26 @@ def write_contact_sheets(
     result is the pages, in order.
 
     Raises:
-        UserError: `out_dir` is a file.
+        UserError: `out_dir` is a file, or in use.
         RunError: A page cannot be written.
     """
-    count = len(batch.normal)
-    if len(names) != count:
-        raise ValueError(f"{count} samples and {len(names)} names")
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"{out_dir} is a file, and the sheets need a folder: give another --out")
-    starts = range(0, count, rows)
+    samples = len(batch.normal)
+    if len(names) != samples:
+        raise ValueError(f"{samples} samples and {len(names)} names")
+    starts = range(0, samples, rows)
     pages = [_page(out_dir, number) for number in range(1, len(starts) + 1)]
-    with writing("The sheets", out_dir):
-        out_dir.mkdir(parents=True, exist_ok=True)
+    with locked(out_dir), writing("The sheets", out_dir):
         mark_own(out_dir, [path.name for path in pages])
         for path, start in zip(pages, starts, strict=True):
-            samples = range(start, min(start + rows, count))
-            lines = [(_label(batch, i, names[i]), _cells(batch, i)) for i in samples]
+            own = range(start, min(start + rows, samples))
+            lines = [(_label(batch, i, names[i]), _cells(batch, i)) for i in own]
             maps = {"mask", "JND map", "level"}
             sheet = picture_grid(_COLUMNS, lines, cell_height, sharp=maps, foot=_FOOT)
             with replacing(path) as part:
                 sheet.save(part, "PNG")
-        stale = len(pages) + 1
-        while _page(out_dir, stale).exists():
-            _page(out_dir, stale).unlink()
-            stale += 1
+        later = (_page(out_dir, number) for number in count(len(pages) + 1))
+        for stale in takewhile(Path.exists, later):
+            stale.unlink()
     return pages
 
 

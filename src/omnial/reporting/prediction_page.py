@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from heapq import nlargest
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import quote_from_bytes as quote
 
 from PIL import Image
@@ -22,22 +22,6 @@ _MOST: Final = 300
 _MOST_ERRORS: Final = 50
 _EDGE: Final = 240
 _UNKNOWN: Final = "unknown product"
-
-
-class _Shot(NamedTuple):
-    """A picture on the page."""
-
-    name: str
-    path: str
-    product: str
-    verdict: str
-    score: str
-    threshold: str
-    defects: int
-    overlay: str
-    uri: str
-    width: int
-    height: int
 
 
 def write_page(folder: Path, rows: Path) -> None:
@@ -75,7 +59,7 @@ def _excess(row: Any) -> float:
     return float(row["score"] - row["threshold"])
 
 
-def _shot(folder: Path, row: Any) -> _Shot | None:
+def _shot(folder: Path, row: Any) -> dict[str, Any] | None:
     """A row's picture; None where the overlay was removed."""
     files = (folder / OVERLAYS / f"{Path(row['map']).stem}.{kind}" for kind in ("jpg", "png"))
     file = next((file for file in files if file.exists()), None)
@@ -86,12 +70,18 @@ def _shot(folder: Path, row: Any) -> _Shot | None:
         picture.thumbnail((_EDGE, _EDGE))
         stream = io.BytesIO()
         picture.convert("RGB").save(stream, "JPEG", quality=80)
-    path = Path(row["path"])
-    return _Shot(
-        *(shown("/".join(path.parts[-2:])), shown(path), shown(row["class"] or _UNKNOWN)),
-        "anomalous" if row["anomalous"] else "good",
-        *told_apart(row["score"], row["threshold"]),
-        *(len(row["outlines"]), quote(os.fsencode(f"{OVERLAYS}/{file.name}"))),
-        data_uri(stream.getvalue(), "image/jpeg"),
-        *picture.size,
-    )
+    path, (width, height) = Path(row["path"]), picture.size
+    score, threshold = told_apart(row["score"], row["threshold"])
+    return {
+        "name": shown("/".join(path.parts[-2:])),
+        "path": shown(path),
+        "product": shown(row["class"] or _UNKNOWN),
+        "verdict": "anomalous" if row["anomalous"] else "good",
+        "score": score,
+        "threshold": threshold,
+        "defects": len(row["outlines"]),
+        "width": width,
+        "height": height,
+        "overlay": quote(os.fsencode(f"{OVERLAYS}/{file.name}")),
+        "uri": data_uri(stream.getvalue(), "image/jpeg"),
+    }

@@ -20,7 +20,6 @@ from omnial.files import (
     scratch_in,
     writing,
 )
-from omnial.inference.coco_outlines import COCO_FILE, CocoOutlines
 from omnial.inference.inputs import list_inputs
 from omnial.inference.inspector import Inspector, Tile
 from omnial.inference.predictor import (
@@ -31,7 +30,14 @@ from omnial.inference.predictor import (
     Row,
     each_result,
 )
-from omnial.inference.result_files import TABLE_FILE, TIMED, ResultFiles, read_rows
+from omnial.inference.result_files import (
+    COCO_FILE,
+    TABLE_FILE,
+    TIMED,
+    CocoOutlines,
+    ResultFiles,
+    read_rows,
+)
 from omnial.progress import Progress, silent
 from omnial.reporting.prediction_page import PAGE_FILE, write_page
 

@@ -15,11 +15,12 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from omnial.attacks.pgd import Level
+from omnial.config.settings import Section
 from omnial.errors import RunError, UserError
 from omnial.files import file_digest, replacing, writing
 from omnial.robustness.attack_checks import Check, Trace, check_traces
@@ -34,6 +35,7 @@ from omnial.untrusted import (
     quoted,
     read_forms,
     read_json,
+    reason_of,
 )
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -51,11 +53,7 @@ _ClassName = Annotated[str, AfterValidator(_check_class_name)]
 _Edge = Annotated[int, Field(ge=1, le=4096)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
-class Identity(_Strict):
+class Identity(Section, strict=True):
     """Everything that decides what a set holds: two sets of one identity differ by rounding.
 
     Rounding includes signs of gradients near zero; see docs/robustness.md.
@@ -87,7 +85,7 @@ class Identity(_Strict):
     """SHA-256 of the training images of each class, in order."""
 
 
-class ClassEntry(_Strict):
+class ClassEntry(Section, strict=True):
     """One class of a set."""
 
     name: _ClassName
@@ -99,7 +97,7 @@ class ClassEntry(_Strict):
     """Pixels of each sample's mask; 0 for a normal sample."""
 
 
-class Manifest(_Strict):
+class Manifest(Section, strict=True):
     """Content of manifest.json."""
 
     identity: Identity
@@ -216,18 +214,14 @@ class AdversarialSet:
 
     def facts(self) -> dict[str, Any]:
         """What the set is and how it was made: JSON values."""
-        identity = self.identity
+        identity = self.identity.model_dump(mode="json")
         areas = [area for own in self.defect_pixels.values() for area in own]
         return {
+            **{name: identity[name] for name in ("surrogate", "seed", "steps", "alpha", "size")},
             "folder": str(self.folder),
-            "surrogate": identity.surrogate,
-            "seed": identity.seed,
-            "samples_per_class": identity.samples,
+            "samples_per_class": identity["samples"],
             "samples": len(areas),
             "anomalous": sum(area > 0 for area in areas),
-            "steps": identity.steps,
-            "alpha": identity.alpha,
-            "size": list(identity.size),
             "made": dict(self.manifest.made),
         }
 
@@ -261,13 +255,11 @@ class AdversarialSet:
         """How the attack that made the set went, at each level."""
         parts: dict[str, list[Trace]] = {level.name: [] for level in self.levels}
         for class_name in self.classes:
-            names = [f"trace.{level}" for level in parts]
-            for level, rows in zip(
-                parts, self._read(class_name, names, slice(None)).values(), strict=True
-            ):
+            for level, traces in parts.items():
+                (rows,) = self._read(class_name, [f"trace.{level}"], slice(None)).values()
                 if not np.isfinite(rows).all():
                     raise _refusal(self._path(class_name), "a loss in it is NaN or infinity")
-                parts[level].append(Trace(rows[:, 0], rows[:, 1], rows[:, 3:].T, rows[:, 2]))
+                traces.append(Trace(rows[:, 0], rows[:, 1], rows[:, 3:].T, rows[:, 2]))
         return {level: Trace.joined(some) for level, some in parts.items()}
 
     def checks(self) -> list[Check]:
@@ -304,14 +296,8 @@ def _refusing(path: Path) -> Iterator[Path]:
     """Refuse a file of a set where what is in it, or reading it, is not as it should be."""
     try:
         yield path
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise _refusal(path, f"it is not a manifest ({where}: {first['msg']})") from error
-    except UntrustedError as error:
-        raise _refusal(path, str(error)) from error
-    except (OSError, SafetensorError) as error:
-        raise _refusal(path, f"it cannot be read ({error})") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _refusal(path, reason_of(error)) from error
 
 
 def _refusal(path: Path, reason: str) -> UserError:
