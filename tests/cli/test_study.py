@@ -31,6 +31,9 @@ def test_the_command_line(
     wrong = run("study", "stage", *common)
     assert wrong.code == 2
     assert "stages" in wrong.err
+    budget = run("study", "budget", *common)
+    assert budget.code == 2
+    assert "omit --images" in budget.err
     partly = run("study", "colour", *common, "--row", "free", "--json")
     assert partly.code == 1
     summary = json.loads(partly.out)

@@ -18,6 +18,7 @@ from omnial.data.records import BadFile, Catalogue
 from omnial.errors import RunError, UserError
 from omnial.evaluation.evaluate import Evaluation, evaluate_model
 from omnial.evaluation.result import FIGURES, EvaluationResult, choose, write_metrics
+from omnial.metrics.bootstrap import resample
 from omnial.models.normality import Normal, Normality
 from omnial.models.prediction import Prediction
 from omnial.models.recogniser import Recogniser
@@ -166,11 +167,42 @@ def test_a_class_without_defects_has_no_ranking(catalogue: Catalogue) -> None:
 def test_no_mask_at_all_leaves_the_pixel_figures_empty(catalogue: Catalogue) -> None:
     bolt = catalogue.classes[0]
     bare = replace(bolt, test=tuple(replace(record, mask=None) for record in bolt.test))
-    result = evaluate(Catalogue((bare,)))
+    result = evaluate(Catalogue((bare,)), resamples=9)
     assert result.classes[0].figures["image_auroc"] is not None
+    assert set(result.classes[0].replicates) == {"image_auroc"}
     for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"):
         assert result.mean[name] is None
         assert result.mean_over[name] == 0
+
+
+def test_resamples_are_of_whole_images(catalogue: Catalogue) -> None:
+    bolt, nut = evaluate(catalogue, resamples=200, batch_size=4).classes
+    assert set(bolt.replicates) == {"image_auroc", "pixel_auroc", "pixel_ap"}
+    assert nut.replicates == {}
+    records = [i.record for i in bolt.images]
+    known = [record.kind != "rust" for record in records]
+    strata = np.array([2 * r.anomalous + k for r, k in zip(records, known, strict=True)])
+    maps = np.stack([pixels_of(r.path) for r in records])[known]
+    masks = np.stack(
+        [
+            np.asarray(Image.open(r.mask)) > 0 if r.mask else np.zeros((SIZE, SIZE), bool)
+            for r in records
+            if r.kind != "rust"
+        ]
+    )
+    for index, weights in enumerate(resample("bolt", strata, 200)[:5]):
+        each = np.repeat(weights[known], SIZE**2)
+        truth = masks.ravel(), maps.ravel()
+        auroc = roc_auc_score(*truth, sample_weight=each)
+        ap = average_precision_score(*truth, sample_weight=each)
+        assert bolt.replicates["pixel_auroc"][index] == pytest.approx(auroc, abs=1e-4)
+        assert bolt.replicates["pixel_ap"][index] == pytest.approx(ap, abs=1e-3)
+    # Four good and five defective images: the area counts pairs of them, ties by halves.
+    halves = bolt.replicates["image_auroc"] * 40
+    assert np.allclose(halves, np.rint(halves), atol=1e-4)
+    # Another model is asked about the same resamples.
+    again = evaluate(catalogue, resamples=200).classes[0].replicates["pixel_ap"]
+    assert np.array_equal(again, bolt.replicates["pixel_ap"])
 
 
 def test_thresholds_and_verdicts(catalogue: Catalogue) -> None:

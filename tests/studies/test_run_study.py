@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from omnial.errors import UserError
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.model_folder.weights_file import load_model
 from omnial.studies import trial as trial_module
-from omnial.studies.run_study import PAGE, run_study
+from omnial.studies.row_figures import from_text
+from omnial.studies.run_study import CHART, PAGE, run_study
 from omnial.studies.study_data import DATA_VARIABLE, StudyData, class_digests, find_roots, name_of
 from omnial.studies.study_pictures import pick
 from omnial.studies.study_rows import Row, Study, StudyOptions
+from omnial.studies.trial import RESAMPLES
 from tests.studies.small_runs import CLASSES, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -64,17 +67,26 @@ def test_the_figures_are_those_of_the_model(finished: Path, data: Path) -> None:
     model = load_model(finished / "work" / unified["key"][:16])
     again = evaluate_model(model, discover([data], need="test"))
     assert unified["figures"]["mean"] == pytest.approx(dict(again.mean))
+    for name, texts in unified["replicates"].items():
+        assert set(texts) == {"image_auroc", "pixel_auroc", "pixel_ap"}
+        figures = unified["figures"]["classes"][name]
+        for metric, text in texts.items():
+            values = from_text(text)
+            assert values.shape == (RESAMPLES,)
+            assert values.min() - 1e-3 <= figures[metric] <= values.max() + 1e-3
     page = (finished / "out" / PAGE).read_text("utf-8")
-    assert (
-        f"| OmniAL | `omnial` | 1 | {100 * unified['figures']['mean']['image_auroc']:.1f} |" in page
-    )
+    auroc = 100 * unified["figures"]["mean"]["image_auroc"]
+    assert f"| OmniAL, on the plateau | `omnial` | 1 | {auroc:.1f} |" in page
 
 
 def test_a_separate_row_is_the_mean_of_its_models(finished: Path) -> None:
     found = [r for r in results(finished / "out").values() if r["row"] == "alone"]
     values = [figures["image_auroc"] for r in found for figures in r["figures"]["classes"].values()]
     page = (finished / "out" / PAGE).read_text("utf-8")
-    assert f"| separate | `draem` | 1 | {100 * sum(values) / len(values):.1f} |" in page
+    assert (
+        f"| separate, on the plateau | `draem` | 1 | {100 * sum(values) / len(values):.1f} |"
+        in page
+    )
 
 
 def test_what_is_finished_is_not_computed_again(
@@ -122,6 +134,20 @@ def test_any_other_run_has_another_key(change: str, data: Path, tmp_path: Path) 
         )
         keys.append(trial.key)
     assert keys[0] != keys[1]
+
+
+def test_a_row_has_its_own_budget_where_it_names_one(data: Path, tmp_path: Path) -> None:
+    rows = tuple(replace(STUDY.rows[0], name=f"n{count}", images=count) for count in (6, 10))
+    study, source = Study("budgets", "Budgets", "?", rows), StudyData.of([data])
+    trials = [trial for row in rows for trial in trial_module.plan_trials(row, source, OPTIONS)]
+    assert [trial.settings.training.images for trial in trials] == [6, 10]
+    one = replace(OPTIONS, rows=("n6",))
+    summary = run_study(study, [data], tmp_path / "out", tmp_path / "work", one, progress=False)
+    assert summary.missing == ["OmniAL (seed 0)"]
+    page = summary.page.read_text("utf-8")
+    assert "--seeds 1" in page
+    assert "--images" not in page
+    assert (tmp_path / "out" / CHART).is_file()
 
 
 def test_the_key_does_not_depend_on_where_the_data_lie(data: Path, tmp_path: Path) -> None:

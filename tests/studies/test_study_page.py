@@ -2,58 +2,33 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from omnial.evaluation.result import FIGURES
-from omnial.studies.study_page import (
-    RowFigures,
-    SeedFigures,
-    compare,
-    order_of,
-    remarks_on,
-    study_page,
-)
+from omnial.studies.row_figures import RowFigures, SeedFigures
+from omnial.studies.study_page import remarks_on, study_page
 from omnial.studies.study_pictures import chart
-from omnial.studies.study_rows import STUDIES, Row, Study
+from omnial.studies.study_rows import STUDIES, Study
+
+FACTS = {
+    "separate": None,
+    "images": 8,
+    "size": "tiny",
+    "data": {"roots": ["line"]},
+    "machine": {"cores": 1, "cpu": "one", "torch": "2", "commit": "c0ffee"},
+}
 
 
 def seed(**mean: float) -> SeedFigures:
-    return SeedFigures(mean, {}, ())
-
-
-def row(name: str, published: float | None, *pixel_ap: float) -> RowFigures:
-    figures = {} if published is None else {"pixel_ap": published}
-    seeds = [seed(pixel_ap=value, image_auroc=50.0) for value in pixel_ap]
-    return RowFigures(Row(name, name, "omnial", published=figures), seeds)
+    classes = {"bolt": {"psnr": 27.0, "pixel_ap": mean.get("pixel_ap", 0.0) / 100}}
+    validation = {"mean": {"erased": 0.71}}
+    results = [{"validation": validation, "training_seconds": 60.0, **FACTS}]
+    return SeedFigures(mean, classes, results, {})
 
 
 def empty(study: Study) -> list[RowFigures]:
     return [RowFigures(row, ()) for row in study.rows]
-
-
-@pytest.mark.parametrize(
-    ("lower", "higher", "word"),
-    [
-        ([10.0, 12.0], [13.0, 20.0], "holds"),
-        ([13.0, 20.0], [10.0, 12.0], "reversed"),
-        ([10.0, 14.0], [13.0, 20.0], "undecided"),
-        ([10.0, 12.0], [12.0, 20.0], "undecided"),
-        ([10.0], [90.0], "undecided"),
-        ([10.0, 11.0], [90.0], "undecided"),
-        ([], [], "undecided"),
-    ],
-)
-def test_rows_are_told_apart_only_beyond_their_spread(
-    lower: list[float], higher: list[float], word: str
-) -> None:
-    assert order_of(lower, higher) == word
-
-
-def test_neighbours_of_the_published_order_are_compared() -> None:
-    rows = [row("c", 70.0, 3.0, 4.0), row("a", 40.0, 1.0, 2.0), row("x", None, 9.0, 9.0)]
-    rows.append(row("b", 50.0, 5.0, 6.0))
-    found = [(low.row.name, high.row.name, word) for low, high, word in compare(rows, "pixel_ap")]
-    assert found == [("a", "b", "holds"), ("b", "c", "reversed")]
 
 
 def test_missing_figures_are_left_out_of_the_means() -> None:
@@ -67,6 +42,8 @@ def test_missing_figures_are_left_out_of_the_means() -> None:
     found = SeedFigures.of(results, ["a", "b"])
     assert found.mean == {"image_auroc": pytest.approx(50.0)}
     assert list(found.classes) == ["a", "b"]
+    assert found.replicates == {}
+    assert found.psnr == 25.0
 
 
 def test_the_page_shows_means_spread_and_what_is_missing() -> None:
@@ -75,11 +52,34 @@ def test_the_page_shows_means_spread_and_what_is_missing() -> None:
     rows[1] = RowFigures(study.rows[1], (seed(image_auroc=60.0), seed(image_auroc=64.0)))
     missing = ["OmniAL (seed 0)"]
     text = study_page(study, rows, command="x", pictures={}, missing=missing, remarks="")
-    assert "| baseline | `surrogate` | 2 | 62.0 (60.0 to 64.0) | - |" in text
+    assert "| baseline | `surrogate` | 2 | 62.0 (60.0 to 64.0) | - | - | - | 27.0 | 0.71 |" in text
     assert "86.7 / 86.4 / 44.2" in text
     assert "Not finished: OmniAL (seed 0)." in text
     # Nothing is compared with a row that has not run.
     assert "below" not in text
+
+
+def test_the_page_tells_neighbours_apart_and_marks_a_flat_reconstruction() -> None:
+    study = STUDIES["modules"]
+    rows = empty(study)
+    for index, values in ((0, (20.0, 20.5)), (1, (50.0, 50.5))):
+        seeds = []
+        for value in values:
+            one = seed(pixel_ap=value)
+            resamples = {"pixel_ap": np.linspace(value - 0.5, value + 0.5, 300) / 100}
+            seeds.append(one._replace(replicates={"bolt": resamples}))
+        rows[index] = RowFigures(study.rows[index], seeds)
+    text = study_page(study, rows, command="x", pictures={}, missing=(), remarks="")
+    line = "| pixel AP | residual block below bottleneck | 60.0 and 62.5 | +30.0 | +28.5 to +31.5 |"
+    assert f"{line} **holds** |" in text
+    assert "beyond 1.5 (pixel AP) points" in text
+    assert "plateau" not in text
+    flat = [s._replace(classes={"bolt": {"psnr": 18.0, "pixel_ap": 0.2}}) for s in rows[0].seeds]
+    rows[0] = RowFigures(study.rows[0], flat)
+    text = study_page(study, rows, command="x", pictures={}, missing=(), remarks="")
+    assert "| residual block, on the plateau | `omnial-resblock` |" in text
+    assert "On the plateau: residual block." in text
+    assert f"{line} **undecided: residual block on the plateau** |" in text
 
 
 def test_remarks_survive_a_new_page(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ _CORRUPTIONS = "Also evaluate on corrupted test images (with --data)."
 _ROBUSTNESS = "robustness"
 _PANEL = "The study robustness"
 _STUDY_OUT = "Folder for the table and a small file for each run, to be kept."
+_IMAGES = "Images that each run trains on, the same for all. Default: 20000."
 _SEEDS = "Runs of each row, with seeds from 0. Default: the study's own number."
 _ROW = "Compute this row alone now, of all. Repeatable."
 _STUDY_CLASS = "A class that the table is about. Repeatable."
@@ -158,9 +159,7 @@ def study(
     roots: options.Data,
     out: Annotated[Path, options.folder(_STUDY_OUT)],
     size: Annotated[str, options.size_option(DEFAULT_SIZE)] = DEFAULT_SIZE,
-    images: Annotated[
-        int, number("Images that each run trains on, the same for all.", SETTINGS)
-    ] = 20_000,
+    images: Annotated[int | None, number(_IMAGES, SETTINGS)] = None,
     seeds: Annotated[int | None, number(_SEEDS, SETTINGS)] = None,
     rows: Annotated[list[str] | None, option("NAME", _ROW, name="--row")] = None,
     classes: Annotated[list[str] | None, option("NAME", _STUDY_CLASS, name="--class")] = None,
@@ -186,12 +185,15 @@ def study(
     allowed = (*STUDIES, _ROBUSTNESS)
     if name not in allowed:
         raise UserError(f"study: {name!r} is unknown; allowed are {', '.join(allowed)}")
+    if images is not None and name in STUDIES and STUDIES[name].own_images:
+        raise UserError(f"the study {name} trains on numbers of images of its own; omit --images")
     options.check_out(work)
     from omnial.studies.study_data import find_roots
 
     data = find_roots(roots)
     read = options.data_overrides(max_megapixels, significant_bits, skip_bad_files)
     overrides, chosen = (*read, *(set_ or ())), tuple(rows or ())
+    budget = StudyOptions.images if images is None else images
     with working():
         if name == _ROBUSTNESS:
             if seeds not in (None, 1) or classes:
@@ -199,7 +201,7 @@ def study(
             from omnial.studies.robustness_study import RobustnessOptions, run_robustness_study
 
             robustness = RobustnessOptions(
-                *(size, images, 1, overrides, (), chosen, gallery, jobs),
+                *(size, budget, 1, overrides, (), chosen, gallery, jobs),
                 *(samples, white_box_samples, white_box_steps, corruption_images),
             )
             summary = run_robustness_study(data, out, work, robustness)
@@ -208,7 +210,7 @@ def study(
 
             table, about = STUDIES[name], tuple(classes or ())
             number_ = table.seeds if seeds is None else seeds
-            asked = StudyOptions(size, images, number_, overrides, about, chosen, gallery, jobs)
+            asked = StudyOptions(size, budget, number_, overrides, about, chosen, gallery, jobs)
             summary = run_study(table, data, out, work, asked)
     print_result(
         summary.to_dict(),

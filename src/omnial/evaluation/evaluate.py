@@ -25,6 +25,7 @@ from omnial.distributed import collectives
 from omnial.distributed.launch import Processes
 from omnial.errors import RunError, UserError
 from omnial.evaluation.gather import Measured, counted_pixels, gathered, measure, share
+from omnial.evaluation.replicates import replicate
 from omnial.evaluation.result import (
     FIGURES,
     ClassResult,
@@ -107,6 +108,7 @@ def evaluate_model(
     gallery_per_class: int = 6,
     progress: Progress = silent,
     transform: Transform | None = None,
+    resamples: int = 0,
 ) -> EvaluationResult:
     """Evaluate a trained model on the test images of a data set; see `Evaluation`.
 
@@ -131,7 +133,7 @@ def evaluate_model(
         device = backend.device
     evaluation = Evaluation(
         *(backend, settings, batch_size, gallery_per_class, calibration, inspector.rois),
-        *(inspector.normality, description, device, progress, transform),
+        *(inspector.normality, description, device, progress, transform, resamples),
     )
     return evaluation.run(catalogue)
 
@@ -159,6 +161,9 @@ class Evaluation:
     """Called after every batch."""
     transform: Transform | None = None
     """Changes every image first; PSNR and SSIM then compare with the changed image."""
+    resamples: int = 0
+    """Bootstrap resamples of each class's images, for `ClassResult.replicates`; a class then needs
+    some 12 bytes more a pixel."""
 
     def run(self, catalogue: Catalogue) -> EvaluationResult:
         """Evaluate on the test images of a data set.
@@ -223,6 +228,7 @@ class Evaluation:
         pixels = PixelFigures(counted, self.device)
         images: list[ImageResult] = []
         good: list[Measured] = []
+        kept: list[Measured] = []
         batches = partial(self._batches, product, bool(counted))
         for batch in gathered(len(product.test), self.batch_size, batches):
             for one in batch:
@@ -231,6 +237,8 @@ class Evaluation:
                     pixels.add(one.record.kind, one.score_map, one.mask, one.valid)
                 if one.psnr is not None:
                     good.append(one)
+            if self.resamples:
+                kept.extend(batch)
             advance(len(batch))
         if collectives.rank():
             return None
@@ -244,7 +252,9 @@ class Evaluation:
         for kind in dict.fromkeys(i.record.kind for i in images if i.record.anomalous):
             part = [i for i in images if i.record.kind in (GOOD, kind)]
             kinds[kind] = no_figures() | _image_figures(part)[0] | summary.kinds.get(kind, {})
-        return ClassResult(product.name, figures, kinds, tuple(images), curves | summary.curves)
+        replicates = replicate(product.name, kept, self.resamples) if kept else {}
+        curves |= summary.curves
+        return ClassResult(product.name, figures, kinds, tuple(images), curves, replicates)
 
     def _batches(self, product: ProductClass, pixels: bool) -> Iterator[list[Measured]]:
         for parts in self._outputs(product, share(product.test, self.batch_size)):

@@ -106,6 +106,9 @@ class ClassResult:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     """`image_roc`, `image_pr`, `pixel_roc`, `pixel_pr`, where defined. ROC: x is the false and y
     the true positive rate. PR: x is recall and y precision."""
+    replicates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """`image_auroc`, `pixel_auroc` and `pixel_ap` of each of R bootstrap resamples of the images,
+    (R,) in 0..1, as far as the class can have them; empty where none were asked for."""
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,8 @@ class RobustnessStudy:
         for name, picture in drawn.items():
             write_file(self.out / name, picture)
         own = (
-            f"--samples {options.samples} --white-box-samples {options.white_box_samples} "
+            f"--images {options.images} --samples {options.samples} "
+            f"--white-box-samples {options.white_box_samples} "
             f"--white-box-steps {options.white_box_steps} "
             f"--corruption-images {options.corruption_images}"
         )

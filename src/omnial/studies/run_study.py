@@ -12,9 +12,10 @@ from omnial.files import locked
 from omnial.model_folder.weights_file import load_model
 from omnial.reporting.report_pictures import jpeg
 from omnial.studies.results_store import write_file
+from omnial.studies.row_figures import RowFigures, SeedFigures
 from omnial.studies.run_trials import run_trials, train_on_demo
 from omnial.studies.study_data import StudyData, command_line
-from omnial.studies.study_page import RowFigures, SeedFigures, remarks_on, study_page
+from omnial.studies.study_page import remarks_on, study_page
 from omnial.studies.study_pictures import chart, gallery, pick
 from omnial.studies.study_rows import Study, StudyOptions, chosen_rows
 from omnial.studies.trial import Trial, find_result, has_model, model_folder, plan_trials
@@ -148,19 +149,22 @@ class _RunningStudy:
         pictures = {}
         if (picture := chart(self.study, rows)) is not None:
             write_file(self.out / CHART, picture)
-            pictures[CHART] = "Means over classes and seeds; the bars span the seeds"
+            minutes = "; minutes of the training" if self.study.own_images else ""
+            pictures[CHART] = f"Means over classes and seeds; the bars span the seeds{minutes}"
         if (self.out / GALLERY).is_file():
             pictures[GALLERY] = (
                 "What each row makes of the same ten images of the demo data, after a training "
                 "there with a quarter of the images"
             )
-        seeds_option = f"--seeds {self.options.seeds}"
-        classes = (f"--class {name}" for name in self.options.classes)
+        given = [f"--seeds {self.options.seeds}"]
+        given += [f"--class {name}" for name in self.options.classes]
+        if not self.study.own_images:
+            given.insert(0, f"--images {self.options.images}")
         page = self.out / PAGE
         text = study_page(
             self.study,
             rows,
-            command=command_line(self.study.name, self.data, self.options, seeds_option, *classes),
+            command=command_line(self.study.name, self.data, self.options, *given),
             pictures=pictures,
             missing=missing,
             remarks=remarks_on(page),

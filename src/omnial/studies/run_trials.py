@@ -112,8 +112,10 @@ def train_on_demo(
     """
     generate(work / DEMO_DATA, seed=0)
     data = StudyData.of([work / DEMO_DATA])
-    shorter = replace(options, images=max(1, options.images // _DEMO_SHARE))
-    trials = [trial for row in rows for trial in plan_trials(row, data, shorter)]
+    trials = []
+    for row in rows:
+        shorter = replace(row, images=max(1, (row.images or options.images) // _DEMO_SHARE))
+        trials += plan_trials(shorter, data, options)
     _logger.info("the same rows on the demo data, for the pictures")
     run_trials(trials, work / "demo-results", work, options.jobs, models=True, progress=progress)
     return trials

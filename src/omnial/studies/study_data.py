@@ -61,7 +61,7 @@ def command_line(study: str, data: StudyData, options: StudyOptions, *own: str) 
         [
             f"omnial study {study}",
             *(f"--data {name_of(root)}" for root in data.roots),
-            f"--size {options.size} --images {options.images}",
+            f"--size {options.size}",
             *own,
             *(f"--set '{text}'" for text in options.overrides),
         ]

@@ -1,72 +1,21 @@
-"""A study's page: its figures next to the published ones, and what the spread allows to say.
+"""A study's page: its figures next to the published ones, and what chance allows to say of them.
 
 `machines` and `remarks_on` serve the page of the robustness study too.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omnial.config.load import load_settings
-from omnial.evaluation.result import FIGURES
-from omnial.metrics.ranking import mean_figures
 from omnial.models.count import describe
 from omnial.reporting.render import render
 from omnial.reporting.tables import Table
-from omnial.studies.study_rows import COMPARED, WORDS, Row, Study
-
-
-class SeedFigures(NamedTuple):
-    """Figures of a row with one seed."""
-
-    mean: Mapping[str, float]
-    """Means over classes in percent, those of `WORDS` that the classes can have."""
-    classes: Mapping[str, Mapping[str, float | None]]
-    """Each class's figures in 0..1."""
-    results: Sequence[Mapping[str, Any]]
-    """The result files: one, or one for each class of a separate row."""
-
-    @classmethod
-    def of(cls, results: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> "SeedFigures":
-        """The figures of some classes from the result files of one row and seed."""
-        found = {n: values for r in results for n, values in r["figures"]["classes"].items()}
-        chosen = {name: found[name] for name in classes}
-        mean, _ = mean_figures(list(chosen.values()), FIGURES)
-        percent = {name: 100.0 * value for name in WORDS if (value := mean[name]) is not None}
-        return cls(percent, chosen, results)
-
-
-class RowFigures(NamedTuple):
-    """A row with the figures of its finished seeds."""
-
-    row: Row
-    seeds: Sequence[SeedFigures]
-
-    def values(self, metric: str) -> list[float]:
-        """A metric in percent, of every finished seed that has it."""
-        return [seed.mean[metric] for seed in self.seeds if metric in seed.mean]
-
-
-def order_of(lower: Sequence[float], higher: Sequence[float]) -> str:
-    """Whether the seeds say that one row is below another: `holds`, `reversed` or `undecided`.
-
-    Two rows differ where every seed of one is above every seed of the other, and there are
-    at least two of each: one seed has no spread.
-    """
-    if min(len(lower), len(higher)) < 2:
-        return "undecided"
-    if max(lower) < min(higher):
-        return "holds"
-    return "reversed" if max(higher) < min(lower) else "undecided"
-
-
-def compare(rows: Sequence[RowFigures], metric: str) -> list[tuple[RowFigures, RowFigures, str]]:
-    """Neighbours in the published order of a metric, the lower first, with `order_of` them."""
-    known = [row for row in rows if metric in row.row.published]
-    ranked = pairwise(sorted(known, key=lambda row: row.row.published[metric]))
-    return [(low, high, order_of(low.values(metric), high.values(metric))) for low, high in ranked]
+from omnial.studies.differences import Difference, differences
+from omnial.studies.row_figures import ERASED, SHARP, RowFigures
+from omnial.studies.study_rows import COMPARED, WORDS, Study
 
 
 def study_page(study: Study, rows: Sequence[RowFigures], **words: object) -> str:
@@ -77,13 +26,19 @@ def study_page(study: Study, rows: Sequence[RowFigures], **words: object) -> str
     """
     names = next((list(row.seeds[0].classes) for row in rows if row.seeds), [])
     results = [result for row in rows for seed in row.seeds for result in seed.results]
+    found = {metric: differences(rows, metric) for metric in COMPARED}
     return render(
         "study.md",
         study=study,
         setting=_setting(results) if results else "",
         figures=_figures(rows),
         classes=f"{len(names)} classes ({', '.join(names)})" if names else "the classes",
-        order=_order(rows),
+        order=_order(found),
+        told=_told(found),
+        published=any(row.row.published for row in rows),
+        plateau=[row.row.label for row in rows if row.on_plateau],
+        sharp=f"{SHARP:g}",
+        erased=f"{ERASED:g}",
         of_classes=_of_classes(rows, names),
         parameters=_parameters(rows),
         **words,
@@ -126,21 +81,37 @@ def _figures(rows: Sequence[RowFigures]) -> Table:
     for row in rows:
         published = (_percent(row.row.published.get(metric)) for metric in COMPARED)
         spreads = (_spread(row.values(metric)) for metric in WORDS)
-        cells = [f"`{row.row.system}`", str(len(row.seeds)), *spreads, " / ".join(published)]
-        lines.append((row.row.label, cells))
-    columns = ["system", "seeds", *WORDS.values(), "published (image / pixel AUROC / AP)"]
-    return Table("", ["row"], columns, lines)
+        psnr = _mean((seed.psnr for seed in row.seeds), "{:.1f}")
+        erased = _mean((seed.erased for seed in row.seeds), "{:.2f}")
+        label = f"{row.row.label}, on the plateau" if row.on_plateau else row.row.label
+        count, printed = str(len(row.seeds)), " / ".join(published)
+        lines.append((label, [f"`{row.row.system}`", count, *spreads, psnr, erased, printed]))
+    columns = ["system", "seeds", *WORDS.values(), "PSNR", "erased"]
+    return Table("", ["row"], [*columns, "published (image / pixel AUROC / AP)"], lines)
 
 
-def _order(rows: Sequence[RowFigures]) -> list[str]:
-    return [
-        f"{WORDS[metric]}: {low.row.label} below {high.row.label} "
-        f"(published {low.row.published[metric]:.1f} and {high.row.published[metric]:.1f}; "
-        f"ours {_spread(low.values(metric))} and {_spread(high.values(metric))}): **{word}**"
-        for metric in COMPARED
-        for low, high, word in compare(rows, metric)
-        if low.values(metric) and high.values(metric)
-    ]
+def _order(found: Mapping[str, Sequence[Difference]]) -> Table:
+    lines = []
+    for metric, pairs in found.items():
+        for lower, higher, value, half, verdict in pairs:
+            interval = "no interval"
+            if half is not None:
+                interval = f"{value - half:+.1f} to {value + half:+.1f}"
+            names = [f"{lower.row.label} below {higher.row.label}"]
+            published = [lower.row.published.get(metric), higher.row.published.get(metric)]
+            numbers = [" and ".join(map(_percent, published)), f"{value:+.1f}", interval]
+            lines.append((WORDS[metric], [*names, *numbers, f"**{verdict}**"]))
+    columns = ["rows", "published", "ours, higher minus lower", "95 % interval", "verdict"]
+    return Table("", ["figure"], columns, lines)
+
+
+def _told(found: Mapping[str, Sequence[Difference]]) -> str:
+    """The difference of each metric that is told from chance: the widest interval's half width."""
+    widths = {
+        metric: max((pair.half_width for pair in pairs if pair.half_width is not None), default=0.0)
+        for metric, pairs in found.items()
+    }
+    return ", ".join(f"{width:.1f} ({WORDS[metric]})" for metric, width in widths.items() if width)
 
 
 def _of_classes(rows: Sequence[RowFigures], names: Sequence[str]) -> Table:
@@ -158,18 +129,26 @@ def _of_classes(rows: Sequence[RowFigures], names: Sequence[str]) -> Table:
 
 
 def _parameters(rows: Sequence[RowFigures]) -> Table:
-    lines = []
-    for row in rows:
-        settings = load_settings(system=row.row.system, size="paper", overrides=row.row.overrides)
-        parts = describe(settings.model, 32, 32)["parts"].values()
-        published = [_count(part["published"]) for part in parts]
-        counts = [_count(part["parameters"]) for part in parts]
-        lines.append((row.row.label, [*counts, " / ".join(published)]))
+    lines = [(row.row.label, _counts(row.row.system, row.row.overrides)) for row in rows]
     return Table("", ["row"], ["module", "reconstruction", "localization", "published"], lines)
+
+
+@cache
+def _counts(system: str, overrides: tuple[str, ...]) -> list[str]:
+    """Cells of a row; they take seconds, and a page is written after every trial."""
+    settings = load_settings(system=system, size="paper", overrides=overrides)
+    parts = describe(settings.model, 32, 32)["parts"].values()
+    published = " / ".join(_count(part["published"]) for part in parts)
+    return [*(_count(part["parameters"]) for part in parts), published]
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
+
+
+def _mean(values: Iterable[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return form.format(statistics.fmean(known)) if known else "-"
 
 
 def _count(value: int | None) -> str:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -21,44 +22,85 @@ from omnial.models.trained_model import TrainedModel
 from omnial.reporting.charts import png
 from omnial.reporting.picture_grid import picture_grid
 from omnial.reporting.report_pictures import grey_picture
-from omnial.studies.study_page import RowFigures
+from omnial.studies.row_figures import RowFigures
 from omnial.studies.study_rows import COMPARED, WORDS, Study
 
 IMAGES: Final = 10
 
-_COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d")
+_COLOURS: Final = ("#3566a8", "#5aa36a", "#c8553d", "#8a6d3b")
 
 
 def chart(study: Study, rows: Sequence[RowFigures]) -> bytes | None:
     """A PNG of the three compared metrics of the finished rows, with their spread over the seeds.
 
-    None where no row is finished.
+    Of rows that differ in their number of images, image AUROC, pixel AP, PSNR and what is erased,
+    over the images. None where no row is finished.
     """
     finished = [row for row in rows if row.seeds]
     if not finished:
         return None
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     axes = figure.subplots()
-    positions, width = np.arange(len(finished)), 0.8 / len(COMPARED)
-    for index, (metric, colour) in enumerate(zip(COMPARED, _COLOURS, strict=True)):
-        values = [row.values(metric) or [float("nan")] for row in finished]
-        means = np.array([statistics.fmean(seeds) for seeds in values])
-        low, high = ([ends(seeds) for seeds in values] for ends in (min, max))
-        style: dict[str, Any] = {"color": colour, "label": WORDS[metric], "capsize": 3}
-        style["yerr"] = means - low, high - means
-        if study.axis:
-            # 0 would have no position on a logarithmic axis, so the axis is even.
-            axes.errorbar(positions, means, marker="o", **style)
-        else:
-            axes.bar(positions + (index - 1) * width, means, width, **style)
-    labels = [row.row.label for row in finished]
-    axes.set_xticks(positions, labels if study.axis else [textwrap.fill(n, 16) for n in labels])
     axes.set(xlabel=study.axis, ylabel="percent, mean over classes", ylim=(0.0, 100.0))
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(ncols=3, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.1))
+    (_lines_over_images if study.own_images else _bars)(axes, study, finished)
+    axes.legend(ncols=4, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.1))
     return png(figure)
+
+
+def _bars(axes: Axes, study: Study, rows: Sequence[RowFigures]) -> None:
+    """Bars of each row, or lines over the axis of the study."""
+    positions, width = np.arange(len(rows)), 0.8 / len(COMPARED)
+    for index, (metric, colour) in enumerate(zip(COMPARED, _COLOURS, strict=False)):
+        means, spread = _spread([row.values(metric) for row in rows])
+        style: dict[str, Any] = {"color": colour, "label": WORDS[metric], "capsize": 3}
+        if study.axis:
+            # 0 would have no position on a logarithmic axis, so the axis is even.
+            axes.errorbar(positions, means, spread, marker="o", **style)
+        else:
+            axes.bar(positions + (index - 1) * width, means, width, yerr=spread, **style)
+    labels = [row.row.label for row in rows]
+    axes.set_xticks(positions, labels if study.axis else [textwrap.fill(n, 16) for n in labels])
+
+
+def _lines_over_images(axes: Axes, study: Study, rows: Sequence[RowFigures]) -> None:
+    """Detection and reconstruction over images, logarithmic; PSNR has an axis of its own."""
+    decibels = axes.twinx()
+    decibels.set(ylabel="PSNR of the reconstruction, dB", ylim=(10.0, 40.0))
+    decibels.spines["top"].set_visible(False)
+    images = [row.row.images or 0 for row in rows]
+    erased = [[100 * s.erased for s in row.seeds if s.erased is not None] for row in rows]
+    lines = (
+        (axes, "image AUROC", [row.values("image_auroc") for row in rows]),
+        (axes, "pixel AP", [row.values("pixel_ap") for row in rows]),
+        (axes, "defects erased", erased),
+        (decibels, "PSNR", [[s.psnr for s in row.seeds if s.psnr is not None] for row in rows]),
+    )
+    for (own, label, values), colour in zip(lines, _COLOURS, strict=True):
+        means, spread = _spread(values)
+        own.errorbar(images, means, spread, marker="o", color=colour, label=label, capsize=3)
+    # The legend of one axis names the other's line as well.
+    axes.plot([], [], marker="o", color=_COLOURS[-1], label="PSNR (right)")
+    minutes = [
+        statistics.fmean(r["training_seconds"] for s in row.seeds for r in s.results) / 60
+        for row in rows
+    ]
+    axes.set_xscale("log")
+    axes.set_xticks(
+        images, [f"{count:,}\n{time:.0f} min" for count, time in zip(images, minutes, strict=True)]
+    )
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("images, and minutes of the training")
+
+
+def _spread(values: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], Any]:
+    """Mean of each row's seeds, and how far the lowest and the highest lie from it."""
+    seeds = [own or [float("nan")] for own in values]
+    means = np.array([statistics.fmean(own) for own in seeds])
+    low, high = ([ends(own) for own in seeds] for ends in (min, max))
+    return means, (means - low, high - means)
 
 
 def pick(catalogue: Catalogue, count: int = IMAGES) -> list[ImageRecord]:

@@ -42,6 +42,8 @@ class Row:
     """Settings as `key=value`, over the system's."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Published figures in percent, by the keys of metrics.json."""
+    images: int | None = None
+    """Images that its runs train on; None leaves it to the options."""
     separate: bool = False
     """Train a model for each class instead of one for all."""
 
@@ -64,14 +66,19 @@ class Study:
     classes: int | None = None
     """How many classes the table is about, the first ones; None is all."""
 
+    @property
+    def own_images(self) -> bool:
+        """Whether its rows differ in their number of images, so that none is asked for."""
+        return all(row.images is not None for row in self.rows)
+
 
 @dataclass(frozen=True)
 class StudyOptions:
     """How a study is run."""
 
     size: str
-    images: int
-    """Images that each run trains on."""
+    images: int = 20_000
+    """Images that each run trains on, unless its row has a number of its own."""
     seeds: int = 1
     """Runs of each row, with the seeds from 0."""
     overrides: tuple[str, ...] = ()
@@ -104,6 +111,14 @@ def _row(name: str, label: str, system: str, *published: float, separate: bool =
 
 
 _OMNIAL: Final = (97.2, 98.3, 73.4)
+
+_PUBLISHED_NETWORK: Final = (
+    "model.blocks=plain",
+    "model.localization.difference_windows=[]",
+    "objective.image_mse=1",
+    "objective.defect_weight=1",
+)
+"""What the sizes of our own change of the published network and losses, undone."""
 
 _STAGES = Study(
     "stages",
@@ -158,6 +173,9 @@ _SYSTEMS = Study(
         _row("draem-panels", "DRAEM + panels", "draem-panels", 92.5, 94.5, 57.4),
         _row("jnld-panels", "JNLD + panels", "jnld-panels", 92.9, 95.6, 63.1),
         _row("omnial", "OmniAL", "omnial", *_OMNIAL),
+        Row("omnial-normality", "OmniAL with normality", "omnial", ("model.normality=own",)),
+        Row("draem-plain", "DRAEM, the paper's blocks and losses", "draem", _PUBLISHED_NETWORK),
+        Row("omnial-plain", "OmniAL, the paper's blocks and losses", "omnial", _PUBLISHED_NETWORK),
     ),
     seeds=2,
 )
@@ -186,8 +204,21 @@ _COLOUR = Study(
     ),
     seeds=2,
 )
+_BUDGET = Study(
+    "budget",
+    "How many images OmniAL needs",
+    "What do more training images give, each number with a schedule of its length?",
+    tuple(
+        Row(f"images-{count}", f"{count:,} images", "omnial", images=count)
+        for count in (10_000, 20_000, 40_000, 80_000)
+    ),
+    seeds=2,
+)
 
 STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
-    {study.name: study for study in (_STAGES, _MODULES, _BALANCE, _SYSTEMS, _PARADIGMS, _COLOUR)}
+    {
+        study.name: study
+        for study in (_STAGES, _MODULES, _BALANCE, _SYSTEMS, _PARADIGMS, _COLOUR, _BUDGET)
+    }
 )
 """The studies by name."""

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
@@ -15,10 +15,14 @@ from omnial.model_folder.config_file import CONFIG_FILE
 from omnial.model_folder.weights_file import load_model
 from omnial.models.count import describe
 from omnial.studies.results_store import SCHEMA, digest, provenance, read_result, write_result
+from omnial.studies.row_figures import to_text
 from omnial.studies.study_data import StudyData, name_of
 from omnial.studies.study_rows import COMMON, Row, StudyOptions
 from omnial.training.checkpoint import folder_of_checkpoints, read_identity, what_is_computed
 from omnial.training.fit import train
+
+RESAMPLES: Final = 300
+"""Bootstrap resamples of each class's test images."""
 
 
 class Trial(NamedTuple):
@@ -58,7 +62,8 @@ def plan_trials(
     Each separate model trains on an equal part of the images of the unified one.
     """
     root_of = {product.name: product.root for product in data.catalogue.classes}
-    budget = max(1, options.images // len(root_of)) if row.separate else options.images
+    images = row.images or options.images
+    budget = max(1, images // len(root_of)) if row.separate else images
     own = (f"training.seed={seed}", f"training.images={budget}")
     overrides = [*COMMON, *row.overrides, *options.overrides, *own]
     settings = load_settings(system=row.system, size=options.size, overrides=overrides)
@@ -121,8 +126,13 @@ def has_model(trial: Trial, work: Path) -> bool:
 def _evaluate(trial: Trial, folder: Path) -> dict[str, Any]:
     model = load_model(folder)
     facts, settings = model.training, trial.settings
-    evaluated = evaluate_model(model, discover(trial.roots, need="test"), gallery_per_class=0)
+    catalogue = discover(trial.roots, need="test")
+    evaluated = evaluate_model(model, catalogue, gallery_per_class=0, resamples=RESAMPLES)
     classes = {result.name: dict(result.figures) for result in evaluated.classes}
+    replicates = {
+        result.name: {metric: to_text(values) for metric, values in result.replicates.items()}
+        for result in evaluated.classes
+    }
     network = describe(settings.model, settings.data.height, settings.data.width)
     return {
         "schema": SCHEMA,
@@ -136,6 +146,7 @@ def _evaluate(trial: Trial, folder: Path) -> dict[str, Any]:
         "separate": trial.only,
         "data": dict(trial.data),
         "figures": {"mean": dict(evaluated.mean), "classes": classes},
+        "replicates": replicates,
         "validation": facts["validation"],
         "parameters": {name: part["parameters"] for name, part in network["parts"].items()},
         "precision": facts["precision"],
