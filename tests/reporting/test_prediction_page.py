@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnial.reporting import prediction_page
-from omnial.reporting.prediction_page import write_page
+from omnial.reporting import prediction_report
+from omnial.reporting.prediction_report import write_page
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ def test_the_worst_come_first_by_their_distance_to_their_own_threshold(tmp_path:
 def test_the_page_stays_bounded_and_says_what_it_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction_page, "_MOST", 3)
+    monkeypatch.setattr(prediction_report, "_MOST", 3)
     page = page_of(tmp_path, [row(f"{index}.png", index / 20) for index in range(9)])
     assert names(page) == ["8.png", "7.png", "6.png"]
     assert "The 3 worst of 9 first" in page

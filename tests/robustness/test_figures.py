@@ -17,8 +17,7 @@ from omnial.models.prediction import Prediction
 from omnial.models.scoring import image_score, score_map
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.objectives import reversed_mask, score_objective
-from omnial.robustness.published import published
-from omnial.robustness.transfer import evaluate_on_set, measure_perception
+from omnial.robustness.transfer import evaluate_on_set, measure_perception, published
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels, luma
 

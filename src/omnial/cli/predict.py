@@ -107,7 +107,7 @@ def predict(
     with working() as progress:
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
-        from omnial.reporting.prediction_page import PAGE_FILE
+        from omnial.reporting.prediction_report import PAGE_FILE
         from omnial.reporting.prediction_report import predict as inspect
 
         inspector = Inspector(

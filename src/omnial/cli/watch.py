@@ -74,7 +74,7 @@ def watch(
         feed = open_feed(source, existing=existing, every=every)
 
         from omnial.inference.inspector import Inspector, hold_process
-        from omnial.reporting.prediction_page import PAGE_FILE
+        from omnial.reporting.prediction_report import PAGE_FILE
 
         with noting_signals() as signals:
             inspector = Inspector(

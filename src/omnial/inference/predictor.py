@@ -35,12 +35,8 @@ class Result(NamedTuple):
     """(height, width) of the image; None where it cannot be read."""
     overlay: str | None = None
     """Path of the overlay within the folder of results, with forward slashes."""
-
-    @property
-    def mask(self) -> str | None:
-        """Path of the mask, which is called as the map."""
-        path = self.row["map"]
-        return None if path is None else str(PurePosixPath(MASKS, *Path(str(path)).parts[1:]))
+    mask: str | None = None
+    """Path of the mask, likewise."""
 
 
 @dataclass
@@ -96,19 +92,21 @@ class Pictures(NamedTuple):
         for kind in KINDS:
             mark_own(self.out / kind)
 
-    def write(self, name: str, inspection: Inspection) -> tuple[str, str]:
-        """Write the pictures of an image; the paths of its map and of its overlay.
+    def write(self, name: str, inspection: Inspection) -> tuple[str, str, str]:
+        """Write the pictures of an image; the paths of its map, its mask and its overlay.
 
         The map has 16 bits, 65535 = probability 1; the mask is 255 within outlines, 0 elsewhere.
         """
         levels = np.rint(inspection.score_map * np.float32(65535)).astype(np.uint16)
         mask = inspection.mask.astype(np.uint8) * np.uint8(255)
         overlay = inspection.overlay()
-        jpeg = max(overlay.shape[:2]) <= _LONGEST_JPEG
-        drawn = f"{name}.jpg" if jpeg else f"{name}.png"
-        written = self._save(MAPS, f"{name}.png", levels, "PNG", compress_level=3)
-        self._save(MASKS, f"{name}.png", mask, "PNG", compress_level=3)
-        return written, self._save(OVERLAYS, drawn, overlay, "JPEG" if jpeg else "PNG", quality=90)
+        form = "JPEG" if max(overlay.shape[:2]) <= _LONGEST_JPEG else "PNG"
+        drawn = f"{name}.jpg" if form == "JPEG" else f"{name}.png"
+        return (
+            self._save(MAPS, f"{name}.png", levels, "PNG", compress_level=3),
+            self._save(MASKS, f"{name}.png", mask, "PNG", compress_level=3),
+            self._save(OVERLAYS, drawn, overlay, form, quality=90),
+        )
 
     def _save(self, kind: str, name: str, pixels: Any, form: str, **options: int) -> str:
         path = PurePosixPath(kind, self.group, name)
@@ -161,8 +159,6 @@ def result_of(
         empty: Row = dict.fromkeys(("score", "threshold", "anomalous"))
         row = {"path": str(source.path), "class": class_name, **empty}
         return Result({**row, "outlines": [], "map": None, "error": found.reason})
-    map_path, overlay = None, None
-    if pictures is not None:
-        map_path, overlay = pictures.write(source.name, found)
-    row = {**found.to_dict(), "path": str(source.path), "map": map_path, "error": None}
-    return Result(row, found.score_map.shape, overlay)
+    paths = (None, None, None) if pictures is None else pictures.write(source.name, found)
+    row = {**found.to_dict(), "path": str(source.path), "map": paths[0], "error": None}
+    return Result(row, found.score_map.shape, mask=paths[1], overlay=paths[2])

@@ -4,11 +4,17 @@ Rows go to `predictions.jsonl.part`, which gets its name when everything else is
 holds the results of one run: those of an earlier one stay until the end, and are then replaced.
 """
 
+import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import nlargest
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import quote_from_bytes as quote
 
-from omnial.errors import UserError
+from PIL import Image
+
+from omnial.errors import UserError, shown, told_apart
 from omnial.files import (
     PART,
     StrPath,
@@ -17,6 +23,7 @@ from omnial.files import (
     failure,
     locked,
     replace_together,
+    replacing,
     scratch_in,
     writing,
 )
@@ -24,6 +31,7 @@ from omnial.inference.inputs import list_inputs
 from omnial.inference.inspector import Inspector, Tile
 from omnial.inference.predictor import (
     JOB_FILE,
+    OVERLAYS,
     PREDICTIONS_FILE,
     Pictures,
     PredictSummary,
@@ -39,8 +47,14 @@ from omnial.inference.result_files import (
     read_rows,
 )
 from omnial.progress import Progress, silent
-from omnial.reporting.prediction_page import PAGE_FILE, write_page
+from omnial.reporting.render import data_uri, render, script
 
+PAGE_FILE: Final = "index.html"
+_MOST: Final = 300
+"""Pictures on the page: so that it stays a file of some megabytes."""
+_MOST_ERRORS: Final = 50
+_EDGE: Final = 240
+_UNKNOWN: Final = "unknown product"
 _LISTS: Final = (TABLE_FILE, COCO_FILE, PAGE_FILE, PREDICTIONS_FILE)
 """What a run writes besides pictures, the rows last: until then, the earlier ones stand."""
 
@@ -102,9 +116,9 @@ def predict(
     summary = PredictSummary()
 
     def write(folder: Path) -> None:
-        shown = Pictures(folder) if pictures else None
+        drawn = Pictures(folder) if pictures else None
         outlines = CocoOutlines() if coco else None
-        found = each_result(inspector, sources, class_name, tile=tile, pictures=shown)
+        found = each_result(inspector, sources, class_name, tile=tile, pictures=drawn)
         with ResultFiles(folder) as files:
             for result in found:
                 files.add(result)
@@ -182,3 +196,66 @@ def _named(out: Path) -> Iterator[str]:
         for row in read_rows(out / name):
             if isinstance(row, dict) and isinstance(row.get("map"), str):
                 yield Path(str(row["map"])).stem
+
+
+def write_page(folder: Path, rows: Path) -> None:
+    """Write `index.html` next to the overlays of a folder of results, whole or not at all.
+
+    `rows` is the file of the rows, of which the page shows the 300 whose scores are farthest above
+    their thresholds. The same results give the same bytes.
+    """
+    summary = PredictSummary()
+    found = nlargest(_MOST, _counted(rows, summary), key=_excess)
+    shots = [shot for row in found if (shot := _shot(folder, row))]
+    text = render(
+        "predictions.html",
+        script=script("predictions.js"),
+        summary=summary,
+        products=[(shown(one or _UNKNOWN), *counts) for one, *counts in summary.by_product()],
+        shots=shots,
+        inspected=summary.n_images - len(summary.errors),
+        table=TABLE_FILE,
+        errors=[(shown(bad.path), shown(bad.reason)) for bad in summary.errors[:_MOST_ERRORS]],
+    )
+    with replacing(folder / PAGE_FILE, flush=False) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _counted(rows: Path, summary: PredictSummary) -> Iterable[Row]:
+    """The rows of images that could be read and have a picture."""
+    for row in read_rows(rows):
+        summary.count(row)
+        if row["map"] is not None:
+            yield row
+
+
+def _excess(row: Any) -> float:
+    return float(row["score"] - row["threshold"])
+
+
+def _shot(folder: Path, row: Any) -> dict[str, Any] | None:
+    """A row's picture; None where the overlay was removed."""
+    files = (folder / OVERLAYS / f"{Path(row['map']).stem}.{kind}" for kind in ("jpg", "png"))
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        return None
+    with Image.open(file) as picture:
+        picture.draft("RGB", (2 * _EDGE, 2 * _EDGE))  # a large JPEG is decoded small
+        picture.thumbnail((_EDGE, _EDGE))
+        stream = io.BytesIO()
+        picture.convert("RGB").save(stream, "JPEG", quality=80)
+    path, (width, height) = Path(row["path"]), picture.size
+    score, threshold = told_apart(row["score"], row["threshold"])
+    return {
+        "name": shown("/".join(path.parts[-2:])),
+        "path": shown(path),
+        "product": shown(row["class"] or _UNKNOWN),
+        "verdict": "anomalous" if row["anomalous"] else "good",
+        "score": score,
+        "threshold": threshold,
+        "defects": len(row["outlines"]),
+        "width": width,
+        "height": height,
+        "overlay": quote(os.fsencode(f"{OVERLAYS}/{file.name}")),
+        "uri": data_uri(stream.getvalue(), "image/jpeg"),
+    }

@@ -8,8 +8,7 @@ from omnial.errors import shown
 from omnial.reporting.tables import Metric, Table
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES
 from omnial.robustness.evaluate_models import ModelRobustness, RobustnessResult
-from omnial.robustness.published import LABELS, published
-from omnial.robustness.transfer import LevelFigures
+from omnial.robustness.transfer import LABELS, LevelFigures, published
 
 SEVERITY_KEYS: Final = (UNATTACKED, *map(str, SEVERITIES))
 METRICS: Final = (

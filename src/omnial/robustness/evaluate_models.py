@@ -26,12 +26,13 @@ from omnial.progress import Progress, silent
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.attack_checks import Check
 from omnial.robustness.corruptions import CorruptedFigures, evaluate_corrupted
-from omnial.robustness.published import CAVEATS, published
 from omnial.robustness.transfer import (
+    CAVEATS,
     LevelFigures,
     check_fits,
     evaluate_on_set,
     measure_perception,
+    published,
 )
 from omnial.robustness.white_box import (
     VerdictAttack,

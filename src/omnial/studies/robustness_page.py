@@ -9,8 +9,7 @@ from omnial.reporting.render import render
 from omnial.reporting.robustness_tables import IMAGE_AUROC, METRICS, PERCEPTION, SHARES
 from omnial.reporting.tables import NOTHING, Table
 from omnial.robustness.evaluate_models import RobustnessResult
-from omnial.robustness.published import CAVEATS, LABELS
-from omnial.robustness.transfer import LevelFigures
+from omnial.robustness.transfer import CAVEATS, LABELS, LevelFigures
 from omnial.studies.study_page import machines
 
 _CAPTIONS: Final = {

@@ -25,7 +25,7 @@ from omnial.model_folder.config_file import WEIGHTS_FILE
 from omnial.model_folder.weights_file import load_model
 from omnial.models.normality_network import backends
 from omnial.models.trained_model import TrainedModel
-from omnial.reporting import robustness_charts as charts
+from omnial.reporting import robustness_report as charts
 from omnial.reporting.report_pictures import jpeg
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.attack_checks import Check

@@ -20,8 +20,7 @@ from omnial.inference.inspection import Inspection
 from omnial.inference.inspector import Inspector, Tile
 from omnial.inference.predictor import Pictures, PredictSummary, Result, result_of
 from omnial.inference.result_files import ResultFiles
-from omnial.reporting.prediction_page import write_page
-from omnial.reporting.prediction_report import refuse_others
+from omnial.reporting.prediction_report import refuse_others, write_page
 from omnial.watching.arrivals import Arrival, Feed, FolderFeed
 from omnial.watching.hooks import Event, Hook
 from omnial.watching.video import CameraFeed, VideoFileFeed
