@@ -240,6 +240,7 @@ def test_each_verb_ends_with_the_next_command_and_writes_below_runs(
             ("evaluate", model, "--data", data),
             ("predict", model, good),
             ("calibrate", model, "--data", data, "--out", tmp_path / "my line"),
+            ("synthesize", "--data", data, "--size", "tiny", "--count", 1),
         )
     ]
 
@@ -248,9 +249,10 @@ def test_each_verb_ends_with_the_next_command_and_writes_below_runs(
         f"next: omnial predict {model} new_pictures",
         f"next: omnial export {model} --format openvino",
         f"next: omnial predict '{tmp_path}/my line' new_pictures",
+        f"next: omnial train --data {data}",
     ]
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
-        *("model", "report", "predictions"),
+        *("model", "report", "predictions", "sheets"),
     }
     again = run("train", "--data", data, *small)
     assert (again.code, "holds a run already" in again.err) == (2, True)

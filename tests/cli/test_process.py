@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from omnial.inference.result_files import TABLE_FILE
+from omnial.model_folder.config_file import RUN_FILE
 from omnial.model_folder.weights_file import save_model
 from tests.small_model import untrained
 
@@ -54,10 +56,16 @@ FULL = ("--out", "full")
         (("train", "--data", "no-such"), "the data folder no-such does not exist"),
         (("study", "colour", "--data", "no-such", "--out", "o"), "no-such does not exist; check"),
         (("train", "--data", ".", *FULL), "full: the folder is not empty"),
-        (("calibrate", "m", "--data", ".", *FULL), "full exists and is not an empty folder"),
-        (("add", "m", "--data", ".", *FULL), "full exists and is not an empty folder"),
-        (("learn", "m", "h.sqlite", *FULL), "full exists and is not an empty folder"),
-        (("export", "m", "--format", "onnx", *FULL), "full is not empty and is no export folder"),
+        (("evaluate", "m", "--data", "."), "m is not a usable model folder: it does not exist"),
+        (("predict", "full", "none.png"), "No such file or folder: none.png. Check the spelling"),
+        (("predict", "full", ".", "--out", "watched"), "watched holds the results of something"),
+        (("calibrate", "full", "--data", ".", *FULL), "full exists and is not an empty folder"),
+        (("add", "full", "--data", ".", *FULL), "full exists and is not an empty folder"),
+        (("learn", "full", "h.sqlite", *FULL), "full exists and is not an empty folder"),
+        (
+            ("export", "full", "--format", "onnx", *FULL),
+            "full is not empty and is no export folder",
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
@@ -66,6 +74,8 @@ def test_mistakes_are_told_before_pytorch_is_imported(
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()
+    (tmp_path / "watched").mkdir()
+    (tmp_path / "watched" / TABLE_FILE).touch()
     script = (
         "import sys\n"
         "from omnial.cli import main\n"
@@ -98,7 +108,13 @@ def test_exit_codes_reach_the_shell(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_interrupt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_interrupt(tmp_path: Path, kept: bool) -> None:
+    if kept:
+        (tmp_path / "m" / "checkpoints").mkdir(parents=True)
+        (tmp_path / "m" / "checkpoints" / "last.ckpt").touch()
+        (tmp_path / "m" / RUN_FILE).touch()
+    arguments = ["train", "--data", ".", "--out", str(tmp_path / "m"), "--resume"]
     script = (
         "import signal, sys, time, types\n"
         # A process started in the background of a script inherits that SIGINT is ignored.
@@ -109,7 +125,7 @@ def test_interrupt(tmp_path: Path) -> None:
         "    time.sleep(60)\n"
         "fit.train = train\n"
         "sys.modules['omnial.training.fit'] = fit\n"
-        f"sys.argv = ['omnial', 'train', '--data', '.', '--out', {str(tmp_path / 'm')!r}]\n"
+        f"sys.argv = ['omnial', *{arguments!r}]\n"
         "from omnial.cli import main\n"
         "main()\n"
     )
@@ -120,7 +136,13 @@ def test_interrupt(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
 
     assert process.wait(timeout=30) == 130
-    assert process.stderr.read() == "omnial: interrupted before the first checkpoint\n"
+    command = f"omnial {' '.join(arguments)}"
+    said = (
+        f"- a checkpoint is kept, go on with:\n  {command}"
+        if kept
+        else "before the first checkpoint"
+    )
+    assert process.stderr.read() == f"omnial: interrupted {said}\n"
     process.stderr.close()
 
 

@@ -120,4 +120,6 @@ def test_calibrate_then_drift(exports: dict[Format, Path], data: Path, tmp_path:
     assert changed.exit_code == 1
     assert json.loads(changed.stdout)["classes"]["tile"]["different"]
     assert "broken.png" in changed.stderr
-    assert "other scores" in run("drift", folder, "--data", tmp_path / "recent").stdout
+    shown = run("drift", folder, "--data", tmp_path / "recent").stdout
+    assert "scores differ" in shown
+    assert "omnial calibrate MODEL --data RECENT" in shown

@@ -125,4 +125,12 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         open_feed(str(tmp_path / "clip.mp4"))
     with pytest.raises(UserError, match="omnial predict"):
         open_feed(str(tmp_path / "part.png"))
-    assert without_password("rtsp://a:b@c/d@e") == "rtsp://c/d@e"
+    for address in (
+        "rtsp://cam/live",
+        "rtsp://admin:pass@cam/live",
+        "rtsp://admin:pa/ss@cam/live",
+        "rtsp://admin:p@ss@cam/live",
+        "rtsp://cam/live?user=admin&password=pass",
+    ):
+        assert without_password(address) == "rtsp://cam/live"
+    assert without_password("/dev/video0") == "/dev/video0"

@@ -16,6 +16,7 @@ from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
 from omnial.reporting.prediction_report import predict
 from omnial.watching import hooks as hooks_module
+from omnial.watching import watcher
 from omnial.watching.arrivals import Arrival, Feed
 from omnial.watching.hooks import Hook, command_hook, http_hook
 from omnial.watching.watcher import EVENT_NAMES, Kept, WatchSummary, open_feed, watch
@@ -86,6 +87,22 @@ def test_results_are_those_of_predict_with_a_time(
     assert [event["verdict"] for event in seen] == ["good", "anomalous", "not readable"]
     assert set(EVENT_NAMES) <= set(seen[0])
     assert Path(seen[1]["overlay"]).is_file()
+
+
+def test_the_page_is_renewed_while_the_watch_goes_on(
+    inspector: Inspector, parts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "_RENEWED", 0.0)
+    monkeypatch.setattr(watcher, "_PAGE_SHARE", 0.0)
+    pages: list[str] = []
+
+    def look(_: object) -> None:
+        page = tmp_path / "out" / "index.html"
+        pages.append(page.read_text("utf-8") if page.exists() else "")
+
+    watched(inspector, tmp_path / "out", parts[:1], parts[1:2], on_image=look)
+    assert pages[0] == ""
+    assert "0 of 1 images anomalous" in pages[1]
 
 
 def test_a_second_watch_adds_and_a_cut_line_is_ended(

@@ -129,14 +129,22 @@ def _show_thresholds(result: Mapping[str, Any]) -> None:
 
 
 def _show_drift(result: Mapping[str, Any]) -> None:
-    headings = ("class", "then", "now", "above", "share above", "shift", "KS", "p", "verdict")
+    headings = (
+        *("class", "calibrated on", "images now", "alarms", "true alarm rate", "score shift"),
+        *("KS distance", "p-value", "verdict"),
+    )
     table = []
     for name, row in result["classes"].items():
         low, high = (f"{100 * end:.1f}" for end in row["interval"])
-        reasons = {"other scores": row["different"], "more false alarms": row["more_alarms"]}
+        reasons = {"scores differ": row["different"], "more alarms": row["more_alarms"]}
         verdict = ", ".join(reason for reason, found in reasons.items() if found) or "as before"
         counts = (str(row[key]) for key in ("reference", "recent", "above"))
         tests = (f"{row['shift']:+.4f}", f"{row['statistic']:.3f}", f"{row['p_value']:.2g}")
         table.append((name, *counts, f"{low} to {high} %", *tests, verdict))
     print_table(headings, table, texts=(0, 8))
     print(f"\nchosen false-alarm rate {100 * result['false_alarm_rate']:g} %")
+    if any(row["different"] or row["more_alarms"] for row in result["classes"].values()):
+        print(
+            "Look at these images: light, focus, material? If the parts are as they should be, "
+            "calibrate with them,\nor train again with them: omnial calibrate MODEL --data RECENT"
+        )

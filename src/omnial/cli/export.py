@@ -83,6 +83,8 @@ def verify(
 
         found = run(export_dir, device=device)
     print_result(found.model_dump(), as_json, _show_verification)
+    if found.passed and not as_json:
+        print_next("predict", export_dir, "new_pictures")
     return exit_code(failed=not found.passed)
 
 

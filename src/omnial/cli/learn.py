@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from omnial.cli import options
-from omnial.cli.output import exit_code, print_result, print_table, say, working
+from omnial.cli.output import exit_code, print_next, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
 
 _HISTORY = "History that `omnial serve --keep-files` wrote."
@@ -42,6 +42,8 @@ def add(
             reading=options.reading(max_megapixels, significant_bits),
         )
     print_result(report.to_dict(), as_json, _show_added)
+    if not as_json:
+        print_next("predict", out, "new_pictures")
     return exit_code(report.bad_files)
 
 
@@ -72,6 +74,8 @@ def learn(
             reading=options.reading(max_megapixels, significant_bits),
         )
     print_result(report.to_dict(), as_json, _show_learnt)
+    if not as_json:
+        print_next("serve", out)
     return exit_code(report.bad_files)
 
 

@@ -119,6 +119,14 @@ def check_data(root: Path) -> None:
         raise UserError(f"the data folder {root} {what}; check --data")
 
 
+def check_model(folder: Path) -> None:
+    """Refuse a model folder that is none, before PyTorch is imported to load it."""
+    if not os.path.isdir(folder):
+        from omnial.model_folder.config_file import refusal
+
+        raise refusal(folder, "it is a file" if os.path.exists(folder) else "it does not exist")
+
+
 def check_out(folder: Path) -> None:
     """Refuse a folder that can neither be written to nor made, before any work is done for it."""
     try:

@@ -79,6 +79,9 @@ def predict(
         raise UserError("--engine ray writes Parquet; leave --format jsonl away")
     if coco and (engine == "ray" or form == "parquet"):
         raise UserError("--coco belongs to --format jsonl; an archive has its outlines in Parquet")
+    from omnial.inference.inputs import check_inputs
+
+    check_inputs(paths)
     read = options.reading(max_megapixels, significant_bits)
     if form == "parquet" or engine == "ray":
         with working() as progress:
@@ -109,7 +112,9 @@ def predict(
         from omnial.inference.predictor import PREDICTIONS_FILE
         from omnial.reporting.prediction_report import PAGE_FILE
         from omnial.reporting.prediction_report import predict as inspect
+        from omnial.reporting.prediction_report import refuse_others
 
+        refuse_others(out)
         inspector = Inspector(
             model_dir, device=device, batch_size=batch_size, threads=threads, reading=read
         )

@@ -52,6 +52,7 @@ def demo(
         print(f"\nreport: {result['report']}")
         if open_browser and can_show():
             webbrowser.open(Path(result["report"]).resolve().as_uri())
+        print_next("predict", result["model"], result["data"])
     return ExitCode.DONE
 
 
@@ -155,6 +156,8 @@ def synthesize(
         sheets = write_contact_sheets(batch, names, out)
     result = {"samples": len(names), "sheets": [str(sheet) for sheet in sheets]}
     print_result(result, as_json, lambda shown: print(*shown["sheets"], sep="\n"))
+    if not as_json:
+        print_next("train", *(word for root in data for word in ("--data", root)))
     return exit_code(catalogue.bad_files)
 
 
@@ -163,7 +166,7 @@ def runs(
     folder: Annotated[
         Path,
         typer.Argument(metavar="[FOLDER]", help="Folder with model folders in it, or below it."),
-    ] = Path("runs"),
+    ] = Path(),
     as_json: options.AsJson = False,
 ) -> ExitCode:
     """List what was trained: when, on which products, how good, and what is not finished."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 import typer
 
 from omnial._version import __version__
-from omnial.cli.options import check_data, check_out
+from omnial.cli.options import check_data, check_model, check_out
 from omnial.distributed.launch import read_processes
 from omnial.errors import RunError, UserError
 
@@ -46,7 +46,7 @@ class Verb(NamedTuple):
 def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCode]], Verb]:
     """Make a command of a function that returns its exit code and may fail in any way.
 
-    Its help shows the examples. Folders `out` and `data` are checked before the function is called.
+    Its help shows the examples. The folders that it is given are checked before it is called.
     Several processes can share its work if it is `shared`.
     """
 
@@ -66,6 +66,9 @@ def verb(*examples: str, shared: bool = False) -> Callable[[Callable[..., ExitCo
                     check_out(given["out"])
                 for root in given.get("data") or ():
                     check_data(root)
+                for name in {"model", "model_dir"} & given.keys():
+                    if given[name] is not None:
+                        check_model(given[name])
                 return function(**given)
 
             code = settle(work, options)

@@ -46,6 +46,16 @@ def name_results(files: Iterable[Path]) -> list[Source]:
     return sources
 
 
+def check_inputs(paths: Sequence[Path]) -> None:
+    """Refuse paths that do not exist with a `UserError`."""
+    absent = [str(path) for path in paths if not os.path.lexists(path)]
+    if absent:
+        advice = "Check the spelling."
+        if any(":/" in path for path in absent):
+            advice = "Cameras and streams are for omnial watch."
+        raise UserError(f"No such file or folder: {', '.join(absent)}. {advice}")
+
+
 def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:
     """List images one by one, however many there are: a folder at a time is held in memory.
 
@@ -57,12 +67,7 @@ def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:
     Raises:
         UserError: A path does not exist, or a folder cannot be read.
     """
-    absent = [str(path) for path in paths if not os.path.lexists(path)]
-    if absent:
-        advice = "Check the spelling."
-        if any(":/" in path for path in absent):
-            advice = "Cameras and streams are for omnial watch."
-        raise UserError(f"No such file or folder: {', '.join(absent)}. {advice}")
+    check_inputs(paths)
     left, met, named = LeftOut(), set[str](), set(map(os.path.abspath, paths))
 
     def is_new(path: Path) -> bool:

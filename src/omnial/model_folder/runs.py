@@ -22,6 +22,7 @@ from omnial.model_folder.config_file import (
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.untrusted import plain, read_json, reason_of
 
+_DEPTH = 4  # folders below the one that is named
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -63,7 +64,7 @@ class _Started(BaseModel):
 
 
 def find_runs(root: Path) -> list[RunSummary]:
-    """The trainings in a folder and below it, the newest last; nothing is written.
+    """The trainings in a folder and up to four folders below it, the newest last.
 
     Raises:
         UserError: There is no such folder.
@@ -76,6 +77,9 @@ def find_runs(root: Path) -> list[RunSummary]:
 def _model_folders(root: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(root):
         folder = Path(place)
+        # Environments, caches and whole homes have no models of ours in their depths.
+        deep = len(folder.relative_to(root).parts) >= _DEPTH
+        folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
         # An export has a configuration as well, and other weights.
         if {CONFIG_FILE, WEIGHTS_FILE} <= set(files) or os.path.isfile(folder / RUN_FILE):
             folders.clear()

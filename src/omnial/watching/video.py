@@ -48,8 +48,11 @@ def _first(source: str) -> Any:
 
 
 def without_password(source: str) -> str:
-    """An address without the name and password that it may hold."""
-    return re.sub(r"(?<=://)[^/]*@", "", source)
+    """An address without name and password, which may stand before the host or in the query.
+
+    A password may hold a slash: everything up to the last `@` goes.
+    """
+    return re.sub(r"(?<=://).*@", "", source.partition("?")[0]) if "://" in source else source
 
 
 def _arrival(label: str, stem: str, frame: Any) -> Arrival:

@@ -36,6 +36,10 @@ EVENT_NAMES: Final = (
 FRAMES: Final = "frames"
 _REPORT: Final = 10.0
 """Seconds between two reports of how far behind the inspection is."""
+_RENEWED: Final = 30.0
+"""Seconds between two writings of the page, at least."""
+_PAGE_SHARE: Final = 50.0
+"""Time between two writings over that of one, at least: it grows with the rows."""
 _logger = logging.getLogger(__name__)
 
 
@@ -89,8 +93,8 @@ def watch(
     """Inspect what a feed gives until it ends, and add what was found to a folder of results.
 
     The rows are those of `omnial.predict` with their `time`, the pictures are called by it, and
-    frames of a video are kept in `frames/`. Rows stand in their files at once; the page is written
-    at the end.
+    frames of a video are kept in `frames/`. Rows stand in their files at once; the page is renewed
+    every half minute, more seldom once it has grown, and at the end.
 
     Args:
         inspector: The model, on any engine.
@@ -124,6 +128,7 @@ def watch(
             pictures = None if kept == "none" else Pictures(out)
             if pictures is not None:
                 pictures.make_folders()
+            due = time.monotonic() + _RENEWED
             with ResultFiles(out, append=True) as files:
                 for arrival, found in _inspected(inspector, feed, class_name, tile, allowed):
                     keep = kept == "all" or (isinstance(found, Inspection) and found.anomalous)
@@ -144,6 +149,11 @@ def watch(
                         hook.send(event)
                     if on_image is not None:
                         on_image(event)
+                    if pictures is not None and time.monotonic() >= due:
+                        begun = time.monotonic()
+                        write_page(out, files.rows)
+                        ended = time.monotonic()
+                        due = ended + max(_RENEWED, _PAGE_SHARE * (ended - begun))
                 if pictures is not None:
                     write_page(out, files.rows)
     finally:
