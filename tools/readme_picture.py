@@ -1,7 +1,7 @@
 """Draw the README's picture from a finished demonstration.
 
-Takes the first defective image of each class, whatever the model makes of it: rows of input,
-reconstruction, score map and outline.
+Takes the first defective image of each product, whatever the model makes of it: its verdict, input,
+reconstruction, score map and outlines.
 
     python tools/readme_picture.py runs/demo docs/images/demo.jpg
 """
@@ -11,45 +11,41 @@ from pathlib import Path
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from PIL import Image
 
 from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
-from omnial.inference.outlines import outlines
-from omnial.inference.overlay import heat, overlay
+from omnial.inference.inspector import Inspector
+from omnial.inference.overlay import draw_outlines, heat
 from omnial.model_folder.weights_file import load_model
 from omnial.models.torch_backend import predict_batch
-from omnial.models.trained_model import TrainedModel
+from omnial.reporting.picture_grid import picture_grid
 
-_EDGE, _GAP = 150, 4
-
-
-def column(model: TrainedModel, path: Path) -> list[NDArray[np.uint8]]:
-    """Input, reconstruction, score map and outline of one image, each (H, W, 3) uint8."""
-    pixels, _ = network_input(path, model.settings.data)
-    unit = as_unit(pixels)
-    prediction = predict_batch(model.network, unit[None])
-    image = np.round(255 * unit.transpose(1, 2, 0)).astype(np.uint8)
-    restored = np.round(255 * prediction.reconstruction[0].transpose(1, 2, 0)).astype(np.uint8)
-    scores = prediction.score_maps[0]
-    polygons = [found.polygon for found in outlines(scores, model.calibration.pixel)]
-    return [image, restored, heat(scores), overlay(image, scores, polygons)]
+_EDGE = 150
+_ROWS = ("input", "reconstruction", "score map", "outlines of what has the verdict defect")
 
 
 def main(demo: Path, out: Path) -> None:
     """Write the picture."""
     model = load_model(demo / "model", "cpu")
-    catalogue = discover([demo / "data"], need="test")
-    firsts = [next(r for r in product.test if r.anomalous) for product in catalogue.classes]
-    columns = [column(model, record.path) for record in firsts]
-    step = _EDGE + _GAP
-    sheet = Image.new("RGB", (step * len(columns) - _GAP, step * len(columns[0]) - _GAP), "white")
-    for x, pictures in enumerate(columns):
-        for y, picture in enumerate(pictures):
-            small = Image.fromarray(picture).resize((_EDGE, _EDGE), Image.Resampling.LANCZOS)
-            sheet.paste(small, (step * x, step * y))
+    inspector = Inspector.of(model)
+    headings: list[str] = []
+    cells: list[list[NDArray[np.uint8]]] = [[] for _ in _ROWS]
+    for product in discover([demo / "data"], need="test").classes:
+        record = next(one for one in product.test if one.anomalous)
+        found = inspector.inspect(record.path)
+        frame, _ = network_input(record.path, model.settings.data)
+        restored = predict_batch(model.network, as_unit(frame)[None]).reconstruction
+        assert restored is not None
+        shown = np.round(255 * restored[0].transpose(1, 2, 0)).astype(np.uint8)
+        outlined = draw_outlines(found.image, [one.polygon for one in found.outlines])
+        headings.append(f"{product.name}: {'defect' if found.anomalous else 'good (missed)'}")
+        for row, cell in zip(
+            cells, (found.image, shown, heat(found.score_map), outlined), strict=True
+        ):
+            row.append(cell)
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, quality=88)
+    rows = list(zip(_ROWS, cells, strict=True))
+    picture_grid(headings, rows, _EDGE).save(out, quality=88)
 
 
 if __name__ == "__main__":
