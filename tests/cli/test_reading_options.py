@@ -13,7 +13,7 @@ from PIL import Image
 from typer.main import get_command
 
 from omnial.cli import app
-from omnial.cli.verb import _what_needs_less
+from omnial.cli.verb import _one_line
 from omnial.config.settings import Reading
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.weights_file import save_model
@@ -131,5 +131,5 @@ def test_the_archive_keeps_to_its_reading(run: Run, place: Path, tmp_path: Path)
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_what_needs_less_memory(verb: str) -> None:
     names = inspect.signature(COMMANDS[verb].callback).parameters
-    advised = re.findall(r"--[a-z-]+", _what_needs_less(names))
+    advised = re.findall(r"--[a-z-]+", _one_line(MemoryError(), names))
     assert set(advised) <= options_of(verb)

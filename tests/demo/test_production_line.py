@@ -204,8 +204,8 @@ def test_a_folder_of_other_files_is_refused_but_an_empty_one_is_used(tmp_path: P
         ({"classes": ["teapot"]}, "teapot"),
         ({"classes": []}, "at least one"),
         ({"seed": -1}, "seed"),
-        ({"size": 63}, "64 to 1024"),
-        ({"size": 1025}, "64 to 1024"),
+        ({"size": 63}, "size"),
+        ({"size": 1025}, "size"),
         ({"train": 0}, "train"),
         ({"per_kind": -1}, "per_kind"),
     ],
@@ -217,11 +217,6 @@ def test_impossible_values_are_refused_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         generate(tmp_path / "line", **values)
     assert not list(tmp_path.iterdir())
-
-
-def test_unknown_kinds_are_refused() -> None:
-    with pytest.raises(UserError, match="wood has no defect 'dent'"):
-        render_pair("wood", "test", "dent", 0, seed=0)
 
 
 def test_a_failed_write_leaves_the_old_data_set(

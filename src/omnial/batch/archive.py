@@ -123,16 +123,14 @@ def begin(out: Path, job: Job, progress: Progress = silent) -> None:
     """List the images of a new job, and make the folder of the results this job's."""
     paths = [Path(path) for path in job.paths]
     found, images = each_image(paths), 0
-    part = list(islice(found, job.part_images))
-    if not part:
-        raise no_images(paths)
     with replacing(out / LISTING_FILE) as draft, pq.ParquetWriter(draft, _PATHS) as writer:
-        while part:
+        while part := list(islice(found, job.part_images)):
             table = pa.table({"path": [os.fsencode(path) for path in part]}, _PATHS)
             writer.write_table(table, row_group_size=len(part))
             images += len(part)
             progress("listing", images, images)
-            part = list(islice(found, job.part_images))
+        if not images:
+            raise no_images(paths)
     with replacing(out / JOB_FILE) as draft:
         draft.write_text(job.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from omnial.cli import options
-from omnial.cli.output import exit_code, print_next, print_result, print_table, say, working
+from omnial.cli.output import exit_code, figure, print_next, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
 
 _HISTORY = "History that `omnial serve --keep-files` wrote."
@@ -117,15 +117,12 @@ def _show_added(result: Mapping[str, Any]) -> None:
     names = ("image_auroc", "pixel_ap", "recognised")
 
     def cells(figures: Mapping[str, float | None]) -> list[str]:
-        values = [figures.get(name) for name in names]
-        return ["-" if value is None else f"{value:.3f}" for value in values]
+        return [figure(name, figures.get(name)) for name in names]
 
-    rows = [
-        [name, str(row["images"]), str(row["held_out"]), f"{row['threshold']:.4f}"]
-        for name, row in result["products"].items()
-    ]
-    for row, product in zip(rows, result["products"].values(), strict=True):
-        row += cells(product["figures"])
+    rows = []
+    for name, row in result["products"].items():
+        counts = (str(row["images"]), str(row["held_out"]))
+        rows.append([name, *counts, f"{row['threshold']:.4f}", *cells(row["figures"])])
     if result["trained"] is not None:
         rows.append(["trained products", "", "", "", *cells(result["trained"])])
     headings = [name.replace("_", " ") for name in names]

@@ -68,6 +68,7 @@ _DEVICE = "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
 _DEVICES = "Share the work among N processes of this machine, each with a GPU if there are any."
 _TILE = "Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated."
 _CLASS_OF_ALL = "Product on all images. Default: the folders' names."
+_CLASS = "Product on the images. Without it, the model recognises the product."
 
 ModelDir = Annotated[Path, model_folder("Model folder that `omnial train` wrote.")]
 AnyModelDir = Annotated[Path, model_folder(ANY_MODEL)]
@@ -86,6 +87,7 @@ Devices = Annotated[int | None, number(_DEVICES)]
 BatchSize = Annotated[int, number("Images at a time; changes speed alone.")]
 AttackBatchSize = Annotated[int, number("Samples at a time; changes speed and memory.")]
 Tile = Annotated[int | None, number(_TILE)]
+ClassName = Annotated[str | None, option("NAME", _CLASS, name="--class")]
 ClassOfAll = Annotated[str | None, option("NAME", _CLASS_OF_ALL, name="--class")]
 AsJson = Annotated[bool, flag("--json", "Print the result as JSON alone.", OUTPUT)]
 

@@ -3,10 +3,10 @@
 import contextlib
 import json
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.console import Console
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 _FILE_WIDTH: Final = 120
 
 
-class _Notes(logging.Handler):
-    """Log records of this package, for the user."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
-
-
 @contextlib.contextmanager
 def working() -> Iterator[Progress]:
     """Do a verb's work: whatever it prints and logs goes to standard error, not to the result.
@@ -43,7 +36,7 @@ def working() -> Iterator[Progress]:
     Yields a function that shows progress as bars, which appear with the first report.
     """
     own, first = logging.getLogger("omnial"), read_processes().rank == 0
-    handler, level = _Notes(), own.level
+    handler, level = logging.StreamHandler(), own.level
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     bars = BarProgress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
     tasks: dict[str, TaskID] = {}
@@ -76,15 +69,9 @@ def print_result(
 ) -> None:
     """Print a result as JSON alone, without NaN or infinities, or with `show` in words."""
     if as_json:
-        print(json.dumps(result, indent=2, allow_nan=False, default=_path_text))
+        print(json.dumps(result, indent=2, allow_nan=False, default=os.fspath))
     else:
         show(result)
-
-
-def _path_text(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def exit_code(bad_files: Iterable[BadFile] = (), *, failed: bool = False) -> ExitCode:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _ARCHIVES = "Archives"
 _UNKNOWN = "unknown product"
-CLASS = "Product on the images. Without it, the model recognises the product."
 _THREADS = (
     "Threads of the engine, on Ray of each worker's. With another number, scores differ in the "
     "last digit. Default: all; on Ray 1."
@@ -45,7 +44,7 @@ def predict(
         list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")
     ],
     out: Annotated[Path, options.folder("Folder for the results.")] = Path("runs/predictions"),
-    class_name: Annotated[str | None, option("NAME", CLASS, name="--class")] = None,
+    class_name: options.ClassName = None,
     batch_size: options.BatchSize = 8,
     tile: options.Tile = None,
     max_megapixels: options.MaxMegapixels = None,
@@ -135,17 +134,15 @@ def predict(
 
 
 def _engine(name: str, workers: int | None, address: str | None) -> "Engine":
-    if name == "ray":
-        from omnial.batch.on_ray import OnRay
-        from omnial.inference.engines import needs_package
-
-        with needs_package("Ray, which --engine ray needs,", ".[ray]"):
-            import ray  # noqa: F401
-
-        return OnRay(workers, address)
     from omnial.batch.archive import in_this_process
+    from omnial.batch.on_ray import OnRay
+    from omnial.inference.engines import needs_package
 
-    return in_this_process
+    if name == "local":
+        return in_this_process
+    with needs_package("Ray, which --engine ray needs,", ".[ray]"):
+        import ray  # noqa: F401
+    return OnRay(workers, address)
 
 
 def _finish(

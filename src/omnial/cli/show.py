@@ -2,7 +2,7 @@
 
 import webbrowser
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +79,7 @@ def data(
     )
     with working() as progress:
         found = describe_data(paths, settings.data, progress=progress)
-    print_result(found.to_dict(), as_json, _show_data)
+    print_result(asdict(found), as_json, _show_data)
     suspicious = bool(found.bad_files or found.duplicates)
     if not (as_json or suspicious) and all(one.train for one in found.classes.values()):
         print_next("train", *(word for path in paths for word in ("--data", path)))
@@ -104,7 +104,7 @@ def _show_data(result: Mapping[str, Any]) -> None:
         print(listed([f"{one['path']}: {one['reason']}" for one in bad]))
     if alike := result["duplicates"]:
         print(f"\npictures that are in two places: {len(alike)}")
-        print(listed([", ".join(paths) for paths in alike]))
+        print(listed([", ".join(map(str, paths)) for paths in alike]))
 
 
 def _pixels(sizes: int, smallest: list[int], largest: list[int], **_: object) -> str:
@@ -150,8 +150,7 @@ def synthesize(
         from omnial.reporting.picture_grid import write_contact_sheets
         from omnial.synthesis.recipe import preview
 
-        found = discover(data, need="train")
-        catalogue = check_files(found, settings.data, progress=partial(progress, "checking files"))
+        catalogue = check_files(discover(data, need="train"), settings.data, progress=progress)
         batch, names = preview(settings, catalogue, count, settings.training.seed)
         sheets = write_contact_sheets(batch, names, out)
     result = {"samples": len(names), "sheets": [str(sheet) for sheet in sheets]}

@@ -236,9 +236,7 @@ def _show_levels(result: Mapping[str, Any]) -> None:
         for label, rows in (("transfer", model["transfer"]), ("white box", model["white_box"])):
             if rows is not None:
                 rows = rows.get("levels", rows)
-                table.append((name, label, *(_cell(rows.get(level)) for level in levels)))
+                found = {level: row["mean"]["pixel_ap"] for level, row in rows.items()}
+                cells = (figure("pixel_ap", found.get(level)) for level in levels)
+                table.append((name, label, *cells))
     print_table(("model", "pixel AP at", *levels.values()), table, texts=(0, 1))
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    return figure("pixel_ap", None if row is None else row["mean"]["pixel_ap"])

@@ -7,7 +7,6 @@ itself again.
 import shlex
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,8 +190,7 @@ def _dry_run(settings: Settings, data: list[Path], out: Path, as_json: bool) -> 
         from omnial.data.layouts import discover
         from omnial.training.schedule import planned_steps
 
-        found = discover(data, need="train")
-        catalogue = check_files(found, settings.data, progress=partial(progress, "checking files"))
+        catalogue = check_files(discover(data, need="train"), settings.data, progress=progress)
     steps, minutes = planned_steps(settings.training), settings.training.minutes
     result = {
         "model": str(out),

@@ -149,19 +149,15 @@ def _discard(stream: TextIO) -> None:
 def _one_line(error: Exception, options: Collection[str]) -> str:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return f"out of memory; {_what_needs_less(options)}"
+        if "batch_size" in options:
+            return "out of memory; a smaller --batch-size needs less"
+        if "set_" in options:
+            return "out of memory; a smaller --size or --set training.batch_size=N needs less"
+        return "out of memory; close other programs, or use a machine with more"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     if isinstance(error, RunError):
         return first
     return f"{name}: {first}" if first else name
-
-
-def _what_needs_less(options: Collection[str]) -> str:
-    if "batch_size" in options:
-        return "a smaller --batch-size needs less"
-    if "set_" in options:
-        return "a smaller --size or --set training.batch_size=N needs less"
-    return "close other programs, or use a machine with more"
 
 
 def _write_log() -> str:

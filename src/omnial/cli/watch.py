@@ -10,7 +10,7 @@ import typer
 from omnial.cli import options
 from omnial.cli.options import flag, number, option
 from omnial.cli.output import print_result, say, working
-from omnial.cli.predict import CLASS, print_products, products_of, show_verdict
+from omnial.cli.predict import print_products, products_of, show_verdict
 from omnial.cli.verb import ExitCode, verb
 
 _HOOKS = "Answers"
@@ -39,7 +39,7 @@ def watch(
     out: Annotated[Path, options.folder("Folder for the results, which it adds to.")] = Path(
         "runs/watch"
     ),
-    class_name: Annotated[str | None, option("NAME", CLASS, name="--class")] = None,
+    class_name: options.ClassName = None,
     existing: Annotated[bool, flag("--existing", _EXISTING)] = False,
     every: Annotated[float, option("S", _EVERY, least=0)] = 0.0,
     stop_after: Annotated[int | None, number("End after N images.")] = None,

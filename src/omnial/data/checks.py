@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
@@ -13,16 +14,18 @@ from omnial.data.listing import listed
 from omnial.data.prefetch import prefetch
 from omnial.data.records import BadFile, Catalogue, ImageRecord, ProductClass
 from omnial.errors import UserError
+from omnial.progress import Progress, silent
 
-MOST_WORKERS = 16
+_MOST_WORKERS = 16
 """Most threads that look at files."""
+R = TypeVar("R")
 
 
 def check_files(
     catalogue: Catalogue,
     settings: DataSettings,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
     cache: InputCache | None = None,
 ) -> Catalogue:
     """Find every file that cannot be used, and every mask of another size than its image.
@@ -31,7 +34,7 @@ def check_files(
         catalogue: What to check.
         settings: Give the largest size, the meaning of deep pixels, and `on_bad_file`: `skip`
             leaves out the bad images, and the images of bad masks, and notes them in `bad_files`.
-        progress: Called with the number of files done and the number of all.
+        progress: Told how many files are done.
         cache: Spares the decoding of files that were found good before, and keeps the network
             inputs of the training images, so that check and first decoding are one pass.
 
@@ -41,18 +44,12 @@ def check_files(
     """
     if regions := bad_regions(catalogue.classes, settings):
         raise UserError(f"the region of interest cannot be used:\n{_lines(regions)}")
-    records = [r for product in catalogue.classes for r in (*product.train, *product.test)]
-    bad: dict[ImageRecord, BadFile] = {}
-    check = partial(_check, cache=cache or InputCache(None, settings))
-    results = prefetch(check, records, min(MOST_WORKERS, os.cpu_count() or 1))
-    for done, (record, found) in enumerate(zip(records, results, strict=True), start=1):
-        if found is not None:
-            bad[record] = found
-        if progress is not None:
-            progress(done, len(records))
+    look = partial(check_image, cache=cache or InputCache(None, settings))
+    found = look_at_images(look, catalogue.classes, progress)
+    bad = {record: one for record, one in found.items() if isinstance(one, BadFile)}
     if bad and settings.on_bad_file == "fail":
         raise UserError(
-            f"{len(bad)} of {len(records)} images cannot be used; fix or remove these files, or "
+            f"{len(bad)} of {len(found)} images cannot be used; fix or remove these files, or "
             "leave them out: --skip-bad-files, in Python data.on_bad_file=skip for `train` and "
             f"skip_bad_files=True for `evaluate`\n{_lines(bad.values())}"
         )
@@ -72,21 +69,29 @@ def bad_regions(products: Iterable[ProductClass], settings: DataSettings) -> lis
     return bad
 
 
-def check_image(record: ImageRecord, cache: InputCache) -> tuple[int, int]:
-    """Height and width of an image; an `ImageError` says why it, or its mask, cannot be used."""
-    size = cache.check(record.path, "input" if record.split == "train" else "image")
-    if record.mask is not None:
-        check_mask_size(record.mask, image_size(record.mask), size)
-        cache.check(record.mask, "mask")
-    return size
+def look_at_images(
+    look: Callable[[ImageRecord], R], products: Iterable[ProductClass], progress: Progress
+) -> dict[ImageRecord, R]:
+    """What a function, called in threads, says of each image of some classes."""
+    records = [record for product in products for record in product.images]
+    results = prefetch(look, records, min(_MOST_WORKERS, os.cpu_count() or 1))
+    found: dict[ImageRecord, R] = {}
+    for record, result in zip(records, results, strict=True):
+        found[record] = result
+        progress("checking files", len(found), len(records))
+    return found
 
 
-def _check(record: ImageRecord, cache: InputCache) -> BadFile | None:
+def check_image(record: ImageRecord, cache: InputCache) -> tuple[int, int] | BadFile:
+    """Height and width of an image, or why it, or its mask, cannot be used."""
     try:
-        check_image(record, cache)
+        size = cache.check(record.path, "input" if record.split == "train" else "image")
+        if record.mask is not None:
+            check_mask_size(record.mask, image_size(record.mask), size)
+            cache.check(record.mask, "mask")
     except ImageError as error:
         return BadFile(error.path, error.reason)
-    return None
+    return size
 
 
 def _without(product: ProductClass, bad: dict[ImageRecord, BadFile]) -> ProductClass:

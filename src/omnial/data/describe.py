@@ -1,19 +1,18 @@
 """What a data set holds, and which of its files are suspicious."""
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from omnial.config.settings import DataSettings
 from omnial.data.cache import InputCache
-from omnial.data.checks import MOST_WORKERS, bad_regions, check_image
+from omnial.data.checks import bad_regions, check_image, look_at_images
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
-from omnial.data.prefetch import prefetch
 from omnial.data.records import BadFile, ImageRecord, ProductClass
 from omnial.progress import Progress, silent
 
@@ -23,7 +22,7 @@ class ClassSummary:
     """The images of one product, counted."""
 
     layout: str
-    folder: str
+    folder: Path
     train: int
     """Defect-free images to learn from."""
     good: int
@@ -52,14 +51,6 @@ class DataSummary:
     """Files of one content that are in training and test data, in two classes, or good and
     defective."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "classes": {name: asdict(one) for name, one in self.classes.items()},
-            "bad_files": [bad.to_dict() for bad in self.bad_files],
-            "duplicates": [[str(path) for path in paths] for paths in self.duplicates],
-        }
-
 
 class _Found(NamedTuple):
     """An image's height and width, or why it cannot be used; its content's digest."""
@@ -78,13 +69,8 @@ def describe_data(
             `omnial.data.layouts.discover`.
     """
     products = discover(roots, need="any").classes
-    records = [record for product in products for record in (*product.train, *product.test)]
     look = partial(_look, cache=InputCache(None, settings))
-    found = dict[ImageRecord, _Found]()
-    results = prefetch(look, records, min(MOST_WORKERS, os.cpu_count() or 1))
-    for record, result in zip(records, results, strict=True):
-        found[record] = result
-        progress("checking files", len(found), len(records))
+    found = look_at_images(look, products, progress)
     bad = [one.size for one in found.values() if isinstance(one.size, BadFile)]
     return DataSummary(
         {product.name: _summary(product, found) for product in products},
@@ -94,27 +80,23 @@ def describe_data(
 
 
 def _look(record: ImageRecord, cache: InputCache) -> _Found:
-    try:
+    digest = None
+    with suppress(ImageError):  # the check says why
         digest = cache.content(record.path)
-    except ImageError:
-        digest = None  # and the check says why
-    try:
-        return _Found(check_image(record, cache), digest)
-    except ImageError as error:
-        return _Found(BadFile(error.path, error.reason), digest)
+    return _Found(check_image(record, cache), digest)
 
 
 def _summary(product: ProductClass, found: dict[ImageRecord, _Found]) -> ClassSummary:
     sizes = {
         (size[1], size[0])
-        for record in (*product.train, *product.test)
+        for record in product.images
         if not isinstance(size := found[record].size, BadFile)
     }
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     kinds = Counter(record.kind for record in product.test if record.anomalous)
     return ClassSummary(
         layout=product.layout,
-        folder=str(product.root),
+        folder=product.root,
         train=len(product.train),
         good=sum(not record.anomalous for record in product.test),
         defective=kinds.total(),

@@ -48,12 +48,15 @@ class ProductClass:
     """Files that the layout knows and omnial has no use for, such as defective training images."""
 
     @property
+    def images(self) -> tuple[ImageRecord, ...]:
+        """The images for training, then those for testing."""
+        return *self.train, *self.test
+
+    @property
     def files(self) -> list[Path]:
         """All files of the class: images, masks, the region of interest, and those not used."""
-        records = (*self.train, *self.test)
-        found = [record.path for record in records]
-        more = (*(record.mask for record in records), self.roi)
-        return [*found, *self.unused, *(path for path in more if path is not None)]
+        pairs = [path for record in self.images for path in (record.path, record.mask)]
+        return [path for path in (*pairs, self.roi, *self.unused) if path is not None]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import pydantic
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, ValidationError, field_validator
 from scipy import ndimage
 
 from omnial.data.records import GOOD
@@ -62,15 +63,6 @@ _DRAWING = 1
 _AREA = (0.002, 0.07)
 _ATTEMPTS = 24
 _GOLDEN = 0.6180339887498949
-_MOST = 100_000
-_RANGES: Mapping[str, tuple[int, int]] = {
-    "seed": (0, 2**63 - 1),
-    "index": (0, 2**63 - 1),
-    "size": (64, 1024),
-    "train": (1, _MOST),
-    "test_good": (0, _MOST),
-    "per_kind": (0, _MOST),
-}
 
 
 class Pair(NamedTuple):
@@ -90,18 +82,10 @@ def render_pair(
 
     Product, light and grain depend on (seed, class, split, kind, index); the defect is drawn into
     the same scene from random numbers of its own, so that the twin shows exactly the same part.
-    A defect that would cover less than 0.2 % or more than 7 % of the image is drawn again.
-
-    Raises:
-        UserError: An unknown class or kind, a negative seed or index, a size outside 64..1024.
+    A defect that would cover less than 0.2 % or more than 7 % of the image is drawn again. The kind
+    is `good` or one of the class's `DEFECT_KINDS`.
     """
-    _check(class_name, seed=seed, index=index, size=size)
-    build, kinds = _PRODUCTS[class_name]
-    if kind != GOOD and kind not in kinds:
-        raise UserError(
-            f"the production line's {class_name} has no defect {kind!r}; "
-            f"choose from good, {', '.join(kinds)}"
-        )
+    build, _ = _PRODUCTS[class_name]
     key = (seed, index, *(zlib.crc32(name.encode()) for name in (class_name, split, kind)))
     # Fine textures need 256 pixels to be drawn well; smaller images are the average of those.
     factor = -(-256 // size)
@@ -135,18 +119,6 @@ def render_pair(
     return Pair(np.where(mask[..., None], _quantised(defective + noise), normal), normal, mask)
 
 
-def _check(*classes: str, **values: int) -> None:
-    """Raise `UserError` for an unknown class or a value out of its range."""
-    for name in classes:
-        if name not in _PRODUCTS:
-            known = ", ".join(_PRODUCTS)
-            raise UserError(f"the production line has no class {name!r}; choose from {known}")
-    for name, value in values.items():
-        least, most = _RANGES[name]
-        if not least <= value <= most:
-            raise UserError(f"{name} must be from {least} to {most}, not {value}")
-
-
 def _stream(key: tuple[int, ...], number: int) -> Generator:
     """Independent random numbers for one purpose within one image."""
     return Generator(Philox(SeedSequence((*key, number))))
@@ -169,23 +141,26 @@ def _changed(clean: Field, defective: Field) -> NDArray[np.bool_]:
     return kept
 
 
+_Count: TypeAlias = Annotated[int, pydantic.Field(ge=0, le=100_000)]
+
+
 class _Parameters(BaseModel, extra="forbid"):
     """What the data set's content depends on; the marker holds exactly this."""
 
     drawing: int
-    seed: int
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**63)]
     classes: tuple[str, ...]
-    size: int
-    train: int
-    test_good: int
-    per_kind: int
+    size: Annotated[int, pydantic.Field(ge=64, le=1024)]
+    train: Annotated[int, pydantic.Field(ge=1, le=100_000)]
+    test_good: _Count
+    per_kind: _Count
 
-    @model_validator(mode="after")
-    def _checked(self) -> Self:
-        if not self.classes:
-            raise UserError(f"name at least one class of {', '.join(_PRODUCTS)}")
-        _check(*self.classes, **self.model_dump(exclude={"drawing", "classes"}))
-        return self
+    @field_validator("classes")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or not set(names) <= set(CLASS_NAMES):
+            raise ValueError(f"name at least one class of {', '.join(CLASS_NAMES)}")
+        return names
 
     def images(self) -> Iterator[tuple[tuple[str, Split, str, int], list[Path]]]:
         """What to draw, and the files of each image and its mask, relative to the data set."""
@@ -232,16 +207,18 @@ def generate(
             run that writes there.
         RunError: Writing failed, for example on a full disk; `out` is as it was.
     """
-    names = tuple(sorted(set(CLASS_NAMES if classes is None else classes)))
-    parameters = _Parameters(
-        drawing=_DRAWING,
-        seed=seed,
-        classes=names,
-        size=size,
-        train=train,
-        test_good=test_good,
-        per_kind=per_kind,
-    )
+    try:
+        parameters = _Parameters(
+            drawing=_DRAWING,
+            seed=seed,
+            classes=tuple(sorted(set(CLASS_NAMES if classes is None else classes))),
+            size=size,
+            train=train,
+            test_good=test_good,
+            per_kind=per_kind,
+        )
+    except ValidationError as error:
+        raise UserError(f"the production line cannot be drawn: {error}") from error
     out = Path(out).absolute()
     unfinished = out.with_name(f".{out.name}.partial")
     if out.is_file():
@@ -264,7 +241,7 @@ def _is_complete(out: Path, wanted: _Parameters) -> bool:
     """Whether `out` holds this data set. A file that `generate` did not write is refused."""
     try:
         found: _Parameters | None = _Parameters.model_validate(read_json(out / MARKER))
-    except (OSError, ValueError, UserError):
+    except (OSError, ValueError):
         found = None
     ours = set() if found is None else {*found.files(), Path(MARKER)}
     there = {path.relative_to(out) for path in out.rglob("*") if not path.is_dir()}

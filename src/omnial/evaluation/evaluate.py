@@ -74,11 +74,9 @@ def evaluate_folder(
         lambda: Inspector(model, device=device, threads=threads, reading=reading)
     )
     strict = {"on_bad_file": "skip" if skip_bad_files else "fail"}
-    settings, checked = inspector.settings.data.model_copy(update=strict), "checking files"
+    settings = inspector.settings.data.model_copy(update=strict)
     catalogue = collectives.first(
-        lambda: check_files(
-            discover(roots, need="test"), settings, progress=partial(progress, checked)
-        )
+        lambda: check_files(discover(roots, need="test"), settings, progress=progress)
     )
     return evaluate_model(inspector, catalogue, batch_size, gallery_per_class, progress)
 

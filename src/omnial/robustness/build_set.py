@@ -99,8 +99,7 @@ def build_set(
         cache = open_cache(settings)
         found = discover(roots, need="train")
         untested = Catalogue(tuple(replace(product, test=()) for product in found.classes))
-        checked = partial(progress, "checking files")
-        catalogue = check_files(untested, settings, progress=checked, cache=cache)
+        catalogue = check_files(untested, settings, progress=progress, cache=cache)
         identity = _identity(trained, file_digest(model / WEIGHTS_FILE), catalogue, plan)
         manifest = _begin(out, identity)
         if not manifest.finished:

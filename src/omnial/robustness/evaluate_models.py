@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +225,7 @@ def _check_test_images(
     checked: dict[str, Catalogue] = {}
     for one in settings.values():
         if (key := one.model_dump_json()) not in checked:
-            checked[key] = check_files(found, one, progress=partial(progress, "checking files"))
+            checked[key] = check_files(found, one, progress=progress)
     return {name: checked[one.model_dump_json()] for name, one in settings.items()}
 
 

@@ -125,7 +125,7 @@ def learn_reviews(
         pictures, left_out = _pictures(history, model, Path(scratch))
         products, bad_files = dict[str, LearntProduct](), list[BadFile]()
         for name, own in pictures.items():
-            readable = [one for one in own if not _is_bad(one, model, name, bad_files)]
+            readable = [one for one in own if not _is_bad(one, model, bad_files)]
             if readable:
                 model, products[name] = _learn(model, name, readable)
     if not products:
@@ -179,9 +179,7 @@ def _pictures(
     return {name: pictures[name] for name in model.classes if name in pictures}, left_out
 
 
-def _is_bad(
-    picture: _Picture, model: TrainedModel, class_name: str, bad_files: list[BadFile]
-) -> bool:
+def _is_bad(picture: _Picture, model: TrainedModel, bad_files: list[BadFile]) -> bool:
     """Whether a file cannot be read: it is noted then."""
     try:
         network_input(picture.path, model.settings.data)

@@ -76,7 +76,7 @@ def class_digests(catalogue: Catalogue) -> dict[str, str]:
     digests = {}
     for product in catalogue.classes:
         total = hashlib.sha256(_digest(product.roi).encode())
-        for record in (*product.train, *product.test):
+        for record in product.images:
             names = (record.split, record.kind, record.path.name)
             facts = (*names, _digest(record.path), _digest(record.mask))
             total.update("\0".join(facts).encode("utf-8", "surrogateescape"))
