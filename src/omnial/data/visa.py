@@ -26,22 +26,19 @@ _SPLIT_FILE = Path("split_csv") / "1cls.csv"
 
 
 class _Table(NamedTuple):
-    """A CSV file, its columns in lower case, and its rows."""
+    """A CSV file, and its rows by columns in lower case."""
 
     path: Path
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: list[Row]
 
 
 def _root_table(root: Path) -> _Table | None:
     """The table of a whole VisA root; None where the folder is none."""
     if (root / _SPLIT_FILE).is_file():
-        table = _read_csv(root / _SPLIT_FILE)
-        _require_columns(table, "object", "split", "image", "label")
-        return table
+        return _read_csv(root / _SPLIT_FILE, "object", "split", "image", "label")
     if not (root / _ANNOTATIONS).is_file():
         return None
-    table = _read_csv(root / _ANNOTATIONS)
+    table = _read_csv(root / _ANNOTATIONS, "image", "label")
     names = _names(table)
     # One class's own table may name its object as well.
     is_root = len(names) > 1 or any(isdir(root / name) for name in names)
@@ -72,8 +69,9 @@ def read_class(folder: Path) -> ProductClass:
     table = _table_above(folder)
     if table is not None:
         return _read_member(folder.parent, table, folder.name)
-    own = _read_csv(folder / _ANNOTATIONS)
-    return _read(own, own.rows, folder.name, folder, (folder.parent, folder))
+    path = folder / _ANNOTATIONS
+    rows = _read_csv(path, "image", "label").rows
+    return class_from_rows(path, rows, folder.name, folder, (folder.parent, folder), "VisA")
 
 
 def _table_above(folder: Path) -> _Table | None:
@@ -82,37 +80,23 @@ def _table_above(folder: Path) -> _Table | None:
 
 
 def _read_member(root: Path, table: _Table, name: str) -> ProductClass:
-    rows = tuple(row for row in table.rows if row.get("object") == name)
+    rows = [row for row in table.rows if row.get("object") == name]
     folder = root / name if isdir(root / name) else root
-    return _read(table, rows, name, folder, (root,))
-
-
-def _read(
-    table: _Table, rows: tuple[Row, ...], name: str, folder: Path, bases: tuple[Path, ...]
-) -> ProductClass:
-    _require_columns(table, "image", "label")
-    return class_from_rows(table.path, rows, name, folder, bases, "VisA")
-
-
-def _require_columns(table: _Table, *wanted: str) -> None:
-    if missing := ", ".join(column for column in wanted if column not in table.columns):
-        has = ", ".join(table.columns)
-        raise UserError(f"{table.path} lacks the columns {missing}; it has {has}")
+    return class_from_rows(table.path, rows, name, folder, (root,), "VisA")
 
 
 def _names(table: _Table) -> list[str]:
     """Names of the classes in a table, sorted; none without a column for them."""
-    if "object" not in table.columns:
-        return []
-    for row in table.rows:
+    rows = [row for row in table.rows if "object" in row.cells]
+    for row in rows:
         name = row.get("object")
         if not name or name != PurePosixPath(name).name or name.startswith("."):
             raise row.error(f"{name!r} cannot be the name of a class; fill in the cell object")
-    return sorted({row.get("object") for row in table.rows})
+    return sorted({row.get("object") for row in rows})
 
 
-def _read_csv(path: Path) -> _Table:
-    """Read a comma-separated UTF-8 file; empty lines and space around cells are dropped."""
+def _read_csv(path: Path, *wanted: str) -> _Table:
+    """Read a comma-separated UTF-8 file with these columns, without empty lines and outer space."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
@@ -125,10 +109,12 @@ def _read_csv(path: Path) -> _Table:
     columns = tuple(cell.lower() for cell in lines[0][1])
     if twice := [column for column, count in Counter(columns).items() if count > 1]:
         raise UserError(f"{path} names the columns {', '.join(twice)} more than once")
+    if missing := ", ".join(column for column in wanted if column not in columns):
+        raise UserError(f"{path} lacks the columns {missing}; it has {', '.join(columns)}")
     rows = []
     for line, cells in lines[1:]:
         row = Row(f"{path}, line {line}", dict(zip(columns, cells, strict=False)))
         if len(cells) != len(columns):
             raise row.error(f"{len(cells)} cells where the header has {len(columns)}")
         rows.append(row)
-    return _Table(path, columns, tuple(rows))
+    return _Table(path, rows)

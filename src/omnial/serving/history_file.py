@@ -15,8 +15,10 @@ from omnial.serving.service_settings import MEGABYTE
 _APPLICATION: Final = 0x6F6D6E69
 """`omni`, in the file's header: another program's file is not touched."""
 _VERSION: Final = 2
-"""Of the schema; version 1 had no `file`."""
-_SCHEMA: Final = """
+_SCHEMA: Final = f"""
+BEGIN;
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_VERSION};
 CREATE TABLE inspections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     time REAL NOT NULL,
@@ -40,6 +42,7 @@ CREATE TABLE inspections (
 CREATE INDEX by_time ON inspections (time);
 CREATE INDEX by_class ON inspections (class, id);
 CREATE INDEX by_review ON inspections (review, id) WHERE review IS NOT NULL;
+COMMIT;
 """
 
 
@@ -88,10 +91,9 @@ def read_reviews(path: Path) -> Iterator[Reviewed]:
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)
         try:
-            version = _version(db)
-            file = "file" if version == _VERSION else "NULL"
+            _check_version(db)
             rows = db.execute(
-                f"SELECT id, name, class, review, {file} FROM inspections "
+                "SELECT id, name, class, review, file FROM inspections "
                 "WHERE review IN ('false_alarm', 'missed') ORDER BY reviewed, id"
             )
             for number, name, class_name, review, content in rows:
@@ -105,26 +107,20 @@ def read_reviews(path: Path) -> Iterator[Reviewed]:
         ) from error
 
 
-def _version(db: sqlite3.Connection) -> int:
-    """Version of the schema, one that is known here."""
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    if application != _APPLICATION or version not in (1, _VERSION):
+def _check_version(db: sqlite3.Connection) -> None:
+    found = [db.execute(f"PRAGMA {n}").fetchone()[0] for n in ("application_id", "user_version")]
+    if found != [_APPLICATION, _VERSION]:
         raise sqlite3.DatabaseError("another program or another version of omnial made it")
-    return version
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    version = _version(db) if tables else 0
-    if not tables:
+    is_new = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if is_new:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    else:
+        _check_version(db)
     db.execute("PRAGMA journal_mode = WAL").fetchone()
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {16 * MEGABYTE}")
-    if version != _VERSION:
-        change = "ALTER TABLE inspections ADD COLUMN file BLOB;" if version else _SCHEMA
-        db.executescript(
-            f"BEGIN; {change} PRAGMA application_id = {_APPLICATION}; "
-            f"PRAGMA user_version = {_VERSION}; COMMIT;"
-        )
+    if is_new:
+        db.executescript(_SCHEMA)
