@@ -109,9 +109,8 @@ def predict(
     with working() as progress:
         from omnial.inference.inspector import Inspector, hold_process
         from omnial.inference.predictor import PREDICTIONS_FILE
-        from omnial.reporting.prediction_report import PAGE_FILE
+        from omnial.reporting.prediction_report import PAGE_FILE, refuse_others
         from omnial.reporting.prediction_report import predict as inspect
-        from omnial.reporting.prediction_report import refuse_others
 
         refuse_others(out)
         inspector = Inspector(
