@@ -8,7 +8,7 @@ from omnial.errors import shown
 from omnial.reporting.tables import Metric, Table
 from omnial.robustness.corruptions import CORRUPTIONS, SEVERITIES
 from omnial.robustness.evaluate_models import ModelRobustness, RobustnessResult
-from omnial.robustness.transfer import LABELS, LevelFigures, published
+from omnial.robustness.transfer import LABELS, LevelFigures, published, published_figures
 
 SEVERITY_KEYS: Final = (UNATTACKED, *map(str, SEVERITIES))
 METRICS: Final = (
@@ -41,16 +41,19 @@ _VERDICTS: Final = (
 
 
 def transfer_tables(result: RobustnessResult) -> list[Table]:
-    """The paper's four tables, with the published averages of the models' systems below."""
+    """The paper's four tables, with the published figures of the models' systems.
+
+    Those of a class of MVTec AD stand below the class of that name, the averages below the means.
+    """
     levels = (*(level.name for level in result.levels), UNATTACKED)
+    columns = [(model.facts["system"], level) for model in result.models for level in levels]
     tables = _level_tables(result.attacks()["transfer"], result.classes, levels)
-    for number, metric in enumerate(METRICS):
-        printed = published_averages(metric)
-        systems = [model.facts["system"] for model in result.models]
-        averages = [printed.get((system, level)) for system in systems for level in levels]
-        if any(value is not None for value in averages):
-            row = ("average of MVTec AD as published", [metric.printed(v) for v in averages])
-            tables[number] = tables[number]._replace(feet=[*tables[number].feet, row])
+    for number, (table, metric) in enumerate(zip(tables, METRICS, strict=True)):
+        rows: list[tuple[str, Sequence[str]]] = []
+        for name, row in zip(result.classes, table.rows, strict=True):
+            rows += [row, *_as_published(name, metric, columns)]
+        feet = [*table.feet, *_as_published("average", metric, columns)]
+        tables[number] = table._replace(rows=rows, feet=feet)
     return tables
 
 
@@ -149,3 +152,14 @@ def _level_tables(
         )
         for metric in METRICS
     ]
+
+
+def _as_published(
+    name: str, metric: Metric, columns: Sequence[tuple[object, str]]
+) -> list[tuple[str, Sequence[str]]]:
+    """The published row of a class, or `average`, for columns of system and level; or none."""
+    figures = published_figures()
+    values = [figures.get((metric.key, level, str(system), name)) for system, level in columns]
+    if all(value is None for value in values):
+        return []
+    return [(f"{name} of MVTec AD as published", [metric.printed(value) for value in values])]

@@ -1,12 +1,13 @@
 """Figures of a model on an adversarial set, the paper's protocol: one set given to every model.
 
-Next to them stand the published averages (supplement, Tables 8 to 11).
+Next to them stand the published figures (supplement, Tables 8 to 11).
 
 PSNR and SSIM compare the reconstruction with the defect-free original I of every sample, with
 and without defect, as the paper's tables do; never with the attacked sample.
 """
 
 import csv
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -38,14 +39,14 @@ SampleBatches = Iterable[tuple[SetSamples, Mapping[str, NDArray[np.float32]]]]
 """Samples of one class with their images (n, 3, H, W) at each level."""
 
 CAVEATS: Final = (
-    "The published averages are of MVTec AD, with the authors' surrogate and samples: they stand "
+    "The published figures are of MVTec AD, with the authors' surrogate and samples: they stand "
     "here for orientation, and are no result of this software.",
     "DRAEM's pixel AP at 8t is printed as 22.3, while the mean of its column is 23.2.",
     "The published PSNR and SSIM drift from class to class as running means would. If that is "
     "what they are, the last row (zipper) is the mean over classes and the printed average is "
     "not; both are quoted.",
 )
-"""What a reader must know about the published averages."""
+"""What a reader must know about the published figures."""
 
 LABELS: Final = MappingProxyType({"draem": "DRAEM", "jnld": "JNLD", "omnial": "OmniAL"})
 """The published systems as the paper calls them."""
@@ -66,14 +67,32 @@ class Published(NamedTuple):
 
 
 @cache
+def published_figures() -> Mapping[tuple[str, str, str, str], float]:
+    """Every number of the paper's tables, by metric, level, system and class of MVTec AD.
+
+    The class `average` is the printed average.
+    """
+    text = (resources.files("omnial.robustness") / "published.csv").read_text("utf-8")
+    figures = {
+        (row["metric"], row["level"], system, row["class"]): float(row[system])
+        for row in csv.DictReader(text.splitlines())
+        for system in LABELS
+    }
+    return MappingProxyType(figures)
+
+
+@cache
 def published() -> tuple[Published, ...]:
     """Every published average, in the order of the paper's tables."""
-    text = (resources.files("omnial.robustness") / "published.csv").read_text("utf-8")
-    _, *rows = csv.reader(text.splitlines())
-    return tuple(
-        Published(metric, level, system, *map(float, numbers))
-        for metric, level, system, *numbers in rows
-    )
+    columns: dict[tuple[str, str, str], dict[str, float]] = {}
+    for (metric, level, system, name), value in published_figures().items():
+        columns.setdefault((metric, level, system), {})[name] = value
+    averages = []
+    for column, figures in columns.items():
+        printed, digits = figures.pop("average"), 3 if column[0] == "ssim" else 1
+        mean = round(statistics.fmean(figures.values()), digits)
+        averages.append(Published(*column, printed, mean, figures["zipper"]))
+    return tuple(averages)
 
 
 @dataclass(frozen=True)
