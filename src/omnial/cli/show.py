@@ -173,7 +173,7 @@ def runs(
         from omnial.model_folder.runs import find_runs
 
         found = find_runs(folder)
-    print_result({"runs": [run.to_dict() for run in found]}, as_json, _show_runs)
+    print_result({"runs": [vars(run) for run in found]}, as_json, _show_runs)
     return exit_code(failed=any(run.state == "unreadable" for run in found))
 
 

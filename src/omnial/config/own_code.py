@@ -51,11 +51,7 @@ def name_code(settings: Settings) -> None:
 
 
 def load_own(path: str) -> Any:
-    """Import what an import path names.
-
-    Raises:
-        UserError: The user did not name it, or there is no such module or no such name in it.
-    """
+    """Import what a path names; a UserError if the user did not name it, or it does not exist."""
     if path not in _allowed and path not in os.environ.get(VARIABLE, "").split():
         raise UserError(
             f"{path} is code that is not part of omnial, and importing it runs it. If you trust "
@@ -72,11 +68,7 @@ def load_own(path: str) -> Any:
 
 
 def call_own(path: str, **arguments: Any) -> Any:
-    """Call what an import path names, with the arguments in this order.
-
-    Raises:
-        UserError: As by `load_own`, or it does not take these arguments.
-    """
+    """Call what an import path names, in this order; a UserError if it takes other arguments."""
     part = load_own(path)
     try:
         inspect.signature(part).bind(*arguments.values())

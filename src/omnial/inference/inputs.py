@@ -62,10 +62,8 @@ def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:
     A folder stands for the images in it and below it, in sorted order; hidden files and folders
     are passed over, links to folders are not followed, and results (`omnial.data.listing`)
     are no images to inspect. A file named outright is taken whatever it is. A file that is named
-    twice is listed once, where it came first. A warning at the end says what was left out.
-
-    Raises:
-        UserError: A path does not exist, or a folder cannot be read.
+    twice is listed once, where it came first. A warning at the end says what was left out, a
+    UserError that a path does not exist or a folder cannot be read.
     """
     check_inputs(paths)
     left, met, named = LeftOut(), set[str](), set(map(os.path.abspath, paths))

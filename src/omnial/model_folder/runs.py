@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,6 @@ class RunSummary:
     reason: str | None = None
     """Why it is unreadable."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
-
 
 class _Started(BaseModel):
     """What is shown of a run's record."""
@@ -66,8 +62,7 @@ class _Started(BaseModel):
 def find_runs(root: Path) -> list[RunSummary]:
     """The trainings in a folder and up to four folders below it, the newest last.
 
-    Raises:
-        UserError: There is no such folder.
+    A UserError says that there is no such folder.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name one that holds trained models")

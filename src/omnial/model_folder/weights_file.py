@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -59,7 +58,6 @@ def save_model(folder: Path, model: TrainedModel) -> None:
         weights_sha256="0" * 64,  # until they are written
         trained_files=model.trained_files,
     )
-    _check_parts(model)
     tensors = {_NETWORK + name: value for name, value in model.network.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     for name, array in extra_arrays(model.recogniser, model.rois, model.normality).items():
@@ -158,20 +156,6 @@ def choose_device(name: str) -> torch.device:
     if device.type == "meta":
         raise UserError("Device 'meta' holds no numbers. Try 'cpu'.")
     return device
-
-
-def _check_parts(model: TrainedModel) -> None:
-    if model.recogniser.names != model.classes:
-        raise ValueError("the recogniser knows other classes than the model")
-    own = set() if model.settings.model.normality == "none" else set(model.classes)
-    if set(model.normality) != own:
-        raise ValueError("the normality knows other classes than the model")
-    size = (model.settings.data.height, model.settings.data.width)
-    for name, roi in model.rois.items():
-        if name not in model.classes:
-            raise ValueError(f"a region of interest of the unknown class {name!r}")
-        if roi.shape != size or roi.dtype != np.bool_:
-            raise ValueError(f"the region of interest of {name!r} is not bool of {size}")
 
 
 def _skeleton(folder: Path, settings: Settings) -> nn.Module:

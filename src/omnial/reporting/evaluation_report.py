@@ -6,7 +6,7 @@ links do what the keys do.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +32,8 @@ from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.models.thresholds import is_anomalous
 from omnial.progress import Progress, silent
 from omnial.reporting import tables
-from omnial.reporting.charts import CURVES, Chart, curve_chart, line_style, score_histogram
-from omnial.reporting.judgement import dry_run, judgement
+from omnial.reporting.charts import CURVES, curve_chart, line_style, score_histogram
+from omnial.reporting.judgement import dry_run, judgement, training_of
 from omnial.reporting.render import data_uri, render, script
 from omnial.reporting.report_pictures import jpeg, pictures
 
@@ -114,6 +114,8 @@ def write_report(result: EvaluationResult, folder: Path) -> Path:
 
 def _page(result: EvaluationResult) -> str:
     shots = _shots(result)
+    # Of each kind of curve, one line a class.
+    curves = {key: [product.curves.get(key) for product in result.classes] for key in CURVES}
     stops = (f"rgb({c.red} {c.green} {c.blue}) {100 * at:.4g}%" for at, c in heat_stops())
     return render(
         "report.html",
@@ -132,7 +134,7 @@ def _page(result: EvaluationResult) -> str:
         mean=result.mean,
         mean_note=_mean_note(result),
         rebuilding=_rebuilding(result),
-        charts=_charts(result),
+        charts={key: curve_chart(key, some) if any(some) else None for key, some in curves.items()},
         heat_stops=", ".join(stops),
         level=None if math.isnan(result.pixel_threshold) else result.pixel_threshold,
         details=(("Model", tables.flat(result.model)), ("Data", tables.flat(result.data))),
@@ -140,13 +142,8 @@ def _page(result: EvaluationResult) -> str:
     )
 
 
-def _training(result: EvaluationResult) -> Mapping[str, Any]:
-    training = result.model.get("training")
-    return training if isinstance(training, Mapping) else {}
-
-
 def _facts(result: EvaluationResult) -> list[tuple[str, str]]:
-    known = {**result.model, **_training(result)}
+    known = {**result.model, **training_of(result)}
     pairs = [
         (label, tables.text_of(known[key]))
         for key, label in (("system", "System"), ("size", "Size"), ("images", "Training images"))
@@ -192,17 +189,11 @@ def _mean_note(result: EvaluationResult) -> str:
 
 def _rebuilding(result: EvaluationResult) -> list[tuple[str, str]]:
     """What the model's validation images say of the reconstruction of each product, if known."""
-    found = ValidationFigures.of_training(_training(result))
+    found = ValidationFigures.of_training(training_of(result))
     if found is None:
         return []
     said = ((c.name, in_words(found.classes.get(c.name, {}))) for c in result.classes)
     return [(shown(name), words) for name, words in said if words is not None]
-
-
-def _charts(result: EvaluationResult) -> dict[str, Chart | None]:
-    """The charts of curves, each with one line a class; None where no class has the curve."""
-    curves = {key: [product.curves.get(key) for product in result.classes] for key in CURVES}
-    return {key: curve_chart(key, some) if any(some) else None for key, some in curves.items()}
 
 
 def _product(result: EvaluationResult, index: int) -> dict[str, Any]:

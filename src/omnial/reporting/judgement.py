@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,15 @@ _TELLS_APART = 0.9  # image AUROC from which a threshold is at fault rather than
 _MANY_ALARMS = 0.1  # of the good images
 
 
+def training_of(result: EvaluationResult) -> Mapping[str, Any]:
+    """Facts about the training of the model; empty where there are none."""
+    training = result.model.get("training")
+    return training if isinstance(training, Mapping) else {}
+
+
 def dry_run(result: EvaluationResult) -> str:
     """A warning where the model had hardly any training; empty otherwise."""
-    training = result.model.get("training")
-    images = training.get("images") if isinstance(training, Mapping) else None
+    images = training_of(result).get("images")
     if not isinstance(images, int) or images >= DRY_RUN_IMAGES:
         return ""
     return (

@@ -40,15 +40,12 @@ def picture_grid(
 ) -> Image.Image:
     """Lay pictures out in rows, each below its label; `foot` is a line below all rows.
 
-    A row has a picture for each column, (H, W, 3) uint8 RGB of one shape; None leaves a cell empty.
+    A row has a picture for each column, (H, W, 3) uint8 RGB of one shape; None leaves a cell empty,
+    but not all of them.
     A cell's width keeps the shape. Pictures under the headings in `sharp` are maps: enlarged
     without values in between.
     """
-    if any(len(cells) != len(headings) for _, cells in rows):
-        raise ValueError(f"every row needs {len(headings)} pictures")
-    some = next((cell for _, cells in rows for cell in cells if cell is not None), None)
-    if some is None:
-        raise ValueError("there is no picture to lay out")
+    some = next(cell for _, cells in rows for cell in cells if cell is not None)
     width = max(1, round(cell_height * some.shape[1] / some.shape[0]))
     size = max(11, cell_height // 12)
     gap, line = size // 2 + 1, size + 7
@@ -97,8 +94,6 @@ def write_contact_sheets(
         RunError: A page cannot be written.
     """
     samples = len(batch.normal)
-    if len(names) != samples:
-        raise ValueError(f"{samples} samples and {len(names)} names")
     starts = range(0, samples, rows)
     pages = [_page(out_dir, number) for number in range(1, len(starts) + 1)]
     with locked(out_dir), writing("The sheets", out_dir):

@@ -131,11 +131,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a set's manifest; the set may be unfinished.
-
-    Raises:
-        UserError: There is none, or it is not what was written.
-    """
+    """Read the manifest of a set, also of an unfinished one; a UserError if it was changed."""
     path = folder / MANIFEST_FILE
     if not os.path.lexists(path):
         raise UserError(
@@ -170,11 +166,7 @@ def class_arrays(
 
 
 def write_class(folder: Path, class_name: str, arrays: dict[str, NDArray[Any]]) -> str:
-    """Write a class's file, and compare what the disk holds with it; returns its SHA-256.
-
-    Raises:
-        RunError: The file cannot be written, or the disk holds something else.
-    """
+    """Write a class's file and return its SHA-256; a RunError if the disk holds something else."""
     path, content = folder / f"{class_name}.safetensors", save(arrays)
     digest = hashlib.sha256(content).hexdigest()
     with writing("The samples", path), replacing(path) as part:

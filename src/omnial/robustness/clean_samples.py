@@ -86,15 +86,8 @@ class SetSamples:
 
     def targets(self, device: torch.device) -> SynthesizedBatch:
         """Targets of the network: I, J(I) and Y, as in training, with the samples A."""
-        normal, anomalous, mask, panel = (
-            torch.from_numpy(values).to(device)
-            for values in (
-                from_grid(self.normal),
-                self.images(),
-                self.mask[:, None].astype(np.float32),
-                self.panel[:, None].astype(np.float32),
-            )
-        )
+        arrays = (from_grid(self.normal), self.images(), self.mask[:, None], self.panel[:, None])
+        normal, anomalous, mask, panel = (torch.from_numpy(a).to(device).float() for a in arrays)
         with torch.no_grad():
             jnd = jnd_target(jnd_levels(normal))
         level = torch.zeros_like(mask, dtype=torch.uint8)

@@ -222,11 +222,9 @@ def _check_test_images(
     found = discover(plan.data, need="test")
     bad = {"on_bad_file": "skip" if plan.skip_bad_files else "fail"}
     settings = {name: m.settings.data.model_copy(update=bad) for name, m in models.items()}
-    checked: dict[str, Catalogue] = {}
-    for one in settings.values():
-        if (key := one.model_dump_json()) not in checked:
-            checked[key] = check_files(found, one, progress=progress)
-    return {name: checked[one.model_dump_json()] for name, one in settings.items()}
+    kinds = dict.fromkeys(settings.values())
+    checked = {one: check_files(found, one, progress=progress) for one in kinds}
+    return {name: checked[one] for name, one in settings.items()}
 
 
 def _evaluate_model(

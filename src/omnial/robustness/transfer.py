@@ -181,10 +181,7 @@ def evaluate_on_set(
 ) -> dict[str, LevelFigures]:
     """Figures of a model at level `0` (unattacked) and at each level of a set.
 
-    `backend` gives the engine for each class.
-
-    Raises:
-        RunError: A score is not finite.
+    `backend` gives the engine for each class. A score that is not finite is a RunError.
     """
     levels, done = (UNATTACKED, *(level.name for level in data.levels)), 0
 

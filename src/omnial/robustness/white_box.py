@@ -125,10 +125,7 @@ def attack_verdicts(
 
     Of each class `plan.samples` test images are taken, half of them good, spread evenly. An image
     that is seen in windows is attacked, and scored, in one of them: the one that shows most of the
-    defect, or the middle one.
-
-    Raises:
-        UserError: There is no test image, or a file cannot be used.
+    defect, or the middle one. A UserError says that there is no image, or a file cannot be used.
     """
     chosen = [subset(product, plan.samples) for product in catalogue.classes]
     total = sum(len(product.test) for product in chosen)
