@@ -113,6 +113,6 @@ def test_a_video_file_is_played_to_its_end(run: Run, model: Path, tmp_path: Path
 )
 def test_mistakes_are_told_at_once(run: Run, tmp_path: Path, more: list[str], reason: str) -> None:
     (tmp_path / "in").mkdir()
-    ended = run("watch", tmp_path / "in", "--model", "none", "--out", tmp_path / "out", *more)
+    ended = run("watch", tmp_path / "in", "--model", tmp_path, "--out", tmp_path / "out", *more)
     assert (ended.code, reason in ended.err) == (2, True)
     assert not (tmp_path / "out").exists()

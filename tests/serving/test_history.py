@@ -20,8 +20,8 @@ from omnial.errors import UserError
 from omnial.serving.findings import Finding
 from omnial.serving.history import History, Search
 from omnial.serving.history_file import read_reviews
-from omnial.serving.history_routes import csv_lines
 from omnial.serving.replies import HistoryItem, InspectionReply, OutlineReply
+from omnial.serving.routes import csv_lines
 from tests.serving.running_service import BAD, GOOD, RedFinder, Running, model_of, running
 
 DAY = 86400.0

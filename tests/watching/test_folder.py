@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from omnial.watching.arrivals import FolderFeed
+from omnial.watching.feeds import FolderFeed
 
 
 class Clock:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
-from omnial.watching import video
-from omnial.watching.video import CameraFeed, without_password
-from omnial.watching.watcher import open_feed, watch
+from omnial.watching import feeds
+from omnial.watching.feeds import CameraFeed, open_feed, without_password
+from omnial.watching.watcher import watch
 from tests.inference.test_predictor import SIZE, red_model, rows_of
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
@@ -90,8 +90,8 @@ def test_of_a_stream_the_newest_frame_counts_and_it_is_opened_again(
             go.release()
             asked.acquire()  # the next read begins: this one is done
 
-    monkeypatch.setattr(video, "_open", open_again)
-    monkeypatch.setattr(video, "_WAIT", 0.01)
+    monkeypatch.setattr(feeds, "_open", open_again)
+    monkeypatch.setattr(feeds, "_WAIT", 0.01)
     feed = CameraFeed("rtsp://me:secret@line/1")
     monkeypatch.setattr(feed._ended, "wait", lambda _: None)
     asked.acquire()

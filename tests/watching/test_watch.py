@@ -17,9 +17,9 @@ from omnial.inference.inspector import Inspector
 from omnial.reporting.prediction_report import predict
 from omnial.watching import hooks as hooks_module
 from omnial.watching import watcher
-from omnial.watching.arrivals import Arrival, Feed
+from omnial.watching.feeds import Arrival, Feed, open_feed
 from omnial.watching.hooks import Hook, command_hook, http_hook
-from omnial.watching.watcher import EVENT_NAMES, Kept, WatchSummary, open_feed, watch
+from omnial.watching.watcher import EVENT_NAMES, Kept, WatchSummary, watch
 from tests.faults.breaking import killed_everywhere
 from tests.inference.test_predictor import pictures_of, red_model, rows_of, write_image
 

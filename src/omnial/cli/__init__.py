@@ -12,16 +12,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from omnial._version import __version__
-from omnial.cli.calibrate import calibrate, drift
+from omnial.cli.calibrate import add, calibrate, drift, learn
 from omnial.cli.export import export, verify
-from omnial.cli.learn import add, learn
-from omnial.cli.predict import predict
+from omnial.cli.predict import predict, watch
 from omnial.cli.serve import serve
 from omnial.cli.show import data, demo, info, runs, synthesize
 from omnial.cli.studies import attack, robustness, study
 from omnial.cli.train import evaluate, train
 from omnial.cli.verb import ExitCode, ready_streams, settle
-from omnial.cli.watch import watch
 from omnial.config.own_code import VARIABLE, allow_code
 
 

@@ -72,7 +72,7 @@ def data(
     their image, and equal files in training and test data, in two classes, or good and defective.
     """
     from omnial.config.load import load_settings
-    from omnial.data.describe import describe_data
+    from omnial.data.checks import describe_data
 
     settings = load_settings(
         overrides=options.data_overrides(max_megapixels, significant_bits, False)

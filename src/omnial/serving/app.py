@@ -10,25 +10,14 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, RedirectResponse
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from omnial._version import __version__
 from omnial.errors import UserError
 from omnial.serving.guards import Guards, token_guard
-from omnial.serving.history_routes import history_routes
-from omnial.serving.inspect_routes import inspect_routes
-from omnial.serving.replies import (
-    HealthReply,
-    ModelReply,
-    Problem,
-    RefusedError,
-    Responses,
-    answer_problems,
-    check_query,
-    refusals,
-)
+from omnial.serving.replies import answer_problems, check_query
+from omnial.serving.routes import health_routes, history_routes, inspect_routes, status_routes
 from omnial.serving.service import Service
 from omnial.serving.service_settings import ServiceSettings
 
@@ -74,60 +63,15 @@ def build_app(service: Service) -> FastAPI:
     guard = [] if token is None else [Depends(token_guard(token.get_secret_value()))]
     guarded = [*guard, Depends(check_query)]
     app.include_router(inspect_routes(service), dependencies=guarded)
-    app.include_router(_status_routes(service), dependencies=guarded)
+    app.include_router(status_routes(service), dependencies=guarded)
     if service.recorder is not None:
         app.include_router(history_routes(service.recorder), dependencies=guarded)
-    app.include_router(_health_routes(service))
+    app.include_router(health_routes(service))
     for address, path in PAGE_FILES.items():
         app.add_api_route(address, _sender(path), include_in_schema=False)
     app.add_api_route("/docs", lambda: RedirectResponse("/openapi.json"), include_in_schema=False)
     app.add_middleware(Guards, service=service)
     return app
-
-
-def _health_routes(service: Service) -> APIRouter:
-    """Routes that an orchestrator asks, without a token."""
-    router = APIRouter(tags=["status"])
-    ill: Responses = {503: {"model": Problem, "description": "Not so."}}
-
-    @router.get("/healthz", responses=ill, summary="Does the service live?")
-    async def health() -> HealthReply:
-        """503: inspections are stuck; restart the service."""
-        if not service.alive():
-            raise RefusedError(503, "stuck", "Inspections do not go on; restart the service.")
-        return HealthReply(status="ok")
-
-    @router.get("/readyz", responses=ill, summary="May requests be sent?")
-    async def ready() -> HealthReply:
-        """503 while inspections are stuck, or the queue is full."""
-        if service.admission.inside >= service.admission.most and service.alive():
-            raise RefusedError(503, "busy", "The queue is full.")
-        return await health()
-
-    return router
-
-
-def _status_routes(service: Service) -> APIRouter:
-    """Routes for those who may inspect."""
-    router = APIRouter(tags=["status"])
-
-    @router.get("/v1/model", responses=refusals(), summary="The model card")
-    async def model() -> ModelReply:
-        """What runs here, what it knows, and what its verdicts rest on."""
-        return service.card
-
-    # Not on the event loop: it reads the process's figures from the system.
-    @router.get(
-        "/metrics",
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **refusals()},
-        summary="Figures for Prometheus",
-    )
-    def metrics() -> Response:
-        """Prometheus' text format."""
-        return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    return router
 
 
 def _sender(path: Path) -> Callable[[], FileResponse]:

@@ -15,8 +15,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from omnial.serving.inspect_routes import BATCH_PATH, PATH
 from omnial.serving.replies import RefusedError
+from omnial.serving.routes import BATCH_PATH, PATH
 from omnial.serving.service import Service
 from omnial.serving.upload import too_large
 

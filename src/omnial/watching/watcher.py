@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from omnial.data.image_file import SUFFIXES, ImageError
-from omnial.errors import UserError
+from omnial.data.image_file import ImageError
 from omnial.files import locked, replacing, writing
 from omnial.inference.inputs import Source
 from omnial.inference.inspection import Inspection
@@ -21,9 +20,8 @@ from omnial.inference.inspector import Inspector, Tile
 from omnial.inference.predictor import Pictures, PredictSummary, Result, result_of
 from omnial.inference.result_files import ResultFiles
 from omnial.reporting.prediction_report import refuse_others, write_page
-from omnial.watching.arrivals import Arrival, Feed, FolderFeed
+from omnial.watching.feeds import Arrival, Feed
 from omnial.watching.hooks import Event, Hook
-from omnial.watching.video import CameraFeed, VideoFileFeed
 
 Kept: TypeAlias = Literal["all", "anomalous", "none"]
 """Of which images pictures are kept."""
@@ -53,28 +51,6 @@ class WatchSummary(PredictSummary):
     """Files that had arrived and were not inspected at the end."""
     undelivered: int = 0
     """Verdicts that a hook failed to take, or that were left out for a slow one."""
-
-
-def open_feed(source: str, *, existing: bool = False, every: float = 0.0) -> Feed:
-    """The feed of a folder, a video file, a device or its number, or an address.
-
-    Raises:
-        UserError: It is none of these, or cannot be opened.
-    """
-    path = Path(source)
-    if path.is_dir():
-        if every:
-            raise UserError("--every is for video; a folder's files are all inspected")
-        return FolderFeed(path, existing=existing)
-    if existing:
-        raise UserError("--existing is for a folder, which SOURCE is not")
-    if path.suffix.lower() in SUFFIXES and path.is_file():
-        raise UserError(f"{source} is a picture: give it to omnial predict, or watch its folder")
-    if path.is_file():
-        return VideoFileFeed(path, every)
-    if source.isdigit() or "://" in source or path.exists():
-        return CameraFeed(source, every)
-    raise UserError(f"{source}: no such folder, video file or device. Check the spelling.")
 
 
 def watch(
