@@ -40,21 +40,18 @@ class Difference(NamedTuple):
 
 
 def differences(rows: Sequence[RowFigures], metric: str) -> list[Difference]:
-    """Neighbours in the expected order that have finished seeds.
+    """Neighbours, among the rows that have finished seeds, in the expected order.
 
     The order is the published one of the metric; a row without a published figure has no place in
     it. Rows that differ in their number of images stand in that order.
     """
-    known = [row for row in rows if metric in row.row.published]
-    ranked = sorted(known, key=lambda row: row.row.published[metric])
+    there = [row for row in rows if row.values(metric)]
+    ranked = [row for row in there if metric in row.row.published]
+    ranked.sort(key=lambda row: row.row.published[metric])
     if not ranked:
-        ranked = [row for row in rows if row.row.images is not None]
+        ranked = [row for row in there if row.row.images is not None]
     spread = variance([row.values(metric) for row in rows])
-    return [
-        _difference(low, high, metric, spread)
-        for low, high in pairwise(ranked)
-        if low.values(metric) and high.values(metric)
-    ]
+    return [_difference(low, high, metric, spread) for low, high in pairwise(ranked)]
 
 
 def variance(groups: Sequence[Sequence[float]]) -> tuple[float, int]:

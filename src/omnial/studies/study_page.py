@@ -96,10 +96,10 @@ def _order(found: Mapping[str, Sequence[Difference]]) -> Table:
         for lower, higher, value, half, verdict in pairs:
             interval = "no interval"
             if half is not None:
-                interval = f"{value - half:+.1f} to {value + half:+.1f}"
+                interval = f"{value - half:+z.1f} to {value + half:+z.1f}"
             names = [f"{lower.row.label} below {higher.row.label}"]
             published = [lower.row.published.get(metric), higher.row.published.get(metric)]
-            numbers = [" and ".join(map(_percent, published)), f"{value:+.1f}", interval]
+            numbers = [" and ".join(map(_percent, published)), f"{value:+z.1f}", interval]
             lines.append((WORDS[metric], [*names, *numbers, f"**{verdict}**"]))
     columns = ["rows", "published", "ours, higher minus lower", "95 % interval", "verdict"]
     return Table("", ["figure"], columns, lines)
