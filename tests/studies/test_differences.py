@@ -84,6 +84,12 @@ def test_a_row_on_the_plateau_decides_nothing() -> None:
 
     assert found.verdict == "undecided: b on the plateau"
     assert found.half_width is not None
+    # But it does where rows differ in the number of images: then this is what is asked.
+    rows = [found.lower, found.higher]
+    few, many = (
+        RowFigures(replace(r.row, published={}, images=n), r.seeds) for n, r in enumerate(rows, 1)
+    )
+    assert only([few, many]).verdict == "holds"
 
 
 def test_the_spread_of_all_rows_counts_for_each_pair() -> None:

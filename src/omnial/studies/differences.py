@@ -90,7 +90,8 @@ def _difference(
         return half_width(images, seeds * (1 / first + 1 / second), degrees)
 
     fewest, width = min(len(lower), len(higher)), half(len(lower), len(higher), degrees)
-    flat = [row.row.label for row in (low, high) if row.on_plateau]
+    # Among numbers of images, leaving the plateau is what makes the difference.
+    flat = [r.row.label for r in (low, high) if r.on_plateau and r.row.images is None]
     if flat:
         verdict = f"undecided: {' and '.join(flat)} on the plateau"
     elif fewest < 2:
