@@ -155,7 +155,7 @@ def table(name: str, result: EvaluationResult) -> Table:
 def _prediction(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
     maps = np.where(valid, maps, np.float32(0)).astype(np.float32)
     scores = image_scores(maps, valid, "top_mean")
-    return Prediction(maps, scores, features=np.empty((len(maps), 0), np.float32))
+    return Prediction(maps, scores)
 
 
 if __name__ == "__main__":

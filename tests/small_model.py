@@ -30,7 +30,7 @@ def green_or_blue(classes: Sequence[str]) -> Recogniser:
     scale[1:10] = np.sqrt(9 / FEATURES)  # brightness and colour
     return Recogniser(
         names=tuple(classes),
-        examples=appearance(images).numpy(),
+        examples=appearance(images.numpy()),
         counts=np.array([2, 2]),
         scale=scale,
         radius=np.full(2, 0.3, np.float32),

@@ -78,7 +78,7 @@ class Brightness:
         self.seen.append(len(images))
         maps = np.where(valid, images[:, 0], np.float32(0))
         scores = maps.mean(axis=(1, 2)).astype(np.float64)
-        return Prediction(maps, scores, maps[:, 0], images - 0.1, jnd=0.5 * images[:, 1])
+        return Prediction(maps, scores, images - 0.1, jnd=0.5 * images[:, 1])
 
 
 class Plain(Brightness):

@@ -23,6 +23,7 @@ from omnial.export.build import write_onnx
 from omnial.export.export_model import export_model
 from omnial.model_folder.export_folder import Format
 from omnial.model_folder.weights_file import load_model, save_model
+from omnial.models.appearance import appearance
 from omnial.models.normality import Normal, Normality
 from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
@@ -105,7 +106,7 @@ def small_model() -> TrainedModel:
     images = np.stack([draw(name, seed) for name in CLASSES for seed in range(8)])
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
     found = predict_batch(model.network, batch)
-    model.recogniser = Recogniser.fit(found.features, np.repeat([0, 1], 8), CLASSES)
+    model.recogniser = Recogniser.fit(appearance(batch.numpy()), np.repeat([0, 1], 8), CLASSES)
     assert found.embedding is not None
     valid = np.ones((16, HEIGHT, WIDTH), bool)
     normals = list(map(Normal, found.embedding, found.score_maps, valid))

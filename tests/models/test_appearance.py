@@ -8,12 +8,17 @@ import torch
 from torch import Tensor
 
 from omnial.demo.production_line import CLASS_NAMES, render_pair
-from omnial.models.appearance import appearance, noise
+from omnial.models.appearance import appearance, appearance_of_frames
 from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
+from omnial.training.noise import noise
 
 SIZE = 96
 TRAIN, TEST = 20, 6
 NAMES = CLASS_NAMES[:4]
+
+
+def look(images: Tensor) -> Tensor:
+    return torch.from_numpy(appearance(images.float().numpy()))
 
 
 def pictures(name: str, split: str, count: int) -> Tensor:
@@ -26,8 +31,8 @@ def pictures(name: str, split: str, count: int) -> Tensor:
 def looks() -> dict[str, tuple[Tensor, Tensor]]:
     return {
         name: (
-            appearance(pictures(name, "train", TRAIN)),
-            appearance(pictures(name, "test", TEST)),
+            look(pictures(name, "train", TRAIN)),
+            look(pictures(name, "test", TEST)),
         )
         for name in NAMES
     }
@@ -35,7 +40,7 @@ def looks() -> dict[str, tuple[Tensor, Tensor]]:
 
 @pytest.fixture(scope="module")
 def nothing() -> Tensor:
-    return torch.cat([appearance(part) for part in noise(SIZE, SIZE, generator(0))])
+    return torch.cat([look(part) for part in noise(SIZE, SIZE, generator(0))])
 
 
 def generator(seed: int) -> torch.Generator:
@@ -95,7 +100,7 @@ NO_PRODUCT: dict[str, Callable[[], Tensor]] = {
 def test_noise_and_blank_pictures_are_unknown(
     kind: str, looks: dict[str, tuple[Tensor, Tensor]], nothing: Tensor
 ) -> None:
-    found = appearance(NO_PRODUCT[kind]())
+    found = look(NO_PRODUCT[kind]())
     for names in (NAMES, NAMES[:1], NAMES[3:]):
         assert set(fit(looks, names, nothing).recognise(found)) == {None}
 
@@ -118,13 +123,13 @@ def test_a_product_of_few_pictures_is_known_and_noise_is_not(
     recogniser = Recogniser.fit(known, np.repeat(np.arange(4), 4), NAMES, nothing)
     right = [a == n for n in NAMES for a in recogniser.recognise(looks[n][1])]
     assert np.mean(right) >= 0.9
-    assert set(recogniser.recognise(appearance(normal(0.1)))) == {None}
+    assert set(recogniser.recognise(look(normal(0.1)))) == {None}
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 32), (96, 250), (255, 129)])
 def test_every_size_has_the_same_number_of_finite_features(size: tuple[int, int]) -> None:
     for images in (draw(2, 3, *size), torch.zeros(2, 3, *size), torch.ones(2, 3, *size)):
-        found = appearance(images)
+        found = look(images)
         assert found.shape == (2, FEATURES)
         assert found.dtype == torch.float32
         assert bool(found.isfinite().all())
@@ -132,15 +137,24 @@ def test_every_size_has_the_same_number_of_finite_features(size: tuple[int, int]
 
 def test_an_image_does_not_depend_on_its_batch() -> None:
     images = draw(5, 3, 64, 64)
-    alone = torch.cat([appearance(image[None]) for image in images])
-    torch.testing.assert_close(appearance(images), alone, atol=1e-6, rtol=1e-6)
+    alone = torch.cat([look(image[None]) for image in images])
+    torch.testing.assert_close(look(images), alone, atol=1e-6, rtol=1e-6)
+
+
+def test_a_frame_in_windows_is_their_mean() -> None:
+    frames = draw(2, 3, 64, 150).numpy()
+    parts = [appearance(frames[..., start : start + 64]) for start in (0, 43, 86)]
+    found = appearance_of_frames(frames, (64, 64))
+    np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-6)
+    same = appearance_of_frames(frames[..., :64], (64, 64))
+    np.testing.assert_array_equal(same, parts[0])
 
 
 def test_contrast_and_colour_in_closed_form() -> None:
     image = torch.zeros(1, 3, 64, 64)
     image[:, 0] = 0.6
     image[:, 0, :, 32:] = 0.2
-    found = appearance(image)[0]
+    found = look(image)[0]
     # Half of the pixels lie 0.2 above the mean of red, and half below; two channels are flat.
     expected = np.log(0.2 / np.sqrt(3) + 2 / 255)
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
@@ -154,10 +168,10 @@ def test_contrast_and_colour_in_closed_form() -> None:
 
 def test_a_small_defect_changes_little_and_a_turn_by_half_nothing_but_direction() -> None:
     images = pictures(NAMES[0], "train", 2)
-    before = appearance(images)
+    before = look(images)
     broken = images.clone()
     broken[:, :, 40:52, 40:52] = 1.0
-    assert float((appearance(broken) - before).abs().median()) < 0.05
+    assert float((look(broken) - before).abs().median()) < 0.05
 
 
 def test_noise_fits_into_a_model_folder_and_is_of_unit_range(nothing: Tensor) -> None:

@@ -56,7 +56,7 @@ def fit(train: int = 60, held_out: int = 40) -> Normality:
 
 def prediction(embedding: NDArray[Any] | None, seed: int = 0, count: int = 2) -> Prediction:
     maps = np.random.default_rng(seed).random((count, ROWS * EDGE, COLUMNS * EDGE), np.float32)
-    return Prediction(maps, maps.max((1, 2)).astype(float), np.zeros((count, 1)), None, embedding)
+    return Prediction(maps, maps.max((1, 2)).astype(float), None, embedding)
 
 
 def test_distances_are_those_of_a_naive_loop() -> None:
@@ -86,7 +86,7 @@ def test_normal_pixels_have_the_evidence_of_their_rank() -> None:
     fitted, new = fit(200, 300), normals(300, 11)
     embedding = np.stack([one.embedding for one in new])
     maps = np.stack([one.score_map for one in new])
-    found = fitted.witnesses(Prediction(maps, np.zeros(300), np.zeros((300, 1)), None, embedding))
+    found = fitted.witnesses(Prediction(maps, np.zeros(300), None, embedding))
     cells = module._tail(fitted.distances(embedding), fitted.distance_quantiles)
     for evidence in (found.network, cells):
         for wanted in (0.5, 1.0, 2.0):
@@ -214,7 +214,7 @@ def test_a_frame_in_windows_has_a_value_in_every_cell(height: int, width: int) -
     def run(images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         own = np.full((len(images), features, rows, columns), 3.0, np.float32)
         maps = np.zeros(valid.shape, np.float32)
-        return Prediction(maps, np.zeros(len(images)), np.zeros((len(images), 1)), None, own)
+        return Prediction(maps, np.zeros(len(images)), None, own)
 
     images = np.zeros((1, 3, height, width), np.float32)
     found = over_windows(run, images, np.ones((1, height, width), bool), wanted).embedding

@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omnial.models.appearance import appearance
 from omnial.models.scoring import image_score, score_map
 from omnial.models.system import Output
 from omnial.models.torch_backend import predict_batch
@@ -39,7 +38,6 @@ def test_everything_that_the_network_says_comes_back(images: Tensor) -> None:
     )
     np.testing.assert_allclose(result.reconstruction, (images * 3 - 1).clamp(0, 1), atol=1e-6)
     np.testing.assert_array_equal(result.jnd, images[:, 1])
-    np.testing.assert_allclose(result.features, appearance(images), atol=1e-6)
     assert result.score_maps.shape == result.jnd.shape == (3, 40, 56)
     assert result.embedding is None
     assert result.scores.dtype == np.float64

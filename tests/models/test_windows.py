@@ -18,7 +18,7 @@ EDGE = 32
 
 
 class Red:
-    """The score of a pixel is its red, the features are mean colours; notes what it was given."""
+    """The score of a pixel is its red; notes what it was given."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
@@ -26,7 +26,7 @@ class Red:
     def __call__(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         self.seen.append(images.shape)
         maps = np.where(valid, images[:, 0], np.float32(0))
-        return Prediction(maps, maps.max(axis=(1, 2)), images.mean(axis=(2, 3)), images[:, ::-1])
+        return Prediction(maps, maps.max(axis=(1, 2)), images[:, ::-1])
 
 
 def settings(rule: ImageScore = "top_mean") -> Settings:
@@ -48,9 +48,6 @@ def test_maps_are_whole_and_the_score_is_that_of_the_whole_map(rule: ImageScore)
     maps = torch.from_numpy(found.score_maps)
     expected = image_score(maps, torch.from_numpy(valid), rule)
     np.testing.assert_allclose(found.scores, expected, atol=1e-6)
-    parts = [images[..., start : start + EDGE] for start in (0, 22, 45)]
-    expected_features = np.mean([part.mean(axis=(2, 3)) for part in parts], axis=0)
-    np.testing.assert_allclose(found.features, expected_features, atol=1e-6)
 
 
 def test_a_frame_of_the_networks_size_is_no_concern() -> None:

@@ -236,7 +236,7 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
     )
     maps = np.zeros((1, EDGE, EDGE), np.float32)
     images = np.zeros((1, 3, EDGE, EDGE), np.uint8)
-    reference = Prediction(maps, np.zeros(1), np.zeros((1, FEATURES), np.float32))
+    reference = Prediction(maps, np.zeros(1))
     write_samples(
         folder / "samples.safetensors", Samples(images, np.ones_like(maps, np.bool_), reference)
     )

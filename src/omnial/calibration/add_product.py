@@ -28,7 +28,7 @@ from omnial.model_folder.weights_file import load_model, save_changed
 from omnial.models.recogniser import Recogniser
 from omnial.models.thresholds import Calibration, threshold
 from omnial.models.trained_model import TrainedModel
-from omnial.training.validation import product_features, validate
+from omnial.training.validation import looks, validate
 
 _logger = logging.getLogger(__name__)
 
@@ -193,8 +193,8 @@ def _learn(
         classes,
         model.recogniser.no_product,
     )
-    features = product_features(settings, held_out, range(len(new)))
-    recognised, figures = recogniser.recognise(features), dict[str, Figures]()
+    found_in = looks(settings, held_out, range(len(new)))
+    recognised, figures = recogniser.recognise(found_in), dict[str, Figures]()
     for index, name in enumerate(names):
         own = [
             found == name for found, label in zip(recognised, new, strict=True) if label == index

@@ -22,7 +22,6 @@ from omnial.config.settings import ImageScore
 from omnial.errors import UserError
 from omnial.inference.engines import PORTS, needs_package
 from omnial.model_folder.export_folder import MODEL_FILES, Format, Hint, Precision
-from omnial.models.appearance import appearance
 from omnial.models.attention import (
     BottleneckBlock,
     ChannelAttention,
@@ -54,7 +53,7 @@ _SMALLEST_HALVED = 256
 
 
 class ExportedNetwork(nn.Module):
-    """The network with softmax, score and features in one graph: what an export computes."""
+    """The network with softmax and score in one graph: what an export computes."""
 
     def __init__(self, network: nn.Module, reconstruction: bool, rule: ImageScore) -> None:
         super().__init__()
@@ -63,14 +62,14 @@ class ExportedNetwork(nn.Module):
         self.reconstruction = reconstruction
 
     def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
-        """Score maps (B, H, W), scores (B,), features (B, F), and what else is wanted.
+        """Score maps (B, H, W), scores (B,), and what else is wanted.
 
         That is the embedding (B, E, h, w) and the reconstruction (B, 3, H, W). Images are
         (B, 3, H, W) float32 in [0, 1], `valid` (B, H, W) is True where scores count.
         """
         output = self.network(images)
         maps = torch.where(valid, score_map(output.logits), 0.0)
-        found: list[Tensor] = [maps, image_score(maps, valid, self.rule), appearance(images)]
+        found: list[Tensor] = [maps, image_score(maps, valid, self.rule)]
         if output.embedding is not None:
             found.append(output.embedding)
         if self.reconstruction:

@@ -27,10 +27,7 @@ BackendName: TypeAlias = Literal["auto", "torch", "onnx", "openvino"]
 Ports: TypeAlias = Mapping[str, tuple[int | None, ...]]
 """Shapes of an exported network's inputs and outputs, by name; None is any length."""
 
-PORTS: Final = (
-    *("images", "valid", "score_map", "score", "features"),
-    *("embedding", "reconstruction"),
-)
+PORTS: Final = ("images", "valid", "score_map", "score", "embedding", "reconstruction")
 """Names of an exported network's inputs and outputs; the last two are not always there."""
 
 _logger = logging.getLogger(__name__)
@@ -113,7 +110,7 @@ class OnnxBackend:
 def _prediction(outputs: dict[str, NDArray[Any]]) -> Prediction:
     scores = outputs["score"].astype(np.float64)
     extra = {name: outputs.get(name) for name in ("reconstruction", "embedding")}
-    return Prediction(outputs["score_map"], scores, outputs["features"], **extra)
+    return Prediction(outputs["score_map"], scores, **extra)
 
 
 def _providers(device: str, available: list[str]) -> list[Any]:
@@ -270,7 +267,6 @@ def _check_ports(export: Export, found: Ports) -> None:
         "valid": (None, *size),
         "score_map": (None, *size),
         "score": (None,),
-        "features": (None, export.recogniser.scale.size),
     }
     if export.normality:
         expected["embedding"] = (None, *embedding_shape(export.config.settings))

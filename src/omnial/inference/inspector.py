@@ -22,6 +22,7 @@ from omnial.inference.engines import BackendName, Opened, open_folder, open_mode
 from omnial.inference.inspection import Inspection
 from omnial.inference.outlines import Outline, find_outlines
 from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
+from omnial.models.appearance import appearance_of_frames
 from omnial.models.normality import with_normality
 from omnial.models.prediction import Backend, Prediction, over_windows
 from omnial.models.recogniser import Recogniser
@@ -293,7 +294,8 @@ class Inspector:
         valid = self._valid(loaded, names)
         prediction = over_windows(self._run, images, valid, self.settings)
         if class_name is None:
-            names = self.recogniser.recognise(prediction.features)
+            window = (self.settings.data.height, self.settings.data.width)
+            names = self.recogniser.recognise(appearance_of_frames(images, window))
             valid = self._valid(loaded, names)
         prediction = self._decided(prediction, names, valid)
         scores, maps = prediction.scores.tolist(), prediction.score_maps

@@ -73,9 +73,9 @@ def make_inputs(settings: DataSettings) -> tuple[NDArray[np.uint8], NDArray[np.b
 
 def write_samples(path: Path, samples: Samples) -> None:
     """Write samples with their reference."""
-    score_maps, scores, features, *_ = samples.reference
+    score_maps, scores, *_ = samples.reference
     arrays: dict[str, NDArray[Any]] = {"images": samples.images, "valid": samples.valid}
-    arrays |= {"score_map": score_maps, "score": scores, "features": features}
+    arrays |= {"score_map": score_maps, "score": scores}
     save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path)
 
 
@@ -85,7 +85,7 @@ def read_samples(export: Export) -> Samples:
     size = (data.height, data.width)
     path = export.folder / SAMPLES_FILE
     with refusing(export.folder, SAMPLES_FILE):
-        found = read_forms(path, 5)
+        found = read_forms(path, 4)
         shape = found["images"].shape if "images" in found else ()
         count = shape[0] if shape else 0
         if not 0 < count <= MOST:
@@ -95,11 +95,10 @@ def read_samples(export: Export) -> Samples:
             "valid": Form("BOOL", (count, *size)),
             "score_map": Form("F32", (count, *size)),
             "score": Form("F64", (count,)),
-            "features": Form("F32", (count, export.recogniser.scale.size)),
         }
         check_forms(found, expected)
         arrays = load_file(path)
-        reference = Prediction(arrays["score_map"], arrays["score"], arrays["features"])
+        reference = Prediction(arrays["score_map"], arrays["score"])
         if not (np.isfinite(reference.score_maps).all() and np.isfinite(reference.scores).all()):
             raise UntrustedError("it holds NaN or infinity")
     return Samples(arrays["images"], arrays["valid"], reference)

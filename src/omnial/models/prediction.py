@@ -18,8 +18,6 @@ class Prediction(NamedTuple):
     """(B, H, W), the probability of each pixel to be anomalous; 0 outside the valid region."""
     scores: NDArray[np.float64]
     """(B,), the image scores."""
-    features: NDArray[np.float32]
-    """(B, F), the appearance of the images, by which products are recognised."""
     reconstruction: NDArray[np.float32] | None = None
     """(B, 3, H, W) in [0, 1]; None where the engine does not give it."""
     embedding: NDArray[np.float32] | None = None
@@ -52,9 +50,8 @@ def over_windows(
     """Predict a batch of frames of one size.
 
     A frame of the network's size goes through it as it is. Another one is covered by windows of
-    the network's size: maps and reconstructions are blended (`omnial.data.cover`), features are
-    those of the windows on average, and the score is that of the whole map. Memory holds one
-    window of each image at a time.
+    the network's size: maps and reconstructions are blended (`omnial.data.cover`), and the score is
+    that of the whole map. Memory holds one window of each image at a time.
 
     Images are (B, 3, H, W) float32 in [0, 1], scores count where `valid`, (B, H, W); `run` predicts
     a batch of the network's size, see `Backend.run`.
@@ -64,7 +61,6 @@ def over_windows(
         return run(images, valid)
     cover = Cover.over(frame, window)
     blends: dict[str, Blend] = {}
-    features = []
     cells: _CellMeans | None = None
     for part in cover.parts():
         inside = np.ascontiguousarray(valid[(..., *part)])
@@ -78,12 +74,10 @@ def over_windows(
         if found.embedding is not None:
             cells = cells or _CellMeans(frame, window, found.embedding)
             cells.add(part, found.embedding)
-        features.append(found.features)
     maps = {name: blend.result() for name, blend in blends.items()}
     return Prediction(
         **maps,
         scores=image_scores(maps["score_maps"], valid, settings.model.image_score),
-        features=np.mean(features, axis=0),
         embedding=None if cells is None else cells.result(),
     )
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnial.config.settings import ImageScore, Settings
-from omnial.models.appearance import appearance
 from omnial.models.prediction import Prediction, over_windows
 from omnial.models.scoring import image_score, score_map
 from omnial.models.trained_model import TrainedModel
@@ -71,7 +70,6 @@ def predict_batch(
         return Prediction(
             score_maps=_array(maps),
             scores=_array(image_score(maps, valid, rule)).astype(np.float64),
-            features=_array(appearance(batch)),
             reconstruction=_array(output.reconstruction.clamp(0.0, 1.0)),
             embedding=None if output.embedding is None else _array(output.embedding),
             jnd=None if output.jnd is None else _array(output.jnd[:, 0]),

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omnial.config.settings import Settings
-from omnial.data.cover import Cover, size_of
 from omnial.data.dataset import ImageDataset, to_unit
 from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.metrics.ranking import Figures, auroc, average_precision, count, f1
 from omnial.model_folder.validation_figures import ValidationFigures
-from omnial.models.appearance import appearance, noise
+from omnial.models.appearance import appearance, appearance_of_frames
 from omnial.models.normality import Normality, with_normality
 from omnial.models.prediction import Prediction
 from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
@@ -24,6 +23,7 @@ from omnial.models.torch_backend import predict_frames
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
 from omnial.training.learn_normality import Learnt, learn_normality, some_of_each
+from omnial.training.noise import noise
 
 _BATCH = 16  # windows at once
 _VALIDATION_STEP = 2**40  # no training step has this number
@@ -76,10 +76,10 @@ def validate(
     if settings.model.normality != "none":
         learnt = learn_normality(network, settings, names, train, train_labels, validation, labels)
     inspect = _Inspect(network, settings, names, learnt.normality)
-    scores, features, ratios = _inspect_normal(inspect, validation, own)
+    scores, ratios = _inspect_normal(inspect, validation, own)
     drawn = _inspect_defects(inspect, validation, own)
     recogniser = _learn_products(settings, names, train, train_labels)
-    recognised = recogniser.recognise(features)
+    recognised = recogniser.recognise(looks(settings, validation, range(len(validation))))
     right = np.array([name == names[label] for name, label in zip(recognised, labels, strict=True)])
     figures, by_class = {}, {}
     for index, name in enumerate(names):
@@ -124,16 +124,16 @@ def _pixels(drawn: Sequence[_Drawn]) -> tuple[NDArray[np.float32], NDArray[np.bo
 
 def _inspect_normal(
     inspect: "_Inspect", dataset: ImageDataset, labels: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
-    """Scores (n,), features (n, F) and PSNR (n,) in dB of all images of a dataset as they are."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores (n,) and PSNR (n,) in dB of all images of a dataset as they are."""
     parts = []
     for part in dataset.batches(range(len(dataset)), _BATCH):
         images, region = to_unit(dataset.images(part)), dataset.regions(part)[:, 0]
         found = inspect(images, region, labels[part])
         assert found.reconstruction is not None
-        parts.append((found.scores, found.features, psnr(found.reconstruction, images, region)))
-    scores, features, ratios = map(np.concatenate, zip(*parts, strict=True))
-    return scores, features, ratios
+        parts.append((found.scores, psnr(found.reconstruction, images, region)))
+    scores, ratios = map(np.concatenate, zip(*parts, strict=True))
+    return scores, ratios
 
 
 def _inspect_defects(
@@ -199,25 +199,16 @@ def _learn_products(
 ) -> Recogniser:
     """Fit the recogniser on training images, and on noise as what shows no product."""
     chosen = some_of_each(labels, MOST_EXAMPLES)
-    known = product_features(settings, train, chosen)
+    known = looks(settings, train, chosen)
     size = (settings.data.height, settings.data.width)
     generator = torch.Generator().manual_seed(settings.training.seed)
-    unknown = torch.cat([appearance(images) for images in noise(*size, generator)])
+    unknown = np.concatenate([appearance(images.numpy()) for images in noise(*size, generator)])
     own = [labels[index] for index in chosen]
-    return Recogniser.fit(known, own, names, unknown.numpy())
+    return Recogniser.fit(known, own, names, unknown)
 
 
-def product_features(
-    settings: Settings, dataset: ImageDataset, chosen: Sequence[int]
-) -> NDArray[np.float32]:
-    """(n, F) features of some images, by which their product is recognised."""
+def looks(settings: Settings, dataset: ImageDataset, chosen: Sequence[int]) -> NDArray[np.float32]:
+    """(n, F) of some images: how they look, by which their product is recognised."""
     size = (settings.data.height, settings.data.width)
-    batches = (to_unit(dataset.images(part)) for part in dataset.batches(chosen, _BATCH))
-    features: NDArray[np.float32] = torch.cat([_appearance(x, size) for x in batches]).numpy()
-    return features
-
-
-def _appearance(frames: Tensor, window: tuple[int, int]) -> Tensor:
-    """Features of frames of one size: as an inspection gives them, the mean of their windows."""
-    parts = Cover.over(size_of(frames), window).parts()
-    return torch.stack([appearance(frames[(..., *part)]) for part in parts]).mean(0)
+    batches = (to_unit(dataset.images(part)).numpy() for part in dataset.batches(chosen, _BATCH))
+    return np.concatenate([appearance_of_frames(frames, size) for frames in batches])
