@@ -175,7 +175,7 @@ SAMPLED: dict[str, tuple[Damage, str]] = {
     ),
     "samples-surplus": (
         arrays(SAMPLES, lambda a: a.update(more=np.zeros(1))),
-        "samples.safetensors: it holds 6 tensors",
+        "samples.safetensors: it holds 5 tensors",
     ),
     "samples-of-another-size": (
         arrays(SAMPLES, lambda a: a.update(valid=a["valid"][:, :9].copy())),

@@ -100,7 +100,7 @@ def _score(small: Normal, normality: Normality, settings: Settings) -> float:
     maps = expit(small.score_map.astype(np.float32)).astype(np.float32)[None]
     valid = small.valid[None]
     embedding = small.embedding.astype(np.float32)[None]
-    alone = Prediction(maps, np.zeros(1), np.zeros((1, 0), np.float32), None, embedding)
+    alone = Prediction(maps, np.zeros(1), embedding=embedding)
     rule = settings.model.image_score
     return float(with_normality(alone, {"": normality}, [""], valid, rule).scores[0])
 
