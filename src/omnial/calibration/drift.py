@@ -43,11 +43,8 @@ class Drift:
     """The two distributions differ."""
     more_alarms: bool
     """The share above the threshold is surely larger than the rate that was chosen."""
-
-    @property
-    def drifted(self) -> bool:
-        """Whether the thresholds should be looked at."""
-        return self.different or self.more_alarms
+    drifted: bool
+    """One of the two: the thresholds should be looked at."""
 
 
 def compare_scores(
@@ -66,8 +63,9 @@ def compare_scores(
     level = SIGNIFICANCE / tests
     above = sum(is_anomalous(score, threshold) for score in recent)
     result = ks_2samp(reference, recent)
+    different = bool(result.pvalue < level)
     # One-sided, at the shared significance: the tail below the share is what counts.
-    surely = share_interval(above, len(recent), 1.0 - 2.0 * level)
+    more_alarms = share_interval(above, len(recent), 1.0 - 2.0 * level).low > rate
     return Drift(
         reference=len(reference),
         recent=len(recent),
@@ -77,8 +75,9 @@ def compare_scores(
         statistic=float(result.statistic),
         p_value=float(result.pvalue),
         shift=float(np.median(recent) - np.median(reference)),
-        different=bool(result.pvalue < level),
-        more_alarms=surely.low > rate,
+        different=different,
+        more_alarms=more_alarms,
+        drifted=different or more_alarms,
     )
 
 
@@ -87,23 +86,19 @@ class DriftReport:
     """Result of a drift check."""
 
     classes: Mapping[str, Drift]
+    drifted: bool
+    """Whether any class did."""
     false_alarm_rate: float
     not_compared: tuple[str, ...]
     """Classes of which the folder keeps no scores."""
     trained: Mapping[str, int]
     """Images of each class that were left out: the network was trained on them."""
     bad_files: tuple[BadFile, ...]
-
-    @property
-    def drifted(self) -> bool:
-        """Whether any class did."""
-        return any(drift.drifted for drift in self.classes.values())
+    significance: float = SIGNIFICANCE
 
     def to_dict(self) -> dict[str, object]:
         """What `omnial drift --json` prints."""
-        classes = {n: {**asdict(d), "drifted": d.drifted} for n, d in self.classes.items()}
-        overall = {"drifted": self.drifted, "significance": SIGNIFICANCE}
-        return {**asdict(self), **overall, "classes": classes}
+        return asdict(self)
 
 
 def check_drift(
@@ -131,14 +126,16 @@ def check_drift(
             "recent image could be read. Calibrate with images of these classes first."
         )
     rate = calibration.false_alarm_rate
+    classes = {
+        name: compare_scores(
+            *(calibration.scores[name], recent, calibration.threshold_for(name), rate),
+            tests=len(compared),
+        )
+        for name, recent in compared.items()
+    }
     return DriftReport(
-        classes={
-            name: compare_scores(
-                *(calibration.scores[name], recent, calibration.threshold_for(name), rate),
-                tests=len(compared),
-            )
-            for name, recent in compared.items()
-        },
+        classes=classes,
+        drifted=any(drift.drifted for drift in classes.values()),
         false_alarm_rate=rate,
         not_compared=tuple(sorted(set(found.scores) - set(compared))),
         trained=found.trained,

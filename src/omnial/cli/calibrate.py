@@ -102,7 +102,7 @@ def drift(
     _say_trained(report.trained)
     for name in report.not_compared:
         say(f"{name}: the folder keeps no scores to compare with")
-    return exit_code(report.bad_files, failed=bool(report.drifted))
+    return exit_code(report.bad_files, failed=report.drifted)
 
 
 def _say_trained(counts: Mapping[str, int]) -> None:
