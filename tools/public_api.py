@@ -27,7 +27,7 @@ RETURNED: Final = (
 )
 """What the public functions return or raise, besides the names of `omnial` itself."""
 ALIASES: Final = (
-    "omnial.inference.inspector.Picture",
+    "omnial.inference.given.Picture",
     "omnial.inference.inspector.Tile",
     "omnial.inference.engines.BackendName",
 )

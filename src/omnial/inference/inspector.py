@@ -1,11 +1,10 @@
 """`Inspector`: the one way from an image to a decision, on PyTorch or another engine."""
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from omnial.data.prefetch import prefetch
 from omnial.errors import RunError, UserError
 from omnial.files import StrPath, as_path
 from omnial.inference.engines import BackendName, Opened, open_folder, open_model
+from omnial.inference.given import Picture, as_array, from_bgr, is_tensor
 from omnial.inference.inspection import Inspection
 from omnial.inference.outlines import Outline, find_outlines
 from omnial.inference.tiling import fits_one_tile, predict_tiles, tile_size
@@ -29,13 +29,8 @@ from omnial.models.recogniser import Recogniser
 from omnial.models.thresholds import Calibration, is_anomalous
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from omnial.models.trained_model import TrainedModel
 
-Picture: TypeAlias = "StrPath | NDArray[Any] | Image.Image | Tensor"
-"""A file, a Pillow image, or pixels: an array (H, W), (H, W, 3) in RGB or (H, W, 4) in RGBA, of
-uint8, uint16 or floats in [0, 1], or a PyTorch tensor of the same, its channels first."""
 Tile: TypeAlias = int | Literal["auto"] | None
 """Edge of tiles in source pixels; None: none; `auto`: as the thresholds were calibrated."""
 
@@ -198,10 +193,10 @@ class Inspector:
             TypeError: It is no picture, nor an iterable of pictures.
         """
         self.check_class(class_name)
-        if isinstance(source, str | os.PathLike | np.ndarray | Image.Image) or _is_tensor(source):
+        if isinstance(source, str | os.PathLike | np.ndarray | Image.Image) or is_tensor(source):
             pictures: list[Picture] = [source]
             return next(
-                self._inspect_all(map(_from_bgr, pictures) if bgr else pictures, class_name, tile)
+                self._inspect_all(map(from_bgr, pictures) if bgr else pictures, class_name, tile)
             )
         if isinstance(source, bytes) or not isinstance(source, Iterable):
             raise TypeError(
@@ -210,7 +205,7 @@ class Inspector:
             )
         if bgr:
             several = isinstance(source, Sequence)
-            source = [_from_bgr(one) for one in source] if several else map(_from_bgr, source)
+            source = [from_bgr(one) for one in source] if several else map(from_bgr, source)
         return self._inspect_all(source, class_name, tile)
 
     def _inspect_all(
@@ -269,7 +264,7 @@ class Inspector:
         if isinstance(source, str | os.PathLike):
             return as_path(source, "a picture")
         if not isinstance(source, Image.Image):
-            return np.array(_as_array(source))
+            return np.array(as_array(source))
         try:
             return read_rgb(source, self.settings.data)
         except ImageError as error:
@@ -352,29 +347,6 @@ class Inspector:
             if name is not None and name in self.rois:
                 inside &= region_on(self.rois[name], item.placement)
         return valid
-
-
-def _is_tensor(source: object) -> "TypeGuard[Tensor]":
-    """Whether it is a PyTorch tensor; without PyTorch, nothing is."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(source, torch.Tensor)
-
-
-def _as_array(pixels: "NDArray[Any] | Tensor") -> NDArray[Any]:
-    """A tensor's channels come last in its array; an array stays as it is."""
-    if isinstance(pixels, np.ndarray):
-        return pixels
-    values: NDArray[Any] = pixels.detach().cpu().numpy()
-    return np.moveaxis(values, 0, -1) if values.ndim == 3 else values
-
-
-def _from_bgr(picture: Picture) -> Picture:
-    """The same with red first, where it is an array or a tensor of colours."""
-    if not isinstance(picture, np.ndarray) and not _is_tensor(picture):
-        return picture
-    array = _as_array(picture)
-    colours = array.ndim == 3 and array.shape[2] in (3, 4)
-    return array[..., [2, 1, 0, 3][: array.shape[2]]] if colours else array
 
 
 def hold_process(inspector: Inspector, threads: int | None) -> None:
