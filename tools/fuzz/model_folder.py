@@ -244,7 +244,7 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
     shares = ("map_mean", "score_largest", "pixel_ap_loss", "verdicts_changed")
     tolerance = {"map_largest": None, **dict.fromkeys(shares, 1.0)}
     record = {
-        "export_version": 1,
+        "export_version": 2,
         "format": "onnx",
         "precision": "fp32",
         "hint": "f32",

@@ -38,6 +38,7 @@ from omnial.model_folder.config_file import CONFIG_FILE, extra_arrays
 from omnial.model_folder.export_folder import (
     ARRAYS_FILE,
     EXPORT_FILE,
+    EXPORT_VERSION,
     MODEL_FILES,
     NORMALITY_FILE,
     SAMPLES_FILE,
@@ -239,7 +240,7 @@ def _complete(
     if NORMALITY_FILE in names:
         write_normality(model, folder / NORMALITY_FILE)
     record = ExportRecord(
-        export_version=1,
+        export_version=EXPORT_VERSION,
         format=format_,
         precision=chosen.precision,
         hint=HINTS[chosen.precision],

@@ -41,7 +41,7 @@ from omnial.untrusted import check_forms, check_regular, read_forms, read_json
 EXPORT_FILE = "export.json"
 ARRAYS_FILE = "arrays.safetensors"
 SAMPLES_FILE = "samples.safetensors"
-EXPORT_VERSION: Final = 1
+EXPORT_VERSION: Final = 2
 """Of `export.json`: exactly this one is read."""
 
 Format: TypeAlias = Literal["onnx", "openvino"]
@@ -123,7 +123,7 @@ class Candidate(Section):
 class ExportRecord(Section):
     """The content of `export.json`."""
 
-    export_version: Literal[1]
+    export_version: Literal[2]
     format: Format
     precision: Precision
     hint: Hint
