@@ -117,7 +117,7 @@ def _show_thresholds(result: Mapping[str, Any]) -> None:
         interval = row["interval"]
         span = "-" if interval is None else " to ".join(f"{100 * end:.1f}" for end in interval)
         threshold = f"{row['threshold']:.4f}" + ("" if row["own"] else " (of all products)")
-        table.append((name, str(row["images"]), f"{row['before']:.4f}", threshold, f"{span} %"))
+        table.append((name, row["images"], f"{row['before']:.4f}", threshold, f"{span} %"))
     print_table(("class", "images", "before", "threshold", "true false-alarm rate"), table)
     rate, confidence = 100 * result["false_alarm_rate"], 100 * result["confidence"]
     print(
@@ -141,7 +141,7 @@ def _show_drift(result: Mapping[str, Any]) -> None:
         low, high = (f"{100 * end:.1f}" for end in row["interval"])
         reasons = {"scores differ": row["different"], "more alarms": row["more_alarms"]}
         verdict = ", ".join(reason for reason, found in reasons.items() if found) or "as before"
-        counts = (str(row[key]) for key in ("reference", "recent", "above"))
+        counts = (row[key] for key in ("reference", "recent", "above"))
         tests = (f"{row['shift']:+.4f}", f"{row['statistic']:.3f}", f"{row['p_value']:.2g}")
         table.append((name, *counts, f"{low} to {high} %", *tests, verdict))
     print_table(headings, table, texts=(0, 8))
@@ -225,9 +225,9 @@ def _show_learnt(result: Mapping[str, Any]) -> None:
     rows = []
     for name, row in products:
         alarms = f"{row['alarms_after']} (before {row['alarms_before']})"
-        missed = (str(len(row["missed"])), str(sum(one["found"] for one in row["missed"])))
+        missed = (len(row["missed"]), sum(one["found"] for one in row["missed"]))
         thresholds = (f"{row[key]:.4f}" for key in ("threshold_before", "threshold_after"))
-        rows.append((name, str(row["false_alarms"]), alarms, *missed, *thresholds))
+        rows.append((name, row["false_alarms"], alarms, *missed, *thresholds))
     print_table(("product", *headings), rows)
     misses = [(name, one) for name, row in products for one in row["missed"]]
     if misses:
@@ -261,10 +261,10 @@ def _show_added(result: Mapping[str, Any]) -> None:
 
     rows = []
     for name, row in result["products"].items():
-        counts = (str(row["images"]), str(row["held_out"]))
-        rows.append([name, *counts, f"{row['threshold']:.4f}", *cells(row["figures"])])
+        counts = (row["images"], row["held_out"])
+        rows.append((name, *counts, f"{row['threshold']:.4f}", *cells(row["figures"])))
     if result["trained"] is not None:
-        rows.append(["trained products", "", "", "", *cells(result["trained"])])
+        rows.append(("trained products", "", "", "", *cells(result["trained"])))
     headings = [name.replace("_", " ") for name in names]
     print_table(("product", "images", "held out", "threshold", *headings), rows)
     print(

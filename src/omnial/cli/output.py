@@ -84,24 +84,28 @@ def exit_code(bad_files: Iterable[BadFile] = (), *, failed: bool = False) -> Exi
 
 def print_table(
     headings: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Iterable[Sequence[object]],
     *,
     texts: Collection[int] = (0,),
-    last: Sequence[str] | None = None,
+    last: Sequence[object] | None = None,
 ) -> None:
-    """Print a table, unwrapped where the output is not a terminal.
+    """Print a table, unwrapped where the output is not a terminal; None is `-`.
 
     Columns are numbers, aligned to the right, but for those of `texts`; the last row is set apart.
     """
+
+    def cells(row: Sequence[object]) -> list[str]:
+        return [escape("-" if cell is None else shown(cell)) for cell in row]
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         justify: Literal["left", "right"] = "left" if index in texts else "right"
         table.add_column(heading, justify=justify, overflow="fold")  # nothing is cut off
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*cells(row))
     if last is not None:
         table.add_section()
-        table.add_row(*last, style="bold")
+        table.add_row(*cells(last), style="bold")
     console = Console()
     if not console.is_terminal:
         console = Console(width=_FILE_WIDTH)

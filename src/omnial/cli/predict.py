@@ -200,10 +200,7 @@ def products_of(summary: "PredictSummary") -> list[dict[str, object]]:
 
 def print_products(products: Sequence[Mapping[str, Any]]) -> None:
     """Print a row for each product, if there is any."""
-    rows = [
-        (shown(one["class"] or _UNKNOWN), str(one["images"]), str(one["anomalous"]))
-        for one in products
-    ]
+    rows = [(one["class"] or _UNKNOWN, one["images"], one["anomalous"]) for one in products]
     if rows:
         print_table(("product", "images", "anomalous"), rows)
         print()

@@ -90,13 +90,11 @@ def _show_data(result: Mapping[str, Any]) -> None:
     from omnial.data.listing import listed
 
     headings = ("class", "layout", "train", "test good", "defective", "masks", "pixels")
-    rows = [
-        (shown(name), one["layout"], *map(str, counts), _pixels(**one))
-        for name, one in result["classes"].items()
-        if (counts := [one[key] for key in ("train", "good", "defective", "masks")])
-    ]
+    keys = ("layout", "train", "good", "defective", "masks")
+    classes = result["classes"].items()
+    rows = [(name, *(one[key] for key in keys), _pixels(**one)) for name, one in classes]
     print_table(headings, rows, texts=(0, 1, 6))
-    for name, one in result["classes"].items():
+    for name, one in classes:
         if one["unused"]:
             print(f"{shown(name)}: {one['unused']} files of its layout are not used")
     if bad := result["bad_files"]:
@@ -183,11 +181,11 @@ def _show_runs(result: Mapping[str, Any]) -> None:
     figures = {"image_auroc": "image AUROC", "pixel_ap": "pixel AP", "psnr": "PSNR"}
     rows = [
         (
-            *(shown(run["folder"]), shown((run["time"] or "-")[:16].replace("T", " "))),
+            *(run["folder"], (run["time"] or "-")[:16].replace("T", " ")),
             f"{run['system']}, {run['size']}",
             _products(run["classes"]),
-            "-" if run["training_images"] is None else str(run["training_images"]),
-            "-" if run["seconds"] is None else f"{run['seconds'] / 60:.1f}",
+            run["training_images"],
+            None if run["seconds"] is None else f"{run['seconds'] / 60:.1f}",
             *(figure(key, (run["figures"] or {}).get(key)) for key in figures),
         )
         for run in found
@@ -210,8 +208,8 @@ def _show_runs(result: Mapping[str, Any]) -> None:
 
 def _products(names: Sequence[str]) -> str:
     if len(names) < 3:
-        return ", ".join(map(shown, names))
-    return f"{shown(names[0])} and {len(names) - 1} more"
+        return ", ".join(names)
+    return f"{names[0]} and {len(names) - 1} more"
 
 
 @verb(
@@ -300,8 +298,8 @@ def _show_description(result: Mapping[str, Any]) -> None:
         print("\n".join(["", *result["notes"]]).rstrip())
 
 
-def _part(name: str, parameters: int, published: int | None) -> tuple[str, ...]:
+def _part(name: str, parameters: int, published: int | None) -> tuple[object, ...]:
     label = "module alone, 512 channels" if name == "module" else name
     if published is None:
-        return label, f"{parameters:,}", "-", "-"
+        return label, f"{parameters:,}", None, None
     return label, f"{parameters:,}", f"{published:,}", f"{parameters - published:+,}"
