@@ -1,7 +1,10 @@
-"""The line that `omnial predict` prints of an image shows why the verdict is what it is."""
+"""Lines on standard error: why a verdict is what it is, and where a failure came from."""
+
+import logging
 
 import pytest
 
+from omnial.cli.output import working
 from omnial.errors import told_apart
 
 
@@ -20,3 +23,16 @@ def test_as_many_digits_as_show_the_difference(
     score: float, threshold: float, shown: tuple[str, str]
 ) -> None:
     assert told_apart(score, threshold) == shown
+
+
+def test_a_failure_that_is_logged_says_where_it_came_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with working():
+        logger = logging.getLogger("omnial.serving.replies")
+        logger.info("inspecting")
+        logger.error("a request failed", exc_info=ZeroDivisionError("no parts"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("inspecting\na request failed\n")
+    assert "ZeroDivisionError: no parts" in err
