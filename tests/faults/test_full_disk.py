@@ -118,7 +118,7 @@ def test_a_report(
     result = evaluate(model, [data], tmp_path)
     before = files(tmp_path)
     with mock.patch.object(report_module, "evaluate_folder", return_value=result):
-        for ending in ("metrics.json.part", "metrics.csv.part", "index.html.part"):
+        for ending in ("metrics.json.part", "metrics.csv.part", "index.html"):
             with full_disk(ending):
                 refused(lambda: evaluate(model, [data], tmp_path), ending, capsys)
     assert files(tmp_path) == before
