@@ -8,6 +8,7 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.demo.production_line import generate
 from omnial.training.fit import train
+from tests.pretrained import without_the_package
 
 
 def settings_of(normality: str) -> Settings:
@@ -30,11 +31,12 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session", params=["own", "none"])
+@pytest.fixture(scope="session", params=["own", "own+pretrained", "none"])
 def trained(
     line: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
     """Model folders that know the gear, with normality and without."""
     folder = tmp_path_factory.mktemp("trained") / "model"
-    train(settings_of(request.param), line / "gear", folder, progress=False)
+    with without_the_package():
+        train(settings_of(request.param), line / "gear", folder, progress=False)
     return folder

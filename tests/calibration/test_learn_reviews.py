@@ -169,12 +169,11 @@ def test_a_missed_defect_lowers_the_threshold_only_as_far_as_the_rate_allows(
         assert is_anomalous(one.score, one.wanted)
         assert one.found == is_anomalous(one.score, product.threshold_after)
         assert one.found >= (above <= 1)
-        if read_config(model).settings.model.normality == "own":
-            assert one.network is not None
-            assert one.normality is not None
-            assert min(one.network, one.normality) >= 0
-        else:
-            assert (one.network, one.normality) == (None, None)
+        kind = read_config(model).settings.model.normality
+        spoken = {"network": one.network, "normality": one.normality, "pretrained": one.pretrained}
+        silent = {"none": set(spoken), "own": {"pretrained"}}.get(kind, set())
+        assert {name for name, evidence in spoken.items() if evidence is None} == silent
+        assert min(evidence or 0.0 for evidence in spoken.values()) >= 0
     assert any(not one.found for one in product.missed)
 
 

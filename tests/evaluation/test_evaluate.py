@@ -372,7 +372,7 @@ def test_the_gallery_shows_what_each_witness_says(catalogue: Catalogue) -> None:
     assert {item.record.class_name for item in result.gallery} == {"bolt", "nut"}
     for item in result.gallery:
         assert item.witnesses is not None
-        network, normality = item.witnesses
+        network, normality = item.witnesses.network, item.witnesses.normality
         assert normality.max() > 0
         evidence = 2 * network.astype(np.float64) + normality
         np.testing.assert_allclose(item.score_map, evidence / (evidence + 6), rtol=1e-5)

@@ -11,21 +11,25 @@ from numpy.typing import NDArray
 
 from omnial.attacks.pgd import Ball, Schedule, attack, undisturbed
 from omnial.config.load import load_settings
-from omnial.models import normality as module
+from omnial.models import position_gaussian as module
 from omnial.models.normality import (
-    LEVELS,
+    NORMALITY_ARRAYS,
+    PRETRAINED_FEATURES,
     Normal,
     Normality,
     Witnesses,
+    embedded_features,
     embedding_shape,
     with_normality,
 )
 from omnial.models.normality_network import NormalityNetwork
+from omnial.models.position_gaussian import LEVELS, PositionGaussian
 from omnial.models.prediction import Prediction, over_windows
 from omnial.models.system import build_model
 from omnial.models.torch_backend import predict_batch
 from omnial.robustness.objectives import score_objective
 from omnial.sample_random import SampleRandom
+from tests.pretrained import random_network
 
 FEATURES, ROWS, COLUMNS, EDGE = 6, 5, 7, 4
 
@@ -59,8 +63,12 @@ def prediction(embedding: NDArray[Any] | None, seed: int = 0, count: int = 2) ->
     return Prediction(maps, maps.max((1, 2)).astype(float), None, embedding)
 
 
+def fit_own(train: int = 60, held_out: int = 40) -> PositionGaussian:
+    return fit(train, held_out).own
+
+
 def test_distances_are_those_of_a_naive_loop() -> None:
-    fitted, new = fit(), embeddings(3, 5)
+    fitted, new = fit_own(), embeddings(3, 5)
     expected = np.zeros((3, ROWS, COLUMNS))
     for image in range(3):
         for y in range(ROWS):
@@ -73,7 +81,7 @@ def test_distances_are_those_of_a_naive_loop() -> None:
 
 
 def test_components_are_white_and_cells_centred() -> None:
-    fitted, new = fit(400), embeddings(400, 7)
+    fitted, new = fit_own(400), embeddings(400, 7)
     z = module._components(new, fitted.center, fitted.basis)
     covariance = np.cov(z.transpose(1, 0, 2, 3).reshape(len(z[0]), -1))
     np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=0.05)
@@ -87,7 +95,7 @@ def test_normal_pixels_have_the_evidence_of_their_rank() -> None:
     embedding = np.stack([one.embedding for one in new])
     maps = np.stack([one.score_map for one in new])
     found = fitted.witnesses(Prediction(maps, np.zeros(300), None, embedding))
-    cells = module._tail(fitted.distances(embedding), fitted.distance_quantiles)
+    cells = module.tail(fitted.own.distances(embedding), fitted.own.distance_quantiles)
     for evidence in (found.network, cells):
         for wanted in (0.5, 1.0, 2.0):
             share = (evidence > wanted).mean()
@@ -106,7 +114,7 @@ def test_a_moved_feature_stands_out_where_it_moved() -> None:
 def test_the_tail_goes_on_where_no_normal_pixel_was() -> None:
     quantiles = np.linspace(1.0, 2.0, len(LEVELS), dtype=np.float32)
     values = np.linspace(0.0, 9.0, 500, dtype=np.float32)
-    evidence = module._tail(values, quantiles)
+    evidence = module.tail(values, quantiles)
     assert evidence[0] == 0.0
     assert (np.diff(evidence[values > 1.0]) > 0).all()
     beyond = evidence[values > 2.1]
@@ -166,14 +174,14 @@ def test_few_images_and_channels_that_never_move_give_finite_evidence(images: in
 
 
 def test_a_frame_of_another_size_is_compared_at_the_same_share_of_it() -> None:
-    fitted = fit()
+    fitted = fit_own()
     twice = np.repeat(np.repeat(embeddings(1, 4), 2, axis=2), 2, axis=3)
     expected = np.repeat(np.repeat(fitted.distances(embeddings(1, 4)), 2, axis=1), 2, axis=2)
     np.testing.assert_allclose(fitted.distances(twice), expected, rtol=1e-5)
 
 
 def test_an_image_that_is_good_after_all_stands_out_less() -> None:
-    fitted, odd = fit(), embeddings(1, 5)
+    fitted, odd = fit_own(), embeddings(1, 5)
     odd[0, :, 2, 3] += 8.0
     before, after = fitted.distances(odd)[0], fitted.joined(list(odd)).distances(odd)[0]
     assert after[2, 3] < 0.8 * before[2, 3]
@@ -184,7 +192,7 @@ def test_an_image_that_is_good_after_all_stands_out_less() -> None:
 
 def test_many_more_images_count_as_if_they_had_been_there_before() -> None:
     more = embeddings(600, 31)
-    together = fit(60).joined(list(more))
+    together = fit_own(60).joined(list(more))
     np.testing.assert_allclose(together.distances(embeddings(50, 32)).mean(), 1.0, atol=0.1)
     assert together.count == 660
 
@@ -202,7 +210,7 @@ def test_many_more_images_count_as_if_they_had_been_there_before() -> None:
 )
 def test_arrays_that_do_not_fit_are_refused(change: dict[str, NDArray[Any]]) -> None:
     with pytest.raises(ValueError, match="normality"):
-        Normality(**{**fit().arrays(), **change})
+        Normality.from_arrays({**fit().arrays(), **change})
 
 
 @given(st.integers(64, 200), st.integers(64, 200))
@@ -241,17 +249,69 @@ def test_the_network_gives_the_embedding_that_its_settings_say(size: str) -> Non
     )
 
 
+@pytest.mark.parametrize("look", ["none", "half", "moved"])
+def test_pretrained_features_stand_behind_the_own_ones(look: str) -> None:
+    switches = ["data.height=96", "data.width=128", f"model.second_look={look}"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        own = build_model(load_settings(size="tiny", overrides=switches).model).eval()
+    wanted = load_settings(size="tiny", overrides=[*switches, "model.normality=own+pretrained"])
+    network = build_model(wanted.model).eval()
+    network.load_state_dict(own.state_dict(), strict=False)
+    network.pretrained = random_network()
+    images = torch.rand(2, 3, 96, 128)
+    with torch.inference_mode():
+        found, expected = network(images), own(images)
+        more = random_network().embedding(images, 12, 16)
+    assert found.embedding.shape[1:] == embedding_shape(wanted)
+    assert embedded_features(wanted.model) == (expected.embedding.shape[1], more.shape[1])
+    torch.testing.assert_close(found.embedding, torch.cat((expected.embedding, more), 1))
+    torch.testing.assert_close(found.logits, expected.logits)
+    assert network.train()(images).embedding is None
+
+
+def test_each_witness_has_its_own_features() -> None:
+    both = np.concatenate([embeddings(60, 1), embeddings(60, 12)], 1)
+    held_out = [
+        normal._replace(embedding=np.concatenate([normal.embedding, other], 0))
+        for normal, other in zip(normals(40, 2), embeddings(40, 13), strict=True)
+    ]
+    fitted = Normality.fit(both, held_out, FEATURES)
+    new = embeddings(2, 5)
+    odd = np.concatenate([new, new], 1)
+    odd[:, FEATURES:, 2, 3] += 8.0
+    found, alone = fitted.witnesses(prediction(odd)), fit().witnesses(prediction(new))
+    np.testing.assert_array_equal(found.network, alone.network)
+    np.testing.assert_array_equal(found.normality, alone.normality)
+    assert alone.pretrained is None
+    assert found.pretrained is not None
+    highest = np.unravel_index(found.pretrained[0].argmax(), found.pretrained[0].shape)
+    assert (highest[0] // EDGE, highest[1] // EDGE) == (2, 3)
+    weighed = found.weighed()
+    total = np.asarray(sum(weighed.values()), np.float64)
+    np.testing.assert_allclose(found.score_maps, total / (total + 6), rtol=1e-5)
+    after = fitted.joined(list(odd))
+    assert after.pretrained is not None
+    np.testing.assert_array_equal(after.own.mean, fit().own.joined(list(new)).mean)
+    assert after.witnesses(prediction(odd)).pretrained.max() < found.pretrained.max()  # type: ignore[union-attr]
+    again = Normality.from_arrays(fitted.arrays())
+    assert set(fitted.arrays()) == set(NORMALITY_ARRAYS)
+    np.testing.assert_array_equal(again.witnesses(prediction(odd)).score_maps, found.score_maps)
+
+
 def trained(seed: int = 0) -> tuple[Any, dict[str, Normality]]:
-    """A network of random weights with the normality of eight images."""
-    wanted = load_settings(size="tiny", overrides=["data.height=64", "data.width=64"])
+    """A network of random weights with the normality of eight images, own and pretrained."""
+    changes = ["data.height=64", "data.width=64", "model.normality=own+pretrained"]
+    wanted = load_settings(size="tiny", overrides=changes)
     torch.manual_seed(seed)
     network = build_model(wanted.model).eval()
+    network.pretrained = random_network()
     images = torch.rand(8, 3, 64, 64) * 0.5
     found = predict_batch(network, images)
     assert found.embedding is not None
     valid = np.ones(found.score_maps.shape, bool)
     held_out = list(map(Normal, found.embedding, found.score_maps, valid))
-    return network, {"a": Normality.fit(found.embedding[:6], held_out[6:])}
+    return network, {"a": Normality.fit(found.embedding[:6], held_out[6:], PRETRAINED_FEATURES)}
 
 
 def test_the_network_with_gradients_gives_what_numpy_gives() -> None:
@@ -275,7 +335,7 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
 
     (gradient,) = torch.autograd.grad(score(image), image)
     direction = torch.sign(gradient)
-    step = 1e-3
+    step = 1e-5
     with torch.no_grad():
         slope = (score(image + step * direction) - score(image - step * direction)) / (2 * step)
     assert math.isclose(float(slope), float(gradient.abs().sum()), rel_tol=0.1)

@@ -282,7 +282,8 @@ def test_each_witness_has_a_picture_and_a_figure(make_result: Make, tmp_path: Pa
     for item in result.gallery:
         network = np.full(item.score_map.shape, 0.5, np.float32)
         normality = np.where(item.score_map > 0.5, 4.0, 1.0).astype(np.float32)
-        both = Witnesses(network, normality)
+        pretrained = None if len(spoken) % 2 else np.full_like(network, 0.25)
+        both = Witnesses(network, normality, pretrained)
         spoken.append(dataclasses.replace(item, witnesses=both, score_map=both.score_maps))
     read = page(dataclasses.replace(result, gallery=tuple(spoken)), tmp_path)
     # The network's own evidence counts twice.

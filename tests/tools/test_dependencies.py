@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # Uploads of that package's thieves, not of its makers (GHSA-w37p-236h-pfx3).
 MALICIOUS = {"lightning": ("2.6.2", "2.6.3")}
 FILES = ("requirements-line.txt", "requirements-serve.txt")
-APART = ("fuzz", "ray")
+APART = ("features", "fuzz", "ray")
 """Extras that `make setup` does not install."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 

@@ -232,14 +232,17 @@ def _show_learnt(result: Mapping[str, Any]) -> None:
     misses = [(name, one) for name, row in products for one in row["missed"]]
     if misses:
         print("\nmissed defects, and what would have found them:")
-        headings = ("score", "network", "normality", "threshold", "false alarms at it", "found now")
+        witnesses = ["network", "normality"]
+        if any(one["pretrained"] is not None for _, one in misses):
+            witnesses.append("pretrained")
+        explained = ("score", *witnesses, "threshold", "false alarms at it", "found now")
         cells = [
             [name, f"{one['number']} {one['name'] or ''}", f"{one['score']:.4f}"]
-            + ["-" if one[key] is None else f"{one[key]:.1f}" for key in ("network", "normality")]
+            + ["-" if one[key] is None else f"{one[key]:.1f}" for key in witnesses]
             + [f"{one['wanted']:.4f}", _share(one["false_alarms"]), "yes" if one["found"] else "no"]
             for name, one in misses
         ]
-        print_table(("product", "picture", *headings), cells, texts=(0, 1))
+        print_table(("product", "picture", *explained), cells, texts=(0, 1))
     print(f"\nchosen false-alarm rate {100 * result['false_alarm_rate']:g} %")
     print(f"written to {result['folder']}")
     for name, row in products:

@@ -259,9 +259,11 @@ class ModelSettings(Section):
     times the time; or `moved` by half a cell of the stem, at twice the time. Off in training; the
     attacks of adversarial training include it. [O]"""
 
-    normality: Literal["none", "own"] = "none"
+    normality: Literal["none", "own", "own+pretrained"] = "none"
     """A second witness beside the network's score: after training, a Gaussian of its `own` features
-    at each position of each product, from the good images alone. [O]"""
+    at each position of each product, from the good images alone; and with `own+pretrained` a third
+    one, of the features of a small network that has learnt from photographs (ImageNet), whose
+    weights the extra `features` installs. [O]"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -131,7 +131,7 @@ class GalleryItem:
     mask: NDArray[np.bool_] | None
     """(H, W), the ground truth; None where the image has none."""
     witnesses: Witnesses | None = None
-    """(H, W) evidence of network and normality, where the model has normality."""
+    """(H, W) evidence of each witness, where the model has normality."""
 
 
 @dataclass(frozen=True)

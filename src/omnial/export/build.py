@@ -40,7 +40,9 @@ HINTS: Final[dict[Precision, Hint]] = {"fp32": "f32", "fp16": "f16", "bf16": "bf
 
 _FLOAT_MODULES = (ChannelAttention, DilatedSpatialAttention, ResidualBlock, BottleneckBlock)
 """Modules that stay in float when the rest is quantized: small, and they gate everything."""
-FLOAT_LAYERS: Final = re.compile(r"reconstruction\..*|neck\..*|localization\.(encoder\.0\..*|head)")
+FLOAT_LAYERS: Final = re.compile(
+    r"(reconstruction|neck|pretrained)\..*|localization\.(encoder\.0\..*|head)"
+)
 """Layers that stay in float as well, by measurement (`benchmarks/int8_layers.py`): what makes the
 reconstructed image, what compares it with the input, and the localization's first scale. Eight
 bits hide a difference of a few grey levels."""

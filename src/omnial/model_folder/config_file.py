@@ -20,13 +20,8 @@ from safetensors import SafetensorError
 from omnial.config.settings import Section, Settings
 from omnial.errors import UserError
 from omnial.files import SCRATCH, unused
-from omnial.models.normality import (
-    COMPONENTS,
-    LEVELS,
-    NORMALITY_ARRAYS,
-    Normality,
-    embedding_shape,
-)
+from omnial.models.normality import NORMALITY_ARRAYS, PRETRAINED, Normality, embedded_features
+from omnial.models.position_gaussian import COMPONENTS, LEVELS
 from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration
 from omnial.untrusted import Form, is_plain_name, plain, quoted, read_json, reason_of
@@ -219,21 +214,23 @@ def extra_forms(
     }
     regions = {ROI + name: Form("BOOL", size) for name in classes if ROI + name in found}
     normality = dict[str, Form]()
+    features = dict(zip(("", PRETRAINED), embedded_features(settings.model), strict=True))
+    looks = [look for look, number in features.items() if number]
     for name in classes if settings.model.normality != "none" else ():
-        mean = f"{NORMALITY}mean.{name}"
-        shape = found[mean].shape if mean in found else ()
-        parts, rows, columns = map(min, (*shape, 0, 0, 0), (COMPONENTS, MOST_CELLS, MOST_CELLS))
-        features = embedding_shape(settings)[0]
-        shapes: dict[str, tuple[int, ...]] = {
-            "center": (features,),
-            "basis": (parts, features),
-            "mean": (parts, rows, columns),
-            "deviation": (parts, rows, columns),
-            "network_quantiles": LEVELS.shape,
-            "distance_quantiles": LEVELS.shape,
-            "count": (1,),
-        }
-        normality |= {f"{NORMALITY}{k}.{name}": Form("F32", v) for k, v in shapes.items()}
+        normality[f"{NORMALITY}network_quantiles.{name}"] = Form("F32", LEVELS.shape)
+        for look in looks:
+            mean = f"{NORMALITY}{look}mean.{name}"
+            shape = found[mean].shape if mean in found else ()
+            parts, rows, columns = map(min, (*shape, 0, 0, 0), (COMPONENTS, MOST_CELLS, MOST_CELLS))
+            shapes: dict[str, tuple[int, ...]] = {
+                "center": (features[look],),
+                "basis": (parts, features[look]),
+                "mean": (parts, rows, columns),
+                "deviation": (parts, rows, columns),
+                "distance_quantiles": LEVELS.shape,
+                "count": (1,),
+            }
+            normality |= {f"{NORMALITY}{look}{k}.{name}": Form("F32", v) for k, v in shapes.items()}
     return {RECOGNISER + name: form for name, form in forms.items()} | normality | regions
 
 
@@ -260,7 +257,9 @@ def read_extra(
             raise ValueError(f"the region of {quoted(name)} holds other values than 0 and 1")
     own = under(NORMALITY, arrays)
     normality = {
-        name: Normality(**{part: own[f"{part}.{name}"] for part in NORMALITY_ARRAYS})
+        name: Normality.from_arrays(
+            {k: own[f"{k}.{name}"] for k in NORMALITY_ARRAYS if f"{k}.{name}" in own}
+        )
         for name in (classes if own else ())
     }
     return Recogniser.from_arrays(under(RECOGNISER, arrays), classes), rois, normality

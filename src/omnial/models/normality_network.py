@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.models.normality import (
+from omnial.models.normality import HALF, WEIGHTS, Normality
+from omnial.models.position_gaussian import (
     EVIDENCE,
-    HALF,
-    NETWORK_WEIGHT,
-    NORMALITY_ARRAYS,
+    GAUSSIAN_ARRAYS,
     TAIL_KNOTS,
-    Normality,
+    PositionGaussian,
     on_grid,
 )
 from omnial.models.system import Output
@@ -31,7 +30,7 @@ _LEAST = 1e-6
 
 
 class Evidence(nn.Module):
-    """Evidence of network and normality against each pixel of images of one of P products.
+    """Evidence of all witnesses against each pixel of images of one of P products.
 
     Args:
         fitted: Normality of each product; at least one.
@@ -40,11 +39,39 @@ class Evidence(nn.Module):
 
     def __init__(self, fitted: Sequence[Normality], grid: tuple[int, int]) -> None:
         super().__init__()
-        components = max(len(one.basis) for one in fitted)
-        counts = torch.tensor([float(len(one.basis)) for one in fitted])
+        quantiles = torch.from_numpy(np.stack([one.network_quantiles for one in fitted]))
+        self.register_buffer("network_quantiles", quantiles, persistent=False)
+        pretrained = [one.pretrained for one in fitted if one.pretrained is not None]
+        kinds = {"normality": [one.own for one in fitted], "pretrained": pretrained}
+        self.looks = nn.ModuleDict({k: _Look(known, grid) for k, known in kinds.items() if known})
+        self.features = [known[0].center.size for known in kinds.values() if known]
+        self.weights = WEIGHTS[bool(pretrained)]
+
+    def forward(self, odds: Tensor, embedding: Tensor, product: Tensor) -> Tensor:
+        """Evidence (B, H, W) of at least 0.
+
+        `odds` is (B, H, W), the network's log odds of an anomaly; `embedding` (B, E, h, w), of
+        another grid it is left out; `product` () int64, below P.
+        """
+        quantiles = self.get_buffer("network_quantiles")[product]
+        evidence = self.weights["network"] * _tail(odds.clamp(-_LOGIT, _LOGIT), quantiles)
+        parts = torch.split(embedding, self.features, 1)
+        for (name, look), part in zip(self.looks.items(), parts, strict=True):
+            if embedding.shape[-2:] == look.get_buffer("mean").shape[-2:]:
+                evidence = evidence + self.weights[name] * look(part, product, odds.shape[-2:])
+        return evidence
+
+
+class _Look(nn.Module):
+    """The `PositionGaussian` of each product, on one grid of cells."""
+
+    def __init__(self, known: Sequence[PositionGaussian], grid: tuple[int, int]) -> None:
+        super().__init__()
+        components = max(len(one.basis) for one in known)
+        counts = torch.tensor([float(len(one.basis)) for one in known])
         self.register_buffer("components", counts, persistent=False)
-        for name in NORMALITY_ARRAYS:
-            arrays = [getattr(one, name) for one in fitted]
+        for name in GAUSSIAN_ARRAYS:
+            arrays = [getattr(one, name) for one in known]
             if name in {"mean", "deviation"}:
                 arrays = [on_grid(array, *grid) for array in arrays]
             if name in {"mean", "deviation", "basis"}:
@@ -54,23 +81,15 @@ class Evidence(nn.Module):
                 arrays = [np.concatenate(pair) for pair in zip(arrays, lacking, strict=True)]
             self.register_buffer(name, torch.from_numpy(np.stack(arrays)), persistent=False)
 
-    def forward(self, odds: Tensor, embedding: Tensor, product: Tensor) -> Tensor:
-        """Evidence (B, H, W) of at least 0.
-
-        `odds` is (B, H, W), the network's log odds of an anomaly; `embedding` (B, E, h, w), of
-        another grid it is left out; `product` () int64, below P.
-        """
-        own = {name: getattr(self, name)[product] for name in (*NORMALITY_ARRAYS, "components")}
-        network = _tail(odds.clamp(-_LOGIT, _LOGIT), own["network_quantiles"])
-        if embedding.shape[-2:] != own["mean"].shape[-2:]:
-            return NETWORK_WEIGHT * network
-        centred = embedding - own["center"][:, None, None]
+    def forward(self, features: Tensor, product: Tensor, size: torch.Size) -> Tensor:
+        """Evidence (B, H, W) from features (B, E, h, w) of a product."""
+        own = {name: getattr(self, name)[product] for name in (*GAUSSIAN_ARRAYS, "components")}
+        centred = features - own["center"][:, None, None]
         components = torch.einsum("de,behw->bdhw", own["basis"], centred)
         standard = (components - own["mean"]) / own["deviation"]
         distances = torch.sqrt(standard.square().sum(1) / own["components"] + _LEAST**2)
         cells = _tail(distances, own["distance_quantiles"])[:, None]
-        pixels = F.interpolate(cells, odds.shape[-2:], mode="bilinear", align_corners=False)
-        return NETWORK_WEIGHT * network + pixels[:, 0]
+        return F.interpolate(cells, size, mode="bilinear", align_corners=False)[:, 0]
 
 
 class NormalityNetwork(nn.Module):
@@ -86,7 +105,7 @@ class NormalityNetwork(nn.Module):
     def __init__(self, network: nn.Module, normality: Normality) -> None:
         super().__init__()
         self.network = network
-        rows, columns = normality.mean.shape[1:]
+        rows, columns = normality.own.mean.shape[1:]
         evidence = Evidence([normality], (rows, columns))
         self.evidence = evidence.to(next(network.parameters()).device)
 

@@ -14,6 +14,7 @@ from omnial.errors import UserError
 from omnial.models.attention import try_part
 from omnial.models.channels_last import pack, unpack
 from omnial.models.diffneck import DiffNeck, PlainNeck
+from omnial.models.efficientnet import EfficientNet
 from omnial.models.localization import LocalizationNetwork
 from omnial.models.normality import embedded_scale
 from omnial.models.reconstruction import ReconstructionNetwork
@@ -32,8 +33,9 @@ class Output(NamedTuple):
     logits: Tensor
     """(B, 2, H, W): normal, anomalous."""
     embedding: Tensor | None = None
-    """(B, E, h, w), features of cells of some 8x8 pixels, for `omnial.models.normality`; in eval
-    mode alone, and None without normality."""
+    """(B, E, h, w), features of cells of some 8x8 pixels, for `omnial.models.normality`: the
+    network's own, then the pretrained ones, if any; in eval mode alone, and None without
+    normality."""
 
 
 class InspectionNetwork(nn.Module):
@@ -43,7 +45,7 @@ class InspectionNetwork(nn.Module):
         super().__init__()
         self.stem = settings.stem
         self.second_look = settings.second_look
-        self.normality = settings.normality
+        self.normality = settings.normality != "none"
         self.embedded = embedded_scale(settings)
         pixels = settings.stem**2
         jnd = settings.reconstruction.jnd
@@ -65,6 +67,8 @@ class InspectionNetwork(nn.Module):
             self.localization.apply(_draw_normal)
         scales = max(len(settings.reconstruction.widths), len(settings.localization.widths))
         self.multiple = settings.stem * 2 ** (scales - 1)
+        pretrained = settings.normality == "own+pretrained"
+        self.pretrained = EfficientNet() if pretrained else None
 
     def forward(self, images: Tensor) -> Output:
         """Image, JND map and logits of (B, 3, H, W) float images in [0, 1].
@@ -73,7 +77,13 @@ class InspectionNetwork(nn.Module):
         results cropped. In eval mode, with `second_look`, the logits are the mean of two looks.
         """
         output = self._look(images)
-        if self.training or self.second_look == "none":
+        if self.training:
+            return output
+        if self.pretrained is not None:
+            assert output.embedding is not None
+            more = self.pretrained.embedding(images, *output.embedding.shape[-2:])
+            output = output._replace(embedding=torch.cat((output.embedding, more), 1))
+        if self.second_look == "none":
             return output
         second = self._half_logits if self.second_look == "half" else self._moved_logits
         return output._replace(logits=(output.logits + second(images)) / 2)
@@ -104,7 +114,7 @@ class InspectionNetwork(nn.Module):
         restored, jnd, encoded = self.reconstruction(packed)
         logits, decoded = self.localization(self.neck(packed, restored, jnd))
         embedding = None
-        if self.normality == "own" and not self.training:
+        if self.normality and not self.training:
             embedding = self._embedding(encoded[self.embedded], decoded, height, width)
         return Output(
             unpack(restored, self.stem)[..., :height, :width],

@@ -275,12 +275,11 @@ def _shot(item: GalleryItem, level: float) -> dict[str, Any]:
 
 
 def _evidence(item: GalleryItem) -> str:
-    """Which of the two witnesses spoke; empty where there are none."""
+    """Which of the witnesses spoke; empty where there are none."""
     if item.witnesses is None:
         return ""
-    weighed = item.witnesses.weighed
     at = np.unravel_index(np.argmax(item.score_map), item.score_map.shape)
-    parts = {"normality": float(weighed.normality[at]), "network": float(weighed.network[at])}
+    parts = {name: float(evidence[at]) for name, evidence in item.witnesses.weighed().items()}
     ordered = sorted(parts, key=lambda name: -parts[name])
     said = ", ".join(f"{name} {parts[name]:.1f}" for name in ordered)
     return f"{said} at the brightest place"

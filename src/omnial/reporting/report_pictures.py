@@ -81,10 +81,9 @@ def _witness_pictures(
     """What each witness alone says, in the colours of the score map, which is that of the sum."""
     found = []
     if item.witnesses is not None:
-        weighed = item.witnesses.weighed
-        for caption, evidence in (("Network", weighed.network), ("Normality", weighed.normality)):
-            words = f"Evidence of the {caption.lower()} alone; highest {evidence.max():.1f}"
-            found.append((caption, heat(_resized(score_of(evidence), *size)), words))
+        for name, evidence in item.witnesses.weighed().items():
+            words = f"Evidence of the {name} alone; highest {evidence.max():.1f}"
+            found.append((name.capitalize(), heat(_resized(score_of(evidence), *size)), words))
     return found
 
 

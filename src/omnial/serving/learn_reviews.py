@@ -44,6 +44,8 @@ class MissedPicture:
     without normality."""
     normality: float | None
     """The same of the normality."""
+    pretrained: float | None
+    """The same of the pretrained features; None without them."""
     wanted: float
     """A threshold that finds it."""
     false_alarms: float | None
@@ -242,17 +244,18 @@ def _missed(
     normal: Sequence[float],
     after: float,
 ) -> MissedPicture:
-    network = normality = None
+    largest: dict[str, float] = {}
     if model.normality:
         found, valid = _look(model, class_name, picture.path)
-        evidence = model.normality[class_name].witnesses(found)
-        network, normality = (float(one[0][valid].max(initial=0.0)) for one in evidence)
+        evidence = model.normality[class_name].witnesses(found).named()
+        largest = {name: float(one[0][valid].max(initial=0.0)) for name, one in evidence.items()}
     return MissedPicture(
         number=picture.number,
         name=picture.name,
         score=score,
-        network=network,
-        normality=normality,
+        network=largest.get("network"),
+        normality=largest.get("normality"),
+        pretrained=largest.get("pretrained"),
         wanted=finding(score),
         false_alarms=share_above(normal, finding(score)),
         found=is_anomalous(score, after),

@@ -34,6 +34,8 @@ from omnial.model_folder.config_file import (
 )
 from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.model_folder.weights_file import load_model, save_model
+from omnial.models.efficientnet import pretrained_network
+from omnial.models.system import InspectionNetwork
 from omnial.models.trained_model import TrainedModel
 from omnial.training.checkpoint import (
     RunIdentity,
@@ -146,6 +148,8 @@ def _plan(
     command: Sequence[str],
 ) -> _Plan:
     """Check the files, split them, and decide which run this is."""
+    if settings.model.normality == "own+pretrained":
+        pretrained_network()  # what is missing is said now, not after the training
     catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
     counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
     _logger.info("learnt as good: %s", ", ".join(counts))
@@ -226,6 +230,9 @@ class _Run(NamedTuple):
         """Set thresholds, and write the model folder."""
         settings, plan, network = self.settings, self.plan, state.average
         names = plan.catalogue.names
+        if settings.model.normality == "own+pretrained":
+            assert isinstance(network, InspectionNetwork)
+            network.pretrained = pretrained_network().to(next(network.parameters()).device)
         held_out = load_dataset(plan.held_out, plan.catalogue, settings.data, self.cache)
         seen, new = plan.labels(plan.learn), plan.labels(plan.held_out)
         validated = validate(network, settings, names, self.images, seen, held_out, new)

@@ -10,7 +10,7 @@ from torch import nn
 
 from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset, to_unit
-from omnial.models.normality import Normal, Normality, with_normality
+from omnial.models.normality import Normal, Normality, embedded_features, with_normality
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import predict_frames
 
@@ -81,7 +81,8 @@ def learn_normality(
         seen = [_small(normal) for normal in _normals(network, settings, train, own)]
         unseen = (held_out, other) if other else (train, own)
         embeddings = [normal.embedding for normal in seen]
-        normality = Normality.fit(embeddings, _normals(network, settings, *unseen))
+        _, pretrained = embedded_features(settings.model)
+        normality = Normality.fit(embeddings, _normals(network, settings, *unseen), pretrained)
         fitted[name] = normality
         scores[own] = [_score(normal, normality, settings) for normal in seen]
     return Learnt(fitted, scores)

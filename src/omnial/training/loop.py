@@ -21,7 +21,7 @@ from omnial.errors import RunError
 from omnial.machine import keep_freed_memory
 from omnial.metrics.psnr_ssim import erased, running_figures
 from omnial.models.channels_last import to_channels_last
-from omnial.models.system import Output, build_model
+from omnial.models.system import InspectionNetwork, Output, build_model
 from omnial.sample_random import SampleRandom
 from omnial.signals import noting_signals
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
@@ -62,6 +62,8 @@ class TrainState:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(training.seed)
                 network = build_model(settings.model)
+        if isinstance(network, InspectionNetwork):
+            network.pretrained = None  # it is not trained: it joins afterwards
         # Before the average copies it, and before DDP lays out its buckets in the same order.
         network = to_channels_last(network.to(fabric.device)).train()
         average = copy.deepcopy(network).requires_grad_(False)

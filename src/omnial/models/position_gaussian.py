@@ -1,0 +1,214 @@
+"""A Gaussian of features at each cell of an image, and how far out another image's cells lie.
+
+The features are whitened by the product's covariance, centred on the cell's mean, and scaled by the
+cell's deviation, which is shrunk to the product's. What is normal for a product builds on it, see
+`omnial.models.normality`. NumPy alone, so that exports need no PyTorch. [O]
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+COMPONENTS: Final = 48
+"""Principal components of the features, at most. [O]"""
+PRIOR_IMAGES: Final = 10.0
+"""Weight, in images, of the product's deviation in that of a cell. [O]"""
+FLOOR: Final = 0.05
+"""Variance of a cell, at least; the product's is 1. [O]"""
+LEVELS: Final = np.concatenate([np.linspace(0.0, 0.9, 10), 1.0 - np.geomspace(0.1, 1e-3, 12)[1:]])
+"""Shares of normal values whose quantiles are kept."""
+EVIDENCE: Final = -np.log10(1.0 - LEVELS)
+"""-log10 of the share of normal values beyond each of these quantiles."""
+TAIL_KNOTS: Final = 8
+"""Last quantiles, whose slope continues beyond them: one in a hundred to one in a thousand."""
+_APART: Final = 0.02  # of two quantiles, at least, in logits or deviations
+_SPREAD: Final = 1.0  # cells, of the Gaussian that blurs means and variances
+
+Cells = Sequence[NDArray[np.floating[Any]]] | NDArray[np.floating[Any]]
+"""Features of images, (E, h, w) each."""
+
+
+@dataclass(frozen=True, eq=False)
+class PositionGaussian:
+    """What features of one product's images are normal, place by place.
+
+    E features of a cell, D components, a grid of gh x gw cells, K quantiles.
+    """
+
+    center: NDArray[np.float32]
+    """(E,) mean of the features."""
+    basis: NDArray[np.float32]
+    """(D, E), from centred features to whitened components."""
+    mean: NDArray[np.float32]
+    """(D, gh, gw) of each cell."""
+    deviation: NDArray[np.float32]
+    """(D, gh, gw) of each cell, positive."""
+    distance_quantiles: NDArray[np.float32]
+    """(K,) distances of normal cells at `LEVELS`."""
+    count: NDArray[np.float32]
+    """(1,) images that means and deviations were learnt from."""
+
+    def __post_init__(self) -> None:
+        components, features = self.basis.shape if self.basis.ndim == 2 else (0, 0)
+        if (
+            self.center.shape != (features,)
+            or self.mean.ndim != 3
+            or self.mean.shape[0] != components
+            or self.deviation.shape != self.mean.shape
+            or self.distance_quantiles.shape != LEVELS.shape
+            or self.count.shape != (1,)
+            or 0 in self.mean.shape
+        ):
+            raise ValueError("the arrays of a normality do not fit each other")
+        for name, array in self.arrays().items():
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ValueError(f"a normality's {name} must be finite float32")
+        if (self.deviation <= 0).any() or (self.count <= 0).any():
+            raise ValueError("a normality's deviations and count must be positive")
+
+    @classmethod
+    def fit(cls, train: Cells) -> "PositionGaussian":
+        """Learn from at least one image; the quantiles are those of `ranked`."""
+        center, basis = _whitening(train)
+        rows, columns = (int(np.median([x.shape[axis] for x in train])) for axis in (1, 2))
+        total = np.zeros((len(basis), rows, columns))
+        squares = np.zeros_like(total)
+        for embedding in train:
+            components = on_grid(_components(embedding, center, basis), rows, columns)
+            total += components
+            squares += np.square(components, dtype=np.float64)
+        count, blur = len(train), (0.0, _SPREAD, _SPREAD)
+        mean = gaussian_filter(total / count, blur, mode="nearest")
+        variance = gaussian_filter(squares / count, blur, mode="nearest") - mean**2
+        usual = variance.mean((1, 2), keepdims=True)
+        variance = (count * variance + PRIOR_IMAGES * usual) / (count + PRIOR_IMAGES)
+        deviation = np.sqrt(np.maximum(variance, FLOOR)).astype(np.float32)
+        unranked, images = np.zeros(LEVELS.shape, np.float32), np.array([count], np.float32)
+        return cls(center, basis, mean.astype(np.float32), deviation, unranked, images)
+
+    def ranked(self, distances: Iterable[NDArray[np.float32]]) -> "PositionGaussian":
+        """The same, with the quantiles of other normal images' distances, of any shapes."""
+        return replace(self, distance_quantiles=quantiles(distances))
+
+    def joined(self, embeddings: Cells) -> "PositionGaussian":
+        """The same, with more images that are good after all: (E, h, w) each.
+
+        Their look becomes part of the means and deviations, each as much as an image before.
+        """
+        rows, columns = self.mean.shape[1:]
+        new = np.stack(
+            [on_grid(_components(e, self.center, self.basis), rows, columns) for e in embeddings]
+        )
+        before, count = float(self.count[0]), float(self.count[0]) + len(new)
+        squares = before * (np.square(self.deviation) + np.square(self.mean))
+        mean = (before * self.mean + new.sum(0)) / count
+        variance = (squares + np.square(new).sum(0)) / count - np.square(mean)
+        deviation = np.sqrt(np.maximum(variance, FLOOR))
+        changed = {"mean": mean, "deviation": deviation, "count": np.array([count])}
+        return replace(self, **{name: x.astype(np.float32) for name, x in changed.items()})
+
+    def distances(self, embedding: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Root mean square of the standardised components: (..., E, h, w) to (..., h, w)."""
+        rows, columns = embedding.shape[-2:]
+        components = _components(embedding, self.center, self.basis)
+        components -= on_grid(self.mean, rows, columns)
+        components /= on_grid(self.deviation, rows, columns)
+        distances: NDArray[np.float32] = np.sqrt(np.square(components).mean(-3))
+        return distances
+
+    def evidence(
+        self, embedding: NDArray[np.floating[Any]], height: int, width: int
+    ) -> NDArray[np.float32]:
+        """-log10 of the share of normal cells beyond: (B, E, h, w) to (B, height, width)."""
+        return _enlarged(tail(self.distances(embedding), self.distance_quantiles), height, width)
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """What was learnt, by the name of each field."""
+        return {name: getattr(self, name) for name in GAUSSIAN_ARRAYS}
+
+
+GAUSSIAN_ARRAYS: Final = tuple(field.name for field in fields(PositionGaussian))
+"""Names of the arrays of a `PositionGaussian`."""
+
+
+def quantiles(values: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Of normal values at `LEVELS`, apart from each other, so that no rounding becomes evidence."""
+    apart, every = _APART * np.arange(len(LEVELS)), np.concatenate([x.ravel() for x in values])
+    rising: NDArray[Any] = np.maximum.accumulate(np.quantile(every, LEVELS) - apart) + apart
+    return rising.astype(np.float32)
+
+
+def tail(values: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """-log10 of the share of normal values beyond; an exponential tail follows the last quantile.
+
+    `known` are the `quantiles` of normal values.
+    """
+    run = max(known[-1] - known[-TAIL_KNOTS], 1e-6)
+    rise = (EVIDENCE[-1] - EVIDENCE[-TAIL_KNOTS]) / run
+    beyond = np.maximum(values - known[-1], 0.0) * np.float32(rise)
+    inside: NDArray[np.float32] = np.interp(values, known, EVIDENCE).astype(np.float32)
+    found: NDArray[np.float32] = inside + beyond
+    return found
+
+
+def on_grid(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """The nearest values on another grid of the same image: (..., h, w) to (..., rows, columns)."""
+    height, width = values.shape[-2:]
+    if (height, width) == (rows, columns):
+        return values
+    y = ((np.arange(rows) + 0.5) * height / rows).astype(int)
+    x = ((np.arange(columns) + 0.5) * width / columns).astype(int)
+    return values[..., y[:, None], x]
+
+
+def _whitening(embeddings: Cells) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and whitened principal components of the features, over all cells of all images."""
+    features = len(embeddings[0])
+    total, products, count = np.zeros(features), np.zeros((features, features)), 0
+    for embedding in embeddings:
+        cells = embedding.reshape(features, -1).astype(np.float32)
+        total += cells.sum(1, dtype=np.float64)
+        products += cells @ cells.T
+        count += cells.shape[1]
+    center = total / count
+    covariance = products / count - np.outer(center, center)
+    deviations = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    # A channel that hardly moves must not be blown up: its rounding would become evidence.
+    scale = np.maximum(deviations, 0.02 * max(float(deviations.max()), 1e-12))
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    largest = np.argsort(values)[::-1][:COMPONENTS]
+    largest = largest[values[largest] > 1e-4 * values[largest[0]]]
+    values, vectors = values[largest], vectors[:, largest]
+    basis = (vectors / np.sqrt(values + 0.05 * values.mean())).T / scale
+    return center.astype(np.float32), basis.astype(np.float32)
+
+
+def _components(
+    embedding: NDArray[np.floating[Any]], center: NDArray[np.float32], basis: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(..., E, h, w) to (..., D, h, w)."""
+    centred = embedding.astype(np.float32) - center[:, None, None]
+    flat = basis @ centred.reshape(*centred.shape[:-2], -1)
+    return flat.reshape(*flat.shape[:-1], *embedding.shape[-2:])
+
+
+def _enlarged(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Bilinear, between the middles of cells: (B, h, w) to (B, height, width)."""
+    rows, columns = _bilinear(cells.shape[1], height), _bilinear(cells.shape[2], width)
+    pixels: NDArray[np.float32] = np.matmul(np.matmul(rows, cells), columns.T, dtype=np.float32)
+    return pixels
+
+
+@lru_cache(maxsize=64)
+def _bilinear(cells: int, pixels: int) -> NDArray[np.float32]:
+    """(pixels, cells): what each cell gives to each pixel along an axis."""
+    at = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0.0, cells - 1.0)
+    weights: NDArray[np.float32] = np.maximum(
+        1.0 - np.abs(at[:, None] - np.arange(cells)), 0.0
+    ).astype(np.float32)
+    return weights
