@@ -24,13 +24,12 @@ from omnial.export.export_model import export_model
 from omnial.model_folder.export_folder import Format
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.appearance import appearance
-from omnial.models.normality import PRETRAINED_FEATURES, Normal, Normality
+from omnial.models.normality import Normal, Normality
 from omnial.models.recogniser import Recogniser
 from omnial.models.system import build_model
 from omnial.models.thresholds import calibrate
 from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel
-from tests.pretrained import random_network
 
 CLASSES = ("bolt", "tile")
 HEIGHT, WIDTH = 64, 96
@@ -84,13 +83,12 @@ def small_model() -> TrainedModel:
             stem=4,
             reconstruction=ReconstructionSettings(widths=(8, 8, 8)),
             localization=LocalizationSettings(widths=(8, 8, 8)),
-            normality="own+pretrained",
+            normality="own",
         ),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = build_model(settings.model).eval()
-    network.pretrained = random_network()
     _wake_up(network)
     region = np.ones((HEIGHT, WIDTH), bool)
     region[:, :20] = False
@@ -115,7 +113,7 @@ def small_model() -> TrainedModel:
     for index, name in enumerate(CLASSES):
         own = slice(8 * index, 8 * index + 6)
         held_out = normals[8 * index + 6 : 8 * index + 8]
-        model.normality[name] = Normality.fit(found.embedding[own], held_out, PRETRAINED_FEATURES)
+        model.normality[name] = Normality.fit(found.embedding[own], held_out)
     return model
 
 

@@ -18,11 +18,12 @@ from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format
 from omnial.models.channels_last import InstanceNorm
-from omnial.models.normality import with_normality
+from omnial.models.normality import PRETRAINED_FEATURES, embedding_shape, with_normality
 from omnial.models.scoring import image_score, image_scores
 from omnial.models.system import build_model
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
+from tests.pretrained import random_network
 
 CLASSES = ("bolt", "tile")
 HEIGHT, WIDTH = 64, 96
@@ -85,6 +86,35 @@ def test_a_graph_looks_as_often_as_its_network(
     expected = TorchBackend(other).run(*batch(3)).score_maps
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(expected - TorchBackend(model).run(*batch(3)).score_maps).max() > 1e-2
+
+
+def test_pretrained_features_are_part_of_a_graph_and_stay_in_float(
+    model: TrainedModel, tmp_path: Path
+) -> None:
+    changed = model.settings.model.model_copy(update={"normality": "own+pretrained"})
+    settings = model.settings.model_copy(update={"model": changed})
+    network = build_model(changed).eval()
+    network.load_state_dict(model.network.state_dict(), strict=False)
+    network.pretrained = random_network()
+    other = dataclasses.replace(model, settings=settings, network=network)
+    write_onnx(other, tmp_path / "model.onnx")
+    expected = TorchBackend(other).run(*batch(3)).embedding
+    assert expected is not None
+    assert expected.shape[1:] == embedding_shape(settings)
+    assert np.ptp(expected[:, -PRETRAINED_FEATURES:]) > 1.0
+    for engine in (OnnxBackend, OpenVinoBackend):
+        found = engine(tmp_path / "model.onnx", threads=1).run(*batch(3)).embedding
+        assert found is not None
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    in_float = set(float_nodes(tmp_path / "model.onnx", network))
+    of_it = [
+        node.name
+        for node in onnx.load(tmp_path / "model.onnx").graph.node
+        if node.op_type == "Conv"
+        and any("network.pretrained" in entry.value for entry in node.metadata_props)
+    ]
+    assert len(of_it) == 1 + 2 + 3 * 4
+    assert in_float.issuperset(of_it)
 
 
 def test_openvino_runs_what_was_exported_to_onnx(

@@ -282,8 +282,7 @@ def test_each_witness_has_a_picture_and_a_figure(make_result: Make, tmp_path: Pa
     for item in result.gallery:
         network = np.full(item.score_map.shape, 0.5, np.float32)
         normality = np.where(item.score_map > 0.5, 4.0, 1.0).astype(np.float32)
-        pretrained = None if len(spoken) % 2 else np.full_like(network, 0.25)
-        both = Witnesses(network, normality, pretrained)
+        both = Witnesses(network, normality)
         spoken.append(dataclasses.replace(item, witnesses=both, score_map=both.score_maps))
     read = page(dataclasses.replace(result, gallery=tuple(spoken)), tmp_path)
     # The network's own evidence counts twice.
@@ -297,6 +296,18 @@ def test_each_witness_has_a_picture_and_a_figure(make_result: Make, tmp_path: Pa
     # One scale: what says less is darker, and the sum is the brightest.
     assert levels[0] < levels[1] < np.asarray(whole.convert("L"), float).max()
     assert "Normality" not in page(result, tmp_path / "without").text
+
+
+def test_pretrained_features_stand_beside_the_others(make_result: Make, tmp_path: Path) -> None:
+    result = make_result(("cap",))
+    item = result.gallery[0]
+    one = np.ones(item.score_map.shape, np.float32)
+    three = Witnesses(3 * one, one, 6 * one)
+    changed = dataclasses.replace(item, witnesses=three, score_map=three.score_maps)
+    read = page(dataclasses.replace(result, gallery=(changed,)), tmp_path)
+    # Network and pretrained features count four times as much as the network's own features.
+    assert "pretrained 8.0, network 4.0, normality 0.3 at the brightest place" in read.text
+    assert any("pretrained" in (picture["alt"] or "") for picture in read.pictures)
 
 
 def test_training_images_that_stand_out(make_result: Make, tmp_path: Path) -> None:
