@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -67,27 +69,24 @@ def test_files_that_are_there_and_one_that_arrives_bit_by_bit(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_ctrl_c_ends_it_with_a_summary(run: Run, model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_with_a_summary(model: Path, tmp_path: Path) -> None:
+    """In a process of its own: a signal to this one meets whatever the tests before have loaded."""
     folder, out = tmp_path / "in", tmp_path / "out"
     picture(folder / "1.png")
     (folder / "2.png").write_bytes(b"")
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def interrupt() -> None:
+    arguments = ("watch", folder, "--model", model, "--out", out, "--existing")
+    command = [sys.executable, "-m", "omnial", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         rows = out / "predictions.jsonl"
-        while not (rows.is_file() and rows.stat().st_size):
+        while process.poll() is None and not (rows.is_file() and rows.stat().st_size):
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    ended = run("watch", folder, "--model", model, "--out", out, "--existing")
-    thread.join()
-    signal.signal(signal.SIGINT, before)
-    assert ended.code == 130, ended.err
-    assert f"1 images, {int('ANOMALOUS' in ended.err)} anomalous, 0 not readable" in ended.out
-    assert f"see {out}/index.html" in ended.out.replace("\n", "")
+        process.send_signal(signal.SIGINT)
+        shown, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"1 images, {int('ANOMALOUS' in said)} anomalous, 0 not readable" in shown
+    assert f"see {out}/index.html" in shown.replace("\n", "")
 
 
 def test_a_video_file_is_played_to_its_end(run: Run, model: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,10 +261,12 @@ class Inspector:
 
     def _own(self, source: Picture) -> Path | NDArray[Any] | ImageError:
         """A file, or pixels of our own: the caller may change or close his at once."""
-        if isinstance(source, str | os.PathLike):
-            return as_path(source, "a picture")
-        if not isinstance(source, Image.Image):
+        if isinstance(source, np.ndarray):
+            return np.array(source)
+        if is_tensor(source):
             return np.array(as_array(source))
+        if not isinstance(source, Image.Image):
+            return as_path(cast(StrPath, source), "a picture")
         try:
             return read_rgb(source, self.settings.data)
         except ImageError as error:
