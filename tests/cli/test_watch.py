@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +77,22 @@ def test_ctrl_c_ends_it_with_a_summary(model: Path, tmp_path: Path) -> None:
     (folder / "2.png").write_bytes(b"")
     arguments = ("watch", folder, "--model", model, "--out", out, "--existing")
     command = [sys.executable, "-m", "omnial", *map(str, arguments)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A process started in the background of a script inherits that SIGINT is ignored.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
         rows = out / "predictions.jsonl"
         while process.poll() is None and not (rows.is_file() and rows.stat().st_size):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         shown, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, said
     assert f"1 images, {int('ANOMALOUS' in said)} anomalous, 0 not readable" in shown
     assert f"see {out}/index.html" in shown.replace("\n", "")
