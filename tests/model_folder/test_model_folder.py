@@ -170,6 +170,10 @@ def test_crash_between_the_two_files_is_noticed(folder: Path, tmp_path: Path) ->
 
 def test_parts_that_do_not_fit_are_not_saved(tmp_path: Path) -> None:
     model = tiny_model()
+    model.rois = {"nut": np.ones((32, 64), bool)}
+    with pytest.raises(ValueError, match="regions are not those of the model's classes"):
+        save_model(tmp_path / "model", model)
+    model = tiny_model()
     model.classes = ("bolt", "tile.roi")
     with pytest.raises(ValueError, match="calibration"):
         save_model(tmp_path / "model", model)

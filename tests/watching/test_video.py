@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnial.errors import UserError
+from omnial.errors import UserError, without_password
 from omnial.inference.inspector import Inspector
 from omnial.watching import feeds
-from omnial.watching.feeds import CameraFeed, open_feed, without_password
+from omnial.watching.feeds import CameraFeed, open_feed
 from omnial.watching.watcher import watch
 from tests.inference.test_predictor import SIZE, red_model, rows_of
 
@@ -131,6 +131,8 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         "rtsp://admin:pa/ss@cam/live",
         "rtsp://admin:p@ss@cam/live",
         "rtsp://cam/live?user=admin&password=pass",
+        "rtsp://admin:p?ss@cam/live",
     ):
         assert without_password(address) == "rtsp://cam/live"
     assert without_password("/dev/video0") == "/dev/video0"
+    assert without_password("rtsp:/a:b@cam/1, a@b.png") == "rtsp:/cam/1, a@b.png"

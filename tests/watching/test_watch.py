@@ -100,9 +100,29 @@ def test_the_page_is_renewed_while_the_watch_goes_on(
         page = tmp_path / "out" / "index.html"
         pages.append(page.read_text("utf-8") if page.exists() else "")
 
-    watched(inspector, tmp_path / "out", parts[:1], parts[1:2], on_image=look)
+    # Nothing arrives between the two: the page is renewed all the same.
+    watched(inspector, tmp_path / "out", parts[:1], [], parts[1:2], on_image=look)
     assert pages[0] == ""
     assert "0 of 1 images anomalous" in pages[1]
+
+
+def test_a_quiet_line_has_a_page_and_a_broken_overlay_ends_nothing(
+    inspector: Inspector, parts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "_RENEWED", 0.0)
+    page, seen = tmp_path / "out" / "index.html", list[bool]()
+
+    class Quiet(Given):
+        def take(self, most: int) -> list[Arrival] | None:
+            seen.append(page.exists())
+            if len(seen) == 2:
+                for overlay in (tmp_path / "out" / "overlays").iterdir():
+                    overlay.write_bytes(b"")
+            return super().take(most)
+
+    watch(inspector, Quiet(parts[:1], [], [], parts[1:2]), tmp_path / "out")
+    assert seen[:4] == [False, False, True, True]
+    assert "1 of 2 images anomalous" in page.read_text("utf-8")
 
 
 def test_a_second_watch_adds_and_a_cut_line_is_ended(

@@ -12,7 +12,7 @@ from omnial.cli import options
 from omnial.cli.options import flag, number, option
 from omnial.cli.output import print_next, print_result, print_table, say, working
 from omnial.cli.verb import ExitCode, verb
-from omnial.errors import UserError, shown, told_apart
+from omnial.errors import UserError, shown, told_apart, without_password
 from omnial.progress import silent
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def watch(
     read = options.reading(max_megapixels, significant_bits)
     with working():
         from omnial.signals import noting_signals
-        from omnial.watching.feeds import open_feed, without_password
+        from omnial.watching.feeds import open_feed
         from omnial.watching.hooks import command_hook, http_hook
         from omnial.watching.watcher import EVENT_NAMES
         from omnial.watching.watcher import watch as inspect

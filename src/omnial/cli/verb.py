@@ -19,7 +19,7 @@ import typer
 from omnial._version import __version__
 from omnial.cli.options import check_data, check_model, check_out
 from omnial.distributed.launch import read_processes
-from omnial.errors import RunError, UserError
+from omnial.errors import RunError, UserError, without_password
 
 
 class ExitCode(IntEnum):
@@ -162,7 +162,7 @@ def _one_line(error: Exception, options: Collection[str]) -> str:
 
 def _write_log() -> str:
     """Write the traceback being handled to a file, and say where it is."""
-    text = (
+    text = without_password(
         f"omnial {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
         f"command: {' '.join(sys.argv)}\n\n{traceback.format_exc()}"
     )

@@ -32,7 +32,7 @@ from omnial.demo.parts import blister, gear, metal_plate
 from omnial.demo.surface import Surface, grain, photograph
 from omnial.errors import UserError
 from omnial.files import locked, scratch_in, writing
-from omnial.untrusted import read_json
+from omnial.untrusted import read_json, reason_of
 
 Split = Literal["train", "test"]
 
@@ -158,8 +158,10 @@ class _Parameters(BaseModel, extra="forbid"):
     @field_validator("classes")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or not set(names) <= set(CLASS_NAMES):
-            raise ValueError(f"name at least one class of {', '.join(CLASS_NAMES)}")
+        unknown = [name for name in names if name not in CLASS_NAMES]
+        if unknown or not names:
+            wrong = f"there is no {', '.join(unknown)}; " if unknown else ""
+            raise ValueError(f"{wrong}name at least one class of {', '.join(CLASS_NAMES)}")
         return names
 
     def images(self) -> Iterator[tuple[tuple[str, Split, str, int], list[Path]]]:
@@ -218,7 +220,7 @@ def generate(
             per_kind=per_kind,
         )
     except ValidationError as error:
-        raise UserError(f"the production line cannot be drawn: {error}") from error
+        raise UserError(f"the production line cannot be drawn: {reason_of(error)}") from error
     out = Path(out).absolute()
     unfinished = out.with_name(f".{out.name}.partial")
     if out.is_file():

@@ -27,7 +27,9 @@ def as_array(pixels: "NDArray[Any] | Tensor") -> NDArray[Any]:
     """A tensor's channels come last in its array; an array stays as it is."""
     if isinstance(pixels, np.ndarray):
         return pixels
-    values: NDArray[Any] = pixels.detach().cpu().numpy()
+    pixels = pixels.detach().cpu()
+    # NumPy has no bfloat16.
+    values: NDArray[Any] = (pixels.float() if pixels.is_floating_point() else pixels).numpy()
     return np.moveaxis(values, 0, -1) if values.ndim == 3 else values
 
 
@@ -36,5 +38,6 @@ def from_bgr(picture: Picture) -> Picture:
     if not isinstance(picture, np.ndarray) and not is_tensor(picture):
         return picture
     array = as_array(picture)
-    colours = array.ndim == 3 and array.shape[2] in (3, 4)
-    return array[..., [2, 1, 0, 3][: array.shape[2]]] if colours else array
+    if array.ndim == 3 and array.shape[2] == 3:
+        return array[..., ::-1]  # no copy: a list of frames may be long
+    return array[..., [2, 1, 0, 3]] if array.ndim == 3 and array.shape[2] == 4 else array

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from omnial.data.image_file import SUFFIXES
 from omnial.data.listing import ALL, LeftOut, is_folder, own_names
-from omnial.errors import UserError
+from omnial.errors import UserError, without_password
 
 
 class Source(NamedTuple):
@@ -53,7 +53,8 @@ def check_inputs(paths: Sequence[Path]) -> None:
         advice = "Check the spelling."
         if any(":/" in path for path in absent):
             advice = "Cameras and streams are for omnial watch."
-        raise UserError(f"No such file or folder: {', '.join(absent)}. {advice}")
+        names = ", ".join(map(without_password, absent))
+        raise UserError(f"No such file or folder: {names}. {advice}")
 
 
 def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:

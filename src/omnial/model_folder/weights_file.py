@@ -58,6 +58,15 @@ def save_model(folder: Path, model: TrainedModel) -> None:
         weights_sha256="0" * 64,  # until they are written
         trained_files=model.trained_files,
     )
+    classes = set(model.classes)
+    known = set[str]() if model.settings.model.normality == "none" else classes
+    if (
+        model.recogniser.names != model.classes
+        or model.normality.keys() != known
+        or not model.rois.keys() <= classes
+    ):
+        # Before a good model is replaced by one that cannot be read.
+        raise ValueError("recogniser, normality or regions are not those of the model's classes")
     tensors = {_NETWORK + name: value for name, value in model.network.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     for name, array in extra_arrays(model.recogniser, model.rois, model.normality).items():

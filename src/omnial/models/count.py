@@ -33,10 +33,10 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
     """Count a model's parameters per part and its operations for an image of height x width.
 
     Nothing is computed and no weights are allocated. The result has `parts` (`module`,
-    `reconstruction`, `localization`; of a network of the user's own its direct children):
-    `parameters` and `published`, which is null unless the network has the published widths; `total`
-    parameters; and `flops` of one forward pass of one image (a multiplication and an addition are
-    two).
+    `reconstruction`, `localization`, and `pretrained` where there is such a network; of a network
+    of the user's own its direct children): `parameters` and `published`, which is null unless the
+    network has the published widths; `total` parameters; and `flops` of one forward pass of one
+    image (a multiplication and an addition are two).
     """
     kind, norm = settings.reconstruction.attention, settings.reconstruction.norm
     with torch.device("meta"):
@@ -51,6 +51,9 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
             "localization": count_parameters(model.neck) + count_parameters(model.localization),
         }
         published = _published(settings)
+        if model.pretrained is not None:
+            counts["pretrained"] = sum(one.numel() for one in model.pretrained.parameters())
+            published = (*published, None)
     else:  # one of the user's own
         counts = {name: count_parameters(part) for name, part in model.named_children()}
         published = (None,) * len(counts)
@@ -59,7 +62,7 @@ def describe(settings: ModelSettings, height: int, width: int) -> dict[str, Any]
             name: {"parameters": count, "published": known}
             for (name, count), known in zip(counts.items(), published, strict=True)
         },
-        "total": count_parameters(model),
+        "total": count_parameters(model) + counts.get("pretrained", 0),
         "flops": counter.get_total_flops(),
     }
 

@@ -146,6 +146,8 @@ class NetworkPart(Protocol):
 def build_model(settings: ModelSettings) -> nn.Module:
     """The network of the given settings, freshly initialised from PyTorch's global generator.
 
+    Pretrained features get their weights after the training (`efficientnet.pretrained_network`).
+
     Raises:
         UserError: One of the user's own cannot be imported, or is not what `NetworkPart` says.
     """

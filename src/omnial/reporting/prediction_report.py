@@ -234,16 +234,19 @@ def _excess(row: Any) -> float:
 
 
 def _shot(folder: Path, row: Any) -> dict[str, Any] | None:
-    """A row's picture; None where the overlay was removed."""
+    """A row's picture; None where the overlay was removed, or was not written whole."""
     files = (folder / OVERLAYS / f"{Path(row['map']).stem}.{kind}" for kind in ("jpg", "png"))
     file = next((file for file in files if file.exists()), None)
     if file is None:
         return None
-    with Image.open(file) as picture:
-        picture.draft("RGB", (2 * _EDGE, 2 * _EDGE))  # a large JPEG is decoded small
-        picture.thumbnail((_EDGE, _EDGE))
-        stream = io.BytesIO()
-        picture.convert("RGB").save(stream, "JPEG", quality=80)
+    stream = io.BytesIO()
+    try:
+        with Image.open(file) as picture:
+            picture.draft("RGB", (2 * _EDGE, 2 * _EDGE))  # a large JPEG is decoded small
+            picture.thumbnail((_EDGE, _EDGE))
+            picture.convert("RGB").save(stream, "JPEG", quality=80)
+    except OSError:
+        return None
     path, (width, height) = Path(row["path"]), picture.size
     score, threshold = told_apart(row["score"], row["threshold"])
     return {

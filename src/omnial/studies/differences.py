@@ -78,13 +78,12 @@ def _difference(
     lower, higher = low.values(metric), high.values(metric)
     value = statistics.fmean(higher) - statistics.fmean(lower)
     below, above = low.resampled(metric), high.resampled(metric)
-    pooled, degrees = spread
     if below is None or above is None:
         return Difference(low, high, value, None, "undecided: kept without resamples")
-    if not degrees:
+    if not spread[1]:
         return Difference(low, high, value, None, "undecided: one seed")
     images = float(np.var(above - below, ddof=1))
-    seeds = max(pooled, variance([lower, higher])[0])
+    seeds, degrees = max(spread, variance([lower, higher]))
 
     def half(first: int, second: int, degrees: float) -> float:
         return half_width(images, seeds * (1 / first + 1 / second), degrees)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 import threading
 import time
 from collections import deque
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnial.data.image_file import SUFFIXES
-from omnial.errors import UserError
+from omnial.errors import UserError, without_password
 from omnial.inference.engines import needs_package
 from omnial.inference.inputs import each_image
 
@@ -185,14 +184,6 @@ def _first(source: str) -> Any:
             "another program uses the camera, and that the file is whole."
         )
     return capture
-
-
-def without_password(source: str) -> str:
-    """An address without name and password, which may stand before the host or in the query.
-
-    A password may hold a slash: everything up to the last `@` goes.
-    """
-    return re.sub(r"(?<=://).*@", "", source.partition("?")[0]) if "://" in source else source
 
 
 def _arrival(label: str, stem: str, frame: Any) -> Arrival:

@@ -14,7 +14,7 @@ from queue import Empty, Full, Queue
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from omnial.errors import RunError, UserError
+from omnial.errors import RunError, UserError, without_password
 
 Event: TypeAlias = Mapping[str, Any]
 """What is told of an image, JSON values by name."""
@@ -119,7 +119,13 @@ def http_hook(url: str) -> Hook:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"--hook {url}: give an address that begins with http:// or https://.")
+        shown = without_password(url)
+        raise UserError(f"--hook {shown}: give an address that begins with http:// or https://.")
+    if parts.username is not None:
+        raise UserError(
+            f"--hook {without_password(url)}: give an address without a name and a password; a "
+            "program of --run can send them."
+        )
 
     def call(event: Event) -> None:
         content = json.dumps(event).encode()

@@ -106,7 +106,16 @@ def watch(
                 pictures.make_folders()
             due = time.monotonic() + _RENEWED
             with ResultFiles(out, append=True) as files:
-                for arrival, found in _inspected(inspector, feed, class_name, tile, allowed):
+                shown = True
+                for one in _inspected(inspector, feed, class_name, tile, allowed):
+                    if pictures is not None and not shown and time.monotonic() >= due:
+                        begun = time.monotonic()
+                        write_page(out, files.rows)
+                        ended, shown = time.monotonic(), True
+                        due = ended + max(_RENEWED, _PAGE_SHARE * (ended - begun))
+                    if one is None:
+                        continue
+                    arrival, found = one
                     keep = kept == "all" or (isinstance(found, Inspection) and found.anomalous)
                     moment = next(times)
                     name = f"{moment:%Y%m%d-%H%M%S-%f}-{arrival.stem}"
@@ -125,11 +134,7 @@ def watch(
                         hook.send(event)
                     if on_image is not None:
                         on_image(event)
-                    if pictures is not None and time.monotonic() >= due:
-                        begun = time.monotonic()
-                        write_page(out, files.rows)
-                        ended = time.monotonic()
-                        due = ended + max(_RENEWED, _PAGE_SHARE * (ended - begun))
+                    shown = False
                 if pictures is not None:
                     write_page(out, files.rows)
     finally:
@@ -147,8 +152,11 @@ def _inspected(
     class_name: str | None,
     tile: Tile,
     allowed: Callable[[], int],
-) -> Iterator[tuple[Arrival, Inspection | ImageError]]:
-    """Inspect in batches what a feed gives, and say every ten seconds how far behind that is."""
+) -> Iterator[tuple[Arrival, Inspection | ImageError] | None]:
+    """Inspect in batches what a feed gives, and say every ten seconds how far behind that is.
+
+    None where nothing had arrived.
+    """
     reported, dropped = time.monotonic(), 0
     while (most := allowed()) > 0 and (arrivals := feed.take(most)) is not None:
         given = [Path(one.path) if one.frame is None else one.frame for one in arrivals]
@@ -156,6 +164,8 @@ def _inspected(
         for arrival, inspection in zip(arrivals, found, strict=True):
             if not (isinstance(inspection, ImageError) and feed.again(arrival)):
                 yield arrival, inspection
+        if not arrivals:
+            yield None
         if time.monotonic() - reported < _REPORT:
             continue
         reported = time.monotonic()
