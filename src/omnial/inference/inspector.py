@@ -164,7 +164,7 @@ class Inspector:
 
     def inspect(
         self,
-        source: "Picture | Iterable[Picture]",
+        source: Picture | Iterable[Picture],
         class_name: str | None = None,
         *,
         tile: Tile = "auto",
