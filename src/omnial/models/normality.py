@@ -244,8 +244,11 @@ def witnesses_of(
         embedding = None if prediction.embedding is None else prediction.embedding[one]
         alone = prediction._replace(score_maps=prediction.score_maps[one], embedding=embedding)
         own = None if name is None else normality.get(name)
-        known = normality.values() if own is None else [own]
-        each = [fitted.witnesses(alone) for fitted in known]
+        if own is not None:
+            found = own.witnesses(alone).named()
+            yield Witnesses(**{name: maps[0] for name, maps in found.items()})
+            continue
+        each = [fitted.witnesses(alone) for fitted in normality.values()]
         least = np.argmin([witnesses.score_maps for witnesses in each], axis=0)[None]
         maps = {k: np.stack([one.named()[k] for one in each]) for k in each[0].named()}
         yield Witnesses(**{k: np.take_along_axis(v, least, 0)[0, 0] for k, v in maps.items()})
