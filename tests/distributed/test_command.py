@@ -122,7 +122,9 @@ def test_the_same_command_is_started_and_its_exit_code_is_kept(
     arguments = command(data, tmp_path / "model", "--devices", "2")
     assert run(*arguments) == 1
     assert started == [["2", sys.executable, "-m", "omnial", *arguments]]
-    evaluation = ["evaluate", "m", "--data", str(data), "--out", str(tmp_path), "--devices", "3"]
+    (model := tmp_path / "trained").mkdir()
+    evaluation = ["evaluate", str(model), "--data", str(data), "--out", str(tmp_path / "report")]
+    evaluation += ["--devices", "3"]
     assert run(*evaluation) == 1
     assert started[1] == ["3", sys.executable, "-m", "omnial", *evaluation]
 
