@@ -31,10 +31,10 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.machine import keep_freed_memory
 from omnial.models.system import Output
-from omnial.sample_random import SampleRandom
 from omnial.training import loop
 from omnial.training.devices import choose_precision
-from omnial.training.loop import TrainState, draw_sample, training_step
+from omnial.training.drawing import draw
+from omnial.training.loop import TrainState, training_step
 from omnial.training.objective import losses
 from omnial.training.sampler import Batch
 
@@ -83,7 +83,6 @@ class Step:
         """One step."""
         state = self.state
         with (
-            mock.patch.object(loop, "draw_sample", self._timed("synthesis", loop.draw_sample)),
             mock.patch.object(state, "model", self._timed("forward", state.model)),
             mock.patch.object(self.fabric, "backward", self._backward(self.fabric.backward)),
             mock.patch.object(
@@ -92,7 +91,8 @@ class Step:
             mock.patch.object(loop, "update_average", self._timed("average", loop.update_average)),
         ):
             self._ended = time.perf_counter()
-            training_step(state, self.batch, self.settings, self.fabric, precision=self.precision)
+            drawn = self._timed("synthesis", draw)(self.batch, self.settings, state.step, None)
+            training_step(state, drawn, self.settings, self.fabric, precision=self.precision)
 
     def _backward(self, work: Callable[..., Any]) -> Callable[..., Any]:
         timed = self._timed("backward", work)
@@ -114,8 +114,7 @@ def naive_step(settings: Settings, weights: nn.Module) -> Callable[[], None]:
     batch = example_batch(settings)
 
     def run() -> None:
-        random = SampleRandom(settings.training.seed, 0, batch.positions)
-        sample = draw_sample(batch, settings, random, 0, None)
+        sample = draw(batch, settings, 0, None).sample
         output = Output(*network(sample.anomalous))
         terms = losses(output, sample, settings.objective)
         optimizer.zero_grad()

@@ -24,9 +24,7 @@ def describe() -> dict[str, Any]:
     cpu, flags = _processor()
     return {
         "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": available_cores(),
         "isa": [name for name in _ISA if name in flags],
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "load_before": [round(load, 2) for load in os.getloadavg()],
@@ -37,6 +35,13 @@ def describe() -> dict[str, Any]:
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def available_cores() -> int:
+    """Cores that this process may run on, where the system can say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> tuple[str, set[str]]:

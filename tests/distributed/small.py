@@ -16,6 +16,7 @@ from omnial.data.dataset import load_dataset
 from omnial.data.layouts import discover
 from omnial.distributed import collectives
 from omnial.training import fit, loop
+from omnial.training.drawing import draw
 from omnial.training.loop import StepResult, TrainState, training_step
 from omnial.training.sampler import Batch, BatchSampler
 
@@ -50,7 +51,7 @@ def gradients(batch: Batch, fabric: Fabric, *, frozen: bool) -> dict[str, Tensor
         for layer in state.network.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
-    training_step(state, batch, settings(), fabric)
+    training_step(state, draw(batch, settings(), 0, None), settings(), fabric)
     return {
         name: parameter.grad
         for name, parameter in state.network.named_parameters()

@@ -13,8 +13,9 @@ from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.models.system import build_model
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch
+from omnial.training.drawing import draw
 from omnial.training.fit import train
-from omnial.training.loop import draw_sample, perturb
+from omnial.training.loop import perturb
 from omnial.training.objective import losses
 from omnial.training.sampler import Batch, BatchSampler
 
@@ -43,7 +44,7 @@ def sample() -> SynthesizedBatch:
     images = nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
     region = torch.ones(4, 1, 64, 64, dtype=torch.bool)
     batch = Batch(torch.arange(4), images, images.flip(0), region)
-    return draw_sample(batch, settings(), RANDOM, 3, None)
+    return draw(batch, settings(), 3, None).sample
 
 
 def raises_the_loss(network: nn.Module, sample: SynthesizedBatch, moved: SynthesizedBatch) -> bool:

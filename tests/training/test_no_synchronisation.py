@@ -24,6 +24,8 @@ from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.models.system import build_model
+from omnial.training import drawing
+from omnial.training.drawing import draw
 from omnial.training.fit import train
 from omnial.training.log import RunLog
 from omnial.training.loop import TrainState, training_step
@@ -188,6 +190,7 @@ def test_the_loop_waits_only_where_it_logs(
 
     monkeypatch.setattr(BatchSampler, "batch", making)
     monkeypatch.setattr(RunLog, "close", closing)
+    monkeypatch.setattr(drawing, "available_cores", lambda: 1)  # in this thread, in turn
     wanted = settings(
         f"training.steps={STEPS}",
         f"training.precision={precision}",
@@ -221,9 +224,10 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(system: str, 
         region=torch.empty(2, 1, 64, 64, dtype=torch.bool, device="meta"),
     )
     fabric = Fabric(accelerator="cpu", devices=1)
-    training_step(state, batch, wanted, fabric)  # makes the constant filters, which are kept
+    # The first one makes the constant filters, which are kept.
+    training_step(state, draw(batch, wanted, step, None), wanted, fabric)
     with Waits(step=step) as counter:
-        result = training_step(state, batch, wanted, fabric)
+        result = training_step(state, draw(batch, wanted, step, None), wanted, fabric)
     assert (result.loss.device.type, result.gradient_norm.device.type) == ("meta", "meta")
     gradients = [parameter.grad for parameter in network.parameters()]
     assert all(gradient is not None for gradient in gradients)

@@ -4,6 +4,7 @@ import copy
 import logging
 import shutil
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from omnial.attacks.pgd import Ball, Schedule, attack, undisturbed
 from omnial.config.settings import Settings
-from omnial.data.dataset import to_unit
 from omnial.distributed import collectives
 from omnial.errors import RunError
 from omnial.machine import keep_freed_memory
@@ -24,13 +24,14 @@ from omnial.models.channels_last import to_channels_last
 from omnial.models.system import InspectionNetwork, Output, build_model
 from omnial.sample_random import SampleRandom
 from omnial.signals import noting_signals
-from omnial.synthesis.recipe import SynthesizedBatch, synthesize
+from omnial.synthesis.recipe import SynthesizedBatch
 from omnial.training.checkpoint import write_checkpoint
 from omnial.training.devices import Precision
+from omnial.training.drawing import Drawn, drawn_ahead
 from omnial.training.log import LOG_STEPS, RunLog, clock
 from omnial.training.objective import Losses, losses, training_loss
-from omnial.training.sampler import Batch, BatchSampler, reduced_images
-from omnial.training.schedule import MEASURED_STEPS, Budget, is_reduced, learning_rate
+from omnial.training.sampler import BatchSampler
+from omnial.training.schedule import MEASURED_STEPS, Budget, learning_rate
 from omnial.training.thread_choice import chosen_threads
 
 _logger = logging.getLogger(__name__)
@@ -112,14 +113,14 @@ class StepResult(NamedTuple):
 
 def training_step(
     state: TrainState,
-    batch: Batch,
+    drawn: Drawn,
     settings: Settings,
     fabric: Fabric,
     *,
     precision: Precision = "fp32",
     total_steps: int | None = None,
 ) -> StepResult:
-    """One training step, in place, on this process's samples of the batch on the training device.
+    """One training step, in place, on this process's samples on the training device.
 
     The precision is that of the network; losses and synthesis are in float32. The number of total
     steps is None while a time budget has not been measured yet.
@@ -128,12 +129,10 @@ def training_step(
     autocast = torch.autocast(
         fabric.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
     )
-    # Every draw is a function of seed, step and position in the batch.
-    random = SampleRandom(training.seed, state.step, batch.positions)
-    sample = draw_sample(batch, settings, random, state.step, total_steps)
+    sample = drawn.sample
     if training.adversarial_steps:
         with autocast:
-            sample = perturb(state.network, sample, settings, random)
+            sample = perturb(state.network, sample, settings, drawn.random)
 
     with autocast:
         output: Output = state.model(sample.anomalous)
@@ -166,18 +165,6 @@ def update_average(average: nn.Module, network: nn.Module, step: int, decay: flo
     for counter, value in pairs:
         if not counter.is_floating_point():
             counter.copy_(value)
-
-
-@torch.no_grad()
-def draw_sample(
-    batch: Batch, settings: Settings, random: SampleRandom, step: int, total_steps: int | None
-) -> SynthesizedBatch:
-    """Draw a step's anomalies onto its images; its first steps may see a quarter of the pixels."""
-    images = [to_unit(batch.images), to_unit(batch.textures), batch.region]
-    if is_reduced(step, total_steps, settings.training):
-        images = reduced_images(images, random)
-    normal, textures, region = images
-    return synthesize(normal, textures, settings.synthesis, random, region)
 
 
 def perturb(
@@ -221,12 +208,15 @@ def run_loop(
     keep_freed_memory()
     fixed_threads = fabric.world_size > 1 or fabric.device.type != "cpu"
     saved, before = budget.seconds, time.monotonic()
-    with noting_signals() as signals, chosen_threads(fixed=fixed_threads) as choose_threads:
+    with (
+        noting_signals() as signals,
+        chosen_threads(fixed=fixed_threads) as choose_threads,
+        closing(drawn_ahead(sampler, budget, settings, fabric, state.step)) as ahead,
+    ):
         while not budget.is_spent(state.step):
-            batch = fabric.to_device(sampler.batch(state.step))
-            total = budget.total_steps
+            drawn, total = next(ahead), budget.total_steps
             result = training_step(
-                state, batch, settings, fabric, precision=precision, total_steps=total
+                state, drawn, settings, fabric, precision=precision, total_steps=total
             )
             log.picture(state.step, state.average, result.sample)
             if state.step % LOG_STEPS == 0:
@@ -237,7 +227,7 @@ def run_loop(
             now = time.monotonic()
             seconds = collectives.from_first(now - before)
             budget.count(state.step, seconds)
-            choose_threads(seconds, is_reduced(state.step - 1, total, settings.training))
+            choose_threads(seconds, drawn.reduced)
             before = now
             if state.step == MEASURED_STEPS:
                 _say_how_long(budget, state.step, settings.training.batch_size)

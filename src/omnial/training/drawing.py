@@ -1,0 +1,71 @@
+"""What a step trains on: images with anomalies, drawn while the step before it computes."""
+
+import itertools
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+import torch
+from lightning.fabric import Fabric
+
+from omnial.config.settings import Settings
+from omnial.data.dataset import to_unit
+from omnial.data.prefetch import prefetch
+from omnial.machine import available_cores
+from omnial.sample_random import SampleRandom
+from omnial.synthesis.recipe import SynthesizedBatch, synthesize
+from omnial.training.sampler import Batch, BatchSampler, reduced_images
+from omnial.training.schedule import Budget, is_reduced
+
+
+class Drawn(NamedTuple):
+    """A step's batch, and the anomalies drawn onto it."""
+
+    batch: Batch
+    random: SampleRandom
+    """The step's random numbers."""
+    sample: SynthesizedBatch
+    reduced: bool
+    """Whether the sample has a quarter of the pixels."""
+
+
+@torch.no_grad()
+def draw(batch: Batch, settings: Settings, step: int, total_steps: int | None) -> Drawn:
+    """Draw a step's anomalies onto its images; its first steps may see a quarter of the pixels."""
+    # Every draw is a function of seed, step and position in the batch.
+    random = SampleRandom(settings.training.seed, step, batch.positions)
+    images = [to_unit(batch.images), to_unit(batch.textures), batch.region]
+    reduced = is_reduced(step, total_steps, settings.training)
+    if reduced:
+        images = reduced_images(images, random)
+    normal, textures, region = images
+    sample = synthesize(normal, textures, settings.synthesis, random, region)
+    return Drawn(batch, random, sample, reduced)
+
+
+def drawn_ahead(
+    sampler: BatchSampler, budget: Budget, settings: Settings, fabric: Fabric, first: int
+) -> Generator[Drawn, None, None]:
+    """What each step from `first` on trains on; close it after the last.
+
+    A training on fewer threads than there are cores leaves one idle: it draws the next step
+    meanwhile. On a busy core that would take as long as in turn, or longer.
+    """
+    alone = fabric.device.type == "cpu" and fabric.world_size == 1
+    cores = available_cores() if alone else 0
+    threads = 0
+    ahead: Iterator[Drawn] = iter(())
+
+    def draw_step(plan: tuple[int, int | None]) -> Drawn:
+        step, total_steps = plan
+        return draw(fabric.to_device(sampler.batch(step)), settings, step, total_steps)
+
+    for step in itertools.count(first):
+        if threads != torch.get_num_threads():  # a thread that begins now takes the new number
+            threads = torch.get_num_threads()
+            plans = ((later, budget.total_steps) for later in itertools.count(step))
+            ahead = prefetch(draw_step, plans, 1) if threads < cores else map(draw_step, plans)
+        drawn = next(ahead)
+        # A time budget may have moved the first step on whole images meanwhile.
+        if drawn.reduced != is_reduced(step, budget.total_steps, settings.training):
+            drawn = draw(drawn.batch, settings, step, budget.total_steps)
+        yield drawn
