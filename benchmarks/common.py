@@ -13,7 +13,8 @@ from typing import Any, TypedDict
 import numpy as np
 from rich.console import Console
 
-from benchmarks.table import rich_table
+from benchmarks.table import instruction_set, rich_table
+from omnial import machine
 from omnial.files import replacing
 
 
@@ -50,6 +51,7 @@ def write_json(path: Path, content: object) -> None:
 
 def report(title: str, found: Entries, out: Path | None) -> None:
     """Print a benchmark's figures, and write them where a file is named."""
+    title = f"{title}, {instruction_set(machine.describe()['isa'])}"
     Console(width=140).print(rich_table(title, found))
     if out is not None:
         write_json(out, found)

@@ -7,7 +7,6 @@ the same number of threads.
     python -m benchmarks.inference --size lite --rounds 15
 """
 
-import os
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from benchmarks.common import Entries, entries, ratio, report, side_by_side
 from omnial.config.load import load_settings
 from omnial.export.build import HINTS, ExportedNetwork, build, float_nodes, write_onnx
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend
+from omnial.machine import available_cores
 from omnial.model_folder.export_folder import Hint, Precision
 from omnial.models.channels_last import to_channels_last
 from omnial.models.prediction import Backend
@@ -190,7 +190,7 @@ def main(
         list[str] | None, typer.Option(help="Sizes; may be repeated. Default: lite, base, paper.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds, where a size is named.")] = 7,
-    threads: Annotated[int, typer.Option(help="Threads of every engine.")] = os.cpu_count() or 1,
+    threads: Annotated[int, typer.Option(help="Threads of every engine.")] = available_cores(),
     quick: Annotated[bool, typer.Option("--quick", help="Show that it works.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
 ) -> None:

@@ -4,9 +4,11 @@ Each runs in a process of its own, so that neither memory nor threads leak from 
 `bench.json` holds the figures and nothing else; what they were measured on is in `machine.json`.
 
     python -m benchmarks.run --out runs/bench --document docs/results/bench.md
+    python -m benchmarks.run --only synthesis --only "training_step --size lite"
 """
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.common import Entries, write_json
-from benchmarks.table import rich_table, write_document
+from benchmarks.table import instruction_set, rich_table, write_document
 from omnial import machine
 
 QUICK: Mapping[str, Sequence[str]] = {
@@ -54,28 +56,34 @@ def measure(subject: str, arguments: Sequence[str]) -> Entries:
 
 def main(
     only: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(QUICK)}; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help=f"One of {', '.join(QUICK)}, with its options, as in 'inference --size lite'; "
+            "may be repeated."
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small sizes: shows that it works, measures nothing.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("runs/bench"),
     document: Annotated[
-        Path | None, typer.Option(help="Put the table into this document, between its markers.")
+        Path | None, typer.Option(help="Put the figures into this document, between its markers.")
     ] = None,
 ) -> None:
-    unknown = set(only or ()) - set(QUICK)
+    chosen = [(subject, rest) for subject, *rest in map(shlex.split, only or QUICK)]
+    unknown = {subject for subject, _ in chosen} - set(QUICK)
     if unknown:
         raise typer.BadParameter(f"no benchmark is called {', '.join(sorted(unknown))}")
     facts = machine.describe()
     console = Console(width=140)
     found: Entries = {}
-    for subject in only or QUICK:
+    for subject, arguments in chosen:
         console.print(f"{subject} ...", end=" ")
         start = time.perf_counter()
-        found |= measure(subject, QUICK[subject] if quick else ())
+        found |= measure(subject, [*arguments, *(QUICK[subject] if quick else ())])
         console.print(f"{time.perf_counter() - start:.0f} s")
-    console.print(rich_table(f"{facts['cpu']}, commit {facts['commit']}", found))
+    title = f"{facts['cpu']}, {instruction_set(facts['isa'])}, commit {facts['commit']}"
+    console.print(rich_table(title, found))
     write_json(out / "bench.json", found)
     write_json(out / "machine.json", facts)
     if document is not None:

@@ -1,6 +1,7 @@
 """The table, the document and the arithmetic of the benchmarks; nothing here is about speed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from benchmarks.common import entries, growth_exponent, in_own_process, ratio, side_by_side
 from benchmarks.pixel_metrics import measure_ours, naive_aupro, synthetic_map
 from benchmarks.run import QUICK, measure
-from benchmarks.table import BEGIN, END, between_markers, markdown, write_document
+from benchmarks.table import BEGIN, END, aim, write_document
 from omnial import machine
 
 ENTRIES = entries("python -m benchmarks.synthesis", {"synthesis_vs_reference": (12.3456, "ratio")})
@@ -33,36 +34,72 @@ def test_a_ratio_is_taken_within_the_rounds() -> None:
     assert ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == 2.0
 
 
-def test_the_table_replaces_what_stands_between_the_markers(tmp_path: Path) -> None:
-    document = tmp_path / "performance.md"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    (tmp_path / "bench.json").write_text(json.dumps(ENTRIES), encoding="utf-8")
-    (tmp_path / "machine.json").write_text(json.dumps(machine.describe()), encoding="utf-8")
-    write_document(tmp_path, document)
-    first = document.read_text(encoding="utf-8")
-    assert first.startswith("before\n")
-    assert first.endswith("\nafter\n")
-    assert "old" not in first
-    assert "| `synthesis_vs_reference` | 12.35 | ratio | at least 10 |" in first
-    assert "    python -m benchmarks.synthesis" in first
-    write_document(tmp_path, document)
-    assert document.read_text(encoding="utf-8") == first
+EPYC = {**machine.describe(), "isa": ["avx2", "avx512f", "avx512_bf16"], "commit": "a58f20a"}
+XEON = {**EPYC, "isa": [*EPYC["isa"], "amx_bf16"], "commit": "5069a24", "date": "2026-12-01"}
 
 
-@pytest.mark.parametrize("document", ["", BEGIN, f"{END} {BEGIN}", f"{BEGIN} {END} {BEGIN} {END}"])
-def test_a_document_without_its_two_markers_is_refused(document: str) -> None:
+def put(document: Path, found: object, facts: object) -> str:
+    """The document after a run on a machine."""
+    (document.parent / "bench.json").write_text(json.dumps(found), encoding="utf-8")
+    (document.parent / "machine.json").write_text(json.dumps(facts), encoding="utf-8")
+    write_document(document.parent, document)
+    return document.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    document = tmp_path / "bench.md"
+    document.write_text(f"before\n{BEGIN}\n{END}\nafter\n", encoding="utf-8")
+    return document
+
+
+def test_every_instruction_set_has_a_table_of_its_own(document: Path) -> None:
+    put(document, ENTRIES, EPYC)
+    text = put(document, entries("python -m x", {"synthesis_vs_reference": (7, "ratio")}), XEON)
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    epyc, xeon = text.partition("## AMX")[::2]
+    assert "## AVX-512 bf16 without AMX" in epyc
+    assert f"| `synthesis_vs_reference` | 12.35 | ratio | {EPYC['date']}, `a58f20a` | a" in epyc
+    assert "    python -m benchmarks.synthesis" in epyc
+    assert "| `synthesis_vs_reference` | 7 | ratio | 2026-12-01, `5069a24` | at" in xeon
+    assert put(document, ENTRIES, EPYC) == text
+
+
+def test_a_part_measured_again_leaves_the_others_as_they_are(document: Path) -> None:
+    found = entries("python -m x", {"synthesis_vs_reference": (3, "ratio"), "b": (2, "ms")})
+    put(document, found, EPYC)
+    text = put(document, ENTRIES, {**EPYC, "date": "2026-12-01", "commit": "5069a24"})
+    assert text.count("`synthesis_vs_reference`") == 1
+    assert "| 12.35 | ratio | 2026-12-01, `5069a24` |" in text
+    assert f"| `b` | 2 | ms | {EPYC['date']}, `a58f20a` |" in text
+    assert text.count("    python -m") == 2
+
+
+def test_a_missed_aim_says_why() -> None:
+    assert aim("synthesis_vs_reference", 12) == "at least 10"
+    assert aim("synthesis_vs_reference", 2).startswith("at least 10; missed: the reference is")
+    assert aim("growth_x", 1.2) == "at most 1.2"
+    assert aim("growth_x", 1.3) == "at most 1.2; missed: the reason is not known"
+    assert aim("training_step_speed", 1) == ""
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END} {BEGIN}", f"{BEGIN} {END} {BEGIN} {END}"])
+def test_a_document_without_its_two_markers_is_refused(text: str, document: Path) -> None:
+    document.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="must have"):
-        between_markers(document, "text")
+        put(document, ENTRIES, EPYC)
 
 
-def test_a_command_that_gives_many_figures_is_named_once() -> None:
+def test_a_command_that_gives_many_figures_is_named_once(document: Path) -> None:
     found = entries("python -m benchmarks.x", {"a": (1, "ratio"), "b": (2, "ratio")})
-    assert markdown(found, machine.describe()).count("benchmarks.x") == 1
+    assert put(document, found, EPYC).count("benchmarks.x") == 1
 
 
-def test_the_page_of_figures_has_its_markers() -> None:
-    document = Path(__file__).parents[2] / "docs" / "results" / "bench.md"
-    between_markers(document.read_text(encoding="utf-8"), "text")
+def test_the_page_of_figures_keeps_its_tables(document: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "results" / "bench.md"
+    shutil.copy(page, document)
+    assert put(document, {}, EPYC).count("| `") == page.read_text(encoding="utf-8").count("| `")
 
 
 def test_the_naive_aupro_agrees_with_the_exact_one() -> None:
