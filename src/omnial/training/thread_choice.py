@@ -44,7 +44,7 @@ class ThreadChoice:
         if reduced != self._reduced:  # steps of two sizes are not compared
             self._reduced = reduced
             self._recent.clear()
-            if self._taken:
+            if self._taken or self._pace:  # and the faster number may be another one
                 self._compare()
         elif self._taken:
             self._taken[self.threads].append(seconds)
