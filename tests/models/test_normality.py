@@ -111,6 +111,26 @@ def test_a_moved_feature_stands_out_where_it_moved() -> None:
     assert evidence.max() > 3.0
 
 
+def test_evidence_of_a_cell_is_shared_out_as_the_networks_highest_within_reach_says() -> None:
+    fitted, one = fit(), prediction(embeddings(1, 5), count=1)
+    assert one.embedding is not None
+    found = fitted.witnesses(one)
+    network, (height, width) = found.network[0].astype(float), found.network.shape[1:]
+    cells = fitted.own.evidence(one.embedding, height, width)[0]
+    for y in range(height):
+        for x in range(width):
+            near = network[max(y - EDGE, 0) : y + EDGE + 1, max(x - EDGE, 0) : x + EDGE + 1]
+            expected = cells[y, x] * (network[y, x] + 6.0) / (near.max() + 6.0)
+            assert math.isclose(found.normality[0, y, x], expected, rel_tol=1e-5, abs_tol=1e-6)
+
+
+def test_where_the_network_sees_no_difference_evidence_is_that_of_the_cells() -> None:
+    fitted, new = fit(), embeddings(1, 5)
+    flat = np.full((1, ROWS * EDGE, COLUMNS * EDGE), 0.4, np.float32)
+    found = fitted.witnesses(Prediction(flat, np.zeros(1), None, new))
+    np.testing.assert_array_equal(found.normality, fitted.own.evidence(new, *flat.shape[1:]))
+
+
 def test_the_tail_goes_on_where_no_normal_pixel_was() -> None:
     quantiles = np.linspace(1.0, 2.0, len(LEVELS), dtype=np.float32)
     values = np.linspace(0.0, 9.0, 500, dtype=np.float32)

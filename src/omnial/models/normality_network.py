@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.models.normality import HALF, WEIGHTS, Normality
+from omnial.models.normality import HALF, WEIGHTS, Normality, reach
 from omnial.models.position_gaussian import (
     EVIDENCE,
     GAUSSIAN_ARRAYS,
@@ -54,11 +54,16 @@ class Evidence(nn.Module):
         another grid it is left out; `product` () int64, below P.
         """
         quantiles = self.get_buffer("network_quantiles")[product]
-        evidence = self.weights["network"] * _tail(odds.clamp(-_LOGIT, _LOGIT), quantiles)
+        network = _tail(odds.clamp(-_LOGIT, _LOGIT), quantiles)
+        evidence = self.weights["network"] * network
+        window = reach(odds.shape[-2:], embedding.shape[-2:])
+        highest = F.max_pool2d(network, window, 1, [edge // 2 for edge in window])
+        share = (network + HALF) / (highest + HALF)
         parts = torch.split(embedding, self.features, 1)
         for (name, look), part in zip(self.looks.items(), parts, strict=True):
             if embedding.shape[-2:] == look.get_buffer("mean").shape[-2:]:
-                evidence = evidence + self.weights[name] * look(part, product, odds.shape[-2:])
+                cells = look(part, product, odds.shape[-2:])
+                evidence = evidence + self.weights[name] * share * cells
         return evidence
 
 
