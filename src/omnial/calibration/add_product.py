@@ -4,33 +4,30 @@ The network stays as it is. What is normal for the product, its threshold and it
 from its images in the way of a training; those of the other products stay bit for bit.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from omnial.config.settings import AS_TRAINED, DataSettings, Reading
+from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.cache import InputCache, open_cache
-from omnial.data.checks import check_files
 from omnial.data.dataset import class_regions, load_dataset
 from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
-from omnial.data.records import BadFile, Catalogue, ImageRecord, split_validation
+from omnial.data.records import BadFile
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
 from omnial.metrics.ranking import Figures
-from omnial.model_folder.config_file import MOST_FILES, check_free, class_names, short_digest
+from omnial.model_folder.config_file import check_free
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.model_folder.weights_file import load_model, save_changed
 from omnial.models.recogniser import Recogniser
 from omnial.models.thresholds import Calibration, threshold
 from omnial.models.trained_model import TrainedModel
+from omnial.training.good_images import GoodImages
 from omnial.training.validation import looks, validate
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def add_product(
         data = data.model_copy(update={"on_bad_file": "skip"})
     model = replace(stored, settings=stored.settings.model_copy(update={"data": data}))
     cache = open_cache(data)
-    images = _NewImages.of(folder, model, roots, data, cache)
+    images = _new_images(folder, model, roots, cache)
     added, figures = _learn(model, images, cache)
     scores = _scores(added, images)
     added.calibration = _extended(model.calibration, scores)
@@ -125,66 +122,35 @@ def add_product(
     return report
 
 
-class _NewImages(NamedTuple):
+def _new_images(
+    folder: Path, model: TrainedModel, roots: Sequence[Path], cache: InputCache
+) -> GoodImages:
     """Good images of products that the model does not know, split as a training splits them."""
-
-    catalogue: Catalogue
-    learn: list[ImageRecord]
-    held_out: list[ImageRecord]
-    trained_files: frozenset[bytes]
-    """Of the model and of `learn`."""
-
-    @classmethod
-    def of(
-        cls,
-        folder: Path,
-        model: TrainedModel,
-        roots: Sequence[Path],
-        data: DataSettings,
-        cache: InputCache,
-    ) -> "_NewImages":
-        found = discover(roots, need="train")
-        if known := sorted(set(found.names) & set(model.classes)):
-            raise UserError(
-                f"{folder} knows {', '.join(known)} already. Set its threshold from more good "
-                "images with `omnial calibrate`, or train further with `omnial train --init`."
-            )
-        try:
-            class_names(list(found.names))
-        except ValueError as error:
-            raise UserError(f"{error}. Rename that class in the data.") from error
-        catalogue = check_files(found, data, cache=cache)
-        records = [record for product in catalogue.classes for record in product.train]
-        learn, held_out = split_validation(records, data, model.settings.training.seed)
-        digests = {record: short_digest(cache.content(record.path)) for record in records}
-        trained = model.trained_files | {digests[record] for record in learn}
-        if len(trained) > MOST_FILES:
-            raise UserError(f"{len(trained):,} training images: a model keeps {MOST_FILES:,} apart")
-        # A copy of an image that was learnt from is no new one.
-        new = [record for record in held_out if digests[record] not in trained]
-        few = sorted(set(catalogue.names) - {record.class_name for record in new})
-        if few:
-            raise UserError(
-                f"Too few images of {', '.join(few)}: none is left to set the threshold with. "
-                "Give at least 5 different good images of each product, better 100."
-            )
-        counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
-        _logger.info("learnt as good: %s", ", ".join(counts))
-        return cls(catalogue, learn, new, trained)
+    found = discover(roots, need="train")
+    if known := sorted(set(found.names) & set(model.classes)):
+        raise UserError(
+            f"{folder} knows {', '.join(known)} already. Set its threshold from more good "
+            "images with `omnial calibrate`, or train further with `omnial train --init`."
+        )
+    images = GoodImages.load(found, model.settings, cache, model.trained_files)
+    held_out = {record.class_name for record in images.held_out}
+    if few := sorted(set(images.catalogue.names) - held_out):
+        raise UserError(
+            f"Too few images of {', '.join(few)}: none is left to set the threshold with. "
+            "Give at least 5 different good images of each product, better 100."
+        )
+    return images
 
 
 def _learn(
-    model: TrainedModel, images: _NewImages, cache: InputCache
+    model: TrainedModel, images: GoodImages, cache: InputCache
 ) -> tuple[TrainedModel, dict[str, Figures]]:
     """The model with the new products, without their thresholds, and the products' figures."""
     settings, catalogue = model.settings, images.catalogue
     names, classes = catalogue.names, model.classes + catalogue.names
     train = load_dataset(images.learn, catalogue, settings.data, cache)
     held_out = load_dataset(images.held_out, catalogue, settings.data, cache)
-    seen, new = (
-        [names.index(record.class_name) for record in records]
-        for records in (images.learn, images.held_out)
-    )
+    seen, new = images.labels(images.learn), images.labels(images.held_out)
     validated = validate(model.network, settings, names, train, seen, held_out, new)
     counts = np.concatenate([model.recogniser.counts, validated.recogniser.counts])
     recogniser = Recogniser.fit(
@@ -213,7 +179,7 @@ def _learn(
     return added, figures
 
 
-def _scores(model: TrainedModel, images: _NewImages) -> dict[str, list[float]]:
+def _scores(model: TrainedModel, images: GoodImages) -> dict[str, list[float]]:
     """Scores of the images held out, as an inspection gives them: also in tiles."""
     inspector = Inspector.of(model)
     scores: dict[str, list[float]] = {name: [] for name in images.catalogue.names}

@@ -15,22 +15,17 @@ from torch import nn
 from omnial._version import __version__
 from omnial.config.settings import Settings
 from omnial.data.cache import InputCache, open_cache
-from omnial.data.checks import check_files
 from omnial.data.dataset import ImageDataset, class_regions, load_dataset
 from omnial.data.layouts import discover
 from omnial.data.listing import image_files, subfolders, warn_of_left_out
-from omnial.data.records import Catalogue, ImageRecord, split_validation
 from omnial.distributed import collectives
 from omnial.distributed.launch import launched, read_processes
 from omnial.errors import UserError
 from omnial.files import StrPath, as_path, as_paths, file_digest, locked, writing
 from omnial.model_folder.config_file import (
     CHECKPOINT_FILE,
-    MOST_FILES,
     WEIGHTS_FILE,
-    class_names,
     read_config,
-    short_digest,
 )
 from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.model_folder.weights_file import load_model, save_model
@@ -49,6 +44,7 @@ from omnial.training.data_remarks import (
     images_per_class,
 )
 from omnial.training.devices import check_processes, choose_precision, on_gpu
+from omnial.training.good_images import GoodImages
 from omnial.training.log import RunLog
 from omnial.training.loop import TrainState, run_loop
 from omnial.training.sampler import BatchSampler
@@ -108,8 +104,8 @@ def train(
             # The first process has decoded the files meanwhile.
             cache = open_cache(settings.data)
         run = collectives.everyone(lambda: _Run.load(settings, out, plan, cache))
-        _logger.info("%s", geometry_line(settings.data, plan.learn, run.images))
-        dim = dim_classes(settings.data, plan.learn, run.images)
+        _logger.info("%s", geometry_line(settings.data, plan.good.learn, run.images))
+        dim = dim_classes(settings.data, plan.good.learn, run.images)
         for note in dim:
             _logger.warning("%s", note)
         network = None
@@ -125,17 +121,9 @@ def train(
 class _Plan(NamedTuple):
     """What the first process decides before anything is loaded."""
 
-    catalogue: Catalogue
-    learn: list[ImageRecord]
-    held_out: list[ImageRecord]
+    good: GoodImages
     textures: list[Path]
-    trained_files: frozenset[bytes]
-    """Of the files that are learned from, here or in the model to start from."""
     run: RunIdentity
-
-    def labels(self, records: Sequence[ImageRecord]) -> list[int]:
-        """Class number of each record."""
-        return [self.catalogue.names.index(record.class_name) for record in records]
 
 
 def _plan(
@@ -150,38 +138,20 @@ def _plan(
     """Check the files, split them, and decide which run this is."""
     if settings.model.normality == "own+pretrained":
         pretrained_network()  # what is missing is said now, not after the training
-    catalogue = check_files(discover(roots, need="train"), settings.data, cache=cache)
-    counts = [f"{product.name} ({len(product.train)} images)" for product in catalogue.classes]
-    _logger.info("learnt as good: %s", ", ".join(counts))
-    records = [record for product in catalogue.classes for record in product.train]
-    try:
-        # What no model folder may hold is refused now, not after the training.
-        class_names(list(catalogue.names))
-    except ValueError as error:
-        raise UserError(f"{error}. Rename that class in the data.") from error
     start = None if init is None else _digest(init / WEIGHTS_FILE)
-    earlier = frozenset[bytes]() if init is None else read_config(init).trained_files
-    learn, held_out = split_validation(records, settings.data, settings.training.seed)
-    digests = {record: short_digest(cache.content(record.path)) for record in records}
-    trained = earlier | {digests[record] for record in learn}
-    if len(trained) > MOST_FILES:
-        raise UserError(f"{len(trained):,} training images: a model keeps {MOST_FILES:,} apart.")
-    # A copy of a trained image is no new one, nor one that the weights to start from know.
-    new = [record for record in held_out if digests[record] not in trained]
-    if len(new) < len(held_out):
-        text = "%d of the %d images held out for validation are copies of trained ones: they set "
-        _logger.warning(text + "no thresholds", len(held_out) - len(new), len(held_out))
-    if not new:
+    before = frozenset[bytes]() if init is None else read_config(init).trained_files
+    good = GoodImages.load(discover(roots, need="train"), settings, cache, before)
+    if not good.held_out:
         raise UserError(
             "No image is left for validation, so no threshold could be set: give at least 5 "
             "different training images per class and a data.validation_share above 0."
         )
     textures = _texture_files(settings)
     precision, reason = choose_precision(settings.training)
-    run = RunIdentity.of(settings, catalogue, textures, start, precision, cache.content, command)
-    run = claim(out, run, resume)
+    identity = (settings, good.catalogue, textures, start, precision, cache.content, command)
+    run = claim(out, RunIdentity.of(*identity), resume)
     _logger.info("training in %s: %s", run.precision, reason)
-    return _Plan(catalogue, learn, new, textures, trained, run)
+    return _Plan(good, textures, run)
 
 
 class _Run(NamedTuple):
@@ -197,7 +167,7 @@ class _Run(NamedTuple):
     @classmethod
     def load(cls, settings: Settings, out: Path, plan: _Plan, cache: InputCache) -> "_Run":
         """Load the training images and the texture collection."""
-        images = load_dataset(plan.learn, plan.catalogue, settings.data, cache)
+        images = load_dataset(plan.good.learn, plan.good.catalogue, settings.data, cache)
         textures, paths = None, plan.textures
         if paths:
             textures = ImageDataset(paths, [None] * len(paths), settings.data, cache)
@@ -216,7 +186,7 @@ class _Run(NamedTuple):
                 total = budget.total_steps or "the end of the new time"
                 _logger.info(text + "(before: to %s)", state.step, total, before)
         sampler = BatchSampler(
-            *(self.images, self.plan.labels(self.plan.learn), self.textures, settings),
+            *(self.images, self.plan.good.labels(self.plan.good.learn), self.textures, settings),
             *(fabric.global_rank, fabric.world_size),
             pinned=fabric.device.type == "cuda",
         )
@@ -228,13 +198,13 @@ class _Run(NamedTuple):
 
     def finish(self, state: TrainState, budget: Budget, notes: Sequence[str]) -> TrainSummary:
         """Set thresholds, and write the model folder."""
-        settings, plan, network = self.settings, self.plan, state.average
-        names = plan.catalogue.names
+        settings, plan, good, network = self.settings, self.plan, self.plan.good, state.average
+        names = good.catalogue.names
         if settings.model.normality == "own+pretrained":
             assert isinstance(network, InspectionNetwork)
             network.pretrained = pretrained_network().to(next(network.parameters()).device)
-        held_out = load_dataset(plan.held_out, plan.catalogue, settings.data, self.cache)
-        seen, new = plan.labels(plan.learn), plan.labels(plan.held_out)
+        held_out = load_dataset(good.held_out, good.catalogue, settings.data, self.cache)
+        seen, new = good.labels(good.learn), good.labels(good.held_out)
         validated = validate(network, settings, names, self.images, seen, held_out, new)
         _logger.info("%s", _sentence(validated.figures))
         notes = [*notes, *validated.calibration.notes()]
@@ -253,10 +223,10 @@ class _Run(NamedTuple):
             validation=validated.figures,
             suspicious=[
                 {"class": record.class_name, "file": record.path.name, "score": round(score, 4)}
-                for record, score in ((plan.learn[i], s) for i, s in validated.suspicious)
+                for record, score in ((good.learn[i], s) for i, s in validated.suspicious)
             ],
             notes=notes,
-            bad_files=[f"{bad.path}: {bad.reason}" for bad in plan.catalogue.bad_files],
+            bad_files=[f"{bad.path}: {bad.reason}" for bad in good.catalogue.bad_files],
         )
         facts = summary.to_dict()
         model = TrainedModel(
@@ -265,7 +235,7 @@ class _Run(NamedTuple):
             network=network,
             calibration=validated.calibration,
             recogniser=validated.recogniser,
-            rois=class_regions(plan.learn, plan.catalogue, settings.data, self.images),
+            rois=class_regions(good.learn, good.catalogue, settings.data, self.images),
             normality=validated.normality,
             training={
                 "version": __version__,
@@ -273,14 +243,14 @@ class _Run(NamedTuple):
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seed": settings.training.seed,
                 **{key: facts[key] for key in ("steps", "images", "seconds", "precision")},
-                "training_images": images_per_class(plan.learn),
-                "images_in_windows": images_in_windows(plan.learn, self.images),
-                "validation_images": images_per_class(plan.held_out),
+                "training_images": images_per_class(good.learn),
+                "images_in_windows": images_in_windows(good.learn, self.images),
+                "validation_images": images_per_class(good.held_out),
                 "validation": facts["validation"],
                 "suspicious": facts["suspicious"],
                 "started_from": plan.run.start,
             },
-            trained_files=plan.trained_files,
+            trained_files=good.trained_files,
         )
         save_model(self.out, model)
         return summary
