@@ -120,7 +120,7 @@ def test_evidence_of_a_cell_is_shared_out_as_the_networks_highest_within_reach_s
     for y in range(height):
         for x in range(width):
             near = network[max(y - EDGE, 0) : y + EDGE + 1, max(x - EDGE, 0) : x + EDGE + 1]
-            expected = cells[y, x] * (network[y, x] + 6.0) / (near.max() + 6.0)
+            expected = cells[y, x] * ((network[y, x] + 6.0) / (near.max() + 6.0)) ** 2
             assert math.isclose(found.normality[0, y, x], expected, rel_tol=1e-5, abs_tol=1e-6)
 
 

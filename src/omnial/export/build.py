@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -91,15 +91,26 @@ def write_onnx(model: TrainedModel, path: Path, *, reconstruction: bool = False)
     network = ExportedNetwork(copy.deepcopy(model.network), reconstruction, rule).eval()
     images = torch.full((_EXAMPLES, 3, *size), 0.5)
     valid = torch.ones((_EXAMPLES, *size), dtype=torch.bool)
-    batch = torch.export.Dim("batch")
+    outputs = [name for name in PORTS[2:] if name not in absent]
+    write_graph(network, {"images": images, "valid": valid}, outputs, path)
+
+
+def write_graph(
+    network: nn.Module, examples: Mapping[str, Tensor], outputs: Sequence[str], path: Path
+) -> None:
+    """Write a module as ONNX, for any number of images at once.
+
+    `examples` are its inputs by name: tensors of a batch, and scalars that all its images share.
+    """
+    batch = {0: torch.export.Dim("batch")}
     with quiet("torch.onnx"):
         program = torch.onnx.export(
             network,
-            (images, valid),
+            tuple(examples.values()),
             dynamo=True,
-            dynamic_shapes={"images": {0: batch}, "valid": {0: batch}},
-            input_names=PORTS[:2],
-            output_names=[name for name in PORTS[2:] if name not in absent],
+            dynamic_shapes={k: batch if example.ndim else None for k, example in examples.items()},
+            input_names=list(examples),
+            output_names=list(outputs),
             verbose=False,
         )
     if program is None:

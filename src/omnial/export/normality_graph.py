@@ -10,14 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from omnial.export.build import quiet
-from omnial.models.normality import HALF, embedding_shape
+from omnial.export.build import write_graph
+from omnial.models.normality import HALF, LEAST, embedding_shape
 from omnial.models.normality_network import Evidence
 from omnial.models.scoring import image_score
 from omnial.models.trained_model import TrainedModel
 
-PORTS = ("network_map", "embedding", "valid", "product", "score_map", "score")
-_LEAST = 1e-7  # probabilities nearer to 0 or 1 count as this near
 _EXAMPLES = 2
 
 
@@ -39,9 +37,8 @@ class NormalityGraph(nn.Module):
         Maps are (B, H, W) in [0, 1], embeddings (B, E, h, w), `valid` (B, H, W) is True where
         scores count; `product` (), int64, is the product's place among the model's classes.
         """
-        evidence = self.evidence(
-            torch.logit(network_map, _LEAST), embedding.float(), product.long()
-        )
+        odds = torch.logit(network_map, LEAST)
+        evidence = self.evidence(odds, embedding.float(), product.long())
         maps = torch.where(valid, evidence / (evidence + HALF), 0.0)
         return maps, image_score(maps, valid, self.rule)
 
@@ -50,28 +47,10 @@ def write_normality(model: TrainedModel, path: Path) -> None:
     """Write the normality of all products of a model as ONNX in float32."""
     features, rows, columns = embedding_shape(model.settings)
     size = (model.settings.data.height, model.settings.data.width)
-    examples = (
-        torch.full((_EXAMPLES, *size), 0.5),
-        torch.zeros(_EXAMPLES, features, rows, columns),
-        torch.ones((_EXAMPLES, *size), dtype=torch.bool),
-        torch.zeros((), dtype=torch.int64),
-    )
-    batch = {0: torch.export.Dim("batch")}
-    with quiet("torch.onnx"):
-        program = torch.onnx.export(
-            NormalityGraph(model).eval(),
-            examples,
-            dynamo=True,
-            dynamic_shapes={
-                "network_map": batch,
-                "embedding": batch,
-                "valid": batch,
-                "product": None,
-            },
-            input_names=PORTS[:4],
-            output_names=PORTS[4:],
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("the exporter gave no program")
-    program.save(path, external_data=False)
+    examples = {
+        "network_map": torch.full((_EXAMPLES, *size), 0.5),
+        "embedding": torch.zeros(_EXAMPLES, features, rows, columns),
+        "valid": torch.ones((_EXAMPLES, *size), dtype=torch.bool),
+        "product": torch.zeros((), dtype=torch.int64),
+    }
+    write_graph(NormalityGraph(model).eval(), examples, ("score_map", "score"), path)

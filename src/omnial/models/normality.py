@@ -12,7 +12,7 @@ upper bound, so that a witness that is sure outweighs one that is not:
     evidence = 2 network + normality,   score = evidence / (evidence + 6),
 and with pretrained features evidence = (4 network + normality + 4 pretrained) / 3.
 Features know a cell, the network knows a pixel: of a cell's evidence a pixel gets the share
-    (network + 6) / (the network's highest within a cell's reach + 6),
+    ((network + 6) / (the network's highest within a cell's reach + 6))^2,
 so that a thin defect keeps its outline, and all of it where the network sees no difference.
 Measured in docs/results/normality.md. NumPy alone, so that exports need no PyTorch. [O]
 """
@@ -49,7 +49,8 @@ PRETRAINED: Final = "pretrained."
 """Before the names of the arrays of a normality's pretrained features."""
 PRETRAINED_FEATURES: Final = 40
 """Of a cell, see `omnial.models.efficientnet`."""
-_LOGIT: Final = 1e-7  # probabilities nearer to 0 or 1 count as this near
+LEAST: Final = 1e-7
+"""Probabilities nearer to 0 or 1 count as this near."""
 _CELL = 8  # pixels of a cell's edge, where the network has such a scale
 
 
@@ -157,7 +158,7 @@ class Normality:
             looks.append(PositionGaussian.fit([one[own:] for one in train]))
         logits, distances = [], [list[NDArray[np.float32]]() for _ in looks]
         for normal in held_out:
-            logits.append(_logits(normal.score_map)[normal.valid][::2])
+            logits.append(log_odds(normal.score_map)[normal.valid][::2])
             counts = on_grid(normal.valid, *normal.embedding.shape[1:])
             parts = np.split(normal.embedding, [own])
             for look, part, found in zip(looks, parts, distances, strict=False):
@@ -176,14 +177,14 @@ class Normality:
 
         A prediction without an embedding, such as that of a tile, leaves it to the network.
         """
-        network = tail(_logits(prediction.score_maps), self.network_quantiles)
+        network = tail(log_odds(prediction.score_maps), self.network_quantiles)
         nothing = np.zeros_like(network)
         if prediction.embedding is None:
             return Witnesses(network, nothing, None if self.pretrained is None else nothing)
         own, features = self._parts(prediction.embedding)
         size = network.shape[1:]
         highest = maximum_filter(network, (1, *reach(size, own.shape[-2:])), mode="nearest")
-        share = (network + np.float32(HALF)) / (highest + np.float32(HALF))
+        share = np.square((network + np.float32(HALF)) / (highest + np.float32(HALF)))
         pretrained = None
         if self.pretrained is not None:
             pretrained = share * self.pretrained.evidence(features, *size)
@@ -268,8 +269,8 @@ def witnesses_of(
         yield Witnesses(**{k: np.take_along_axis(v, least, 0)[0, 0] for k, v in maps.items()})
 
 
-def _logits(score_maps: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_odds(score_maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Log odds of probabilities."""
-    probability = np.clip(score_maps, np.float32(_LOGIT), np.float32(1.0 - _LOGIT))
-    logits: NDArray[np.float32] = np.log(probability / (np.float32(1.0) - probability))
-    return logits
+    probability = np.clip(score_maps, np.float32(LEAST), np.float32(1.0 - LEAST))
+    odds: NDArray[np.float32] = np.log(probability / (np.float32(1.0) - probability))
+    return odds

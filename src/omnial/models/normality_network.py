@@ -5,6 +5,7 @@ programs that have an exported graph and no Python. The formulas are those of
 `omnial.models.normality`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.models.normality import HALF, WEIGHTS, Normality, reach
+from omnial.models.normality import HALF, LEAST, WEIGHTS, Normality, reach
 from omnial.models.position_gaussian import (
     EVIDENCE,
     GAUSSIAN_ARRAYS,
@@ -25,8 +26,8 @@ from omnial.models.system import Output
 from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 
-_LOGIT = 16.1  # log odds of the probabilities next to 0 and 1 that `normality` tells apart
-_LEAST = 1e-6
+_ODDS = math.log(1.0 / LEAST - 1.0)  # largest log odds
+_SMALL = 1e-6
 
 
 class Evidence(nn.Module):
@@ -54,11 +55,11 @@ class Evidence(nn.Module):
         another grid it is left out; `product` () int64, below P.
         """
         quantiles = self.get_buffer("network_quantiles")[product]
-        network = _tail(odds.clamp(-_LOGIT, _LOGIT), quantiles)
+        network = _tail(odds.clamp(-_ODDS, _ODDS), quantiles)
         evidence = self.weights["network"] * network
         window = reach(odds.shape[-2:], embedding.shape[-2:])
         highest = F.max_pool2d(network, window, 1, [edge // 2 for edge in window])
-        share = (network + HALF) / (highest + HALF)
+        share = ((network + HALF) / (highest + HALF)).square()
         parts = torch.split(embedding, self.features, 1)
         for (name, look), part in zip(self.looks.items(), parts, strict=True):
             if embedding.shape[-2:] == look.get_buffer("mean").shape[-2:]:
@@ -92,7 +93,7 @@ class _Look(nn.Module):
         centred = features - own["center"][:, None, None]
         components = torch.einsum("de,behw->bdhw", own["basis"], centred)
         standard = (components - own["mean"]) / own["deviation"]
-        distances = torch.sqrt(standard.square().sum(1) / own["components"] + _LEAST**2)
+        distances = torch.sqrt(standard.square().sum(1) / own["components"] + _SMALL**2)
         cells = _tail(distances, own["distance_quantiles"])[:, None]
         return F.interpolate(cells, size, mode="bilinear", align_corners=False)[:, 0]
 
@@ -121,7 +122,7 @@ class NormalityNetwork(nn.Module):
         logits = output.logits.float()
         first = torch.zeros((), dtype=torch.int64, device=images.device)
         odds = logits[:, 1] - logits[:, 0]
-        score = torch.log(self.evidence(odds, output.embedding.float(), first) + _LEAST)
+        score = torch.log(self.evidence(odds, output.embedding.float(), first) + _SMALL)
         score = score - np.log(HALF)
         return output._replace(logits=torch.stack((torch.zeros_like(score), score), 1))
 

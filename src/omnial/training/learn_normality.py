@@ -5,12 +5,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 from torch import nn
 
 from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset, to_unit
-from omnial.models.normality import Normal, Normality, embedded_features, with_normality
+from omnial.models.normality import Normal, Normality, embedded_features, log_odds, with_normality
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import predict_frames
 
@@ -19,7 +19,6 @@ MOST_IMAGES: Final = 200
 MOST_SUSPICIOUS: Final = (3, 12)
 """Suspicious images, at most, of a class and in all. [O]"""
 _BATCH = 16
-_LOGIT = 16.0  # largest
 
 
 class Learnt(NamedTuple):
@@ -89,10 +88,10 @@ def learn_normality(
 
 
 def _small(normal: Normal) -> Normal:
-    """The same in float16, with logits in place of probabilities."""
-    logits = logit(normal.score_map.astype(np.float64)).clip(-_LOGIT, _LOGIT)
+    """The same in float16, with log odds in place of probabilities."""
+    odds = log_odds(normal.score_map)
     return normal._replace(
-        embedding=normal.embedding.astype(np.float16), score_map=logits.astype(np.float16)
+        embedding=normal.embedding.astype(np.float16), score_map=odds.astype(np.float16)
     )
 
 
