@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from omnial.config.settings import ImageScore
 from omnial.errors import UserError
-from omnial.export.build import float_nodes, write_onnx
+from omnial.export.build import build, float_nodes, write_onnx
 from omnial.inference.engines import OnnxBackend, OpenVinoBackend
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.export_folder import Format
@@ -106,6 +106,12 @@ def test_pretrained_features_are_part_of_a_graph_and_stay_in_float(
         found = engine(tmp_path / "model.onnx", threads=1).run(*batch(3)).embedding
         assert found is not None
         np.testing.assert_allclose(found, expected, atol=1e-3)
+    built = build(tmp_path / "model.onnx", "openvino", "bf16", tmp_path, pretrained=True)
+    found = OpenVinoBackend(built, threads=1, hint="bf16").run(*batch(3)).embedding
+    assert found is not None
+    of_others = slice(-PRETRAINED_FEATURES, None)
+    np.testing.assert_allclose(found[:, of_others], expected[:, of_others], atol=1e-3)
+
     in_float = set(float_nodes(tmp_path / "model.onnx", network))
     of_it = [
         node.name

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -157,6 +158,7 @@ def build(
     *,
     images: Sequence[NDArray[np.float32]] = (),
     in_float: Sequence[str] = (),
+    pretrained: bool = False,
 ) -> Path:
     """Write a network in a format and precision into a folder: the file that an engine opens.
 
@@ -165,6 +167,9 @@ def build(
     - `bf16`: the same file as `fp32`; OpenVINO is asked to compute in bf16.
     - `int8`: static, weights per channel, activations per tensor, calibrated on `images`, (3, H, W)
       float32 network inputs of normal images; nodes named in `in_float` are not quantized.
+
+    OpenVINO computes the features of a network with `pretrained` ones in float32 in any case:
+    evidence in the tail of a distribution would not survive the rounding of bf16.
 
     `source` is the ONNX file of `write_onnx`.
     """
@@ -184,7 +189,34 @@ def build(
         import openvino
     converted = openvino.convert_model(source)
     openvino.save_model(converted, path, compress_to_fp16=precision == "fp16")
+    if pretrained:
+        _keep_pretrained_exact(path)
     return path
+
+
+def _keep_pretrained_exact(path: Path) -> None:
+    """Mark what pretrained features are computed by, so that no hint lowers its precision.
+
+    Python's openvino has no call for this mark (`ov::DisableFP16Compression`); its file format has.
+    """
+    import openvino
+
+    embedding = openvino.Core().read_model(path).output("embedding").get_node()
+    own_and_pretrained = embedding.input_value(0).get_node()
+    todo = [own_and_pretrained.input_values()[-1].get_node()]
+    exact = set[str]()
+    while todo:
+        node = todo.pop()
+        if node.get_friendly_name() not in exact:
+            exact.add(node.get_friendly_name())
+            todo += [value.get_node() for value in node.input_values()]
+    tree = ElementTree.parse(path)
+    for layer in tree.iter("layer"):
+        if layer.get("name") in exact and layer.get("type") not in {"Parameter", "Const"}:
+            info = layer.find("rt_info")
+            info = ElementTree.SubElement(layer, "rt_info") if info is None else info
+            ElementTree.SubElement(info, "attribute", name="precise", version="0")
+    tree.write(path)
 
 
 def _quantize(

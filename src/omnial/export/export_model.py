@@ -144,8 +144,12 @@ def export_model(
             folder = work / wanted
             folder.mkdir()
             in_float = float_nodes(source, model.network) if wanted == "int8" else ()
-            shown = images.calibration
-            path = build(source, format_, wanted, folder, images=shown, in_float=in_float)
+            path = build(
+                *(source, format_, wanted, folder),
+                images=images.calibration,
+                in_float=in_float,
+                pretrained=model.settings.model.normality == "own+pretrained",
+            )
             engine: Backend = (
                 OnnxBackend(path, "cpu")
                 if format_ == "onnx"
