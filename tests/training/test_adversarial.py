@@ -18,6 +18,7 @@ from omnial.training.fit import train
 from omnial.training.loop import perturb
 from omnial.training.objective import losses
 from omnial.training.sampler import Batch, BatchSampler
+from omnial.training.schedule import adversarial_epsilon
 
 
 def settings() -> Settings:
@@ -35,6 +36,9 @@ def network() -> nn.Module:
 
 
 RANDOM = SampleRandom(0, 3, torch.arange(4))
+EVERY = load_settings(
+    size="tiny", overrides=["training.adversarial_steps=2", "training.adversarial_share=1"]
+)
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def test_samples_move_within_the_ball_and_raise_the_loss(
 ) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
 
-    moved = perturb(network, sample, settings(), RANDOM)
+    moved = perturb(network, sample, EVERY, RANDOM, 4 / 255)
 
     change = (moved.anomalous - sample.anomalous).abs()
     assert 3.5 / 255 < float(change.max()) <= 4.001 / 255
@@ -77,8 +81,22 @@ def test_samples_move_within_the_ball_and_raise_the_loss(
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert raises_the_loss(network, sample, moved)
-    again = perturb(network.train(), sample, settings(), RANDOM)
+    again = perturb(network.train(), sample, EVERY, RANDOM, 4 / 255)
     assert torch.equal(again.anomalous, moved.anomalous)
+
+
+def test_half_of_the_samples_stay_clean(network: nn.Module, sample: SynthesizedBatch) -> None:
+    every = perturb(network, sample, EVERY, RANDOM, 4 / 255)
+    moved = perturb(network, sample, settings(), RANDOM, 4 / 255)
+    torch.testing.assert_close(moved.anomalous[:2], every.anomalous[:2], atol=1e-5, rtol=0)
+    assert torch.equal(moved.anomalous[2:], sample.anomalous[2:])
+
+
+def test_the_radius_grows_over_the_first_half() -> None:
+    training = settings().training
+    found = [255 * adversarial_epsilon(step, 100, training) for step in (0, 10, 25, 50, 99)]
+    assert found == pytest.approx([0.0, 0.8, 2.0, 4.0, 4.0])
+    assert adversarial_epsilon(5, None, training) == 0.0
 
 
 def test_it_runs_in_the_precision_of_the_training_and_the_loss_in_float32(
@@ -90,7 +108,7 @@ def test_it_runs_in_the_precision_of_the_training_and_the_loss_in_float32(
             layer.register_forward_hook(lambda _, inputs, output: seen.add(output.dtype))
 
     with torch.autocast("cpu", torch.bfloat16):
-        moved = perturb(network, sample, settings(), RANDOM)
+        moved = perturb(network, sample, EVERY, RANDOM, 4 / 255)
 
     assert seen == {torch.bfloat16}
     assert moved.anomalous.dtype == torch.float32

@@ -322,10 +322,13 @@ class TrainingSettings(Section):
     """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: a
     random crop, or the whole image at half the resolution, both in every batch. [O]"""
     adversarial_steps: Annotated[int, Field(ge=0)] = 0
-    """Perturb each training sample by so many attack steps against the network as it stands; 0 is
-    none. Each costs about one more forward and backward pass. [O]"""
+    """Perturb training samples by so many attack steps against the network as it stands; 0 is
+    none. Each costs about one more forward and backward pass of these samples. [O]"""
+    adversarial_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Share of each batch's samples that are perturbed; the others keep the clean figures. [O]"""
     adversarial_epsilon: Annotated[float, Field(ge=0.0, le=64.0)] = 4.0
-    """Largest change of a value by these steps, in grey levels of 255. [O]"""
+    """Largest change of a value by these steps, in grey levels of 255; it grows from 0 over the
+    first half of the training. [O]"""
     gradient_clip: PositiveFloat = 1.0
     """Largest gradient norm. [O]"""
     average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999

@@ -70,7 +70,7 @@ ROWS: Final = (
         "omnial-adversarial",
         "OmniAL, adversarially trained",
         "omnial",
-        ("training.adversarial_steps=3", "training.adversarial_epsilon=4"),
+        ("training.adversarial_steps=2", "training.adversarial_epsilon=4"),
     ),
 )
 """The evaluated models: those of the paper's tables, and OmniAL trained against attacks."""

@@ -34,6 +34,7 @@ _LATER: dict[str, Any] = {
     "objective.defect_weight": 1.0,
     "model.network": "inspection",
     "synthesis.recipe": "perlin",
+    "training.adversarial_share": 0.5,
 }
 
 

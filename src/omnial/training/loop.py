@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import shutil
 import time
 from contextlib import closing
@@ -31,7 +32,12 @@ from omnial.training.drawing import Drawn, drawn_ahead
 from omnial.training.log import LOG_STEPS, RunLog, clock
 from omnial.training.objective import Losses, losses, training_loss
 from omnial.training.sampler import BatchSampler
-from omnial.training.schedule import MEASURED_STEPS, Budget, learning_rate
+from omnial.training.schedule import (
+    MEASURED_STEPS,
+    Budget,
+    adversarial_epsilon,
+    learning_rate,
+)
 from omnial.training.thread_choice import chosen_threads
 
 _logger = logging.getLogger(__name__)
@@ -131,8 +137,9 @@ def training_step(
     )
     sample = drawn.sample
     if training.adversarial_steps:
+        epsilon = adversarial_epsilon(state.step, total_steps, training)
         with autocast:
-            sample = perturb(state.network, sample, settings, drawn.random)
+            sample = perturb(state.network, sample, settings, drawn.random, epsilon)
 
     with autocast:
         output: Output = state.model(sample.anomalous)
@@ -168,23 +175,30 @@ def update_average(average: nn.Module, network: nn.Module, step: int, decay: flo
 
 
 def perturb(
-    network: nn.Module, sample: SynthesizedBatch, settings: Settings, random: SampleRandom
+    network: nn.Module,
+    sample: SynthesizedBatch,
+    settings: Settings,
+    random: SampleRandom,
+    epsilon: float,
 ) -> SynthesizedBatch:
-    """Attack a step's anomalous images in the network as it stands (Madry et al. 2018).
+    """Attack some of a step's anomalous images in the network as it stands (Madry et al. 2018).
 
     The targets stay those of the unattacked sample. The attack leaves no trace in the network: it
     is in eval mode meanwhile, so batch norm's statistics are those of trained-on images. The
     network runs in the training's precision: a sign is all that a step takes of a gradient.
     """
+    first = slice(math.ceil(settings.training.adversarial_share * len(random)))
+    attacked = SynthesizedBatch(*(part[first] for part in sample))
     with undisturbed(network, exact=False):
         result = attack(
-            training_loss(network, sample, settings.objective),
-            sample.anomalous,
-            Ball(settings.training.adversarial_epsilon / 255.0),
+            training_loss(network, attacked, settings.objective),
+            attacked.anomalous,
+            Ball(epsilon),
             Schedule(settings.training.adversarial_steps),
-            random,
+            random[first],
         )
-    return sample._replace(anomalous=result.images)
+    others = sample.anomalous[first.stop :]
+    return sample._replace(anomalous=torch.cat((result.images, others)))
 
 
 def run_loop(

@@ -146,6 +146,15 @@ def is_reduced(step: int, total: int | None, settings: TrainingSettings) -> bool
     return total is None or step < settings.quarter_share * total
 
 
+def adversarial_epsilon(step: int, total: int | None, settings: TrainingSettings) -> float:
+    """Radius of the perturbation of one step, from 0, of `total`, in units of the pixels' range.
+
+    It grows over the first half: a network that has learnt nothing yet learns little from attacks.
+    """
+    grown = 0.0 if total is None else min(2.0 * step / total, 1.0)
+    return grown * settings.adversarial_epsilon / 255.0
+
+
 def learning_rate(step: int, total: int | None, settings: TrainingSettings) -> float:
     """The rate of one step, from 0, of `total`, which is None while that is not known yet.
 
