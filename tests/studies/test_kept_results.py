@@ -25,6 +25,8 @@ EARLIER = (
     "training.learning_rate=0.001",
 )
 """What makes a run that of the network before residual blocks; docs/results/README.md names it."""
+ATTACKED_EARLIER = ("training.adversarial_steps=3",)
+"""Adversarial training at that time, of every sample and at once with the full radius."""
 
 
 def test_there_are_some() -> None:
@@ -41,6 +43,8 @@ def test_its_command_would_find_it_and_not_train_again(path: Path) -> None:
     kept: dict[str, Any] = json.loads(path.read_text())
     (row,) = (row for row in PLANNED[path.parent.name] if row.name == kept["row"])
     earlier = () if "blocks" in kept["settings"]["model"] else EARLIER
+    if earlier and row.name == "omnial-adversarial":
+        earlier += ATTACKED_EARLIER
     settings = load_settings(
         system=row.system,
         size=kept["size"],
