@@ -1,5 +1,6 @@
 """Adversarial training: off by default, an attack on what is trained, and resumable to the bit."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
+from omnial.distributed import collectives
 from omnial.models.system import build_model
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch
@@ -90,6 +92,20 @@ def test_half_of_the_samples_stay_clean(network: nn.Module, sample: SynthesizedB
     moved = perturb(network, sample, settings(), RANDOM, 4 / 255)
     torch.testing.assert_close(moved.anomalous[:2], every.anomalous[:2], atol=1e-5, rtol=0)
     assert torch.equal(moved.anomalous[2:], sample.anomalous[2:])
+
+
+def test_several_processes_attack_the_samples_that_one_would(
+    network: nn.Module, sample: SynthesizedBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collectives, "size", lambda: 4)
+    moved = []
+    for rank in range(4):
+        monkeypatch.setattr(collectives, "rank", partial(int, rank))
+        own = slice(rank, rank + 1)
+        part = SynthesizedBatch(*(values[own] for values in sample))
+        found = perturb(network, part, settings(), RANDOM[own], 4 / 255)
+        moved.append(not torch.equal(found.anomalous, part.anomalous))
+    assert moved == [True, True, False, False]
 
 
 def test_the_radius_grows_over_the_first_half() -> None:

@@ -183,11 +183,16 @@ def perturb(
 ) -> SynthesizedBatch:
     """Attack some of a step's anomalous images in the network as it stands (Madry et al. 2018).
 
-    The targets stay those of the unattacked sample. The attack leaves no trace in the network: it
-    is in eval mode meanwhile, so batch norm's statistics are those of trained-on images. The
-    network runs in the training's precision: a sign is all that a step takes of a gradient.
+    They are the first of the whole batch, whatever the number of processes. The targets stay those
+    of the unattacked sample. The attack leaves no trace in the network: it is in eval mode
+    meanwhile, so batch norm's statistics are those of trained-on images. The network runs in the
+    training's precision: a sign is all that a step takes of a gradient.
     """
-    first = slice(math.ceil(settings.training.adversarial_share * len(random)))
+    rank, processes = collectives.rank(), collectives.size()
+    count = math.ceil(settings.training.adversarial_share * len(random) * processes)
+    first = slice(len(range(rank, count, processes)))
+    if first.stop == 0:
+        return sample
     attacked = SynthesizedBatch(*(part[first] for part in sample))
     with undisturbed(network, exact=False):
         result = attack(
