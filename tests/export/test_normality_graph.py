@@ -49,3 +49,6 @@ def test_the_graph_gives_what_numpy_gives(model: TrainedModel, kind: str, tmp_pa
         np.testing.assert_allclose(found, expected.score_maps, atol=1e-5)
         np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
         assert np.ptp(found) > 0.3
+        none = {name: values[:0] for name, values in given.items()}
+        found, scores = session.run(None, {**none, "product": np.array(number)})
+        assert (found.shape, scores.shape) == ((0, *size), (0,))

@@ -58,7 +58,7 @@ class Evidence(nn.Module):
         network = _tail(odds.clamp(-_ODDS, _ODDS), quantiles)
         evidence = self.weights["network"] * network
         window = reach(odds.shape[-2:], embedding.shape[-2:])
-        highest = F.max_pool2d(network, window, 1, [edge // 2 for edge in window])
+        highest = F.max_pool2d(network[:, None], window, 1, [edge // 2 for edge in window])[:, 0]
         share = ((network + HALF) / (highest + HALF)).square()
         parts = torch.split(embedding, self.features, 1)
         for (name, look), part in zip(self.looks.items(), parts, strict=True):
