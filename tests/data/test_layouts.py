@@ -378,3 +378,28 @@ def test_masks_in_two_places(write):
                  "nut/ground_truth/bent/0_mask.png")  # fmt: skip
     with pytest.raises(UserError, match="keep one of the two"):
         discover([root], need="test")
+
+
+def test_a_folder_above_the_classes_names_those_that_hold_them(write, caplog):
+    root = write(*(f"line/data/{path}" for path in MVTEC))
+    for start in (root, root / "line"):
+        with pytest.raises(UserError, match="but these do") as caught:
+            discover([start], need="any")
+        assert str(caught.value).splitlines()[1:] == [f"  {root / 'line/data'}"]
+    assert not caplog.text  # no list of what was left out
+
+
+@pytest.mark.parametrize("part", ["train", "train/good", "test/good"])
+def test_a_folder_within_a_product_is_no_product(write, part):
+    root = write(*MVTEC)
+    with pytest.raises(UserError, match="would be a product called") as caught:
+        discover([root / "bolt" / part], need="train")
+    assert f"here {root / 'bolt'}, or call" in str(caught.value)
+    # Where a name is given anyway, as by `calibrate --class`, such a folder is one of pictures.
+    assert only(discover([root / "bolt" / part], need="train", named=False)).train
+
+
+def test_no_test_images_says_where_they_go_and_what_does_without(write):
+    root = write("bolt/train/good/0.png")
+    with pytest.raises(UserError, match=r"class/test/<kind>.*omnial predict"):
+        discover([root], need="test")

@@ -160,7 +160,7 @@ def score_normals(
     inspector.check_class(class_name)
     chosen: dict[str, list[Path]] = {}
     left_out: dict[str, int] = {}
-    for product in discover(roots, need="train").classes:
+    for product in discover(roots, need="train", named=class_name is None).classes:
         name = class_name or product.name
         if name not in inspector.classes:
             raise UserError(

@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol
 
 from omnial.data import folders, kolektor, real_iad, visa
 from omnial.data.listing import all_own, image_files, listed, subfolders, warn_of_left_out
-from omnial.data.names import is_defective
+from omnial.data.names import is_defective, is_good, structure
 from omnial.data.records import Catalogue, ProductClass
 from omnial.errors import UserError, shown
 from omnial.untrusted import is_line, is_plain_name
@@ -26,6 +26,12 @@ _EXPECTED = """Expected is a folder with a folder for each product class, or one
   plain folders  defect-free images in class, class/good or class/train"""
 
 
+_TEST_IMAGES = (
+    "Test images are good ones in class/test/good and defective ones in class/test/<kind>; they "
+    "measure a model. Without any, `omnial predict` gives verdicts on pictures from anywhere."
+)
+
+
 class Layout(Protocol):
     """One way in which data sets lay out the folder of a class."""
 
@@ -40,7 +46,7 @@ _LAYOUTS: Final[tuple[Layout, ...]] = (visa, real_iad, kolektor, folders)
 """The first that recognises a folder reads it; a folder that none does is one of images."""
 
 
-def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
+def discover(roots: Sequence[Path], *, need: Need, named: bool = True) -> Catalogue:
     """Find the product classes below some folders, sorted by name.
 
     Layouts may be mixed. No image is opened but the masks of KolektorSDD2. A warning says how many
@@ -49,6 +55,7 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
     Args:
         roots: Folders that hold a folder for each class, or that are the folder of one class.
         need: `train` or `test`: every class must have such images; `any`: some image.
+        named: Whether classes keep the names of their folders, which must then be some.
 
     Raises:
         UserError: A folder is missing or holds no classes; a class lacks the images that are
@@ -61,6 +68,8 @@ def discover(roots: Sequence[Path], *, need: Need) -> Catalogue:
         key=lambda product: product.name,
     )
     warn_of_left_out(roots, [path for product in products for path in product.files])
+    for product in products if named else ():
+        _refuse_part(product)
     _check(products, need)
     return Catalogue(tuple(products))
 
@@ -86,9 +95,32 @@ def _read_root(root: Path) -> list[ProductClass]:
     members = [folder for folder in others if _layout_of(folder) or image_files(folder)]
     products += [_read_class(folder) for folder in members]
     if not products:
+        if below := _roots_below(root):
+            raise UserError(f"{root} holds no product classes, but these do:\n{listed(below)}")
         warn_of_left_out([root], [])
         raise UserError(f"{root} holds no product classes.\n{_EXPECTED}")
     return products
+
+
+def _roots_below(root: Path) -> list[Path]:
+    """Folders one or two below that hold classes, where a user named one too far up."""
+    near = subfolders(root)
+    all_ = [*near, *(inner for folder in near for inner in subfolders(folder))]
+    outside = [folder for folder in all_ if _layout_of(folder) is None]
+    return [folder for folder in outside if any(map(_layout_of, subfolders(folder)))]
+
+
+def _refuse_part(product: ProductClass) -> None:
+    """Refuse a folder within a product's, such as `train/good`, as a product called `good`."""
+    above = product.root.absolute()
+    while structure(above.name) in ("train", "test") or is_good(above.name):
+        above = above.parent
+    if product.layout == "plain folder" and above != product.root.absolute():
+        raise UserError(
+            f"{product.root} would be a product called {product.name}, but by its name it is a "
+            f"folder of pictures within a product's. Name the product's folder, here {above}, or "
+            f"call {product.name} after its product."
+        )
 
 
 def _layout_of(folder: Path) -> Layout | None:
@@ -122,7 +154,8 @@ def _check(products: Sequence[ProductClass], need: Need) -> None:
         if 0 < len(odd) < len(product.train):
             _logger.warning(
                 f"{len(odd)} of the {len(product.train)} training images of {product.name} are "
-                f"called defective, and are learnt as good:\n{listed(odd)}"
+                f"called defective, and are learnt as good; if they are not, move them to "
+                f"{product.root / 'test' / '<kind>'} before training:\n{listed(odd)}"
             )
     lacking = [
         f"{product.name} ({product.root})"
@@ -131,4 +164,5 @@ def _check(products: Sequence[ProductClass], need: Need) -> None:
     ]
     if lacking:
         kind = {"train": "training ", "test": "test ", "any": ""}[need]
-        raise UserError(f"these classes have no {kind}images:\n{listed(lacking)}\n{_EXPECTED}")
+        where = _TEST_IMAGES if need == "test" else _EXPECTED
+        raise UserError(f"these classes have no {kind}images:\n{listed(lacking)}\n{where}")
