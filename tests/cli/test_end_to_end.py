@@ -231,6 +231,8 @@ def test_each_verb_ends_with_the_next_command_and_writes_below_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     good = data / CLASSES[0] / "test" / "good"
+    untested = tmp_path / CLASSES[0]
+    shutil.copytree(data / CLASSES[0] / "train", untested / "train")
     small = ("--size", "tiny", "--steps", 1, "--set", "training.batch_size=2")
 
     ends = [
@@ -241,6 +243,7 @@ def test_each_verb_ends_with_the_next_command_and_writes_below_runs(
             ("predict", model, good),
             ("calibrate", model, "--data", data, "--out", tmp_path / "my line"),
             ("synthesize", "--data", data, "--size", "tiny", "--count", 1),
+            ("train", "--data", untested, "--out", tmp_path / "runs/untested", *small),
         )
     ]
 
@@ -249,10 +252,11 @@ def test_each_verb_ends_with_the_next_command_and_writes_below_runs(
         f"next: omnial predict {model} new_pictures",
         f"next: omnial export {model} --format openvino",
         f"next: omnial predict '{tmp_path}/my line' new_pictures",
-        f"next: omnial train --data {data}",
+        f"next: omnial train --data {data} --minutes 30",
+        f"next: omnial predict {tmp_path}/runs/untested new_pictures",
     ]
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
-        *("model", "report", "predictions", "sheets"),
+        *("model", "report", "predictions", "sheets", "untested"),
     }
     again = run("train", "--data", data, *small)
     assert (again.code, "holds a run already" in again.err) == (2, True)
@@ -285,3 +289,21 @@ def test_the_printed_settings_are_a_file_that_gives_the_same(
     assert run(*command, "--config", file).out == first.out
     assert "minutes: 7" in first.out
     assert not (tmp_path / "m").exists()
+
+
+def test_a_model_is_no_export_and_a_tile_is_no_speck(run: Run, model: Path, data: Path) -> None:
+    verified = run("verify", model)
+    assert (verified.code, f"omnial export {model} --format openvino" in verified.err) == (2, True)
+    for command in (("predict", model, data), ("calibrate", model, "--data", data)):
+        refused = run(*command, "--tile", 3)
+        assert refused.code == 2
+        assert "--tile" in refused.err
+
+
+def test_the_last_mean_is_that_of_the_classes_above_it(
+    run: Run, model: Path, data: Path, tmp_path: Path
+) -> None:
+    one = run("evaluate", model, "--data", data / CLASSES[0], "--out", tmp_path / "report").out
+    (row,) = (line.split() for line in one.splitlines() if line.startswith(CLASSES[0]))
+    (mean,) = (line.split() for line in one.splitlines() if line.startswith("mean"))
+    assert row[1:] == mean[1:]

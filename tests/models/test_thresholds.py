@@ -106,6 +106,8 @@ def test_class_with_too_few_images_takes_the_pooled_threshold() -> None:
     assert not calibration.pooled_is_largest
     assert len(calibration.notes()) == 1
     assert "few, none" in calibration.notes()[0]
+    # Of n scores the largest is the threshold from (n + 1) 0.9 = n on.
+    assert "From 9 good pictures" in calibration.notes()[0]
 
 
 def test_pooled_of_too_few_is_the_largest_score_and_says_so() -> None:

@@ -30,7 +30,7 @@ def calibrate(
     data: options.Data,
     false_alarm_rate: Annotated[float | None, option("R", _RATE)] = None,
     class_name: options.ClassOfAll = None,
-    tile: Annotated[int | None, number(_TILE)] = None,
+    tile: Annotated[int | None, number(_TILE, least=options.SMALLEST_TILE)] = None,
     out: Annotated[Path | None, folder(_OUT)] = None,
     batch_size: options.BatchSize = 8,
     max_megapixels: options.MaxMegapixels = None,

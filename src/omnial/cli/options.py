@@ -66,6 +66,8 @@ _SYSTEM = f"What is computed: {', '.join(SYSTEMS)}, or code of your own. Default
 _CONFIG = f"YAML file with settings, or a recipe: {', '.join(RECIPES)}."
 _DEVICE = "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
 _DEVICES = "Share the work among N processes of this machine, each with a GPU if there are any."
+SMALLEST_TILE = 32
+"""Smaller ones show no part of a product, and a picture of some size never ends. [O]"""
 _TILE = "Inspect in overlapping tiles of N source pixels an edge. Default: as calibrated."
 _CLASS_OF_ALL = "Product on all images. Default: the folders' names."
 _CLASS = "Product on the images. Without it, the model recognises the product."
@@ -86,7 +88,7 @@ Device = Annotated[str, option("NAME", _DEVICE)]
 Devices = Annotated[int | None, number(_DEVICES)]
 BatchSize = Annotated[int, number("Images at a time; changes speed alone.")]
 AttackBatchSize = Annotated[int, number("Samples at a time; changes speed and memory.")]
-Tile = Annotated[int | None, number(_TILE)]
+Tile = Annotated[int | None, number(_TILE, least=SMALLEST_TILE)]
 ClassName = Annotated[str | None, option("NAME", _CLASS, name="--class")]
 ClassOfAll = Annotated[str | None, option("NAME", _CLASS_OF_ALL, name="--class")]
 AsJson = Annotated[bool, flag("--json", "Print the result as JSON alone.", OUTPUT)]

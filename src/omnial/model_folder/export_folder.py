@@ -27,6 +27,7 @@ from omnial.config.settings import Section, Settings
 from omnial.errors import UserError
 from omnial.files import file_digest, unused
 from omnial.model_folder.config_file import (
+    CONFIG_FILE,
     FolderConfig,
     extra_forms,
     read_config,
@@ -180,6 +181,11 @@ def check_free_for_export(out: Path) -> None:
 
 def read_export(folder: Path) -> Export:
     """Read an export; a `UserError` if a file is missing, damaged, or not the exported one."""
+    if not is_export(folder) and (folder / CONFIG_FILE).exists():
+        raise UserError(
+            f"{folder} is a model folder, not an export. Make one of it with `omnial export "
+            f"{folder} --format openvino`, and name that."
+        )
     with refusing(folder, EXPORT_FILE):
         content = read_json(folder / EXPORT_FILE, _LARGEST_RECORD)
         version = content.get("export_version") if isinstance(content, dict) else None

@@ -144,10 +144,12 @@ class Calibration(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf
         few = sorted(name for name, value in self.per_class.items() if value is None)
         sentences = []
         if few:
+            wanted = math.ceil((1.0 - self.false_alarm_rate) / self.false_alarm_rate - _ROUNDING)
             sentences.append(
                 f"Too few normal validation images for a false alarm rate of "
                 f"{self.false_alarm_rate:g} in {', '.join(few)}: the threshold of all classes "
-                "together is used there."
+                f"together is used there. From {wanted} good pictures of a class that were not "
+                "trained on, `omnial calibrate` sets one of its own."
             )
         if few and self.pooled_is_largest:
             sentences.append(
