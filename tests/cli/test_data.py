@@ -54,7 +54,14 @@ def test_layout_counts_and_sizes(run: Run, bolt: Path) -> None:
     assert found["classes"]["nut"]["layout"] == "plain folder"
     assert (found["bad_files"], found["duplicates"]) == ([], [])
     assert "12 x 8 to 20 x 30, 2 sizes" in shown.out
-    assert shown.out.splitlines()[-1] == f"next: omnial train --data {bolt.parent}"
+    assert "next:" not in shown.out  # three images cannot be trained on
+    assert "bolt: few images to learn from (3). A training takes 5 at least" in shown.err
+    for index in range(20):
+        draw(bolt / f"train/good/more{index}.png", value=index)
+        draw(bolt.parent / f"nut/more{index}.png", value=100 + index)
+    shown = run("data", bolt.parent)
+    assert shown.out.splitlines()[-1] == f"next: omnial train --data {bolt.parent} --minutes 30"
+    assert "few images" not in shown.err
 
 
 def test_suspicious_files(run: Run, bolt: Path) -> None:

@@ -44,6 +44,7 @@ class Summary:
         self.bad_files = facts.get("bad_files", [])
         self.validation = ValidationFigures.over({})
         self.suspicious: list[dict[str, object]] = []
+        self.test_images = 0
 
     def to_dict(self) -> dict[str, object]:
         return self.facts

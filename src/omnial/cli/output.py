@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # Wide enough for the metrics table where the output goes to a file or a pipe.
 _FILE_WIDTH: Final = 120
+LEAST: Final = 5
+"""Images of a class of which one is held out; see `data.validation_share`."""
+ENOUGH: Final = 20
 
 
 @contextlib.contextmanager
@@ -117,6 +120,22 @@ def print_next(*command: object) -> None:
     print(f"\nnext: {shlex.join(['omnial', *map(str, command)])}")
 
 
+def print_next_training(roots: Iterable[object]) -> None:
+    """The same before a training, with a budget: without one, it takes hours."""
+    print_next("train", *(word for root in roots for word in ("--data", root)), "--minutes", 30)
+
+
+def say_few(counts: Mapping[str, int]) -> bool:
+    """Say which classes have too few images to learn from; whether one can not be trained on."""
+    for name, count in counts.items():
+        if 0 < count < ENOUGH:
+            say(
+                f"{shown(name)}: few images to learn from ({count}). A training takes {LEAST} at "
+                f"least, verdicts to rely on take {ENOUGH}, and 100 or more are better."
+            )
+    return any(count < LEAST for count in counts.values())
+
+
 def print_facts(facts: Mapping[str, object]) -> None:
     """Print names and values in two columns."""
     width = max(map(len, facts))
@@ -148,11 +167,10 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     validation = ValidationFigures.of_training(metrics["model"].get("training", {}))
     if validation is not None:
         names.append("validation_erased")
-        mean = {**mean, names[-1]: validation.mean.get("erased")}
-        classes = {
-            name: {**figures, names[-1]: validation.classes.get(name, {}).get("erased")}
-            for name, figures in classes.items()
-        }
+        erased = {name: validation.classes.get(name, {}).get("erased") for name in classes}
+        classes = {name: {**classes[name], names[-1]: value} for name, value in erased.items()}
+        known = [value for value in erased.values() if value is not None]
+        mean = {**mean, names[-1]: sum(known) / len(known) if known else None}
     verdicts = Verdicts(**metrics["verdicts"])
     if verdicts.good or verdicts.defective:
         print(

@@ -16,9 +16,11 @@ from omnial.cli.output import (
     print_facts,
     print_metrics,
     print_next,
+    print_next_training,
     print_result,
     print_table,
     print_validation,
+    say_few,
     working,
 )
 from omnial.cli.verb import ExitCode, verb
@@ -81,8 +83,9 @@ def data(
         found = describe_data(paths, settings.data, progress=progress)
     print_result(asdict(found), as_json, _show_data)
     suspicious = bool(found.bad_files or found.duplicates)
-    if not (as_json or suspicious) and all(one.train for one in found.classes.values()):
-        print_next("train", *(word for path in paths for word in ("--data", path)))
+    few = say_few({name: one.train for name, one in found.classes.items()})
+    if not (as_json or suspicious or few):
+        print_next_training(paths)
     return exit_code(failed=suspicious)
 
 
@@ -154,7 +157,7 @@ def synthesize(
     result = {"samples": len(names), "sheets": [str(sheet) for sheet in sheets]}
     print_result(result, as_json, lambda shown: print(*shown["sheets"], sep="\n"))
     if not as_json:
-        print_next("train", *(word for root in data for word in ("--data", root)))
+        print_next_training(data)
     return exit_code(catalogue.bad_files)
 
 

@@ -20,6 +20,7 @@ from omnial.cli.output import (
     print_result,
     print_validation,
     say,
+    say_few,
     working,
 )
 from omnial.cli.verb import ExitCode, verb
@@ -121,7 +122,10 @@ def train(
     for bad in summary.bad_files:
         say(f"left out: {bad}")
     if not as_json:
-        print_next("evaluate", out, *(word for root in data for word in ("--data", root)))
+        if summary.test_images:
+            print_next("evaluate", out, *(word for root in data for word in ("--data", root)))
+        else:
+            print_next("predict", out, "new_pictures")
     return ExitCode.SOME_BAD if summary.bad_files else ExitCode.DONE
 
 
@@ -202,6 +206,7 @@ def _dry_run(settings: Settings, data: list[Path], out: Path, as_json: bool) -> 
         "batch": settings.training.batch_size,
     }
     print_result(result, as_json, print_facts)
+    say_few({product.name: len(product.train) for product in catalogue.classes})
     return exit_code(catalogue.bad_files)
 
 
@@ -219,5 +224,5 @@ def _command_to_go_on() -> list[str]:
 
 
 def _show(summary: Mapping[str, Any]) -> None:
-    apart = {"validation", "suspicious", "notes", "bad_files"}
+    apart = {"validation", "suspicious", "notes", "bad_files", "test_images"}
     print_facts({key: value for key, value in summary.items() if key not in apart})

@@ -71,6 +71,8 @@ class TrainSummary:
     """Training images that may not be good: `class`, `file` without folders, `score`."""
     notes: list[str] = field(default_factory=list)
     bad_files: list[str] = field(default_factory=list)
+    test_images: int = 0
+    """Test images that lie next to the training images: with none there is nothing to measure."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -180,7 +182,7 @@ class _Run(NamedTuple):
         stored = _stored(checkpoint)
         if stored is not None:
             state.load_state_dict(stored)
-            before = stored["budget"]["total_steps"]
+            before = stored["budget"]["total_steps"] or "the end of its time"
             if budget.load_state_dict(stored["budget"], state.step):
                 text = "another budget: a new schedule from the kept weights, from step %d to %s "
                 total = budget.total_steps or "the end of the new time"
@@ -227,6 +229,7 @@ class _Run(NamedTuple):
             ],
             notes=notes,
             bad_files=[f"{bad.path}: {bad.reason}" for bad in good.catalogue.bad_files],
+            test_images=sum(len(product.test) for product in good.catalogue.classes),
         )
         facts = summary.to_dict()
         model = TrainedModel(
