@@ -157,3 +157,14 @@ def test_a_class_without_scores_is_not_compared(folder: Path, data: Path) -> Non
     assert not report.drifted
     with pytest.raises(UserError, match="Nothing to compare"):
         check_drift(folder, [data / "bolt"])
+
+
+def test_images_that_were_anomalous_until_now_are_asked_about(folder: Path, data: Path) -> None:
+    scores = scores_of(folder, sorted((data / "bolt/train/good").iterdir()), "bolt")
+    for level, asked in ((scores[1], True), (scores[8], False)):
+        config = read_config(folder)
+        changed = config.calibration.changed({}, {"bolt": level})
+        text = config.model_copy(update={"calibration": changed}).to_text()
+        (folder / "config.json").write_text(text)
+        report = calibrate_folder(folder, [data / "bolt"])
+        assert any("are they good, and of bolt?" in text for text in report.warnings) is asked

@@ -5,7 +5,7 @@ arithmetic.
 """
 
 import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -262,9 +262,25 @@ def _report(
         used={name: len(values) for name, values in found.scores.items()},
         trained=found.trained,
         kept=tuple(name for name in rows if not found.scores.get(name) and earlier.get(name)),
-        warnings=(*calibration.notes(), *_unsure(rows, calibration.false_alarm_rate)),
+        warnings=(
+            *_unlike(before, found.scores),
+            *calibration.notes(),
+            *_unsure(rows, calibration.false_alarm_rate),
+        ),
         bad_files=found.bad_files,
     )
+
+
+def _unlike(before: Calibration, scores: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """A sentence for each class of whose images most were no good ones until now."""
+    for name, values in scores.items():
+        limit = before.threshold_for(name)
+        above = sum(is_anomalous(value, limit) for value in values)
+        if above > 0.5 * len(values):
+            yield (
+                f"{above} of the {len(values)} images of {name} were anomalous until now and "
+                f"count as good from now on: are they good, and of {name}? If not, calibrate again."
+            )
 
 
 def _unsure(rows: Mapping[str, ClassThreshold], rate: float) -> tuple[str, ...]:
