@@ -277,6 +277,9 @@ def _show_description(result: Mapping[str, Any]) -> None:
     validation = ValidationFigures.of_training(training)
     if validation is not None:
         del training["validation"]  # has a table of its own
+    suspicious = training.pop("suspicious", [])
+    if not any(training.get("images_in_windows", {}).values()):
+        training.pop("images_in_windows", None)
     print_facts(
         {
             "system": result["system"],
@@ -298,6 +301,10 @@ def _show_description(result: Mapping[str, Any]) -> None:
         if validation is not None:
             print()
             print_validation(validation)
+        if suspicious:
+            print("\ntraining images that may not be good:")
+            found = [(one["class"], one["file"], f"{one['score']:.4f}") for one in suspicious]
+            print_table(("class", "file", "score"), found, texts=(0, 1))
         print("\n".join(["", *result["notes"]]).rstrip())
 
 
