@@ -20,7 +20,7 @@ from unittest import mock
 
 import torch
 import typer
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 

@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 @pytest.mark.parametrize(("form", "alone"), FORMS)
 def test_every_form_of_path(place: Path, tmp_path: Path, form: Any, alone: bool) -> None:
     data = form(place / "data") if alone else [form(place / "data")]

@@ -16,7 +16,7 @@ Run = Callable[..., Any]
 CLASSES = CLASS_NAMES[:2]
 PUBLISHED = ("68.9", "63.0", "82.2", "95.6", "98.1")  # pixel AP of OmniAL at 8t, 8, 4, 2, 1
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 
 @pytest.fixture(scope="module")

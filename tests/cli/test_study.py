@@ -11,7 +11,7 @@ from omnial.data.listing import image_files
 from omnial.studies.study_data import DATA_VARIABLE
 from tests.studies.small_runs import SMALL, make_products
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 GALLERY = "gallery.jpg"
 

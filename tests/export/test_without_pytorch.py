@@ -11,7 +11,7 @@ from omnial.model_folder.export_folder import Format
 
 BLOCK = """
 import sys
-ABSENT = {"torch", "lightning", "tensorboard", "onnx", "nncf", "onnxscript"}
+ABSENT = {"torch", "lightning_fabric", "tensorboard", "onnx", "nncf", "onnxscript"}
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ABSENT:

@@ -26,7 +26,7 @@ from omnial.training.checkpoint import folder_of_checkpoints, read_checkpoint, w
 from omnial.training.fit import train
 from tests.faults.breaking import files, full_disk, no_space
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 
 def refused(work: Callable[[], object], ending: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ from omnial.training.checkpoint import RunIdentity, what_is_computed
 from omnial.training.fit import train
 from tests.faults.breaking import Killed, dying, files, killed_everywhere
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 
 def no_scratch(folder: Path) -> bool:

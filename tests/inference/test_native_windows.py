@@ -35,7 +35,7 @@ from omnial.synthesis.recipe import preview
 from omnial.training.fit import train
 from tests.inference.test_predictor import red_model, write_image
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 HEIGHT, WIDTH = 40, 96
 """Of the long product, 2.4:1."""

@@ -23,7 +23,7 @@ from omnial.synthesis.jnd import jnd_levels, luma
 
 CLASSES = CLASS_NAMES[:2]
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 
 class Red:

@@ -25,7 +25,7 @@ from omnial.robustness.objectives import attack_levels
 CLASSES = CLASS_NAMES[:2]
 PLAN = SetPlan(samples=2, batch_size=1)  # as in conftest.py
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 
 def test_every_8_bit_value_survives_the_grid_to_the_bit() -> None:

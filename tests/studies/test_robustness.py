@@ -32,7 +32,7 @@ from omnial.studies.run_study import PAGE
 from omnial.studies.study_data import StudyData
 from tests.studies.small_runs import CLASSES, SMALL
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 ASKED = ("omnial",)
 OPTIONS = RobustnessOptions(

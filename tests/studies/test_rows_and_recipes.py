@@ -12,7 +12,7 @@ from omnial.model_folder.weights_file import load_model
 from omnial.studies.study_rows import COMPARED, STUDIES, Row
 from omnial.training.fit import train
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 ROWS = [(study.name, row) for study in STUDIES.values() for row in study.rows]
 PUBLISHED = re.compile(r"in percent: ([\d.]+) / ([\d.]+) / ([\d.]+)")

@@ -21,7 +21,7 @@ from omnial.studies.study_rows import Row, Study, StudyOptions
 from omnial.studies.trial import RESAMPLES
 from tests.studies.small_runs import CLASSES, SMALL
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 STUDY = Study(
     "two",

@@ -24,7 +24,7 @@ from omnial.studies.study_rows import Row, Study, StudyOptions
 from omnial.studies.trial import Trial, model_folder, plan_trials
 from tests.studies.small_runs import SMALL
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
 
 ROWS = (Row("omnial", "OmniAL", "omnial"), Row("draem", "DRAEM", "draem"))
 ENDLESS = 10**6

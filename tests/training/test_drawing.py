@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from omnial.errors import RunError, UserError
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
@@ -86,12 +86,12 @@ def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
         RunError: The others cannot be reached, or one of them has ended meanwhile.
     """
     import torch
-    from lightning.fabric import Fabric
-    from lightning.fabric.plugins import ClusterEnvironment
-    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-    from lightning.fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import ClusterEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     from omnial.distributed.collectives import together
 
@@ -105,7 +105,7 @@ def launched(*, gpu: bool, strategy: str = "auto") -> Iterator["Fabric"]:
     # Decisions travel between the hosts, gradients between the GPUs.
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     ddp = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     threads = torch.get_num_threads()
     try:
         fabric = Fabric(

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from omnial.config.settings import Settings
 from omnial.data.dataset import to_unit

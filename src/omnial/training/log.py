@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from lightning.fabric.loggers.csv_logs import CSVLogger
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from lightning_fabric.loggers.csv_logs import CSVLogger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from torch import nn
