@@ -24,7 +24,7 @@ class Own:
         return str(self.path)
 
 
-FORMS = [(Path, True), (str, False), (Own, True), (Own, False)]
+FORMS = [Path, str, Own]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
-@pytest.mark.parametrize(("form", "alone"), FORMS)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("alone", [True, False])
 def test_every_form_of_path(place: Path, tmp_path: Path, form: Any, alone: bool) -> None:
     data = form(place / "data") if alone else [form(place / "data")]
     file = tmp_path / "settings.yaml"

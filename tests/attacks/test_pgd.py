@@ -279,7 +279,7 @@ def test_the_batch_does_not_matter(inspection: tuple[nn.Module, Tensor, Objectiv
         return loss + (output.reconstruction - wanted[rows]).square().mean((1, 2, 3)) - likeness
 
     with undisturbed(exact):
-        alone, whole = alone_and_together(objective, clean, Schedule(2, restarts=2))
+        alone, whole = alone_and_together(objective, clean, Schedule(restarts=2))
 
     torch.testing.assert_close(alone.values, whole.values, atol=0, rtol=1e-6)
     torch.testing.assert_close(alone.images, whole.images, atol=1e-6, rtol=0)

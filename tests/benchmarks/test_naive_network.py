@@ -20,7 +20,7 @@ def test_the_naive_network_gives_the_same_results_and_gradients(size: str) -> No
         if name.endswith("gain"):
             torch.nn.init.constant_(weight, 0.3)  # at 0, a branch counts for nothing
     naive.load_state_dict(ours.state_dict())
-    images = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    images = torch.rand(2, 3, 128, 128, dtype=torch.float64)
     for found, expected in zip(ours(images)[:3], naive(images), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     for network in (ours, naive):
