@@ -1,6 +1,6 @@
 """The training step next to the naive version of its network, and next to its bare convolutions.
 
-- Ours: synthesis, network, losses, backward, clipping, fused Adam and weight average, as a
+- Ours: synthesis, network, losses, backward, clipping, optimizer and weight average, as a
   training run does them, in the precision that this machine trains in. Logging and the choice of
   images are left out.
 - Naive: the same synthesis, losses and network in float32, contiguous, of the library's layers
@@ -85,9 +85,7 @@ class Step:
         with (
             mock.patch.object(state, "model", self._timed("forward", state.model)),
             mock.patch.object(self.fabric, "backward", self._backward(self.fabric.backward)),
-            mock.patch.object(
-                state.optimizer, "step", self._timed("optimiser", state.optimizer.step)
-            ),
+            mock.patch.object(loop, "take_step", self._timed("optimiser", loop.take_step)),
             mock.patch.object(loop, "update_average", self._timed("average", loop.update_average)),
         ):
             self._ended = time.perf_counter()

@@ -216,7 +216,7 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(system: str, 
     network = build_model(wanted.model).to("meta")
     # Adam's fused kernel does not take tensors without values.
     optimizer = torch.optim.SGD(network.parameters())
-    state = TrainState(network, network, optimizer, copy.deepcopy(network), step)
+    state = TrainState(network, network, [optimizer], copy.deepcopy(network), step)
     batch = Batch(
         positions=torch.empty(2, dtype=torch.int64, device="meta"),
         images=torch.empty(2, 3, 64, 64, dtype=torch.uint8, device="meta"),

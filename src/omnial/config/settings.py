@@ -300,7 +300,7 @@ class ObjectiveSettings(Section):
     focal: NonNegative = 1.0
     """Focal loss of the localization. [P]"""
     focal_gamma: NonNegative = 2.0
-    """Exponent of the focal loss. [P] focal loss, [O] gamma 2 as in DRAEM."""
+    """Its exponent. [O] 2 as in DRAEM."""
 
 
 class TrainingSettings(Section):
@@ -310,14 +310,16 @@ class TrainingSettings(Section):
     """Fixes weights, choice of images, synthesis and validation split. [O]"""
     batch_size: PositiveInt = 20
     """Images a step over all devices. [S] 20 for MVTec AD, 12 for VisA."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """`adam` [S]; `muon`: orthogonal steps for kernels of convolutions, Adam for the rest [O]."""
     learning_rate: PositiveFloat = 1e-4
-    """Peak rate of Adam. [S] 1e-4."""
+    """Peak rate. [S] 1e-4."""
     schedule: Literal["step", "cosine"] = "step"
     """`step`: times 0.2 at 80 % and 90 % [O, DRAEM]; `cosine`: to zero, for short budgets [O]."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     """Steps of linear warm-up; a time budget is measured at their end. [O]"""
     weight_decay: NonNegative = 0.0
-    """Weight decay of Adam. [O]"""
+    """Weight decay; that of Muon is decoupled. [O]"""
     quarter_share: Probability = 0.0
     """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: a
     random crop, or the whole image at half the resolution, both in every batch. [O]"""
@@ -327,13 +329,11 @@ class TrainingSettings(Section):
     adversarial_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """Share of each batch's samples that are perturbed; the others keep the clean figures. [O]"""
     adversarial_epsilon: Annotated[float, Field(ge=0.0, le=64.0)] = 4.0
-    """Largest change of a value by these steps, in grey levels of 255; it grows from 0 over the
-    first half of the training. [O]"""
+    """Their largest change of a value, of 255, grown from 0 over the first half. [O]"""
     gradient_clip: PositiveFloat = 1.0
     """Largest gradient norm. [O]"""
     average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    """Decay of the weights' exponential moving average, ramped as min(d, (1 + t)/(10 + t)); 0 is
-    none. [O]"""
+    """Decay of the weights' moving average, min(d, (1 + t)/(10 + t)) at step t; 0 is none. [O]"""
     minutes: PositiveFloat | None = None
     """Budget in minutes of training steps. [O]"""
     images: PositiveInt | None = None

@@ -35,6 +35,7 @@ _LATER: dict[str, Any] = {
     "model.network": "inspection",
     "synthesis.recipe": "perlin",
     "training.adversarial_share": 0.5,
+    "training.optimizer": "adam",
 }
 
 

@@ -31,6 +31,7 @@ from omnial.training.devices import Precision
 from omnial.training.drawing import Drawn, drawn_ahead
 from omnial.training.log import LOG_STEPS, RunLog, clock
 from omnial.training.objective import Losses, losses, training_loss
+from omnial.training.optimizer import make_optimizers, take_step
 from omnial.training.sampler import BatchSampler
 from omnial.training.schedule import (
     MEASURED_STEPS,
@@ -53,7 +54,7 @@ class TrainState:
     network: nn.Module
     model: nn.Module
     """The network as Fabric wraps it, for its forward pass: DDP, where processes share a batch."""
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     average: nn.Module
     """The exponential moving average of the network, whose weights are shipped."""
     step: int = 0
@@ -78,13 +79,8 @@ class TrainState:
             _compile(network)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        optimizer = torch.optim.Adam(
-            network.parameters(),
-            lr=training.learning_rate,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        return cls(network, fabric.setup_module(network), optimizer, average)
+        optimizers = make_optimizers(network, training)
+        return cls(network, fabric.setup_module(network), optimizers, average)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -92,7 +88,7 @@ class TrainState:
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -100,7 +96,8 @@ class TrainState:
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
 
 
 class StepResult(NamedTuple):
@@ -146,12 +143,10 @@ def training_step(
     terms = losses(output, sample, objective)
     loss = terms.total(objective).mean()
 
-    state.optimizer.zero_grad()
+    state.network.zero_grad()
     fabric.backward(loss)
     gradient_norm = nn.utils.clip_grad_norm_(state.network.parameters(), training.gradient_clip)
-    for parameters in state.optimizer.param_groups:
-        parameters["lr"] = learning_rate(state.step, total_steps, training)
-    state.optimizer.step()
+    take_step(state.optimizers, learning_rate(state.step, total_steps, training))
     update_average(state.average, state.network, state.step, training.average_decay)
     state.step += 1
     return StepResult(sample, output, terms, loss.detach(), gradient_norm)
