@@ -31,6 +31,7 @@ from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
 from omnial.training.devices import choose_precision
 from omnial.training.objective import losses
+from omnial.training.optimizer import make_optimizers, take_step
 from omnial.training.sampler import BatchSampler, reduced_images
 from omnial.training.schedule import learning_rate
 
@@ -117,9 +118,7 @@ def train(
             samples.append(synthesize(to_unit(images), to_unit(texture), recipe, random, region))
         classes.append(samples)
     network = Reconstruction(settings)
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=settings.training.learning_rate, fused=True
-    )
+    optimizers = make_optimizers(network, settings.training)
     curves, begin = [], time.monotonic()
     for step in range(steps):
         batch = sampler.batch(step)
@@ -128,14 +127,12 @@ def train(
         images, textures, region = reduced_images(sources, random)
         with torch.no_grad():
             sample = synthesize(images, textures, settings.synthesis, random, region)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, settings.training)
         terms = losses(network(sample.anomalous), sample, settings.objective)
         loss = terms._replace(focal=torch.zeros_like(terms.focal)).total(settings.objective).mean()
-        optimizer.zero_grad()
+        network.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), settings.training.gradient_clip)
-        optimizer.step()
+        take_step(optimizers, learning_rate(step, steps, settings.training))
         if (step + 1) % every == 0 or step + 1 == steps:
             network.eval()
             found = [values.tolist() for values in figures(network, classes)]

@@ -95,6 +95,7 @@ _OURS: Preset = {
     "model.localization.difference_windows": [1, 3, 7],
     "objective.image_mse": 10.0,
     "objective.defect_weight": 10.0,
+    "training.optimizer": "muon",
     "training.schedule": "cosine",
 }
 
@@ -115,7 +116,7 @@ SIZES: Final[Mapping[str, Preset]] = {
         "model.localization.widths": [32, 64, 64, 96, 96],
         "objective.ssim_stride": 4,
         "training.batch_size": 16,
-        "training.learning_rate": 2e-3,
+        "training.learning_rate": 4e-3,
         "training.quarter_share": 0.85,
     },
     "tiny": {
