@@ -3,7 +3,7 @@
 One model is trained on all products, and one on all but each product, at an equal budget; the
 product that was left out is then added, and both are evaluated on its test images.
 
-    python benchmarks/leave_one_out.py --data DIR --out DIR --size lite --minutes 30
+    python benchmarks/leave_one_out.py --data DIR --out DIR --size lite --images 20000
 
 A training that is done already is not repeated, so that a run can be stopped and started again.
 """
@@ -30,11 +30,11 @@ def main(
     data: Annotated[Path, typer.Option(help="A data set of at least two products.")],
     out: Annotated[Path, typer.Option(help="Folder for models and reports.")],
     size: str = "lite",
-    minutes: float = 30.0,
+    images: int = 20_000,
     product: Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")] = None,
 ) -> None:
     """Train, add and evaluate, and print a row for each product, trained and added."""
-    settings = load_settings(size=size, overrides=[f"training.minutes={minutes}"])
+    settings = load_settings(size=size, overrides=[f"training.images={images}"])
     roots = {found.name: found.root for found in discover([data], need="test").classes}
     everything = _trained(settings, list(roots.values()), out / "all")
     rows: list[tuple[str, str, Figures]] = []
