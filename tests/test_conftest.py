@@ -32,7 +32,10 @@ def test_examples_are_the_same_in_every_run_and_others_on_request(
     (tests / "conftest.py").write_text(CONFTEST.read_text("utf-8"), "utf-8")
     (tests / "test_drawn.py").write_text(DRAWS, "utf-8")
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # Every other plugin takes seconds to start.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    plugins = ["-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins]
     for options in ([], [], ["--hypothesis-profile=random"]):
         subprocess.run([*command, *options], cwd=tmp_path, check=True, capture_output=True)
     first, second, other = (tmp_path / "drawn.txt").read_text().splitlines()
