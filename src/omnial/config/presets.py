@@ -107,7 +107,7 @@ SIZES: Final[Mapping[str, Preset]] = {
         "model.reconstruction.widths": [64, 128, 256, 512, 512],
         "model.localization.widths": [32, 64, 128, 256, 256, 256],
         "training.batch_size": 16,
-        "training.learning_rate": 3e-4,
+        "training.learning_rate": 1e-3,
     },
     "lite": {
         **_OURS,
@@ -128,7 +128,7 @@ SIZES: Final[Mapping[str, Preset]] = {
         "model.localization.widths": [16, 32, 48, 64],
         "objective.ssim_stride": 4,
         "training.batch_size": 8,
-        "training.learning_rate": 1e-3,
+        "training.learning_rate": 2e-3,
     },
 }
 """`paper` is the published network, `base` a half of it; `lite` and `tiny` are for two cores."""
