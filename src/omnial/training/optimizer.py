@@ -2,8 +2,8 @@
 
 Adam scales every weight by itself. Muon (Jordan et al. 2024) takes a kernel as a matrix, of a row
 for each output channel, and makes the step orthogonal: all directions of the matrix are learnt at
-the same pace, and not the few that dominate the gradient alone. A short training needs a third of
-the images for the same losses (docs/results/optimizer.md).
+the same pace, and not the few that dominate the gradient alone. A short training needs half of the
+images for the same detection (docs/results/optimizer.md).
 """
 
 from collections import defaultdict
