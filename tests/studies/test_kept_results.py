@@ -45,11 +45,11 @@ def test_no_folder_of_a_machine_is_kept(path: Path) -> None:
 def test_its_command_would_find_it_and_not_train_again(path: Path) -> None:
     kept: dict[str, Any] = json.loads(path.read_text())
     (row,) = (row for row in PLANNED[path.parent.name] if row.name == kept["row"])
-    earlier: tuple[str, ...] = () if "optimizer" in kept["settings"]["training"] else WITH_ADAM
+    earlier: tuple[str, ...] = ()
     if "blocks" not in kept["settings"]["model"]:
-        earlier = EARLIER
-    if earlier is EARLIER and row.name == "omnial-adversarial":
-        earlier += ATTACKED_EARLIER
+        earlier = EARLIER + (ATTACKED_EARLIER if row.name == "omnial-adversarial" else ())
+    elif "optimizer" not in kept["settings"]["training"]:
+        earlier = WITH_ADAM
     settings = load_settings(
         system=row.system,
         size=kept["size"],

@@ -300,7 +300,7 @@ class ObjectiveSettings(Section):
     focal: NonNegative = 1.0
     """Focal loss of the localization. [P]"""
     focal_gamma: NonNegative = 2.0
-    """Its exponent. [O] 2 as in DRAEM."""
+    """Exponent of the focal loss. [P] focal loss, [O] gamma 2 as in DRAEM."""
 
 
 class TrainingSettings(Section):
@@ -329,11 +329,11 @@ class TrainingSettings(Section):
     adversarial_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """Share of each batch's samples that are perturbed; the others keep the clean figures. [O]"""
     adversarial_epsilon: Annotated[float, Field(ge=0.0, le=64.0)] = 4.0
-    """Their largest change of a value, of 255, grown from 0 over the first half. [O]"""
+    """Their largest change, in grey levels of 255; it grows from 0 over the first half. [O]"""
     gradient_clip: PositiveFloat = 1.0
     """Largest gradient norm. [O]"""
     average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    """Decay of the weights' moving average, min(d, (1 + t)/(10 + t)) at step t; 0 is none. [O]"""
+    """Decay of the weights' exponential moving average, min(d, (1 + t)/(10 + t)); 0 is none. [O]"""
     minutes: PositiveFloat | None = None
     """Budget in minutes of training steps. [O]"""
     images: PositiveInt | None = None
