@@ -123,7 +123,7 @@ def train(
     for step in range(steps):
         batch = sampler.batch(step)
         random = SampleRandom(settings.training.seed, step, batch.positions)
-        sources = (to_unit(batch.images), to_unit(batch.textures), batch.region)
+        sources = (batch.images, batch.textures, batch.region)
         images, textures, region = reduced_images(sources, random)
         with torch.no_grad():
             sample = synthesize(images, textures, settings.synthesis, random, region)

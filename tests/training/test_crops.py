@@ -1,56 +1,58 @@
 import torch
+from torch import Tensor
 
 from omnial.sample_random import SampleRandom
-from omnial.training.sampler import halved, random_crops, reduced_images
+from omnial.training.sampler import halved, reduced_images
+
+HEIGHT, WIDTH, ROWS, COLUMNS = 9, 12, 5, 6
 
 
 def random(positions: list[int]) -> SampleRandom:
     return SampleRandom(3, 5, torch.tensor(positions))
 
 
-def test_a_crop_is_a_part_of_its_sample_at_the_same_place_in_every_batch() -> None:
-    height, width = 7, 10
-    # Every pixel says where it is from.
-    images = torch.arange(40 * height * width).view(40, 1, height, width)
-    both = torch.cat((images, -images), 1)
-    first, second = random_crops((images, both), random(list(range(40))))
-    assert first.shape == (40, 1, 4, 5)
-    assert second.shape == (40, 2, 4, 5)
-    assert torch.equal(second, torch.cat((first, -first), 1))
-    corners = set()
-    for sample, crop in enumerate(first):
-        position = int(crop[0, 0, 0]) - sample * height * width
-        top, left = divmod(position, width)
-        assert torch.equal(crop, images[sample, :, top : top + 4, left : left + 5])
-        corners.add((top, left))
-    assert {top for top, _ in corners} == {0, 1, 2, 3}
-    assert {left for _, left in corners} == {0, 1, 2, 3, 4, 5}
-
-
-def test_a_crop_depends_on_its_sample_alone() -> None:
-    images = torch.rand(4, 3, 8, 8)
-    (together,) = random_crops((images,), random([0, 1, 2, 3]))
-    (alone,) = random_crops((images[2:3],), random([2]))
-    assert torch.equal(together[2:3], alone)
+def windows(image: Tensor, reduced: Tensor) -> list[tuple[int, int]]:
+    """Top left corners at which the image looks like its reduced form."""
+    return [
+        (top, left)
+        for top in range(HEIGHT - ROWS + 1)
+        for left in range(WIDTH - COLUMNS + 1)
+        if torch.equal(image[:, top : top + ROWS, left : left + COLUMNS], reduced)
+    ]
 
 
 def test_a_batch_has_both_crops_and_smaller_images() -> None:
-    images, mask = torch.rand(64, 3, 9, 12), torch.rand(64, 1, 9, 12) < 0.5
-    positions = list(range(64))
-    found, found_mask = reduced_images((images, mask), random(positions))
-    crops, crop_masks = random_crops((images, mask), random(positions))
-    cropped = [torch.equal(sample, crop) for sample, crop in zip(found, crops, strict=True)]
-    assert 20 < sum(cropped) < 44
-    for index, is_crop in enumerate(cropped):
-        one = slice(index, index + 1)
-        assert torch.equal(found[one], crops[one] if is_crop else halved(images[one]))
-        assert torch.equal(found_mask[one], crop_masks[one] if is_crop else halved(mask[one]))
+    images, mask = torch.rand(200, 3, HEIGHT, WIDTH), torch.rand(200, 1, HEIGHT, WIDTH) < 0.5
+    found, found_mask = reduced_images((images, mask), random(list(range(200))))
+    assert found.shape == (200, 3, ROWS, COLUMNS)
+    assert found_mask.dtype is torch.bool
+    corners = []
+    for image, shown, whole, reduced in zip(images, found, mask, found_mask, strict=True):
+        places = windows(image, shown)
+        corners += places
+        if places:
+            assert places[0] in windows(whole, reduced)  # the same place in every batch of images
+        else:
+            assert torch.equal(shown, halved(image))
+            assert torch.equal(reduced, halved(whole))
+    assert 70 < len(corners) < 130
+    assert {top for top, _ in corners} == set(range(HEIGHT - ROWS + 1))
+    assert {left for _, left in corners} == set(range(WIDTH - COLUMNS + 1))
 
 
-def test_types_are_kept() -> None:
-    bits = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
-    (cut,) = random_crops((bits,), random([0, 1]))
-    assert cut.dtype is torch.bool
+def test_a_reduced_image_depends_on_its_sample_alone() -> None:
+    images = torch.rand(8, 3, HEIGHT, WIDTH)
+    (together,) = reduced_images((images,), random(list(range(8))))
+    for one in range(8):
+        (alone,) = reduced_images((images[one : one + 1],), random([one]))
+        assert torch.equal(together[one : one + 1], alone)
+
+
+def test_bytes_become_shares_of_the_range() -> None:
+    images = torch.randint(256, (40, 3, HEIGHT, WIDTH), dtype=torch.uint8)
+    (found,) = reduced_images((images,), random(list(range(40))))
+    (expected,) = reduced_images((images.float() / 255.0,), random(list(range(40))))
+    assert torch.equal(found, expected)
 
 
 def test_halving_averages_and_decides_masks_by_half() -> None:

@@ -32,12 +32,14 @@ class Drawn(NamedTuple):
 def draw(batch: Batch, settings: Settings, step: int, total_steps: int | None) -> Drawn:
     """Draw a step's anomalies onto its images; its first steps may see a quarter of the pixels."""
     # Every draw is a function of seed, step and position in the batch.
-    random = SampleRandom(settings.training.seed, step, batch.positions)
-    images = [to_unit(batch.images), to_unit(batch.textures), batch.region]
     reduced = is_reduced(step, total_steps, settings.training)
+    images = [batch.images, batch.textures, batch.region]
     if reduced:
-        images = reduced_images(images, random)
-    normal, textures, region = images
+        on_cpu = SampleRandom(settings.training.seed, step, batch.positions)
+        images = reduced_images(images, on_cpu)
+    positions = batch.positions.to(batch.images.device)
+    random = SampleRandom(settings.training.seed, step, positions)
+    normal, textures, region = map(to_unit, images)
     sample = synthesize(normal, textures, settings.synthesis, random, region)
     return Drawn(batch, random, sample, reduced)
 
@@ -57,7 +59,9 @@ def drawn_ahead(
 
     def draw_step(plan: tuple[int, int | None]) -> Drawn:
         step, total_steps = plan
-        return draw(fabric.to_device(sampler.batch(step)), settings, step, total_steps)
+        batch = sampler.batch(step)
+        on_device = fabric.to_device(batch)._replace(positions=batch.positions)
+        return draw(on_device, settings, step, total_steps)
 
     for step in itertools.count(first):
         if threads != torch.get_num_threads():  # a thread that begins now takes the new number

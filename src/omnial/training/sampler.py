@@ -21,11 +21,11 @@ class Batch(NamedTuple):
     """One step's images, before synthesis."""
 
     positions: Tensor
-    """(B,) int64, the positions of these samples in the whole batch."""
+    """(B,) int64 on the CPU, the positions of these samples in the whole batch."""
     images: Tensor
     """(B, 3, H, W) uint8 or float32 in [0, 1]."""
     textures: Tensor
-    """(B, 3, H, W) float32 in [0, 1], a raw texture source for each sample."""
+    """(B, 3, H, W) uint8 or float32 in [0, 1], a raw texture source for each sample."""
     region: Tensor
     """(B, 1, H, W) bool, the region of interest."""
 
@@ -90,8 +90,10 @@ class BatchSampler:
         indices = [self._order[step * self._batch_size + position] for position in self._positions]
         rngs = [np.random.default_rng((self._seed, 4, step, p)) for p in self._positions]
         images, region = self._dataset.windows(indices, [rng.random(2).tolist() for rng in rngs])
-        textures = torch.cat([self._texture(step, position) for position in self._positions])
-        batch = Batch(torch.tensor(list(self._positions)), images, textures, region)
+        textures = [self._texture(step, position) for position in self._positions]
+        if any(texture.dtype != torch.uint8 for texture in textures):
+            textures = list(map(to_unit, textures))
+        batch = Batch(torch.tensor(self._positions), images, torch.cat(textures), region)
         return Batch(*(values.pin_memory() for values in batch)) if self._pinned else batch
 
     def _texture(self, step: int, position: int) -> Tensor:
@@ -102,45 +104,42 @@ class BatchSampler:
         if self._textures is not None and from_collection:
             source = self._textures
         index = int(rng.integers(len(source)))
-        return to_unit(source.windows([index], [rng.random(2).tolist()])[0])
+        return source.windows([index], [rng.random(2).tolist()])[0]
 
 
 def reduced_images(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:
     """A random crop of one half of the samples, on average, and the other half at half the scale.
 
     Crops keep the scale of a texture, smaller images the position of a part. Both are in every
-    batch, so that batch norm sees one distribution. From (B, C, H, W) each, float or bool, to
-    (B, C, ceil(H / 2), ceil(W / 2)).
-    """
-    cropped = random.uniform("crop", 1, 1, 1) < 0.5
-    crops = random_crops(batches, random)
-    return [
-        torch.where(cropped, crop, halved(images))
-        for crop, images in zip(crops, batches, strict=True)
-    ]
+    batch, so that batch norm sees one distribution. A sample's crop lies at the same position in
+    every batch of images. The random numbers are on the CPU, so that no GPU is waited for.
 
-
-def random_crops(batches: Sequence[Tensor], random: SampleRandom) -> list[Tensor]:
-    """Cut a crop out of each sample, at the same position in every batch of images.
-
-    From (B, C, H, W) each, of any type, to (B, C, ceil(H / 2), ceil(W / 2)).
+    From (B, C, H, W) each, uint8 or float32 images or bool, to (B, C, ceil(H / 2), ceil(W / 2)),
+    float32 images in [0, 1] or bool.
     """
     height, width = batches[0].shape[-2:]
     rows, columns = -(-height // 2), -(-width // 2)
-    top = random.integers("crop top", 1, 1, high=height - rows + 1)
-    left = random.integers("crop left", 1, 1, high=width - columns + 1)
-    y = top + torch.arange(rows, device=random.device).view(1, -1, 1)
-    x = left + torch.arange(columns, device=random.device).view(1, 1, -1)
-    sample = torch.arange(len(random), device=random.device).view(-1, 1, 1)
-    # Indexing needs the channels at the end.
-    cut = (images.permute(0, 2, 3, 1)[sample, y, x] for images in batches)
-    return [images.permute(0, 3, 1, 2).contiguous() for images in cut]
+    cropped = (random.uniform("crop") < 0.5).tolist()
+    tops = random.integers("crop top", high=height - rows + 1).tolist()
+    lefts = random.integers("crop left", high=width - columns + 1).tolist()
+    # Sample by sample, so that what is not used is not computed either.
+    return [
+        torch.stack(
+            [
+                to_unit(image[:, top : top + rows, left : left + columns])
+                if is_crop
+                else halved(to_unit(image))
+                for image, is_crop, top, left in zip(images, cropped, tops, lefts, strict=True)
+            ]
+        )
+        for images in batches
+    ]
 
 
 def halved(images: Tensor) -> Tensor:
     """Half the rows and columns by area average, of bool where half a pixel is set.
 
-    From (B, C, H, W) to (B, C, ceil(H / 2), ceil(W / 2)) of the same type.
+    From (..., C, H, W) to (..., C, ceil(H / 2), ceil(W / 2)) of the same type.
     """
     means = F.avg_pool2d(images.float(), 2, ceil_mode=True)
     return means >= 0.5 if images.dtype == torch.bool else means
