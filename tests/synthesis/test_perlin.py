@@ -3,9 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omnial.sample_random import SampleRandom
-from omnial.synthesis.shapes import perlin_noise, perlin_shapes
+from omnial.synthesis.shapes import perlin_noise, perlin_shapes, thin_lines
 
 
 def naive_noise(angles: np.ndarray, cells: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -67,3 +70,34 @@ def test_a_higher_threshold_draws_less() -> None:
     high = perlin_shapes(random, 1, (2, 4), 0.6, (64, 64))
     assert bool((high <= low).all())
     assert float(high.sum()) < float(low.sum())
+
+
+@given(st.integers(1, 8), st.floats(0.001, 0.05), st.floats(-0.4, 0.4))
+def test_lines_are_as_wide_as_asked_whatever_the_slope(
+    width: int, slope: float, angle: float
+) -> None:
+    """Noise that rises evenly from a line through the upper half; the lower half says where."""
+    y, x = torch.meshgrid(torch.arange(80.0), torch.arange(64.0), indexing="ij")
+    distance = (y - 20.3) * math.cos(angle) + (x - 31.3) * math.sin(angle)
+    noise = slope * distance
+    noise[40:] = 0.0
+    noise[40:, :32] = 1.0  # its mirror image is the right half of the upper half
+    found = thin_lines(noise[None, None], torch.full((1, 1, 1, 1), float(width)))[0, 0]
+    wanted = (distance.abs() < width / 2) & (y < 40) & (x >= 32)
+    apart = found != wanted
+    assert not bool((apart & ((distance.abs() - width / 2).abs() > 1e-2) & (y < 39)).any())
+    assert int(wanted.sum()) > 25 * width
+
+
+def test_a_share_of_the_shapes_are_lines_and_the_others_stay() -> None:
+    random = SampleRandom(0, 0, torch.arange(200))
+    blobs = perlin_shapes(random, 2, (1, 3), 0.5, (64, 64))
+    some = perlin_shapes(random, 2, (1, 3), 0.5, (64, 64), 0.3)
+    lines = perlin_shapes(random, 2, (1, 3), 0.5, (64, 64), 1.0)
+    is_line = (some == lines).all((2, 3))
+    assert bool((is_line | (some == blobs).all((2, 3))).all())
+    assert 0.25 < float(is_line.float().mean()) < 0.4
+    # An erosion by a square of 7 pixels leaves nothing of a line but where some meet.
+    thick = [float((-F.max_pool2d(-s, 7, 1, 3)).sum() / s.sum()) for s in (lines, blobs)]
+    assert thick[0] < 0.01
+    assert thick[1] > 0.05

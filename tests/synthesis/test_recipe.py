@@ -165,3 +165,31 @@ def test_own_textures_come_from_the_image_itself() -> None:
     other = synthesize(red, blue, foreign, SampleRandom(0, 0, torch.arange(8)))
     assert bool((batch.anomalous[:, 0] > batch.anomalous[:, 2]).all())
     assert not bool((other.anomalous[:, 0] > other.anomalous[:, 2]).all())
+
+
+def test_shades_are_the_image_in_place_lighter_or_darker(images: torch.Tensor) -> None:
+    images = 0.4 * images  # the largest change does not clip those that become lighter
+    one_level = [{"beta": (0.6, 1.0), "blur": 1}]
+    batch = draw(images, shade_share=1.0, levels=one_level, panels=False, jnd_gain=0.0)
+    lighter = darker = 0
+    for image, shown, level in zip(images, batch.anomalous, batch.level, strict=True):
+        change = (shown - image)[(level > 0).expand(3, -1, -1)]
+        if change.numel() == 0:
+            continue
+        if bool((change > 0).all()):
+            lighter += 1
+            assert float(change.max() - change.min()) < 1e-6
+        else:
+            darker += 1
+            assert bool((change <= 0).all())
+    assert min(lighter, darker) > 3
+
+
+def test_a_share_of_the_samples_is_shaded(images: torch.Tensor) -> None:
+    many = images.repeat(8, 1, 1, 1)
+    none, some, all_of_them = (draw(many, shade_share=share) for share in (0.0, 0.25, 1.0))
+    as_shaded = (some.anomalous == all_of_them.anomalous).all(3).all(2).all(1)
+    as_before = (some.anomalous == none.anomalous).all(3).all(2).all(1)
+    assert bool((as_shaded | as_before).all())
+    drawn = (some.level > 0).flatten(1).any(1)
+    assert 0.15 < float(as_shaded[drawn].float().mean()) < 0.35

@@ -6,7 +6,7 @@ import pytest
 
 from omnial.config.settings import TrainingSettings
 from omnial.errors import UserError
-from omnial.training.schedule import Budget, is_reduced, learning_rate, planned_steps
+from omnial.training.schedule import Budget, learning_rate, pixels_of, planned_steps
 
 
 def test_step_schedule_drops_at_80_and_90_percent() -> None:
@@ -40,18 +40,29 @@ def test_planned_steps(budget: dict[str, float], steps: int | None) -> None:
 
 def test_quarters_steps_come_first() -> None:
     settings = TrainingSettings(quarter_share=0.25, steps=8)
-    assert [is_reduced(step, 8, settings) for step in range(8)] == [True] * 2 + [False] * 6
-    assert not any(is_reduced(step, 8, TrainingSettings(steps=8)) for step in range(8))
+    assert [pixels_of(step, 8, settings) for step in range(8)] == ["mixed"] * 2 + ["whole"] * 6
+    whole = TrainingSettings(steps=8)
+    assert [pixels_of(step, 8, whole) for step in range(8)] == ["whole"] * 8
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.7])
+def test_smaller_images_come_evenly_in_the_steps_after_them(share: float) -> None:
+    settings = TrainingSettings(quarter_share=0.5, half_share=share, steps=800)
+    kinds = [pixels_of(step, 800, settings) for step in range(800)]
+    assert kinds[:400] == ["mixed"] * 400
+    for start in range(400, 800, 40):
+        assert kinds[start : start + 40].count("half") == pytest.approx(40 * share, abs=1)
+    assert "mixed" not in kinds[400:]
 
 
 def test_a_measured_run_tries_both_kinds_of_step() -> None:
     settings = TrainingSettings(quarter_share=0.5, minutes=1.0)
-    quarters = [is_reduced(step, None, settings) for step in range(20)]
-    assert quarters == [True] * 15 + [False] * 5
+    kinds = [pixels_of(step, None, settings) for step in range(20)]
+    assert kinds == ["mixed"] * 15 + ["whole"] * 5
     # A resumed run, which knows its length, must draw its first steps the same way.
-    assert [is_reduced(step, 400, settings) for step in range(20)] == quarters
-    assert is_reduced(199, 400, settings)
-    assert not is_reduced(200, 400, settings)
+    assert [pixels_of(step, 400, settings) for step in range(20)] == kinds
+    assert pixels_of(199, 400, settings) == "mixed"
+    assert pixels_of(200, 400, settings) == "whole"
 
 
 def timed(minutes: float, pace: list[float], quarter_share: float = 0.0) -> Budget:
@@ -77,7 +88,9 @@ def one_that_waits(step: int, _: float) -> float:
     return 45.0 if step == 300 else 1.0
 
 
-@pytest.mark.parametrize("quarter_share", [0.0, 0.85])
+@pytest.mark.parametrize(
+    ("quarter_share", "half_share"), [(0.0, 0.0), (0.85, 0.0), (0.85, 0.5), (0.0, 0.5)]
+)
 @pytest.mark.parametrize(
     ("slowness", "steps"),
     [
@@ -89,15 +102,22 @@ def one_that_waits(step: int, _: float) -> float:
     ],
 )
 def test_a_time_budget_follows_the_machine_and_ends_at_its_low_rate(
-    slowness: Callable[[int, float], float], steps: float, quarter_share: float
+    slowness: Callable[[int, float], float],
+    steps: float,
+    quarter_share: float,
+    half_share: float,
 ) -> None:
     """Ten minutes by a clock of our own."""
     settings = TrainingSettings(
-        minutes=10.0, quarter_share=quarter_share, learning_rate=1.0, schedule="cosine"
+        minutes=10.0,
+        quarter_share=quarter_share,
+        half_share=half_share,
+        learning_rate=1.0,
+        schedule="cosine",
     )
     budget, step, rates, whole = Budget(settings), 0, [], []
     while not budget.is_spent(step):
-        is_whole = not is_reduced(step, budget.total_steps, settings)
+        is_whole = pixels_of(step, budget.total_steps, settings) == "whole"
         whole.append(is_whole)
         rates.append(learning_rate(step, budget.total_steps, settings))
         step += 1
@@ -108,11 +128,10 @@ def test_a_time_budget_follows_the_machine_and_ends_at_its_low_rate(
     assert max(later - now for now, later in pairwise(rates[200:])) < 0.1
     assert budget.planned_steps is not None
     assert step == pytest.approx(steps * budget.planned_steps, rel=0.1)
-    if quarter_share:
-        assert sum(whole) == pytest.approx(0.15 * step, rel=0.3)
+    last = (1.0 - quarter_share) * (1.0 - half_share)
+    assert sum(whole) == pytest.approx(last * step, rel=0.3)
+    if half_share == 0.0:
         assert all(whole[-sum(whole[200:]) + 20 :])
-    else:
-        assert all(whole)
 
 
 def test_a_budget_shorter_than_the_measurement_ends_at_its_time() -> None:

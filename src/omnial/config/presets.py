@@ -88,11 +88,15 @@ SYSTEMS: Final[Mapping[str, Preset]] = {
 """`omnial` and its ablations; the published baselines `draem` and `jnld`; the network that the
 paper's perturbations come from, and the stages from there to `omnial`."""
 
-# For every system alike at our own sizes: the image is sharp, and defects are erased, early.
+# For every system alike at our own sizes: the image is sharp, and defects, of more kinds, are
+# erased, early.
 _OURS: Preset = {
     "model.blocks": "residual",
     "model.normality": "own",
     "model.localization.difference_windows": [1, 3, 7],
+    "synthesis.line_share": 0.3,
+    "synthesis.own_texture_share": 0.2,
+    "synthesis.shade_share": 0.25,
     "objective.image_mse": 10.0,
     "objective.defect_weight": 10.0,
     "training.optimizer": "muon",
@@ -112,12 +116,14 @@ SIZES: Final[Mapping[str, Preset]] = {
     "lite": {
         **_OURS,
         "model.stem": 4,
+        "model.second_look": "half",
         "model.reconstruction.widths": [32, 64, 128],
         "model.localization.widths": [32, 64, 64, 96, 96],
         "objective.ssim_stride": 4,
         "training.batch_size": 16,
         "training.learning_rate": 4e-3,
         "training.quarter_share": 0.85,
+        "training.half_share": 0.5,
     },
     "tiny": {
         **_OURS,

@@ -158,6 +158,8 @@ class SynthesisSettings(Section):
     """Perlin lattice cells per axis are 2 to a power from this range, ends included. [S]"""
     perlin_threshold: Annotated[float, Field(gt=-1.0, lt=1.0)] = 0.5
     """Noise above this value forms the shape. [S]"""
+    line_share: Probability = 0.0
+    """Share of the shapes that are pieces of thin lines, as cracks and threads are. [O]"""
     levels: tuple[LevelSettings, ...] = (
         LevelSettings(beta=(0.6, 1.0), blur=1),
         LevelSettings(beta=(0.3, 0.6), blur=3),
@@ -175,16 +177,15 @@ class SynthesisSettings(Section):
     match_colour: bool = True
     """Limit the texture's saturation to the image's: a defect on a grey part is grey. [O]"""
     texture_change: Literal["zoom", "photometric"] = "zoom"
-    """How a texture source is varied: `zoom` crops, flips and recolours it; `photometric` takes
-    three of DRAEM's ten changes. [O]"""
+    """`zoom` crops, flips and recolours a texture; `photometric` takes DRAEM's changes. [O]"""
     texture_zoom: Annotated[tuple[PositiveFloat, PositiveFloat], Rising] = (0.4, 1.6)
-    """Share of the texture source's width that is stretched over the image, drawn on a log scale;
-    a small share makes smooth, almost flat textures; for `zoom` alone. [O]"""
+    """For `zoom`: share of the texture's width that fills the image; a small one is smooth. [O]"""
     turned_share: Probability = 0.0
-    """Share of the samples whose normal image is rotated by up to 90 degrees first; 0.3 in DRAEM.
-    [O]"""
+    """Share of the samples whose image is first rotated by up to 90 degrees; 0.3 in DRAEM. [O]"""
     own_texture_share: Probability = 0.0
     """Share of the samples whose texture is their own image, moved and recoloured. [O]"""
+    shade_share: Probability = 0.0
+    """Share of the samples whose texture is their own image in place, lighter or darker. [O]"""
     texture_share: Probability = 0.5
     """With a texture folder: share of the samples whose texture comes from it. [O]"""
 
@@ -236,18 +237,15 @@ class ModelSettings(Section):
     """The network."""
 
     network: Annotated[str, OrOwnCode("inspection")] = "inspection"
-    """`inspection`: reconstruction, DiffNeck and localization, as the settings below say; or a
-    network of your own, which is given them. [O]"""
+    """`inspection`: as the settings below say; or a network of your own that is given them. [O]"""
     stem: Annotated[Literal[1, 2, 4, 8], BeforeValidator(_no_truth_value)] = 1
     """Pixel-unshuffle factor ahead of both sub-networks; 1 is the paper's network. [O]"""
     blocks: Blocks = "plain"
-    """Blocks of the reconstruction: `plain`, as published, remains a flat image for thousands of
-    images; `residual` has the same convolutions, begins as a linear autoencoder and learns from the
-    first step on. [O]"""
+    """Blocks of the reconstruction: `plain`, as published, shows a flat image for long; `residual`
+    has the same convolutions, begins as a linear autoencoder and learns from the first step. [O]"""
     initialisation: Literal["uniform", "normal"] = "uniform"
-    """Weights at the start: `uniform` is PyTorch's own; `normal`, as in DRAEM, draws those of
-    convolutions from N(0, 0.02) and the scales of batch norms from N(1, 0.02); not those of
-    residual blocks. [O]"""
+    """Weights at the start: `uniform` is PyTorch's own; `normal`, as in DRAEM, draws convolutions'
+    from N(0, 0.02) and scales of batch norms from N(1, 0.02), but residual blocks'. [O]"""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     localization: LocalizationSettings = LocalizationSettings()
     image_score: ImageScore = "top_mean"
@@ -255,7 +253,7 @@ class ModelSettings(Section):
     maximum of the map's mean over windows of 21x21 at 256x256. [O]"""
     second_look: Literal["none", "half", "moved"] = "none"
     """Test-time augmentation: inspect every image a second time and take the mean of the two maps,
-    at `half` the resolution, which training must have shown (`training.quarter_share`), at 1.4
+    at `half` the resolution, which training must show to its end (`training.half_share`), at 1.4
     times the time; or `moved` by half a cell of the stem, at twice the time. Off in training; the
     attacks of adversarial training include it. [O]"""
 
@@ -323,6 +321,8 @@ class TrainingSettings(Section):
     quarter_share: Probability = 0.0
     """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: a
     random crop, or the whole image at half the resolution, both in every batch. [O]"""
+    half_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the steps after these on whole images at half the resolution. [O]"""
     adversarial_steps: Annotated[int, Field(ge=0)] = 0
     """Perturb training samples by so many attack steps against the network as it stands; 0 is
     none. Each costs about one more forward and backward pass of these samples. [O]"""

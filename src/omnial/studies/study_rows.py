@@ -24,9 +24,17 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
 COMPARED: Final = ("image_auroc", "pixel_auroc", "pixel_ap")
 """The paper's three."""
 
-COMMON: Final = ("synthesis.match_colour=true", "model.normality=none")
-"""What our own studies change for every row alike, since the paper has no normality. Recipes of
-published rows do not."""
+COMMON: Final = (
+    "synthesis.match_colour=true",
+    "synthesis.line_share=0",
+    "synthesis.own_texture_share=0",
+    "synthesis.shade_share=0",
+    "model.normality=none",
+    "model.second_look=none",
+    "training.half_share=0",
+)
+"""What our own studies change for every row alike, since the paper has neither normality, nor a
+second look, nor our further kinds of defects. Recipes of published rows do not."""
 
 
 @dataclass(frozen=True)

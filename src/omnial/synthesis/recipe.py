@@ -16,9 +16,8 @@ from omnial.errors import UserError
 from omnial.filters import box_blur, ssim_map
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import jnd_levels, jnd_target, luma
-from omnial.synthesis.photometric import photometric_changes
 from omnial.synthesis.shapes import draw_panels, perlin_shapes, rotated
-from omnial.synthesis.textures import augment_textures, match_colour
+from omnial.synthesis.textures import prepared_textures
 
 _CACHED_PIXELS: Final = 2**17
 """So many at once keep the two hundred passes over a sample within a processor's cache."""
@@ -150,15 +149,7 @@ def _by_perlin_shapes(
     """
     size = (images.shape[-2], images.shape[-1])
     levels = settings.levels
-    if settings.own_texture_share > 0.0:
-        own = random.uniform("own texture") < settings.own_texture_share
-        textures = torch.where(own[:, None, None, None], images, textures)
-    if settings.texture_change == "photometric":
-        textures = photometric_changes(textures, random)
-    else:
-        textures = augment_textures(textures, random, settings.texture_zoom)
-    if settings.match_colour:
-        textures = match_colour(textures, images)
+    textures = prepared_textures(textures, images, settings, random)
     jnd = jnd_levels(images)
     panel = torch.ones_like(images[:, :1])
     if settings.panels:
@@ -167,7 +158,12 @@ def _by_perlin_shapes(
     present = random.uniform("level present", len(levels)) < settings.level_probability
     present &= (random.uniform("anomalous") < settings.anomalous_share)[:, None]
     shapes = perlin_shapes(
-        random, len(levels), settings.perlin_octaves, settings.perlin_threshold, size
+        random,
+        len(levels),
+        settings.perlin_octaves,
+        settings.perlin_threshold,
+        size,
+        settings.line_share,
     )
     shapes = shapes * allowed * present[:, :, None, None]
     masking = settings.jnd_gain * jnd / jnd.amax((2, 3), keepdim=True)

@@ -13,6 +13,11 @@ from torch import Tensor
 
 from omnial.sample_random import SampleRandom
 
+_LINE_WIDTHS = (1.0, 6.0)
+"""Width of a thin line in pixels, drawn on a logarithmic scale."""
+_CUT = 0.15
+"""Noise below which a line is cut: pieces as long as a cell of the noise remain."""
+
 
 def pixel_centres(length: int, device: torch.device) -> Tensor:
     """Positions of the pixels in `grid_sample` along an axis: (length,) inside -1..1."""
@@ -92,11 +97,13 @@ def perlin_shapes(
     octaves: tuple[int, int],
     threshold: float,
     size: tuple[int, int],
+    line_share: float = 0.0,
 ) -> Tensor:
     """Draw binary shapes: noise of a random scale per axis, rotated up to 90 degrees, thresholded.
 
-    The lattice cells per axis are 2 to a power from `octaves`, ends included. Returns
-    (B, count, H, W) float32 of 0 and 1; some are empty, as the noise has it.
+    The lattice cells per axis are 2 to a power from `octaves`, ends included. A share of the shapes
+    are `thin_lines` of the same noise instead. Returns (B, count, H, W) float32 of 0 and 1; some
+    are empty, as the noise has it.
     """
     low, high = octaves
     corners = 2**high + 1
@@ -105,4 +112,23 @@ def perlin_shapes(
     cells_y, cells_x = cells.flatten(0, 1).unbind(1)
     noise = perlin_noise(angles.flatten(0, 1), cells_y, cells_x, size)
     turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).flatten()
-    return (rotated(noise.unsqueeze(1), turn) > threshold).float().reshape(-1, count, *size)
+    noise = rotated(noise.unsqueeze(1), turn).reshape(-1, count, *size)
+    shapes = noise > threshold
+    if line_share > 0.0:
+        thinnest, widest = (math.log(width) for width in _LINE_WIDTHS)
+        width = random.uniform("line width", count, 1, 1, low=thinnest, high=widest).exp()
+        chosen = random.uniform("line", count, 1, 1) < line_share
+        shapes = torch.where(chosen, thin_lines(noise, width), shapes)
+    return shapes.float()
+
+
+def thin_lines(noise: Tensor, width: Tensor) -> Tensor:
+    """Pieces of the lines along which (B, C, H, W) noise passes through 0: bool, of the same shape.
+
+    |n| / |grad n| is a pixel's distance from the line, so that lines are `width` pixels wide,
+    (B, C, 1, 1), whatever the noise's scale. They are cut where the mirrored noise is low.
+    """
+    down = F.pad(noise.diff(dim=2), (0, 0, 0, 1), mode="replicate")
+    across = F.pad(noise.diff(dim=3), (0, 1, 0, 0), mode="replicate")
+    slope = down.square_().addcmul_(across, across)  # squared, as everything here
+    return (noise.square() < (width / 2).square() * slope) & (noise.flip((2, 3)) > _CUT)

@@ -7,11 +7,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omnial.config.settings import SynthesisSettings
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.jnd import luma
+from omnial.synthesis.photometric import photometric_changes
 from omnial.synthesis.shapes import pixel_centres
 
+_SHADE = (0.15, 0.6)
+"""By how much a shaded place is lighter or darker, of the range."""
 _SPARSE = np.s_[..., ::4, ::4]  # enough for the mean of an image, at a sixteenth of the cost
+
+
+def prepared_textures(
+    sources: Tensor, images: Tensor, settings: SynthesisSettings, random: SampleRandom
+) -> Tensor:
+    """What is blended into each image, from a raw texture source for each.
+
+    All are (B, 3, H, W) float32 in [0, 1]: the source, or for some samples the image itself, moved
+    and recoloured; for others the image in place, lighter or darker.
+    """
+    if settings.own_texture_share > 0.0:
+        own = random.uniform("own texture", 1, 1, 1) < settings.own_texture_share
+        sources = torch.where(own, images, sources)
+    if settings.texture_change == "photometric":
+        textures = photometric_changes(sources, random)
+    else:
+        textures = augment_textures(sources, random, settings.texture_zoom)
+    if settings.match_colour:
+        textures = match_colour(textures, images)
+    if settings.shade_share > 0.0:
+        shaded = random.uniform("shade", 1, 1, 1) < settings.shade_share
+        change = random.uniform("shade change", 1, 1, 1, low=_SHADE[0], high=_SHADE[1])
+        lighter = random.uniform("shade sign", 1, 1, 1) < 0.5
+        change = torch.where(lighter, change, -change)
+        textures = torch.where(shaded, (images + change).clamp_(0.0, 1.0), textures)
+    return textures
 
 
 def augment_textures(

@@ -34,8 +34,11 @@ _LATER: dict[str, Any] = {
     "objective.defect_weight": 1.0,
     "model.network": "inspection",
     "synthesis.recipe": "perlin",
+    "synthesis.line_share": 0.0,
+    "synthesis.shade_share": 0.0,
     "training.adversarial_share": 0.5,
     "training.optimizer": "adam",
+    "training.half_share": 0.0,
 }
 
 

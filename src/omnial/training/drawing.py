@@ -13,8 +13,8 @@ from omnial.data.prefetch import prefetch
 from omnial.machine import available_cores
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import SynthesizedBatch, synthesize
-from omnial.training.sampler import Batch, BatchSampler, reduced_images
-from omnial.training.schedule import Budget, is_reduced
+from omnial.training.sampler import Batch, BatchSampler, halved, reduced_images
+from omnial.training.schedule import Budget, Pixels, pixels_of
 
 
 class Drawn(NamedTuple):
@@ -24,24 +24,26 @@ class Drawn(NamedTuple):
     random: SampleRandom
     """The step's random numbers."""
     sample: SynthesizedBatch
-    reduced: bool
-    """Whether the sample has a quarter of the pixels."""
+    pixels: Pixels
+    """What the sample shows of the images."""
 
 
 @torch.no_grad()
 def draw(batch: Batch, settings: Settings, step: int, total_steps: int | None) -> Drawn:
-    """Draw a step's anomalies onto its images; its first steps may see a quarter of the pixels."""
+    """Draw a step's anomalies onto its images; some steps see a quarter of the pixels."""
     # Every draw is a function of seed, step and position in the batch.
-    reduced = is_reduced(step, total_steps, settings.training)
+    pixels = pixels_of(step, total_steps, settings.training)
     images = [batch.images, batch.textures, batch.region]
-    if reduced:
+    if pixels == "mixed":
         on_cpu = SampleRandom(settings.training.seed, step, batch.positions)
         images = reduced_images(images, on_cpu)
+    elif pixels == "half":
+        images = [halved(to_unit(whole)) for whole in images]
     positions = batch.positions.to(batch.images.device)
     random = SampleRandom(settings.training.seed, step, positions)
     normal, textures, region = map(to_unit, images)
     sample = synthesize(normal, textures, settings.synthesis, random, region)
-    return Drawn(batch, random, sample, reduced)
+    return Drawn(batch, random, sample, pixels)
 
 
 def drawn_ahead(
@@ -70,6 +72,6 @@ def drawn_ahead(
             ahead = prefetch(draw_step, plans, 1) if threads < cores else map(draw_step, plans)
         drawn = next(ahead)
         # A time budget may have moved the first step on whole images meanwhile.
-        if drawn.reduced != is_reduced(step, budget.total_steps, settings.training):
+        if drawn.pixels != pixels_of(step, budget.total_steps, settings.training):
             drawn = draw(drawn.batch, settings, step, budget.total_steps)
         yield drawn

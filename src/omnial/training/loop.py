@@ -241,7 +241,7 @@ def run_loop(
             now = time.monotonic()
             seconds = collectives.from_first(now - before)
             budget.count(state.step, seconds)
-            choose_threads(seconds, drawn.reduced)
+            choose_threads(seconds, drawn.pixels != "whole")
             before = now
             if state.step == MEASURED_STEPS:
                 _say_how_long(budget, state.step, settings.training.batch_size)

@@ -1,10 +1,14 @@
 """How many steps a run takes, and the learning rate and image size of each."""
 
 import math
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from omnial.config.settings import TrainingSettings
 from omnial.errors import UserError
+
+Pixels: TypeAlias = Literal["whole", "half", "mixed"]
+"""What a step sees: whole images; all of them at half the resolution; or some so and crops of the
+others. The latter two have a quarter of the pixels."""
 
 _DEFAULT_IMAGES: Final = 200_000
 _UNTIMED_STEPS: Final = 5  # the first steps allocate memory and pick kernels
@@ -36,10 +40,10 @@ def planned_steps(settings: TrainingSettings) -> int | None:
 class Budget:
     """The length of a run; a time budget is a number of steps that follows the machine's pace.
 
-    After 20 steps the time of a step is known. Where a run has steps on a quarter of the pixels,
-    the last of the 20 are not, so that both kinds are measured. From there on the number of steps
-    is that which the time left is enough for: on a machine that slows down the schedule shrinks as
-    a whole, its steps on whole images and at a low rate with it, and ends in time.
+    After 20 steps the time of a step is known. Where a run begins with steps on a quarter of the
+    pixels, the last of the 20 are not, so that both kinds are measured. From there on the number of
+    steps is that which the time left is enough for: on a machine that slows down the schedule
+    shrinks as a whole, its steps on whole images and at a low rate with it, and ends in time.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
@@ -88,11 +92,9 @@ class Budget:
             return self._limit - self.seconds
         if self.total_steps is None or step < MEASURED_STEPS:
             return None
-        reduced = math.ceil(self._settings.quarter_share * self.total_steps) - step
-        reduced_pace, whole_pace = self._paces()
-        if reduced <= 0:
-            return (self.total_steps - step) * whole_pace
-        return reduced * reduced_pace + (self.total_steps - step - reduced) * whole_pace
+        first = max(math.ceil(self._settings.quarter_share * self.total_steps) - step, 0)
+        reduced, last = self._paces()
+        return first * reduced + (self.total_steps - step - first) * last
 
     def is_spent(self, step: int) -> bool:
         """Whether the run ends after so many steps."""
@@ -102,7 +104,7 @@ class Budget:
         """Count the time of the step that makes it `step` steps."""
         self.seconds += seconds
         if step > _UNTIMED_STEPS and step - 1 != _PROBE.start:  # the first of its size, as well
-            if is_reduced(step - 1, self.total_steps, self._settings):
+            if pixels_of(step - 1, self.total_steps, self._settings) != "whole":
                 before, self._reduced = self._reduced, _follow(*self._reduced, seconds)
                 if before[0]:  # a machine that slows down does so for both
                     self._whole = self._whole[0], self._whole[1] * self._reduced[1] / before[1]
@@ -118,18 +120,21 @@ class Budget:
             self.planned_steps = self.planned_steps or self.total_steps
 
     def _paces(self) -> tuple[float, float]:
-        """Seconds of a step on a quarter of the pixels, and of one on whole images."""
-        (_, reduced), (count, whole) = self._reduced, self._whole
-        if reduced and count < _ENOUGH:
+        """Seconds of a step on a quarter of the pixels, and of one of the last, in the mean."""
+        (quarters, reduced), (count, whole) = self._reduced, self._whole
+        if quarters == 0:
+            reduced = whole / 4.0
+        elif count < _ENOUGH:
             whole = 4.0 * reduced
-        return reduced, whole
+        half = self._settings.half_share
+        return reduced, half * reduced + (1.0 - half) * whole
 
     def _affordable(self, step: int, left: float) -> int:
         """Steps of the whole run that ends after so many more seconds."""
         share = self._settings.quarter_share
-        reduced, whole = self._paces()
-        total = (left + step * reduced) / (share * reduced + (1.0 - share) * whole)
-        return int(total) if step < share * total else step + int(left / whole)
+        reduced, last = self._paces()
+        total = (left + step * reduced) / (share * reduced + (1.0 - share) * last)
+        return int(total) if step < share * total else step + int(left / last)
 
 
 def _follow(count: int, pace: float, seconds: float) -> tuple[int, float]:
@@ -138,12 +143,16 @@ def _follow(count: int, pace: float, seconds: float) -> tuple[int, float]:
     return count, pace + max(_FOLLOW, 1.0 / count) * min(seconds - pace, pace or seconds)
 
 
-def is_reduced(step: int, total: int | None, settings: TrainingSettings) -> bool:
-    """Whether a step, from 0, trains on a quarter of the pixels: the first of `total` do."""
-    probing = settings.minutes is not None and step in _PROBE
-    if settings.quarter_share == 0.0 or probing:
-        return False
-    return total is None or step < settings.quarter_share * total
+def pixels_of(step: int, total: int | None, settings: TrainingSettings) -> Pixels:
+    """What a step, from 0, of `total` sees, which is None while that is not known yet."""
+    share, half = settings.quarter_share, settings.half_share
+    if settings.minutes is not None and step in _PROBE:
+        return "whole"
+    if share > 0.0 and (total is None or step < share * total):
+        return "mixed"
+    if total is not None and int((step + 1) * half) > int(step * half):
+        return "half"
+    return "whole"
 
 
 def adversarial_epsilon(step: int, total: int | None, settings: TrainingSettings) -> float:
