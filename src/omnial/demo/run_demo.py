@@ -52,10 +52,10 @@ def run_demo(
     budget = plan.budget if minutes is None else f"minutes={minutes}"
     # At half the resolution the network sees four times as many images in the same minutes, which
     # in so short a training is worth more than the detail; a quarter of that would show too little.
-    values = [budget, f"seed={seed}", "quarter_share=0"]
+    values = [budget, f"seed={seed}", "quarter_share=0", "half_share=0"]
+    others = ["model.second_look=none", "data.height=128", "data.width=128"]
     settings = load_settings(
-        size=plan.size,
-        overrides=[*(f"training.{value}" for value in values), "data.height=128", "data.width=128"],
+        size=plan.size, overrides=[*(f"training.{value}" for value in values), *others]
     )
     data, model, report = out / "data", out / "model", out / "report"
     identity = read_identity(model)

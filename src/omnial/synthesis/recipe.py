@@ -82,7 +82,8 @@ def synthesize(
         some = slice(start, start + at_once)
         drawn = (images[some], textures[some], settings, random[some])
         parts.append(_by_perlin_shapes(*drawn, None if region is None else region[some]))
-    return SynthesizedBatch(*map(torch.cat, zip(*parts, strict=True)))
+    _, *drawn_parts = zip(*parts, strict=True)
+    return SynthesizedBatch(images, *map(torch.cat, drawn_parts))
 
 
 def preview(
