@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 
 from omnial.config.load import load_settings
@@ -77,6 +78,17 @@ def test_samples_are_those_of_their_step_while_the_budget_moves() -> None:
             kinds.append(drawn.pixels == "mixed")
             assert equal(drawn, draw(Sampler().batch(step), settings(), step, total))
     assert kinds == [True, True, *[False] * 5, True, True, False, True, False, False, True]
+
+
+def test_a_step_at_half_the_resolution_shows_whole_images() -> None:
+    batch = Sampler().batch(60)
+    both = settings("training.half_share=0.5")
+    kinds = {}
+    for step in (60, 61):
+        drawn = draw(batch, both, step, 80)
+        kinds[drawn.pixels] = drawn.sample.normal
+    assert torch.equal(kinds["whole"], batch.images)
+    assert torch.equal(kinds["half"], F.avg_pool2d(batch.images, 2))
 
 
 @pytest.mark.usefixtures("threads")

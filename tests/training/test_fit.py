@@ -133,8 +133,11 @@ def test_a_trained_model_knows_its_products_and_neither_noise_nor_blanks_nor_oth
 
 @pytest.mark.parametrize(
     "overrides",
-    # With a share of 0.7, the step that dies is the last one on a quarter of the pixels.
-    [(), ("training.quarter_share=0.7", "training.precision=bf16")],
+    # With these shares, the step that dies is one at half the resolution.
+    [
+        (),
+        ("training.quarter_share=0.4", "training.half_share=0.5", "training.precision=bf16"),
+    ],
     ids=["fp32", "bf16-quarters"],
 )
 def test_a_killed_run_resumes_to_the_same_bits(

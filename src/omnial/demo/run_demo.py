@@ -28,6 +28,16 @@ class _Plan(NamedTuple):
     budget: str
 
 
+_SETTINGS: Final = (
+    "data.height=128",
+    "data.width=128",
+    "training.quarter_share=0",
+    "training.half_share=0",
+    "model.second_look=none",
+    "synthesis.line_share=0",
+    "synthesis.own_texture_share=0",
+    "synthesis.shade_share=0",
+)
 # A fifth of the images sets the thresholds: 20 of each product, enough for one of its own.
 _FULL: Final = _Plan(
     {"size": 256, "train": 100, "test_good": 10, "per_kind": 5}, "lite", "minutes=7"
@@ -52,11 +62,9 @@ def run_demo(
     budget = plan.budget if minutes is None else f"minutes={minutes}"
     # At half the resolution the network sees four times as many images in the same minutes, which
     # in so short a training is worth more than the detail; a quarter of that would show too little.
-    values = [budget, f"seed={seed}", "quarter_share=0", "half_share=0"]
-    others = ["model.second_look=none", "data.height=128", "data.width=128"]
-    settings = load_settings(
-        size=plan.size, overrides=[*(f"training.{value}" for value in values), *others]
-    )
+    # And no kind of defect is drawn that resembles those of the products.
+    overrides = [f"training.{budget}", f"training.seed={seed}", *_SETTINGS]
+    settings = load_settings(size=plan.size, overrides=overrides)
     data, model, report = out / "data", out / "model", out / "report"
     identity = read_identity(model)
     foreign = identity is None and not unused(model, RUN_FILE)
