@@ -83,6 +83,9 @@ def test_other_settings_train_anew(stage: Stage, tmp_path: Path) -> None:
         (7, None),
     ]
     assert [training["settings"].size for training in stage.trainings] == ["tiny", "tiny", "lite"]
+    for training in stage.trainings:  # no kind that resembles those of the products
+        drawn = training["settings"].synthesis
+        assert drawn.line_share == drawn.own_texture_share == drawn.shade_share == 0.0
 
 
 def test_the_model_is_gone(stage: Stage, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,21 @@ def test_a_trained_model_knows_its_products_and_neither_noise_nor_blanks_nor_oth
     for name in CLASS_NAMES[:2]:
         (good,) = (data / name / "test" / "good").iterdir()
         assert inspector.inspect(good).class_name == name
+
+
+def test_only_one_size_at_a_time_chooses_the_threads(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[bool] = []
+
+    @contextmanager
+    def chosen(*, fixed: bool) -> Iterator[Callable[[float, bool], None]]:
+        yield lambda seconds, reduced: sizes.append(reduced)
+
+    monkeypatch.setattr(loop, "chosen_threads", chosen)
+    shares = ("training.quarter_share=0.4", "training.half_share=0.5")
+    fit(tmp_path / "model", data, "training.steps=10", *shares)
+    assert sizes == [True] * 4 + [False] * 3
 
 
 @pytest.mark.parametrize(

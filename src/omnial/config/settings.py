@@ -177,7 +177,7 @@ class SynthesisSettings(Section):
     match_colour: bool = True
     """Limit the texture's saturation to the image's: a defect on a grey part is grey. [O]"""
     texture_change: Literal["zoom", "photometric"] = "zoom"
-    """`zoom` crops, flips and recolours a texture; `photometric` takes DRAEM's changes. [O]"""
+    """`zoom` crops, flips and recolours a texture; `photometric`: three of DRAEM's ten. [O]"""
     texture_zoom: Annotated[tuple[PositiveFloat, PositiveFloat], Rising] = (0.4, 1.6)
     """For `zoom`: share of the texture's width that fills the image; a small one is smooth. [O]"""
     turned_share: Probability = 0.0
@@ -185,7 +185,7 @@ class SynthesisSettings(Section):
     own_texture_share: Probability = 0.0
     """Share of the samples whose texture is their own image, moved and recoloured. [O]"""
     shade_share: Probability = 0.0
-    """Share of the samples whose texture is their own image in place, lighter or darker. [O]"""
+    """Share of the samples that have their own image in place, lighter or darker, instead. [O]"""
     texture_share: Probability = 0.5
     """With a texture folder: share of the samples whose texture comes from it. [O]"""
 
@@ -244,8 +244,8 @@ class ModelSettings(Section):
     """Blocks of the reconstruction: `plain`, as published, shows a flat image for long; `residual`
     has the same convolutions, begins as a linear autoencoder and learns from the first step. [O]"""
     initialisation: Literal["uniform", "normal"] = "uniform"
-    """Weights at the start: `uniform` is PyTorch's own; `normal`, as in DRAEM, draws convolutions'
-    from N(0, 0.02) and scales of batch norms from N(1, 0.02), but residual blocks'. [O]"""
+    """Weights at the start: `uniform` is PyTorch's own; `normal`, as in DRAEM, draws convolutions
+    from N(0, 0.02) and scales of batch norms from N(1, 0.02), not in residual blocks. [O]"""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     localization: LocalizationSettings = LocalizationSettings()
     image_score: ImageScore = "top_mean"
@@ -253,7 +253,7 @@ class ModelSettings(Section):
     maximum of the map's mean over windows of 21x21 at 256x256. [O]"""
     second_look: Literal["none", "half", "moved"] = "none"
     """Test-time augmentation: inspect every image a second time and take the mean of the two maps,
-    at `half` the resolution, which training must show to its end (`training.half_share`), at 1.4
+    at `half` the resolution, which training should show to its end (`training.half_share`), at 1.4
     times the time; or `moved` by half a cell of the stem, at twice the time. Off in training; the
     attacks of adversarial training include it. [O]"""
 
@@ -322,7 +322,7 @@ class TrainingSettings(Section):
     """Share of the steps, the first ones, on a quarter of the pixels at a quarter of the cost: a
     random crop, or the whole image at half the resolution, both in every batch. [O]"""
     half_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the steps after these on whole images at half the resolution. [O]"""
+    """Share of the steps after `quarter_share` that see images at half the resolution. [O]"""
     adversarial_steps: Annotated[int, Field(ge=0)] = 0
     """Perturb training samples by so many attack steps against the network as it stands; 0 is
     none. Each costs about one more forward and backward pass of these samples. [O]"""

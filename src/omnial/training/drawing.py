@@ -39,7 +39,7 @@ def draw(batch: Batch, settings: Settings, step: int, total_steps: int | None) -
         images = reduced_images(images, on_cpu)
     elif pixels == "half":
         images = [halved(to_unit(whole)) for whole in images]
-    positions = batch.positions.to(batch.images.device)
+    positions = batch.positions.to(batch.images.device, non_blocking=True)
     random = SampleRandom(settings.training.seed, step, positions)
     normal, textures, region = map(to_unit, images)
     sample = synthesize(normal, textures, settings.synthesis, random, region)

@@ -241,7 +241,8 @@ def run_loop(
             now = time.monotonic()
             seconds = collectives.from_first(now - before)
             budget.count(state.step, seconds)
-            choose_threads(seconds, drawn.pixels != "whole")
+            if drawn.pixels != "half":  # these take turns with whole ones: one kind will do
+                choose_threads(seconds, drawn.pixels == "mixed")
             before = now
             if state.step == MEASURED_STEPS:
                 _say_how_long(budget, state.step, settings.training.batch_size)
