@@ -66,7 +66,14 @@ def waits(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], resu
         )
     if packet is aten.repeat_interleave:
         return kwargs.get("output_size") is None
-    if packet in (aten._to_copy, aten.copy_) and not kwargs.get("non_blocking"):
+    if packet in (aten._to_copy, aten.copy_):
+        source = args[0]
+        # The positions of a batch, which is in pinned memory.
+        if kwargs.get("non_blocking") and (source.device.type, source.dtype) == (
+            "cpu",
+            torch.int64,
+        ):
+            return False
         leaves = tree_leaves((args, result))
         return len({leaf.device for leaf in leaves if isinstance(leaf, Tensor)}) > 1
     return False
@@ -122,6 +129,8 @@ def site() -> str:
         lambda x: torch.allclose(x, x),
         lambda x: torch.tensor([1.0, 2.0], device=x.device),
         lambda x: x.to("meta"),
+        lambda x: x.to("meta", non_blocking=True),
+        lambda x: x.long().to("meta"),
         lambda x: torch.empty(3, device="meta").copy_(x),
     ],
 )
@@ -145,6 +154,7 @@ def test_the_counter_lets_other_operations_pass() -> None:
         values.double().clone().clamp_(max=2.0).sort()
         torch.full((3,), 1.5).copy_(values)
         torch.arange(3, device="meta") + 1
+        positions.to("meta", non_blocking=True)
     assert not counter.sites
     with Waits() as counter:
         values.sum().item()

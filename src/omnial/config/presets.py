@@ -22,11 +22,10 @@ def _both_networks(**fields: object) -> Preset:
     return {f"{network}.{name}": fields[name] for network in networks for name in fields}
 
 
-_PUBLISHED_KINDS: Preset = {
-    "synthesis.line_share": 0.0,
-    "synthesis.own_texture_share": 0.0,
-    "synthesis.shade_share": 0.0,
-}
+PUBLISHED_KINDS: Final[Mapping[str, float]] = dict.fromkeys(
+    ("synthesis.line_share", "synthesis.own_texture_share", "synthesis.shade_share"), 0.0
+)
+"""No kinds of drawn defects but the published ones."""
 _DRAEM_NETWORKS: Preset = {
     **_both_networks(norm="batch", attention="none", dilation=1),
     "model.initialisation": "normal",
@@ -38,7 +37,7 @@ _DRAEM_NETWORKS: Preset = {
 }
 _DRAEM: Preset = {
     **_DRAEM_NETWORKS,
-    **_PUBLISHED_KINDS,
+    **PUBLISHED_KINDS,
     "synthesis.anomalous_share": 0.5,
     "synthesis.panels": False,
     "synthesis.perlin_octaves": [0, 5],
@@ -54,13 +53,13 @@ _DRAEM: Preset = {
 }
 _JNLD: Preset = {
     **_DRAEM_NETWORKS,
-    **_PUBLISHED_KINDS,
+    **PUBLISHED_KINDS,
     "model.reconstruction.jnd": True,
     "synthesis.panels": False,
 }
 _SURROGATE: Preset = {
     **_both_networks(norm="batch", attention="ca", dilation=1),
-    **_PUBLISHED_KINDS,
+    **PUBLISHED_KINDS,
     "model.reconstruction.restore_colour": False,
     "model.localization.diffneck": False,
     "synthesis.panels": False,

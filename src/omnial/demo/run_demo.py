@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from omnial.config.load import load_settings
+from omnial.config.presets import PUBLISHED_KINDS
 from omnial.config.settings import Settings
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.errors import UserError
@@ -34,9 +35,7 @@ _SETTINGS: Final = (
     "training.quarter_share=0",
     "training.half_share=0",
     "model.second_look=none",
-    "synthesis.line_share=0",
-    "synthesis.own_texture_share=0",
-    "synthesis.shade_share=0",
+    *(f"{name}={share:g}" for name, share in PUBLISHED_KINDS.items()),
 )
 # A fifth of the images sets the thresholds: 20 of each product, enough for one of its own.
 _FULL: Final = _Plan(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from omnial.config.presets import PUBLISHED_KINDS
 from omnial.errors import UserError
 
 WORDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -26,9 +27,7 @@ COMPARED: Final = ("image_auroc", "pixel_auroc", "pixel_ap")
 
 COMMON: Final = (
     "synthesis.match_colour=true",
-    "synthesis.line_share=0",
-    "synthesis.own_texture_share=0",
-    "synthesis.shade_share=0",
+    *(f"{name}={share:g}" for name, share in PUBLISHED_KINDS.items()),
     "model.normality=none",
     "model.second_look=none",
     "training.half_share=0",

@@ -130,5 +130,6 @@ def thin_lines(noise: Tensor, width: Tensor) -> Tensor:
     """
     down = F.pad(noise.diff(dim=2), (0, 0, 0, 1), mode="replicate")
     across = F.pad(noise.diff(dim=3), (0, 1, 0, 0), mode="replicate")
-    slope = down.square_().addcmul_(across, across)  # squared, as everything here
-    return (noise.square() < (width / 2).square() * slope) & (noise.flip((2, 3)) > _CUT)
+    squared_slope = down.square_().addcmul_(across, across)
+    near = noise.square() < (width / 2).square() * squared_slope
+    return near & (noise.flip((2, 3)) > _CUT)

@@ -38,7 +38,7 @@ def draw(batch: Batch, settings: Settings, step: int, total_steps: int | None) -
         on_cpu = SampleRandom(settings.training.seed, step, batch.positions)
         images = reduced_images(images, on_cpu)
     elif pixels == "half":
-        images = [halved(to_unit(whole)) for whole in images]
+        images = list(map(halved, images))
     positions = batch.positions.to(batch.images.device, non_blocking=True)
     random = SampleRandom(settings.training.seed, step, positions)
     normal, textures, region = map(to_unit, images)

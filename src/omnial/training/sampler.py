@@ -128,7 +128,7 @@ def reduced_images(batches: Sequence[Tensor], random: SampleRandom) -> list[Tens
             [
                 to_unit(image[:, top : top + rows, left : left + columns])
                 if is_crop
-                else halved(to_unit(image))
+                else halved(image)
                 for image, is_crop, top, left in zip(images, cropped, tops, lefts, strict=True)
             ]
         )
@@ -139,7 +139,8 @@ def reduced_images(batches: Sequence[Tensor], random: SampleRandom) -> list[Tens
 def halved(images: Tensor) -> Tensor:
     """Half the rows and columns by area average, of bool where half a pixel is set.
 
-    From (..., C, H, W) to (..., C, ceil(H / 2), ceil(W / 2)) of the same type.
+    From (..., C, H, W), uint8 or float32 images or bool, to (..., C, ceil(H / 2), ceil(W / 2)),
+    float32 images in [0, 1] or bool.
     """
-    means = F.avg_pool2d(images.float(), 2, ceil_mode=True)
+    means = F.avg_pool2d(to_unit(images).float(), 2, ceil_mode=True)
     return means >= 0.5 if images.dtype == torch.bool else means
