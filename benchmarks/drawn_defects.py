@@ -1,7 +1,7 @@
 """Compare settings on validation images: train, then score defects drawn onto unseen good images.
 
 The training synthesis cannot evaluate itself, and test images are for the final figure alone. So
-this draws the families of `benchmarks.defect_families`, none of which the training synthesis
+this draws the families of `omnial.synthesis.unseen_defects`, none of which the training synthesis
 draws, onto the normal images that training kept for validation, and looks at what the
 reconstruction makes of both. The scores of these normal images next to those of as many training
 images say whether the network has learned its images by heart.
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.defect_families import CHANGE, FAMILIES, Normal, draw_defect
 from omnial.config.load import load_settings
 from omnial.config.settings import DataSettings, Settings
 from omnial.data.decode import as_unit, network_input
@@ -38,6 +37,7 @@ from omnial.metrics.ranking import Figures, auroc, average_precision, count, mea
 from omnial.model_folder.weights_file import load_model
 from omnial.models.torch_backend import predict_batch
 from omnial.models.trained_model import TrainedModel
+from omnial.synthesis.unseen_defects import CHANGE, FAMILIES, Material, draw_defect
 from omnial.training.fit import train
 
 COPIES = 4
@@ -128,12 +128,12 @@ def evaluate(
     samples: list[_Sample] = []
     ratios: list[float] = []
     for index, (record, good) in enumerate(zip(records, goods, strict=True)):
-        normal = Normal(good, goods[(index + 1) % len(goods)])
+        material = Material(good, goods[(index + 1) % len(goods)])
         batch, masks = [good], [np.zeros(good.shape[1:], bool)]
         families = [list(FAMILIES)[(index * COPIES + i) % len(FAMILIES)] for i in range(COPIES)]
         for copy, family in enumerate(families):
             rng = np.random.default_rng((crc32(record.path.name.encode()), copy))
-            defective, mask = draw_defect(normal, family, rng, change)
+            defective, mask = draw_defect(material, family, rng, change)
             batch.append(defective)
             masks.append(mask)
         images, truth = np.stack(batch), np.stack(masks)

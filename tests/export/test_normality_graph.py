@@ -32,7 +32,9 @@ def test_the_graph_gives_what_numpy_gives(model: TrainedModel, kind: str, tmp_pa
         others = random.normal(number, 1.2, (3, *shape)).astype(np.float32)
         held_out = map(Normal, others, maps, np.ones((3, *size), bool))
         of_others = PRETRAINED_FEATURES if kind == "own+pretrained" else 0
-        fitted[name] = Normality.fit(train, held_out, of_others)
+        one = Normality.fit(train, held_out, of_others)
+        weights = random.uniform(0.5, 2.0, one.weights.shape).astype(np.float32)
+        fitted[name] = dataclasses.replace(one, weights=weights)
     other = dataclasses.replace(model, settings=settings, normality=fitted)
     write_normality(other, tmp_path / "normality.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "normality.onnx")

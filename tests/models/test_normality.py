@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import Any
 
@@ -58,6 +59,10 @@ def fit(train: int = 60, held_out: int = 40) -> Normality:
     return Normality.fit(embeddings(train, 1), normals(held_out, 2))
 
 
+def unweighed(fitted: Normality) -> Normality:
+    return dataclasses.replace(fitted, weights=np.ones_like(fitted.weights))
+
+
 def prediction(embedding: NDArray[Any] | None, seed: int = 0, count: int = 2) -> Prediction:
     maps = np.random.default_rng(seed).random((count, ROWS * EDGE, COLUMNS * EDGE), np.float32)
     return Prediction(maps, maps.max((1, 2)).astype(float), None, embedding)
@@ -91,7 +96,7 @@ def test_components_are_white_and_cells_centred() -> None:
 
 
 def test_normal_pixels_have_the_evidence_of_their_rank() -> None:
-    fitted, new = fit(200, 300), normals(300, 11)
+    fitted, new = unweighed(fit(200, 300)), normals(300, 11)
     embedding = np.stack([one.embedding for one in new])
     maps = np.stack([one.score_map for one in new])
     found = fitted.witnesses(Prediction(maps, np.zeros(300), None, embedding))
@@ -112,7 +117,7 @@ def test_a_moved_feature_stands_out_where_it_moved() -> None:
 
 
 def test_evidence_of_a_cell_is_shared_out_as_the_networks_highest_within_reach_says() -> None:
-    fitted, one = fit(), prediction(embeddings(1, 5), count=1)
+    fitted, one = unweighed(fit()), prediction(embeddings(1, 5), count=1)
     assert one.embedding is not None
     found = fitted.witnesses(one)
     network, (height, width) = found.network[0].astype(float), found.network.shape[1:]
@@ -154,8 +159,16 @@ def test_cells_are_enlarged_as_pytorch_does(h: int, w: int, height: int, width: 
 
 
 def test_a_score_is_the_evidence_in_closed_form() -> None:
-    found = Witnesses(np.float32([[[0.0, 1.0, 3.0]]]), np.float32([[[0.0, 4.0, 0.0]]]))
+    found = Witnesses(np.float32([[[0.0, 2.0, 6.0]]]), np.float32([[[0.0, 4.0, 0.0]]]))
     np.testing.assert_allclose(found.score_maps, [[[0.0, 0.5, 0.5]]])
+
+
+def test_evidence_counts_as_much_as_the_weight_of_its_witness() -> None:
+    fitted, found = fit(), prediction(embeddings(2, 8))
+    one = unweighed(fitted).witnesses(found)
+    other = dataclasses.replace(fitted, weights=np.float32([0.5, 2.5])).witnesses(found)
+    np.testing.assert_allclose(other.network, 0.5 * one.network, rtol=1e-6)
+    np.testing.assert_allclose(other.normality, 2.5 * one.normality, rtol=1e-6)
 
 
 def test_an_unknown_product_has_the_least_evidence_of_all() -> None:
@@ -226,6 +239,9 @@ def test_many_more_images_count_as_if_they_had_been_there_before() -> None:
         {"network_quantiles": np.zeros(3, np.float32)},
         {"basis": np.zeros((FEATURES, FEATURES))},
         {"count": np.zeros(1, np.float32)},
+        {"weights": np.ones(3, np.float32)},
+        {"weights": np.float32([2.0, -1.0])},
+        {"weights": np.float32([np.nan, 1.0])},
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change: dict[str, NDArray[Any]]) -> None:
@@ -296,19 +312,19 @@ def test_each_witness_has_its_own_features() -> None:
         normal._replace(embedding=np.concatenate([normal.embedding, other], 0))
         for normal, other in zip(normals(40, 2), embeddings(40, 13), strict=True)
     ]
-    fitted = Normality.fit(both, held_out, FEATURES)
+    fitted = unweighed(Normality.fit(both, held_out, FEATURES))
     new = embeddings(2, 5)
     odd = np.concatenate([new, new], 1)
     odd[:, FEATURES:, 2, 3] += 8.0
-    found, alone = fitted.witnesses(prediction(odd)), fit().witnesses(prediction(new))
+    found = fitted.witnesses(prediction(odd))
+    alone = unweighed(fit()).witnesses(prediction(new))
     np.testing.assert_array_equal(found.network, alone.network)
     np.testing.assert_array_equal(found.normality, alone.normality)
     assert alone.pretrained is None
     assert found.pretrained is not None
     highest = np.unravel_index(found.pretrained[0].argmax(), found.pretrained[0].shape)
     assert (highest[0] // EDGE, highest[1] // EDGE) == (2, 3)
-    weighed = found.weighed()
-    total = np.asarray(sum(weighed.values()), np.float64)
+    total = np.asarray(sum(found.named().values()), np.float64)
     np.testing.assert_allclose(found.score_maps, total / (total + 6), rtol=1e-5)
     after = fitted.joined(list(odd))
     assert after.pretrained is not None
@@ -331,7 +347,8 @@ def trained(seed: int = 0) -> tuple[Any, dict[str, Normality]]:
     assert found.embedding is not None
     valid = np.ones(found.score_maps.shape, bool)
     held_out = list(map(Normal, found.embedding, found.score_maps, valid))
-    return network, {"a": Normality.fit(found.embedding[:6], held_out[6:], PRETRAINED_FEATURES)}
+    fitted = Normality.fit(found.embedding[:6], held_out[6:], PRETRAINED_FEATURES)
+    return network, {"a": dataclasses.replace(fitted, weights=np.float32([1.0, 0.4, 1.6]))}
 
 
 def test_the_network_with_gradients_gives_what_numpy_gives() -> None:

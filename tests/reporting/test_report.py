@@ -285,8 +285,7 @@ def test_each_witness_has_a_picture_and_a_figure(make_result: Make, tmp_path: Pa
         both = Witnesses(network, normality)
         spoken.append(dataclasses.replace(item, witnesses=both, score_map=both.score_maps))
     read = page(dataclasses.replace(result, gallery=tuple(spoken)), tmp_path)
-    # The network's own evidence counts twice.
-    assert read.text.count("normality 4.0, network 1.0 at the brightest place") == 2
+    assert read.text.count("normality 4.0, network 0.5 at the brightest place") == 2
     assert len(read.pictures) == 3 * 8
     seen = {(a["alt"] or "").partition(",")[0]: decoded(a["src"]) for a in read.pictures[:8]}
     levels = [
@@ -305,8 +304,7 @@ def test_pretrained_features_stand_beside_the_others(make_result: Make, tmp_path
     three = Witnesses(3 * one, one, 6 * one)
     changed = dataclasses.replace(item, witnesses=three, score_map=three.score_maps)
     read = page(dataclasses.replace(result, gallery=(changed,)), tmp_path)
-    # Network and pretrained features count four times as much as the network's own features.
-    assert "pretrained 8.0, network 4.0, normality 0.3 at the brightest place" in read.text
+    assert "pretrained 6.0, network 3.0, normality 1.0 at the brightest place" in read.text
     assert any("pretrained" in (picture["alt"] or "") for picture in read.pictures)
 
 

@@ -28,7 +28,7 @@ from omnial.config.settings import (
 from omnial.errors import UserError
 from omnial.inference.verify import Samples, read_samples, write_samples
 from omnial.model_folder.config_file import extra_arrays, read_config
-from omnial.model_folder.export_folder import read_export
+from omnial.model_folder.export_folder import EXPORT_VERSION, read_export
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.prediction import Prediction
 from omnial.models.recogniser import FEATURES, Recogniser
@@ -244,7 +244,7 @@ def _make_export(folder: Path, model: TrainedModel) -> None:
     shares = ("map_mean", "score_largest", "pixel_ap_loss", "verdicts_changed")
     tolerance = {"map_largest": None, **dict.fromkeys(shares, 1.0)}
     record = {
-        "export_version": 2,
+        "export_version": EXPORT_VERSION,
         "format": "onnx",
         "precision": "fp32",
         "hint": "f32",

@@ -26,7 +26,7 @@ from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration
 from omnial.untrusted import Form, is_plain_name, plain, quoted, read_json, reason_of
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -88,7 +88,7 @@ def _in_base64(digests: frozenset[bytes]) -> str:
 class FolderConfig(Section):
     """The content of `config.json`."""
 
-    schema_version: Literal[4] = SCHEMA_VERSION
+    schema_version: Literal[5] = SCHEMA_VERSION
     settings: Settings
     classes: Annotated[tuple[str, ...], BeforeValidator(class_names)]
     """Names of the products, in the order of training."""
@@ -218,6 +218,7 @@ def extra_forms(
     looks = [look for look, number in features.items() if number]
     for name in classes if settings.model.normality != "none" else ():
         normality[f"{NORMALITY}network_quantiles.{name}"] = Form("F32", LEVELS.shape)
+        normality[f"{NORMALITY}weights.{name}"] = Form("F32", (1 + len(looks),))
         for look in looks:
             mean = f"{NORMALITY}{look}mean.{name}"
             shape = found[mean].shape if mean in found else ()

@@ -9,8 +9,9 @@ that lie still and on textures alike, whose borders look different from their mi
 The network's logit and the distances of the features all become evidence: -log10 of the share of
 normal pixels, on images held out from training, that lie as far out or further. The sum has no
 upper bound, so that a witness that is sure outweighs one that is not:
-    evidence = 2 network + normality,   score = evidence / (evidence + 6),
-and with pretrained features evidence = (4 network + normality + 4 pretrained) / 3.
+    evidence = a network + b normality + c pretrained,   score = evidence / (evidence + 6).
+Which of them is right differs from product to product, so that each has weights of its own, which
+`omnial.training.weigh_witnesses` chooses after training; their sum is 3.
 Features know a cell, the network knows a pixel: of a cell's evidence a pixel gets the share
     ((network + 6) / (the network's highest within a cell's reach + 6))^2,
 so that a thin defect keeps its outline, and all of it where the network sees no difference.
@@ -38,11 +39,12 @@ from omnial.models.position_gaussian import (
 from omnial.models.prediction import Prediction
 from omnial.models.scoring import image_scores
 
-WEIGHTS: Final[Mapping[bool, Mapping[str, float]]] = {
-    False: {"network": 2.0, "normality": 1.0},
-    True: {"network": 4 / 3, "normality": 1 / 3, "pretrained": 4 / 3},
+USUAL_WEIGHTS: Final[Mapping[bool, tuple[float, ...]]] = {
+    False: (2.0, 1.0),
+    True: (4 / 3, 1 / 3, 4 / 3),
 }
-"""Of the evidence of each witness, without and with pretrained features; their sum is 3. [O]"""
+"""Of the evidence of network, normality and pretrained features, without and with the last, for a
+product with too few held-out images to choose its own. [O]"""
 HALF: Final = 6.0
 """Evidence with a score of one half: one in a hundred normal pixels for every witness. [O]"""
 PRETRAINED: Final = "pretrained."
@@ -85,7 +87,10 @@ def score_of(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Witnesses(NamedTuple):
-    """Evidence against each pixel, float32 of at least 0: (B, H, W), of one image (H, W)."""
+    """Evidence against each pixel as far as it counts in the sum: times its witness's weight.
+
+    float32 of at least 0: (B, H, W), of one image (H, W).
+    """
 
     network: NDArray[np.float32]
     normality: NDArray[np.float32]
@@ -96,13 +101,8 @@ class Witnesses(NamedTuple):
     @property
     def score_maps(self) -> NDArray[np.float32]:
         """Scores in [0, 1) of all together, of the same shape."""
-        evidence: NDArray[np.float32] = sum(self.weighed().values(), start=np.zeros((), np.float32))
+        evidence: NDArray[np.float32] = sum(self.named().values(), start=np.zeros((), np.float32))
         return score_of(evidence)
-
-    def weighed(self) -> dict[str, NDArray[np.float32]]:
-        """As much of each as counts in the sum, by its name."""
-        named, weights = self.named(), WEIGHTS[self.pretrained is not None]
-        return {name: np.float32(weights[name]) * evidence for name, evidence in named.items()}
 
     def named(self) -> dict[str, NDArray[np.float32]]:
         """The evidence of each witness that there is."""
@@ -131,6 +131,8 @@ class Normality:
 
     network_quantiles: NDArray[np.float32]
     """(K,) logits of normal pixels at `LEVELS`."""
+    weights: NDArray[np.float32]
+    """(2,) or (3,) of the evidence of network, own and pretrained features, none negative."""
     own: PositionGaussian
     """Of the network's own features."""
     pretrained: PositionGaussian | None = None
@@ -142,10 +144,15 @@ class Normality:
             raise ValueError(f"a normality's network_quantiles must be float32 of {LEVELS.shape}")
         if not np.isfinite(quantiles).all():
             raise ValueError("a normality's network_quantiles must be finite")
+        weights = self.weights
+        if weights.shape != (2 if self.pretrained is None else 3,) or weights.dtype != np.float32:
+            raise ValueError("a normality's weights must be float32, one for each witness")
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError("a normality's weights must be finite and none negative")
 
     @classmethod
     def fit(cls, train: Cells, held_out: Iterable[Normal], pretrained: int = 0) -> "Normality":
-        """Learn what is normal from good images.
+        """Learn what is normal from good images; the weights are the usual ones.
 
         Args:
             train: (E, h, w) embeddings of images that the network was trained on; at least one.
@@ -164,7 +171,8 @@ class Normality:
             for look, part, found in zip(looks, parts, distances, strict=False):
                 found.append(look.distances(part)[counts])
         ranked = [look.ranked(found) for look, found in zip(looks, distances, strict=True)]
-        return cls(quantiles(logits), *ranked)
+        weights = np.array(USUAL_WEIGHTS[pretrained > 0], np.float32)
+        return cls(quantiles(logits), weights, *ranked)
 
     def joined(self, embeddings: Sequence[NDArray[np.floating[Any]]]) -> "Normality":
         """The same, with more images that are good after all: (E, h, w) each."""
@@ -178,21 +186,24 @@ class Normality:
         A prediction without an embedding, such as that of a tile, leaves it to the network.
         """
         network = tail(log_odds(prediction.score_maps), self.network_quantiles)
-        nothing = np.zeros_like(network)
+        nothing, (mine, *others) = np.zeros_like(network), self.weights
         if prediction.embedding is None:
-            return Witnesses(network, nothing, None if self.pretrained is None else nothing)
+            pretrained = None if self.pretrained is None else nothing
+            return Witnesses(mine * network, nothing, pretrained)
         own, features = self._parts(prediction.embedding)
         size = network.shape[1:]
         highest = maximum_filter(network, (1, *reach(size, own.shape[-2:])), mode="nearest")
         share = np.square((network + np.float32(HALF)) / (highest + np.float32(HALF)))
-        pretrained = None
+        cells = [self.own.evidence(own, *size)]
         if self.pretrained is not None:
-            pretrained = share * self.pretrained.evidence(features, *size)
-        return Witnesses(network, share * self.own.evidence(own, *size), pretrained)
+            cells.append(self.pretrained.evidence(features, *size))
+        shared = (weight * share * each for weight, each in zip(others, cells, strict=True))
+        return Witnesses(mine * network, *shared)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What was learnt; the names of pretrained features begin with `PRETRAINED`."""
-        arrays = {"network_quantiles": self.network_quantiles, **self.own.arrays()}
+        arrays = {"network_quantiles": self.network_quantiles, "weights": self.weights}
+        arrays |= self.own.arrays()
         if self.pretrained is not None:
             arrays |= {PRETRAINED + k: array for k, array in self.pretrained.arrays().items()}
         return arrays
@@ -204,7 +215,7 @@ class Normality:
         if PRETRAINED + GAUSSIAN_ARRAYS[0] in arrays:
             more = {name: arrays[PRETRAINED + name] for name in GAUSSIAN_ARRAYS}
             looks.append(PositionGaussian(**more))
-        return cls(arrays["network_quantiles"], *looks)
+        return cls(arrays["network_quantiles"], arrays["weights"], *looks)
 
     def _parts(self, embedding: NDArray[Any]) -> list[NDArray[Any]]:
         """Own and pretrained features of (..., E, h, w)."""
@@ -213,6 +224,7 @@ class Normality:
 
 NORMALITY_ARRAYS: Final = (
     "network_quantiles",
+    "weights",
     *GAUSSIAN_ARRAYS,
     *(PRETRAINED + name for name in GAUSSIAN_ARRAYS),
 )

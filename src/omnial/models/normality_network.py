@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnial.models.normality import HALF, LEAST, WEIGHTS, Normality, reach
+from omnial.models.normality import HALF, LEAST, Normality, reach
 from omnial.models.position_gaussian import (
     EVIDENCE,
     GAUSSIAN_ARRAYS,
@@ -46,7 +46,8 @@ class Evidence(nn.Module):
         kinds = {"normality": [one.own for one in fitted], "pretrained": pretrained}
         self.looks = nn.ModuleDict({k: _Look(known, grid) for k, known in kinds.items() if known})
         self.features = [known[0].center.size for known in kinds.values() if known]
-        self.weights = WEIGHTS[bool(pretrained)]
+        weights = torch.from_numpy(np.stack([one.weights for one in fitted]))
+        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, odds: Tensor, embedding: Tensor, product: Tensor) -> Tensor:
         """Evidence (B, H, W) of at least 0.
@@ -56,15 +57,16 @@ class Evidence(nn.Module):
         """
         quantiles = self.get_buffer("network_quantiles")[product]
         network = _tail(odds.clamp(-_ODDS, _ODDS), quantiles)
-        evidence = self.weights["network"] * network
+        mine, *others = self.get_buffer("weights")[product].unbind()
+        evidence: Tensor = mine * network
         window = reach(odds.shape[-2:], embedding.shape[-2:])
         highest = F.max_pool2d(network[:, None], window, 1, [edge // 2 for edge in window])[:, 0]
         share = ((network + HALF) / (highest + HALF)).square()
         parts = torch.split(embedding, self.features, 1)
-        for (name, look), part in zip(self.looks.items(), parts, strict=True):
+        for look, weight, part in zip(self.looks.values(), others, parts, strict=True):
             if embedding.shape[-2:] == look.get_buffer("mean").shape[-2:]:
                 cells = look(part, product, odds.shape[-2:])
-                evidence = evidence + self.weights[name] * share * cells
+                evidence = evidence + weight * share * cells
         return evidence
 
 

@@ -279,7 +279,7 @@ def _evidence(item: GalleryItem) -> str:
     if item.witnesses is None:
         return ""
     at = np.unravel_index(np.argmax(item.score_map), item.score_map.shape)
-    parts = {name: float(evidence[at]) for name, evidence in item.witnesses.weighed().items()}
+    parts = {name: float(evidence[at]) for name, evidence in item.witnesses.named().items()}
     ordered = sorted(parts, key=lambda name: -parts[name])
     said = ", ".join(f"{name} {parts[name]:.1f}" for name in ordered)
     return f"{said} at the brightest place"

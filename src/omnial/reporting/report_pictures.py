@@ -81,7 +81,7 @@ def _witness_pictures(
     """What each witness alone says, in the colours of the score map, which is that of the sum."""
     found = []
     if item.witnesses is not None:
-        for name, evidence in item.witnesses.weighed().items():
+        for name, evidence in item.witnesses.named().items():
             words = f"Evidence of the {name} alone; highest {evidence.max():.1f}"
             found.append((name.capitalize(), heat(_resized(score_of(evidence), *size)), words))
     return found

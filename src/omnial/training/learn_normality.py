@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
@@ -13,6 +14,7 @@ from omnial.data.dataset import ImageDataset, to_unit
 from omnial.models.normality import Normal, Normality, embedded_features, log_odds, with_normality
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import predict_frames
+from omnial.training import weigh_witnesses
 
 MOST_IMAGES: Final = 200
 """Images of a class, at most, that normality is learnt from; its quantiles need as many. [O]"""
@@ -82,9 +84,32 @@ def learn_normality(
         embeddings = [normal.embedding for normal in seen]
         _, pretrained = embedded_features(settings.model)
         normality = Normality.fit(embeddings, _normals(network, settings, *unseen), pretrained)
+        normality = _weighed(normality, network, settings, held_out, labels, index)
         fitted[name] = normality
         scores[own] = [_score(normal, normality, settings) for normal in seen]
     return Learnt(fitted, scores)
+
+
+def _weighed(
+    normality: Normality,
+    network: nn.Module,
+    settings: Settings,
+    held_out: ImageDataset,
+    labels: Sequence[int],
+    label: int,
+) -> Normality:
+    """The normality of a class with weights of its own, by its held-out images."""
+
+    def look(images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        return predict_frames(network, torch.from_numpy(images), valid, settings)
+
+    chosen = [[index] for index in some_of_each(labels, weigh_witnesses.MOST_IMAGES, label)]
+    images = [
+        (to_unit(held_out.images(one))[0].numpy(), held_out.regions(one)[0, 0].numpy())
+        for one in chosen
+    ]
+    rule, seed = settings.model.image_score, settings.training.seed
+    return weigh_witnesses.weighed(normality, images, look, rule, seed)
 
 
 def _small(normal: Normal) -> Normal:

@@ -1,4 +1,4 @@
-"""Families of drawn defects, none of which the training synthesis draws.
+"""Families of defects that the training synthesis does not draw, to judge what it taught.
 
 Shapes with another shade (scratch, crack, spot) or another texture (pasted, blurred); pieces of
 good material in the wrong place: a patch of another image of the class whose seam is hidden
@@ -25,7 +25,7 @@ _GREY_LEVEL = 1 / 255
 Array = NDArray[np.float32]
 
 
-class Normal(NamedTuple):
+class Material(NamedTuple):
     """What a defect is drawn onto, and from."""
 
     image: Array
@@ -34,13 +34,13 @@ class Normal(NamedTuple):
     """Another good image of the class, of the same size."""
 
 
-Draw = Callable[[Normal, np.random.Generator, tuple[float, float]], tuple[Array, Array]]
+Draw = Callable[[Material, np.random.Generator, tuple[float, float]], tuple[Array, Array]]
 """Gives what stands in the defect's place, (3, H, W), and how much of it is seen, (H, W) in 0..1.
 The last argument is the range of a shade's change."""
 
 
 def draw_defect(
-    normal: Normal,
+    material: Material,
     family: str,
     rng: np.random.Generator,
     change: tuple[float, float] = CHANGE,
@@ -49,9 +49,9 @@ def draw_defect(
 
     The mask is where a change can be seen; it is empty where none can, as on flat material.
     """
-    source, alpha = FAMILIES[family](normal, rng, change)
-    defective = (normal.image * (1 - alpha) + source * alpha).clip(0, 1).astype(np.float32)
-    changed = np.abs(defective - normal.image)
+    source, alpha = FAMILIES[family](material, rng, change)
+    defective = (material.image * (1 - alpha) + source * alpha).clip(0, 1).astype(np.float32)
+    changed = np.abs(defective - material.image)
     if family in ("moved", "filled"):
         # Their rim changes by nothing, so the change itself says how far they reach.
         seen = ndimage.median_filter(changed.mean(0) > _GREY_LEVEL, 5)
@@ -85,67 +85,68 @@ def harmonic(frame: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _shade(kind: str) -> Draw:
     def draw(
-        normal: Normal, rng: np.random.Generator, change: tuple[float, float]
+        material: Material, rng: np.random.Generator, change: tuple[float, float]
     ) -> tuple[Array, Array]:
-        alpha = _shape(rng, kind, normal.image.shape[1:])
-        return normal.image + np.float32(rng.choice([-1, 1]) * rng.uniform(*change)), alpha
+        alpha = _shape(rng, kind, material.image.shape[1:])
+        return material.image + np.float32(rng.choice([-1, 1]) * rng.uniform(*change)), alpha
 
     return draw
 
 
 def _pasted(
-    normal: Normal, rng: np.random.Generator, change: tuple[float, float]
+    material: Material, rng: np.random.Generator, change: tuple[float, float]
 ) -> tuple[Array, Array]:
     """Another part of the same image, mirrored."""
-    height, width = normal.image.shape[1:]
+    height, width = material.image.shape[1:]
     alpha = _shape(rng, "polygon", (height, width))
-    shift = (int(rng.integers(20, height - 20)), int(rng.integers(20, width - 20)))
-    return np.roll(normal.image[:, ::-1], shift, (1, 2)), alpha
+    margins = [min(20, n // 4) for n in (height, width)]
+    y, x = (int(rng.integers(m, n - m)) for m, n in zip(margins, (height, width), strict=True))
+    return np.roll(material.image[:, ::-1], (y, x), (1, 2)), alpha
 
 
 def _blurred(
-    normal: Normal, rng: np.random.Generator, change: tuple[float, float]
+    material: Material, rng: np.random.Generator, change: tuple[float, float]
 ) -> tuple[Array, Array]:
-    alpha = _shape(rng, "polygon", normal.image.shape[1:])
-    return ndimage.gaussian_filter(normal.image, (0, 4, 4)) * rng.uniform(0.8, 1.0), alpha
+    alpha = _shape(rng, "polygon", material.image.shape[1:])
+    return ndimage.gaussian_filter(material.image, (0, 4, 4)) * rng.uniform(0.8, 1.0), alpha
 
 
 def _moved(
-    normal: Normal, rng: np.random.Generator, change: tuple[float, float]
+    material: Material, rng: np.random.Generator, change: tuple[float, float]
 ) -> tuple[Array, Array]:
     """A patch of the other image, moved and resized, its shade bent so that the seam is hidden."""
-    size = normal.image.shape[1:]
+    size = material.image.shape[1:]
     (top, left), (height, width) = _rectangle(rng, size)
     scale = np.clip(rng.normal(1.0, 0.5), 0.7, 1.3)
     cut = [min(round(n / scale), whole) for n, whole in zip((height, width), size, strict=True)]
     y, x = (int(rng.integers(whole - n + 1)) for n, whole in zip(cut, size, strict=True))
-    piece = torch.from_numpy(normal.other[None, :, y : y + cut[0], x : x + cut[1]].copy())
+    piece = torch.from_numpy(material.other[None, :, y : y + cut[0], x : x + cut[1]].copy())
     patch = F.interpolate(piece, (height, width), mode="bilinear", antialias=True)[0].numpy()
-    target = normal.image[:, top : top + height, left : left + width]
+    target = material.image[:, top : top + height, left : left + width]
     bent = patch[:, 1:-1, 1:-1] + harmonic((target - patch).astype(np.float64))
-    return _within(normal.image, bent, top + 1, left + 1)
+    return _within(material.image, bent, top + 1, left + 1)
 
 
 def _filled(
-    normal: Normal, rng: np.random.Generator, change: tuple[float, float]
+    material: Material, rng: np.random.Generator, change: tuple[float, float]
 ) -> tuple[Array, Array]:
     """A cut-out, filled smoothly from its rim."""
-    (top, left), (height, width) = _rectangle(rng, normal.image.shape[1:])
-    frame = normal.image[:, top : top + height, left : left + width]
-    return _within(normal.image, harmonic(frame.astype(np.float64)), top + 1, left + 1)
+    (top, left), (height, width) = _rectangle(rng, material.image.shape[1:])
+    frame = material.image[:, top : top + height, left : left + width]
+    return _within(material.image, harmonic(frame.astype(np.float64)), top + 1, left + 1)
 
 
 def _scar(
-    normal: Normal, rng: np.random.Generator, change: tuple[float, float]
+    material: Material, rng: np.random.Generator, change: tuple[float, float]
 ) -> tuple[Array, Array]:
     """A thin strip of the same image, rotated, its colours changed by up to a tenth."""
-    size = normal.image.shape[1:]
+    size = material.image.shape[1:]
     strip = [int(rng.integers(2, 17)), int(rng.integers(10, 61))]
     if rng.random() < 0.5:
         strip.reverse()
     strip = [min(n, whole // 2) for n, whole in zip(strip, size, strict=True)]
     y, x = (int(rng.integers(whole - n + 1)) for n, whole in zip(strip, size, strict=True))
-    cut = normal.image[:, y : y + strip[0], x : x + strip[1]].astype(np.float64)
+    cut = material.image[:, y : y + strip[0], x : x + strip[1]].astype(np.float64)
     # Brightness, colour, contrast.
     cut = cut * rng.uniform(0.9, 1.1) * rng.uniform(0.9, 1.1, (3, 1, 1))
     mean = cut.mean((1, 2), keepdims=True)
@@ -158,7 +159,7 @@ def _scar(
     top, left = (
         int(rng.integers(whole - n + 1)) for n, whole in zip(seen.shape, size, strict=True)
     )
-    source, alpha = _within(normal.image, rotated, top, left)
+    source, alpha = _within(material.image, rotated, top, left)
     alpha[top : top + seen.shape[0], left : left + seen.shape[1]] = seen.clip(0, 1)
     return source, alpha
 

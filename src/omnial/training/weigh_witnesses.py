@@ -1,0 +1,136 @@
+"""After training: how much each witness counts for a product.
+
+Pretrained features find a broken bottle and blur the thread of a fabric; no fixed weights serve
+both. So defects of kinds that training does not draw (`omnial.synthesis.unseen_defects`) are drawn
+on held-out images, and a product takes the weights that find them. Real defects differ from drawn
+ones, and the network draws sharper outlines than cells do, so that of weights that cannot be told
+apart those with the most of the network are taken: the rule of one standard error (Breiman et al.,
+Classification and Regression Trees, 1984, section 3.4.3), of paired differences.
+Measured in docs/results/normality.md. [O]
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omnial.config.settings import ImageScore
+from omnial.metrics.ranking import average_precision, count
+from omnial.models.normality import Normality, score_of
+from omnial.models.prediction import Prediction
+from omnial.models.scoring import image_scores
+from omnial.synthesis.unseen_defects import FAMILIES, Material, draw_defect
+
+MOST_IMAGES: Final = 16
+"""Held-out images of a product, at most, that are drawn on. [O]"""
+FEWEST_DEFECTS: Final = 16
+"""Visible defects without which a product keeps its weights. [O]"""
+COPIES: Final = 2
+"""Defects of each image, of families in turn, each in a copy of its own. [O]"""
+_NETWORK: Final = (3.0, 2.5, 2.0, 1.5, 1.0)
+_PIXELS: Final = 4  # every fourth one is ranked
+_MOST_DRAWN: Final = 5  # attempts at a defect that can be seen
+
+Look = Callable[[NDArray[np.float32], NDArray[np.bool_]], Prediction]
+"""Images (B, 3, H, W) in [0, 1], and where scores count (B, H, W), to what the network gives."""
+Image = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""A good image (3, H, W) in [0, 1], and where scores count (H, W)."""
+
+
+def candidates(pretrained: bool) -> NDArray[np.float32]:
+    """(C, 2) or (C, 3) weights of network, own and pretrained features, whose sum is 3.
+
+    What is not the network's is all that of one kind of features, or half of either.
+    """
+    parts = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0)) if pretrained else ((1.0,),)
+    found = dict.fromkeys((n, *((3.0 - n) * part for part in p)) for n in _NETWORK for p in parts)
+    return np.array(list(found), np.float32)
+
+
+def weighed(
+    normality: Normality, images: Sequence[Image], look: Look, rule: ImageScore, seed: int
+) -> Normality:
+    """The normality of a product, with the weights that find drawn defects.
+
+    It is as it was where too few defects can be drawn.
+
+    Args:
+        normality: Of the product.
+        images: Good ones that the network was not trained on.
+        look: The network.
+        rule: From score map to score.
+        seed: Of the defects.
+    """
+    options = candidates(normality.pretrained is not None)
+    unweighed = replace(normality, weights=np.ones_like(normality.weights))
+    normal, scores, precisions = [], [], []
+    for index, (image, valid) in enumerate(images):
+        other = images[(index + 1) % len(images)][0]
+        material = Material(image, other if other.shape == image.shape else image)
+        shown, masks = _drawn(material, valid, index, seed)
+        inside = np.repeat(valid[None], len(shown), 0)
+        named = unweighed.witnesses(look(shown, inside)).named()
+        evidence = np.stack(list(named.values()), -1)
+        maps = [np.where(inside, score_of(evidence @ w), np.float32(0.0)) for w in options]
+        found = np.stack([image_scores(one, inside, rule) for one in maps], 1)
+        normal.append(found[0])
+        scores += list(found[1:])
+        precisions += [
+            [_precision(one[[0, n]], masks[n], valid) for one in maps] for n in range(1, len(shown))
+        ]
+    if len(scores) < FEWEST_DEFECTS:
+        return normality
+    before = np.stack(normal)[None]
+    after = np.stack(scores)[:, None]
+    share_below = ((before < after) + 0.5 * (before == after)).mean(1)
+    chosen = choose((share_below + np.array(precisions)) / 2, options[:, 0])
+    return replace(normality, weights=options[chosen])
+
+
+def choose(found: NDArray[np.float64], network: NDArray[np.float32]) -> int:
+    """The number of the weights to take.
+
+    Of those whose mean lies within one standard error of the best, those with the most of the
+    network, and of these the best.
+
+    Args:
+        found: (m, C) how well each weights find each defect, higher is better; m is at least 2.
+        network: (C,) the network's share in each.
+    """
+    means = found.mean(0)
+    lead = found[:, [means.argmax()]] - found
+    level = lead.mean(0) <= lead.std(0, ddof=1) / np.sqrt(len(found))
+    most = level & (network == network[level].max())
+    return int(np.where(most, means, -np.inf).argmax())
+
+
+def _drawn(
+    material: Material, valid: NDArray[np.bool_], index: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The image as it is and with defects, (1 + n, 3, H, W), and where these are, (1 + n, H, W).
+
+    `n` is at most `COPIES`; what cannot be seen is left out.
+    """
+    shown, masks = [material.image], [np.zeros_like(valid)]
+    for number in range(index * COPIES, (index + 1) * COPIES):
+        rng = np.random.default_rng((seed, number))
+        family = list(FAMILIES)[number % len(FAMILIES)]
+        for _ in range(_MOST_DRAWN):
+            image, mask = draw_defect(material, family, rng)
+            if (mask & valid).any():
+                shown.append(image)
+                masks.append(mask & valid)
+                break
+    return np.stack(shown), np.stack(masks)
+
+
+def _precision(
+    maps: NDArray[np.float32], mask: NDArray[np.bool_], valid: NDArray[np.bool_]
+) -> float:
+    """Average precision of the pixels of a good image and of the same with a defect."""
+    good, bad = (each[valid][::_PIXELS] for each in maps)
+    labels = np.append(np.zeros(good.size, bool), mask[valid][::_PIXELS])
+    counts = count(np.append(good, bad), labels)
+    return 0.0 if counts is None else average_precision(counts)

@@ -1,0 +1,118 @@
+"""Which witness counts, by drawn defects and witnesses whose eyes are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from omnial.models.normality import Normal, Normality
+from omnial.models.prediction import Prediction
+from omnial.training.weigh_witnesses import MOST_IMAGES, Image, Look, candidates, choose, weighed
+
+SIZE, CELL = 64, 8
+GRID = SIZE // CELL
+
+
+def good_images(count: int) -> list[NDArray[np.float32]]:
+    """Grain of (3, SIZE, SIZE) in 0.3..0.7."""
+    rng = np.random.default_rng(0)
+    return list(rng.uniform(0.3, 0.7, (count, 3, SIZE, SIZE)).astype(np.float32))
+
+
+def looking(images: list[NDArray[np.float32]], network: bool, features: int | None) -> Look:
+    """A network that may see every change, as may one of its 4 own and 4 pretrained features."""
+    known = np.stack(images)
+
+    def look(shown: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
+        rng = np.random.default_rng(abs(hash(shown.tobytes())) % 2**32)
+        nearest = [np.abs(known - image).mean((1, 2, 3)).argmin() for image in shown]
+        change = np.abs(shown - known[nearest]).max(1)
+        odds = rng.normal(-3.0, 1.0, change.shape) + 30.0 * change * network
+        embedding = rng.normal(size=(len(shown), 8, GRID, GRID)).astype(np.float32)
+        if features is not None:
+            cells = change.reshape(len(shown), GRID, CELL, GRID, CELL).max((2, 4))
+            embedding[:, features] += 40.0 * cells
+        return Prediction(expit(odds).astype(np.float32), np.zeros(len(shown)), None, embedding)
+
+    return look
+
+
+def fitted_and_weighed(network: bool, features: int | None, count: int = 12) -> Normality:
+    images = good_images(count)
+    valid = np.ones((SIZE, SIZE), bool)
+    look = looking(images, network, features)
+    found = look(np.stack(images), valid)
+    assert found.embedding is not None
+    held_out = [Normal(e, m, valid) for e, m in zip(found.embedding, found.score_maps, strict=True)]
+    fitted = Normality.fit(found.embedding, held_out, pretrained=4)
+    return weighed(fitted, [(image, valid) for image in images], look, "top_mean", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("network", "features", "witness"), [(True, None, 0), (False, 1, 1), (False, 6, 2)]
+)
+def test_the_witness_that_sees_the_defects_counts_most(
+    network: bool, features: int | None, witness: int
+) -> None:
+    weights = fitted_and_weighed(network, features).weights
+    assert weights.argmax() == witness
+    assert weights.sum() == pytest.approx(3.0)
+    # The network keeps a share where others are right, and all of it where they are not.
+    assert weights[0] == (3.0 if witness == 0 else 1.0)
+
+
+def test_too_few_images_leave_the_usual_weights() -> None:
+    assert fitted_and_weighed(False, 1, count=7).weights == pytest.approx([4 / 3, 1 / 3, 4 / 3])
+
+
+def test_nothing_but_the_weights_changes_and_regions_are_kept_to() -> None:
+    """Defects outside of the region do not count: there, nothing is left to choose by."""
+    images, nowhere = good_images(12), np.zeros((SIZE, SIZE), bool)
+    look = looking(images, True, None)
+    found = look(np.stack(images), nowhere)
+    assert found.embedding is not None
+    everywhere = ~nowhere
+    held_out = [
+        Normal(e, m, everywhere) for e, m in zip(found.embedding, found.score_maps, strict=True)
+    ]
+    fitted = Normality.fit(found.embedding, held_out)
+    hidden: list[Image] = [(image, nowhere) for image in images]
+    assert weighed(fitted, hidden, look, "top_mean", seed=0) is fitted
+    seen: list[Image] = [(image, everywhere) for image in images]
+    changed = weighed(fitted, seen, look, "top_mean", seed=0)
+    again = replace(changed, weights=fitted.weights).arrays()
+    for name, array in fitted.arrays().items():
+        np.testing.assert_array_equal(again[name], array)
+
+
+def test_candidates_sum_to_three_and_begin_with_the_network_alone() -> None:
+    for pretrained, count in ((False, 5), (True, 13)):
+        options = candidates(pretrained)
+        assert options.shape == (count, 3 if pretrained else 2)
+        np.testing.assert_allclose(options.sum(1), 3.0)
+        assert len(np.unique(options, axis=0)) == count
+        assert options[0, 0] == 3.0
+    assert MOST_IMAGES >= 8
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 9))
+def test_the_choice_is_that_of_a_naive_loop(seed: int, defects: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    found = rng.normal(rng.normal(size=count), 1.0, (defects, count))
+    network = rng.integers(0, 4, count).astype(np.float32)
+    means = [sum(found[:, c]) / defects for c in range(count)]
+    best = max(range(count), key=lambda c: means[c])
+    able = []
+    for c in range(count):
+        lead = [found[d, best] - found[d, c] for d in range(defects)]
+        mean = sum(lead) / defects
+        error = (sum((one - mean) ** 2 for one in lead) / (defects - 1) / defects) ** 0.5
+        if mean <= error + 1e-12:
+            able.append(c)
+    most = max(network[c] for c in able)
+    expected = max((c for c in able if network[c] == most), key=lambda c: means[c])
+    assert choose(found, network) == expected
