@@ -169,6 +169,7 @@ def test_evidence_counts_as_much_as_the_weight_of_its_witness() -> None:
     other = dataclasses.replace(fitted, weights=np.float32([0.5, 2.5])).witnesses(found)
     np.testing.assert_allclose(other.network, 0.5 * one.network, rtol=1e-6)
     np.testing.assert_allclose(other.normality, 2.5 * one.normality, rtol=1e-6)
+    assert fitted.weight_of == {"network": 2.0, "normality": 1.0}
 
 
 def test_an_unknown_product_has_the_least_evidence_of_all() -> None:

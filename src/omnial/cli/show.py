@@ -261,6 +261,7 @@ def info(
                 "calibration": calibration.summary(),
                 "notes": list(calibration.notes()),
                 "thresholds": {name: calibration.threshold_for(name) for name in model.classes},
+                "weights": {name: one.weight_of for name, one in model.normality.items()},
                 "training": dict(model.training),
             }
         shape = {"height": settings.data.height, "width": settings.data.width}
@@ -296,8 +297,14 @@ def _show_description(result: Mapping[str, Any]) -> None:
     print_table(("part", "parameters", "published", "difference"), parts)
     if "model" in result:
         print()
-        thresholds = result["thresholds"].items()
-        print_table(("class", "threshold"), [(name, f"{value:.4f}") for name, value in thresholds])
+        weights = result["weights"]
+        witnesses = list(next(iter(weights.values()), {}))
+        rows = [
+            (name, f"{value:.4f}", *(f"{weights[name][one]:.2f}" for one in witnesses))
+            for name, value in result["thresholds"].items()
+        ]
+        counts = [f"weight of {one}" for one in witnesses]
+        print_table(("class", "threshold", *counts), rows)
         if validation is not None:
             print()
             print_validation(validation)

@@ -174,6 +174,11 @@ class Normality:
         weights = np.array(USUAL_WEIGHTS[pretrained > 0], np.float32)
         return cls(quantiles(logits), weights, *ranked)
 
+    @property
+    def weight_of(self) -> dict[str, float]:
+        """The weight of each witness, by the names of `Witnesses`."""
+        return dict(zip(Witnesses._fields, self.weights.tolist(), strict=False))
+
     def joined(self, embeddings: Sequence[NDArray[np.floating[Any]]]) -> "Normality":
         """The same, with more images that are good after all: (E, h, w) each."""
         own, pretrained = zip(*(self._parts(one) for one in embeddings), strict=True)

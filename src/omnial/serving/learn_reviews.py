@@ -40,8 +40,8 @@ class MissedPicture:
     name: str | None
     score: float
     network: float | None
-    """The largest evidence of the network, -log10 of the share of normal pixels beyond; None
-    without normality."""
+    """The largest evidence of the network, -log10 of the share of normal pixels beyond,
+    times its weight; None without normality."""
     normality: float | None
     """The same of the normality."""
     pretrained: float | None
