@@ -72,11 +72,8 @@ def test_a_graph_scores_by_the_rule_of_its_network(model: TrainedModel, tmp_path
     assert np.abs(expected - TorchBackend(model).run(*batch(3)).scores).min() > 1e-3
 
 
-@pytest.mark.parametrize("look", ["half", "moved"])
-def test_a_graph_looks_as_often_as_its_network(
-    model: TrainedModel, tmp_path: Path, look: str
-) -> None:
-    network = model.settings.model.model_copy(update={"second_look": look})
+def test_a_graph_looks_as_often_as_its_network(model: TrainedModel, tmp_path: Path) -> None:
+    network = model.settings.model.model_copy(update={"second_look": "half"})
     twice = build_model(network).eval()
     twice.load_state_dict(model.network.state_dict())
     settings = model.settings.model_copy(update={"model": network})

@@ -286,7 +286,7 @@ def test_the_network_gives_the_embedding_that_its_settings_say(size: str) -> Non
     )
 
 
-@pytest.mark.parametrize("look", ["none", "half", "moved"])
+@pytest.mark.parametrize("look", ["none", "half"])
 def test_pretrained_features_stand_behind_the_own_ones(look: str) -> None:
     switches = ["data.height=96", "data.width=128", f"model.second_look={look}"]
     with torch.random.fork_rng():

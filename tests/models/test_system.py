@@ -359,27 +359,6 @@ def test_flops_of_one_convolution_by_hand() -> None:
     assert 3.9 < large / small <= 4.0
 
 
-def test_a_second_look_is_the_mean_with_the_moved_image() -> None:
-    plain, _ = run(tiny())
-    twice, _ = run(tiny("omnial", "model.second_look=moved"))
-    images = torch.rand(2, 3, 80, 96)
-    for model in (plain, twice):
-        model.eval()
-    by = 2  # half of the stem
-    # Each pixel of the moved image is the one above and to the left of it, or the border's.
-    rows, columns = (torch.arange(n).sub(by).clamp(min=0) for n in (80, 96))
-    with torch.no_grad():
-        first, second = plain(images), plain(images[:, :, rows][..., columns])
-        found = twice(images)
-    back = second.logits
-    inner = (first.logits[..., :-by, :-by] + back[..., by:, by:]) / 2
-    assert torch.allclose(found.logits[..., :-by, :-by], inner, atol=1e-6)
-    corner = (first.logits[..., -1, -1] + back[..., -1, -1]) / 2
-    assert torch.allclose(found.logits[..., -1, -1], corner, atol=1e-6)
-    assert torch.equal(found.reconstruction, first.reconstruction)
-    assert not torch.allclose(found.logits, first.logits, atol=1e-3)
-
-
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (63, 33)])
 def test_a_second_look_at_half_the_resolution(height: int, width: int) -> None:
     plain, _ = run(tiny())
@@ -402,8 +381,3 @@ def test_a_training_step_looks_once() -> None:
         run(tiny("omnial", f"model.second_look={look}")) for look in ("none", "half")
     )
     assert torch.equal(once.logits, twice.logits)
-
-
-def test_a_moved_look_needs_a_stem() -> None:
-    with pytest.raises(UserError, match="stem above 1"):
-        tiny("omnial", "model.second_look=moved", "model.stem=1")

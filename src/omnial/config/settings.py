@@ -251,11 +251,10 @@ class ModelSettings(Section):
     image_score: ImageScore = "top_mean"
     """From score map to score: the mean of the highest 0.2 % of the pixels, or as in DRAEM the
     maximum of the map's mean over windows of 21x21 at 256x256. [O]"""
-    second_look: Literal["none", "half", "moved"] = "none"
+    second_look: Literal["none", "half"] = "none"
     """Test-time augmentation: inspect every image a second time and take the mean of the two maps,
     at `half` the resolution, which training should show to its end (`training.half_share`), at 1.4
-    times the time; or `moved` by half a cell of the stem, at twice the time. Off in training; the
-    attacks of adversarial training include it. [O]"""
+    times the time. Off in training; the attacks of adversarial training include it. [O]"""
 
     normality: Literal["none", "own", "own+pretrained"] = "none"
     """A second witness beside the network's score: after training, a Gaussian of its `own` features
@@ -271,10 +270,6 @@ class ModelSettings(Section):
             raise ValueError(
                 "a network of your own has neither normality nor a second look: it needs "
                 "model.normality=none and model.second_look=none"
-            )
-        if self.second_look == "moved" and self.stem == 1:
-            raise ValueError(
-                "second_look=moved moves by half a cell of the stem: it needs a stem above 1"
             )
         return self
 

@@ -85,8 +85,7 @@ class InspectionNetwork(nn.Module):
             output = output._replace(embedding=torch.cat((output.embedding, more), 1))
         if self.second_look == "none":
             return output
-        second = self._half_logits if self.second_look == "half" else self._moved_logits
-        return output._replace(logits=(output.logits + second(images)) / 2)
+        return output._replace(logits=(output.logits + self._half_logits(images)) / 2)
 
     def _half_logits(self, images: Tensor) -> Tensor:
         """Logits at half the resolution: coarse defects, and a wider view of the part."""
@@ -95,12 +94,6 @@ class InspectionNetwork(nn.Module):
         logits = self._look(F.avg_pool2d(even, 2)).logits
         larger = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
         return larger[..., :height, :width]
-
-    def _moved_logits(self, images: Tensor) -> Tensor:
-        """Logits of the image moved by half a cell: a cell's middle where its border was."""
-        by = self.stem // 2
-        moved = F.pad(images, (by, 0, by, 0), mode="replicate")[..., :-by, :-by]
-        return F.pad(self._look(moved).logits[..., by:, by:], (0, by, 0, by), mode="replicate")
 
     def _look(self, images: Tensor) -> Output:
         """One pass through both sub-networks."""

@@ -201,16 +201,6 @@ _PARADIGMS = Study(
     ),
     classes=3,
 )
-_COLOUR = Study(
-    "colour",
-    "Textures limited to the image's saturation",
-    "What does `synthesis.match_colour` do? Every other study has it on for every row.",
-    (
-        Row("free", "match_colour off", "omnial", ("synthesis.match_colour=false",)),
-        Row("matched", "match_colour on", "omnial"),
-    ),
-    seeds=2,
-)
 _BUDGET = Study(
     "budget",
     "How many images OmniAL needs",
@@ -223,9 +213,6 @@ _BUDGET = Study(
 )
 
 STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
-    {
-        study.name: study
-        for study in (_STAGES, _MODULES, _BALANCE, _SYSTEMS, _PARADIGMS, _COLOUR, _BUDGET)
-    }
+    {study.name: study for study in (_STAGES, _MODULES, _BALANCE, _SYSTEMS, _PARADIGMS, _BUDGET)}
 )
 """The studies by name."""
