@@ -54,7 +54,7 @@ FULL = ("--out", "full")
     [
         (("--version",), ""),
         (("train", "--data", "no-such"), "the data folder no-such does not exist"),
-        (("study", "colour", "--data", "no-such", "--out", "o"), "no-such does not exist; check"),
+        (("study", "stages", "--data", "no-such", "--out", "o"), "no-such does not exist; check"),
         (("train", "--data", ".", *FULL), "full: the folder is not empty"),
         (("evaluate", "m", "--data", "."), "m is not a usable model folder: it does not exist"),
         (("predict", "full", "none.png"), "No such file or folder: none.png. Check the spelling"),

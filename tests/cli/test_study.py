@@ -34,17 +34,18 @@ def test_the_command_line(
     budget = run("study", "budget", *common)
     assert budget.code == 2
     assert "omit --images" in budget.err
-    partly = run("study", "colour", *common, "--row", "free", "--json")
+    partly = run("study", "modules", *common, "--row", "dcsa", "--json")
     assert partly.code == 1
     summary = json.loads(partly.out)
-    assert (summary["computed"], summary["missing"]) == (1, ["match_colour on (seed 0)"])
-    whole = run("study", "colour", *common)
+    others = [f"{module} (seed 0)" for module in ("residual block", "bottleneck", "CA")]
+    assert (summary["computed"], summary["missing"]) == (1, others)
+    whole = run("study", "modules", *common)
     assert whole.code == 0
-    assert "match_colour on" in whole.out
+    assert "residual block" in whole.out
     assert not (tmp_path / "out" / GALLERY).exists()
-    assert (tmp_path / "work" / f"colour-{GALLERY}").is_file()
-    assert len(list((tmp_path / "out").glob("*.json"))) == 2
-    for folder, picture in (("out", "chart.png"), ("work", f"colour-{GALLERY}")):
+    assert (tmp_path / "work" / f"modules-{GALLERY}").is_file()
+    assert len(list((tmp_path / "out").glob("*.json"))) == 4
+    for folder, picture in (("out", "chart.png"), ("work", f"modules-{GALLERY}")):
         assert (tmp_path / folder / picture).is_file()
         assert image_files(tmp_path / folder) == []  # results are no data
 
