@@ -28,8 +28,6 @@ EARLIER = (
     "training.learning_rate=0.001",
 )
 """What makes a run that of the network before residual blocks; docs/results/README.md names it."""
-ATTACKED_EARLIER = ("training.adversarial_steps=3",)
-"""Adversarial training at that time, of every sample and at once with the full radius."""
 
 
 def test_there_are_some() -> None:
@@ -47,7 +45,7 @@ def test_its_command_would_find_it_and_not_train_again(path: Path) -> None:
     (row,) = (row for row in PLANNED[path.parent.name] if row.name == kept["row"])
     earlier: tuple[str, ...] = ()
     if "blocks" not in kept["settings"]["model"]:
-        earlier = EARLIER + (ATTACKED_EARLIER if row.name == "omnial-adversarial" else ())
+        earlier = EARLIER
     elif "optimizer" not in kept["settings"]["training"]:
         earlier = WITH_ADAM
     settings = load_settings(
