@@ -6,22 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from benchmarks.drawn_defects import COPIES, FIGURES, Found, evaluate, normality
 from omnial.config.settings import DataSettings
 from omnial.data.records import ImageRecord
 from omnial.synthesis.unseen_defects import FAMILIES
-
-SIZE = 96
-
-
-def textured(seed: int) -> NDArray[np.float32]:
-    """(3, SIZE, SIZE) in 0.2..0.8: a coarse pattern with grain."""
-    rng = np.random.default_rng(seed)
-    coarse = ndimage.zoom(rng.uniform(0.3, 0.7, (3, 8, 8)), (1, SIZE / 8, SIZE / 8), order=1)
-    grained = coarse + rng.uniform(-0.1, 0.1, (3, SIZE, SIZE))
-    return grained.astype(np.float32)
+from tests.textured import SIZE, textured
 
 
 @pytest.fixture
