@@ -374,7 +374,7 @@ def test_the_gallery_shows_what_each_witness_says(catalogue: Catalogue) -> None:
         assert item.witnesses is not None
         network, normality = item.witnesses.network, item.witnesses.normality
         assert normality.max() > 0
-        evidence = 2 * network.astype(np.float64) + normality
+        evidence = network.astype(np.float64) + normality
         np.testing.assert_allclose(item.score_map, evidence / (evidence + 6), rtol=1e-5)
         if item.record.class_name == "bolt":
             assert not network[~roi].any()
