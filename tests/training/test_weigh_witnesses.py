@@ -1,6 +1,7 @@
 """Which witness counts, by drawn defects and witnesses whose eyes are known."""
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -8,10 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
+from sklearn.metrics import average_precision_score
 
+from omnial.data.dataset import ImageDataset
 from omnial.models.normality import Normal, Normality
 from omnial.models.prediction import Prediction
-from omnial.training.weigh_witnesses import MOST_IMAGES, Image, Look, candidates, choose, weighed
+from omnial.models.system import build_model
+from omnial.synthesis.unseen_defects import FAMILIES, Material, draw_defect
+from omnial.training import weigh_witnesses
+from omnial.training.learn_normality import learn_normality
+from omnial.training.weigh_witnesses import (
+    MOST_IMAGES,
+    Image,
+    Look,
+    candidates,
+    choose,
+    how_well_found,
+    weighed,
+)
+from tests.training.test_validation import CLASSES, PER_CLASS, Images, normal_images, settings
 
 SIZE, CELL = 64, 8
 GRID = SIZE // CELL
@@ -63,6 +79,94 @@ def test_the_witness_that_sees_the_defects_counts_most(
     assert weights.sum() == pytest.approx(3.0)
     # The network keeps a share where others are right, and all of it where they are not.
     assert weights[0] == (3.0 if witness == 0 else 1.0)
+
+
+def test_each_defect_is_found_as_a_naive_loop_says() -> None:
+    """Families in turn, the next image as the other one, the region alone, both shares."""
+    images, valid = good_images(5), np.zeros((SIZE, SIZE), bool)
+    valid[:, 10:] = True
+    look = looking(images, True, 6)
+    found = look(np.stack(images), np.repeat(valid[None], 5, 0))
+    assert found.embedding is not None
+    held_out = [Normal(e, m, valid) for e, m in zip(found.embedding, found.score_maps, strict=True)]
+    fitted = Normality.fit(found.embedding, held_out, pretrained=4)
+    options = np.float32([[3, 0, 0], [1, 0.5, 1.5]])
+
+    def maps(shown: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        """Of each weights: the evidence of each image, as a score."""
+        alone = replace(fitted, weights=np.ones(3, np.float32))
+        inside = np.repeat(valid[None], len(shown), 0)
+        evidence = list(alone.witnesses(look(shown, inside)).named().values())
+        sums = [sum(w * e.astype(float) for w, e in zip(o, evidence, strict=True)) for o in options]
+        return [one / (one + 6) for one in sums]
+
+    def score(one: NDArray[np.float64]) -> float:
+        values = np.sort(one[valid])
+        return float(values[-max(1, round(0.002 * values.size)) :].mean())
+
+    normal, expected = np.zeros((5, 2)), []
+    for index, image in enumerate(images):
+        material, shown, masks = Material(image, images[(index + 1) % 5]), [image], [valid & False]
+        for number in (2 * index, 2 * index + 1):
+            rng = np.random.default_rng((3, number))
+            mask = valid & False
+            while not mask.any():
+                defective, mask = draw_defect(material, list(FAMILIES)[number % 8], rng)
+                mask = mask & valid
+            shown.append(defective)
+            masks.append(mask)
+        scored = maps(np.stack(shown))
+        normal[index] = [score(one[0]) for one in scored]
+        for n in (1, 2):
+            labels = np.append(np.zeros_like(masks[n][valid][::4]), masks[n][valid][::4])
+            pairs = [np.append(one[0][valid][::4], one[n][valid][::4]) for one in scored]
+            precise = [average_precision_score(labels, pair) for pair in pairs]
+            expected.append(([score(one[n]) for one in scored], precise))
+    below = [[(normal[:, c] < s[c]).mean() for c in (0, 1)] for s, _ in expected]
+    wanted = (np.array(below) + np.array([p for _, p in expected])) / 2
+    matrix = how_well_found(fitted, [(one, valid) for one in images], look, "top_mean", 3, options)
+    np.testing.assert_allclose(matrix, wanted, atol=1e-4)
+    assert np.ptp(matrix[:, 0] - matrix[:, 1]) > 0.01
+
+
+def test_images_of_different_sizes_are_drawn_on() -> None:
+    """Each with itself as the other one, where its neighbour does not fit."""
+    images = good_images(12)
+    look = looking(images, True, None)
+    found = look(np.stack(images), np.ones((12, SIZE, SIZE), bool))
+    assert found.embedding is not None
+    valid = np.ones((SIZE, SIZE), bool)
+    held_out = [Normal(e, m, valid) for e, m in zip(found.embedding, found.score_maps, strict=True)]
+    fitted = Normality.fit(found.embedding, held_out)
+    wide = np.concatenate((images[0], images[1]), 2)
+
+    def any_size(shown: NDArray[np.float32], inside: NDArray[np.bool_]) -> Prediction:
+        seen = look(shown[..., :SIZE], inside[..., :SIZE])
+        odd = np.repeat(seen.score_maps, shown.shape[-1] // SIZE, 2)
+        return seen._replace(score_maps=odd)
+
+    mixed: list[Image] = [(images[0], valid), (wide, np.ones(wide.shape[1:], bool))] * 6
+    matrix = how_well_found(fitted, mixed, any_size, "top_mean", 0, candidates(False))
+    assert matrix.shape[1] == 5
+    assert len(matrix) > 16
+
+
+def test_what_is_learnt_as_normal_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each class by its own held-out images."""
+    asked = []
+
+    def spy(normality: Normality, images: list[Image], *_: object) -> Normality:
+        asked.append(np.mean([image.mean() for image, _ in images]))
+        return replace(normality, weights=np.float32([0.5, 2.5]))
+
+    monkeypatch.setattr(weigh_witnesses, "weighed", spy)
+    wanted = settings("model.normality=own")
+    store = cast(ImageDataset, Images(normal_images()))
+    labels = [0] * PER_CLASS + [1] * PER_CLASS
+    network = build_model(wanted.model).eval()
+    learnt = learn_normality(network, wanted, CLASSES, store, labels, store, labels)
+    assert [one.weights.tolist() for one in learnt.normality.values()] == [[0.5, 2.5]] * 2
+    assert asked[0] > asked[1] + 0.3  # bright ones, then dark ones
 
 
 def test_too_few_images_leave_the_usual_weights() -> None:

@@ -64,6 +64,26 @@ def weighed(
         seed: Of the defects.
     """
     options = candidates(normality.pretrained is not None)
+    found = how_well_found(normality, images, look, rule, seed, options)
+    if len(found) < FEWEST_DEFECTS:
+        return normality
+    return replace(normality, weights=options[choose(found, options[:, 0])])
+
+
+def how_well_found(
+    normality: Normality,
+    images: Sequence[Image],
+    look: Look,
+    rule: ImageScore,
+    seed: int,
+    options: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """How well each of (C, 2) or (C, 3) weights finds each drawn defect: (m, C) in 0..1.
+
+    The mean of two shares: of the good images that score lower, a tie being half of one; and the
+    average precision of its pixels among those of the image with and without it.
+    Arguments are those of `weighed`.
+    """
     unweighed = replace(normality, weights=np.ones_like(normality.weights))
     normal, scores, precisions = [], [], []
     for index, (image, valid) in enumerate(images):
@@ -80,13 +100,12 @@ def weighed(
         precisions += [
             [_precision(one[[0, n]], masks[n], valid) for one in maps] for n in range(1, len(shown))
         ]
-    if len(scores) < FEWEST_DEFECTS:
-        return normality
-    before = np.stack(normal)[None]
-    after = np.stack(scores)[:, None]
+    if not scores:
+        return np.empty((0, len(options)))
+    before, after = np.stack(normal)[None], np.stack(scores)[:, None]
     share_below = ((before < after) + 0.5 * (before == after)).mean(1)
-    chosen = choose((share_below + np.array(precisions)) / 2, options[:, 0])
-    return replace(normality, weights=options[chosen])
+    result: NDArray[np.float64] = (share_below + np.array(precisions)) / 2
+    return result
 
 
 def choose(found: NDArray[np.float64], network: NDArray[np.float32]) -> int:
