@@ -1,4 +1,4 @@
-"""Families of defects that the training synthesis does not draw, to judge what it taught.
+"""Families of defects, drawn otherwise than the training synthesis does, to judge what it taught.
 
 Shapes with another shade (scratch, crack, spot) or another texture (pasted, blurred); pieces of
 good material in the wrong place: a patch of another image of the class whose seam is hidden

@@ -1,7 +1,7 @@
 """After training: how much each witness counts for a product.
 
 Pretrained features find a broken bottle and blur the thread of a fabric; no fixed weights serve
-both. So defects of kinds that training does not draw (`omnial.synthesis.unseen_defects`) are drawn
+both. So defects of other families (`omnial.synthesis.unseen_defects`) are drawn
 on held-out images, and a product takes the weights that find them. Real defects differ from drawn
 ones, and the network draws sharper outlines than cells do, so that of weights that cannot be told
 apart those with the most of the network are taken: the rule of one standard error (Breiman et al.,
