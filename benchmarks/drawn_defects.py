@@ -1,8 +1,8 @@
 """Compare settings on validation images: train, then score defects drawn onto unseen good images.
 
 The training synthesis cannot evaluate itself, and test images are for the final figure alone. So
-this draws the families of `omnial.synthesis.unseen_defects`, none of which the training synthesis
-draws, onto the normal images that training kept for validation, and looks at what the
+this draws the families of `omnial.synthesis.unseen_defects`, otherwise than the training synthesis
+does, onto the normal images that training kept for validation, and looks at what the
 reconstruction makes of both. The scores of these normal images next to those of as many training
 images say whether the network has learned its images by heart.
 

@@ -1,11 +1,11 @@
 """After training: how much each witness counts for a product.
 
 Pretrained features find a broken bottle and blur the thread of a fabric; no fixed weights serve
-both. So defects of other families (`omnial.synthesis.unseen_defects`) are drawn
-on held-out images, and a product takes the weights that find them. Real defects differ from drawn
-ones, and the network draws sharper outlines than cells do, so that of weights that cannot be told
-apart those with the most of the network are taken: the rule of one standard error (Breiman et al.,
-Classification and Regression Trees, 1984, section 3.4.3), of paired differences.
+both. So defects of other families (`omnial.synthesis.unseen_defects`) are drawn on held-out images,
+and a product takes the weights that find them. Real defects differ from drawn ones, and the network
+draws sharper outlines than cells do, so that of weights that cannot be told apart those with the
+most of the network are taken: the rule of one standard error (Breiman et al., Classification and
+Regression Trees, 1984, section 3.4.3), of paired differences.
 Measured in docs/results/normality.md. [O]
 """
 
@@ -138,9 +138,10 @@ def _drawn(
         family = list(FAMILIES)[number % len(FAMILIES)]
         for _ in range(_MOST_DRAWN):
             image, mask = draw_defect(material, family, rng)
-            if (mask & valid).any():
+            seen = mask & valid
+            if seen.any():
                 shown.append(image)
-                masks.append(mask & valid)
+                masks.append(seen)
                 break
     return np.stack(shown), np.stack(masks)
 
