@@ -62,7 +62,7 @@ class Reconstruction(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Everything but the logits, which are empty."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            image, jnd = self.network(pack(images, self.stem))
+            image, jnd, _ = self.network(pack(images, self.stem))
         empty = images.new_zeros(len(images), 2, *images.shape[-2:])
         return Output(
             unpack(image, self.stem), None if jnd is None else unpack(jnd, self.stem), empty

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from omnial.calibration.add_product import add_product
@@ -23,6 +24,8 @@ from omnial.serving.replies import InspectionReply, Review
 
 Reviews = Iterable[tuple[bytes | None, str | None, Review]]
 Write = Callable[[Reviews], Path]
+CELL = 12
+"""Pixels of a picture in the edge of a cell of features."""
 
 
 @pytest.fixture
@@ -85,6 +88,11 @@ def scores(folder: Path, pictures: Iterable[bytes], name: str) -> list[float]:
     return [found.score for found in Inspector(folder, device="cpu").inspect(images, name)]
 
 
+def map_of(folder: Path, picture: bytes, name: str) -> NDArray[np.float32]:
+    (found,) = Inspector(folder, device="cpu").inspect([Image.open(BytesIO(picture))], name)
+    return found.score_map
+
+
 def test_false_alarms_fall_and_nothing_else_moves(
     model: Path, line: Path, write: Write, tmp_path: Path
 ) -> None:
@@ -109,6 +117,15 @@ def test_false_alarms_fall_and_nothing_else_moves(
     assert alarms[1] <= 4
     if before.normality:  # two steps teach the network alone nothing
         assert product.alarms_before == alarms[0] == 12
+
+        # Nothing moves but where the label is, and within a cell of it.
+        maps = [map_of(folder, new[0], "gear") for folder in (model, tmp_path / "out")]
+        rows, columns = np.nonzero(maps[0] != maps[1])
+        assert len(rows) > 100
+        assert rows.min() >= 40 - CELL
+        assert rows.max() < 56 + CELL
+        assert columns.min() >= 36 - CELL
+        assert columns.max() < 58 + CELL
 
     # The new threshold follows from the stored scores and those of the pictures, as learnt.
     own = scores(tmp_path / "out", learnt, "gear")

@@ -44,7 +44,7 @@ def model(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_the_model_is_a_folder(model: Path) -> None:
     config = json.loads((model / "config.json").read_text("utf-8"))
 
-    assert config["schema_version"] == 5
+    assert config["schema_version"] == 6
     assert config["classes"] == list(CLASSES)
     assert (model / "model.safetensors").is_file()
 

@@ -26,7 +26,7 @@ from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration
 from omnial.untrusted import Form, is_plain_name, plain, quoted, read_json, reason_of
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -88,7 +88,7 @@ def _in_base64(digests: frozenset[bytes]) -> str:
 class FolderConfig(Section):
     """The content of `config.json`."""
 
-    schema_version: Literal[5] = SCHEMA_VERSION
+    schema_version: Literal[6] = SCHEMA_VERSION
     settings: Settings
     classes: Annotated[tuple[str, ...], BeforeValidator(class_names)]
     """Names of the products, in the order of training."""
@@ -219,6 +219,9 @@ def extra_forms(
     for name in classes if settings.model.normality != "none" else ():
         normality[f"{NORMALITY}network_quantiles.{name}"] = Form("F32", LEVELS.shape)
         normality[f"{NORMALITY}weights.{name}"] = Form("F32", (1 + len(looks),))
+        accepted = f"{NORMALITY}accepted.{name}"
+        cells = found[accepted].shape if accepted in found else ()
+        normality[accepted] = Form("F32", tuple(min(n, 4 * MOST_CELLS) for n in (*cells, 0, 0)[:2]))
         for look in looks:
             mean = f"{NORMALITY}{look}mean.{name}"
             shape = found[mean].shape if mean in found else ()
@@ -229,7 +232,6 @@ def extra_forms(
                 "mean": (parts, rows, columns),
                 "deviation": (parts, rows, columns),
                 "distance_quantiles": LEVELS.shape,
-                "count": (1,),
             }
             normality |= {f"{NORMALITY}{look}{k}.{name}": Form("F32", v) for k, v in shapes.items()}
     return {RECOGNISER + name: form for name, form in forms.items()} | normality | regions

@@ -42,7 +42,7 @@ from omnial.untrusted import check_forms, check_regular, read_forms, read_json
 EXPORT_FILE = "export.json"
 ARRAYS_FILE = "arrays.safetensors"
 SAMPLES_FILE = "samples.safetensors"
-EXPORT_VERSION: Final = 3
+EXPORT_VERSION: Final = 4
 """Of `export.json`: exactly this one is read."""
 
 Format: TypeAlias = Literal["onnx", "openvino"]
@@ -124,7 +124,7 @@ class Candidate(Section):
 class ExportRecord(Section):
     """The content of `export.json`."""
 
-    export_version: Literal[3]
+    export_version: Literal[4]
     format: Format
     precision: Precision
     hint: Hint

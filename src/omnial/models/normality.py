@@ -32,6 +32,8 @@ from omnial.models.position_gaussian import (
     LEVELS,
     Cells,
     PositionGaussian,
+    enlarged,
+    highest,
     on_grid,
     quantiles,
     tail,
@@ -53,6 +55,10 @@ PRETRAINED_FEATURES: Final = 40
 """Of a cell, see `omnial.models.efficientnet`."""
 LEAST: Final = 1e-7
 """Probabilities nearer to 0 or 1 count as this near."""
+_OWN_ARRAYS = ("network_quantiles", "weights", "accepted")
+_FINER = 4  # cells of accepted evidence in the edge of one of features: 2x2 pixels
+_SHARED = 0.25  # of the images that are good after all, with the same in one place
+_ROUNDING = 1e-3  # of the sum of the weights
 _CELL = 8  # pixels of a cell's edge, where the network has such a scale
 
 
@@ -89,23 +95,28 @@ def score_of(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
 class Witnesses(NamedTuple):
     """Evidence against each pixel as far as it counts in the sum: times its witness's weight.
 
-    float32 of at least 0: (B, H, W), of one image (H, W).
+    float32 of at least 0: (B, H, W), of one image (H, W). None for a witness that does not count.
     """
 
     network: NDArray[np.float32]
-    normality: NDArray[np.float32]
+    normality: NDArray[np.float32] | None = None
     """Of the network's own features."""
     pretrained: NDArray[np.float32] | None = None
-    """Of the pretrained ones; None where the model has none."""
+    """Of the pretrained ones."""
+
+    @property
+    def total(self) -> NDArray[np.float32]:
+        """The evidence of all together, of the same shape."""
+        evidence: NDArray[np.float32] = sum(self.named().values(), start=np.zeros((), np.float32))
+        return evidence
 
     @property
     def score_maps(self) -> NDArray[np.float32]:
         """Scores in [0, 1) of all together, of the same shape."""
-        evidence: NDArray[np.float32] = sum(self.named().values(), start=np.zeros((), np.float32))
-        return score_of(evidence)
+        return score_of(self.total)
 
     def named(self) -> dict[str, NDArray[np.float32]]:
-        """The evidence of each witness that there is."""
+        """The evidence of each witness that counts."""
         return {name: map_ for name, map_ in self._asdict().items() if map_ is not None}
 
     def within(self, valid: NDArray[np.bool_]) -> "Witnesses":
@@ -132,7 +143,10 @@ class Normality:
     network_quantiles: NDArray[np.float32]
     """(K,) logits of normal pixels at `LEVELS`."""
     weights: NDArray[np.float32]
-    """(2,) or (3,) of the evidence of network, own and pretrained features, none negative."""
+    """(2,) or (3,) of the evidence of network, own and pretrained features; their sum is 3."""
+    accepted: NDArray[np.float32]
+    """(gh, gw) evidence of all witnesses together that counts for nothing, in each cell of a grid:
+    what people called false alarms showed there."""
     own: PositionGaussian
     """Of the network's own features."""
     pretrained: PositionGaussian | None = None
@@ -147,8 +161,13 @@ class Normality:
         weights = self.weights
         if weights.shape != (2 if self.pretrained is None else 3,) or weights.dtype != np.float32:
             raise ValueError("a normality's weights must be float32, one for each witness")
-        if not (np.isfinite(weights).all() and (weights >= 0).all()):
-            raise ValueError("a normality's weights must be finite and none negative")
+        if not ((weights >= 0).all() and abs(float(weights.sum()) - 3.0) < _ROUNDING):
+            raise ValueError("a normality's weights must sum to 3, and none be negative")
+        accepted = self.accepted
+        if accepted.ndim != 2 or accepted.size == 0 or accepted.dtype != np.float32:
+            raise ValueError("a normality's accepted evidence must be float32 of a grid")
+        if not (np.isfinite(accepted).all() and (accepted >= 0).all()):
+            raise ValueError("a normality's accepted evidence must be finite and not negative")
 
     @classmethod
     def fit(cls, train: Cells, held_out: Iterable[Normal], pretrained: int = 0) -> "Normality":
@@ -172,43 +191,68 @@ class Normality:
                 found.append(look.distances(part)[counts])
         ranked = [look.ranked(found) for look, found in zip(looks, distances, strict=True)]
         weights = np.array(USUAL_WEIGHTS[pretrained > 0], np.float32)
-        return cls(quantiles(logits), weights, *ranked)
+        return cls(quantiles(logits), weights, np.zeros((1, 1), np.float32), *ranked)
 
     @property
     def weight_of(self) -> dict[str, float]:
         """The weight of each witness, by the names of `Witnesses`."""
         return dict(zip(Witnesses._fields, self.weights.tolist(), strict=False))
 
-    def joined(self, embeddings: Sequence[NDArray[np.floating[Any]]]) -> "Normality":
-        """The same, with more images that are good after all: (E, h, w) each."""
-        own, pretrained = zip(*(self._parts(one) for one in embeddings), strict=True)
-        more = None if self.pretrained is None else self.pretrained.joined(pretrained)
-        return replace(self, own=self.own.joined(own), pretrained=more)
+    def accepting(self, totals: Sequence[NDArray[np.float32]], score: float) -> "Normality":
+        """The same, for which the evidence against images that are good after all counts less.
 
-    def witnesses(self, prediction: Prediction) -> Witnesses:
-        """The evidence against each pixel.
+        What a quarter of them show in the same cell, such as a scratch in the camera's window or a
+        fixture, counts for nothing there if it alone would reach the score; what each shows
+        elsewhere, such as dust, would make the product blind there and stays.
 
-        A prediction without an embedding, such as that of a tile, leaves it to the network.
+        Args:
+            totals: (H, W) evidence against each image, as by `Witnesses.total`.
+            score: The threshold that called them anomalous.
+        """
+        rows, columns = (_FINER * cells for cells in self.own.mean.shape[1:])
+        cells = np.stack([highest(one, rows, columns) for one in totals])
+        shown = np.quantile(cells, 1.0 - _SHARED, axis=0).astype(np.float32)
+        shown[score_of(shown) < score] = 0.0
+        # Pixels between two cells, and parts that lie a little aside, see both.
+        shown = maximum_filter(shown, 3, mode="nearest")
+        return replace(self, accepted=on_grid(self.accepted, rows, columns) + shown)
+
+    def evidence(
+        self, prediction: Prediction, counts: NDArray[np.bool_]
+    ) -> list[NDArray[np.float32] | None]:
+        """The evidence of each witness against each pixel, (B, H, W), before all weights.
+
+        None for one that does not count, and for features where a prediction has no embedding, such
+        as that of a tile, which leaves it to the network.
         """
         network = tail(log_odds(prediction.score_maps), self.network_quantiles)
-        nothing, (mine, *others) = np.zeros_like(network), self.weights
-        if prediction.embedding is None:
-            pretrained = None if self.pretrained is None else nothing
-            return Witnesses(mine * network, nothing, pretrained)
-        own, features = self._parts(prediction.embedding)
-        size = network.shape[1:]
-        highest = maximum_filter(network, (1, *reach(size, own.shape[-2:])), mode="nearest")
-        share = np.square((network + np.float32(HALF)) / (highest + np.float32(HALF)))
-        cells = [self.own.evidence(own, *size)]
-        if self.pretrained is not None:
-            cells.append(self.pretrained.evidence(features, *size))
-        shared = (weight * share * each for weight, each in zip(others, cells, strict=True))
-        return Witnesses(mine * network, *shared)
+        found: list[NDArray[np.float32] | None] = [network, *(None for _ in counts[1:])]
+        if prediction.embedding is None or not counts[1:].any():
+            return found
+        size, grid = network.shape[1:], prediction.embedding.shape[-2:]
+        near = maximum_filter(network, (1, *reach(size, grid)), mode="nearest")
+        share = np.square((network + np.float32(HALF)) / (near + np.float32(HALF)))
+        parts = np.split(prediction.embedding, [self.own.center.size], -3)
+        for index, (look, part) in enumerate(zip(self._looks, parts, strict=False), start=1):
+            if counts[index]:
+                found[index] = share * look.evidence(part, *size)
+        return found
+
+    def witnesses(self, prediction: Prediction) -> Witnesses:
+        """The evidence against each pixel: by the weights, and without what is accepted."""
+        found = self.evidence(prediction, self.weights > 0)
+        pairs = zip(Witnesses._fields, self.weights, found, strict=False)
+        witnesses = Witnesses(**{k: weight * one for k, weight, one in pairs if one is not None})
+        if prediction.embedding is None or not self.accepted.any():
+            return witnesses
+        total = witnesses.total
+        left = np.maximum(total - enlarged(self.accepted[None], *total.shape[1:]), np.float32(0.0))
+        share = left / np.maximum(total, np.float32(_ROUNDING))
+        return Witnesses(**{name: share * one for name, one in witnesses.named().items()})
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What was learnt; the names of pretrained features begin with `PRETRAINED`."""
-        arrays = {"network_quantiles": self.network_quantiles, "weights": self.weights}
-        arrays |= self.own.arrays()
+        arrays = {name: getattr(self, name) for name in _OWN_ARRAYS} | self.own.arrays()
         if self.pretrained is not None:
             arrays |= {PRETRAINED + k: array for k, array in self.pretrained.arrays().items()}
         return arrays
@@ -220,16 +264,17 @@ class Normality:
         if PRETRAINED + GAUSSIAN_ARRAYS[0] in arrays:
             more = {name: arrays[PRETRAINED + name] for name in GAUSSIAN_ARRAYS}
             looks.append(PositionGaussian(**more))
-        return cls(arrays["network_quantiles"], arrays["weights"], *looks)
+        quantiles, weights, accepted = (arrays[name] for name in _OWN_ARRAYS)
+        return cls(quantiles, weights, accepted, *looks)
 
-    def _parts(self, embedding: NDArray[Any]) -> list[NDArray[Any]]:
-        """Own and pretrained features of (..., E, h, w)."""
-        return np.split(embedding, [self.own.center.size], -3)
+    @property
+    def _looks(self) -> list[PositionGaussian]:
+        """Of own and, where there are any, pretrained features."""
+        return [self.own] if self.pretrained is None else [self.own, self.pretrained]
 
 
 NORMALITY_ARRAYS: Final = (
-    "network_quantiles",
-    "weights",
+    *_OWN_ARRAYS,
     *GAUSSIAN_ARRAYS,
     *(PRETRAINED + name for name in GAUSSIAN_ARRAYS),
 )
@@ -282,8 +327,11 @@ def witnesses_of(
             continue
         each = [fitted.witnesses(alone) for fitted in normality.values()]
         least = np.argmin([witnesses.score_maps for witnesses in each], axis=0)[None]
-        maps = {k: np.stack([one.named()[k] for one in each]) for k in each[0].named()}
-        yield Witnesses(**{k: np.take_along_axis(v, least, 0)[0, 0] for k, v in maps.items()})
+        nothing, found = np.zeros_like(alone.score_maps), dict[str, NDArray[np.float32]]()
+        for kind in dict.fromkeys(kind for one in each for kind in one.named()):
+            maps = np.stack([one.named().get(kind, nothing) for one in each])
+            found[kind] = np.take_along_axis(maps, least, 0)[0, 0]
+        yield Witnesses(**found)
 
 
 def log_odds(score_maps: NDArray[np.float32]) -> NDArray[np.float32]:

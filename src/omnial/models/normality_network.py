@@ -40,6 +40,7 @@ class Evidence(nn.Module):
 
     def __init__(self, fitted: Sequence[Normality], grid: tuple[int, int]) -> None:
         super().__init__()
+        self.grid = grid
         quantiles = torch.from_numpy(np.stack([one.network_quantiles for one in fitted]))
         self.register_buffer("network_quantiles", quantiles, persistent=False)
         pretrained = [one.pretrained for one in fitted if one.pretrained is not None]
@@ -48,6 +49,9 @@ class Evidence(nn.Module):
         self.features = [known[0].center.size for known in kinds.values() if known]
         weights = torch.from_numpy(np.stack([one.weights for one in fitted]))
         self.register_buffer("weights", weights, persistent=False)
+        finest = np.max([one.accepted.shape for one in fitted], axis=0)
+        accepted = torch.from_numpy(np.stack([on_grid(one.accepted, *finest) for one in fitted]))
+        self.register_buffer("accepted", accepted, persistent=False)
 
     def forward(self, odds: Tensor, embedding: Tensor, product: Tensor) -> Tensor:
         """Evidence (B, H, W) of at least 0.
@@ -63,11 +67,12 @@ class Evidence(nn.Module):
         highest = F.max_pool2d(network[:, None], window, 1, [edge // 2 for edge in window])[:, 0]
         share = ((network + HALF) / (highest + HALF)).square()
         parts = torch.split(embedding, self.features, 1)
+        if embedding.shape[-2:] != self.grid:
+            return evidence
         for look, weight, part in zip(self.looks.values(), others, parts, strict=True):
-            if embedding.shape[-2:] == look.get_buffer("mean").shape[-2:]:
-                cells = look(part, product, odds.shape[-2:])
-                evidence = evidence + weight * share * cells
-        return evidence
+            evidence = evidence + weight * share * look(part, product, odds.shape[-2:])
+        accepted = self.get_buffer("accepted")[product][None, None]
+        return F.relu(evidence - _enlarged(accepted, odds.shape[-2:])[:, 0])
 
 
 class _Look(nn.Module):
@@ -97,7 +102,7 @@ class _Look(nn.Module):
         standard = (components - own["mean"]) / own["deviation"]
         distances = torch.sqrt(standard.square().sum(1) / own["components"] + _SMALL**2)
         cells = _tail(distances, own["distance_quantiles"])[:, None]
-        return F.interpolate(cells, size, mode="bilinear", align_corners=False)[:, 0]
+        return _enlarged(cells, size)[:, 0]
 
 
 class NormalityNetwork(nn.Module):
@@ -140,6 +145,10 @@ def for_product(model: TrainedModel, class_name: str) -> TrainedModel:
 def backends(model: TrainedModel) -> Callable[[str], TorchBackend]:
     """PyTorch as an engine for the images of each product, with its normality."""
     return lambda class_name: TorchBackend(for_product(model, class_name))
+
+
+def _enlarged(cells: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(cells, size, mode="bilinear", align_corners=False)
 
 
 def _tail(values: Tensor, quantiles: Tensor) -> Tensor:

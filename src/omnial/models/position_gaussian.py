@@ -50,8 +50,6 @@ class PositionGaussian:
     """(D, gh, gw) of each cell, positive."""
     distance_quantiles: NDArray[np.float32]
     """(K,) distances of normal cells at `LEVELS`."""
-    count: NDArray[np.float32]
-    """(1,) images that means and deviations were learnt from."""
 
     def __post_init__(self) -> None:
         components, features = self.basis.shape if self.basis.ndim == 2 else (0, 0)
@@ -61,15 +59,14 @@ class PositionGaussian:
             or self.mean.shape[0] != components
             or self.deviation.shape != self.mean.shape
             or self.distance_quantiles.shape != LEVELS.shape
-            or self.count.shape != (1,)
             or 0 in self.mean.shape
         ):
             raise ValueError("the arrays of a normality do not fit each other")
         for name, array in self.arrays().items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError(f"a normality's {name} must be finite float32")
-        if (self.deviation <= 0).any() or (self.count <= 0).any():
-            raise ValueError("a normality's deviations and count must be positive")
+        if (self.deviation <= 0).any():
+            raise ValueError("a normality's deviations must be positive")
 
     @classmethod
     def fit(cls, train: Cells) -> "PositionGaussian":
@@ -88,29 +85,12 @@ class PositionGaussian:
         usual = variance.mean((1, 2), keepdims=True)
         variance = (count * variance + PRIOR_IMAGES * usual) / (count + PRIOR_IMAGES)
         deviation = np.sqrt(np.maximum(variance, FLOOR)).astype(np.float32)
-        unranked, images = np.zeros(LEVELS.shape, np.float32), np.array([count], np.float32)
-        return cls(center, basis, mean.astype(np.float32), deviation, unranked, images)
+        unranked = np.zeros(LEVELS.shape, np.float32)
+        return cls(center, basis, mean.astype(np.float32), deviation, unranked)
 
     def ranked(self, distances: Iterable[NDArray[np.float32]]) -> "PositionGaussian":
         """The same, with the quantiles of other normal images' distances, of any shapes."""
         return replace(self, distance_quantiles=quantiles(distances))
-
-    def joined(self, embeddings: Cells) -> "PositionGaussian":
-        """The same, with more images that are good after all: (E, h, w) each.
-
-        Their look becomes part of the means and deviations, each as much as an image before.
-        """
-        rows, columns = self.mean.shape[1:]
-        new = np.stack(
-            [on_grid(_components(e, self.center, self.basis), rows, columns) for e in embeddings]
-        )
-        before, count = float(self.count[0]), float(self.count[0]) + len(new)
-        squares = before * (np.square(self.deviation) + np.square(self.mean))
-        mean = (before * self.mean + new.sum(0)) / count
-        variance = (squares + np.square(new).sum(0)) / count - np.square(mean)
-        deviation = np.sqrt(np.maximum(variance, FLOOR))
-        changed = {"mean": mean, "deviation": deviation, "count": np.array([count])}
-        return replace(self, **{name: x.astype(np.float32) for name, x in changed.items()})
 
     def distances(self, embedding: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Root mean square of the standardised components: (..., E, h, w) to (..., h, w)."""
@@ -125,7 +105,7 @@ class PositionGaussian:
         self, embedding: NDArray[np.floating[Any]], height: int, width: int
     ) -> NDArray[np.float32]:
         """-log10 of the share of normal cells beyond: (B, E, h, w) to (B, height, width)."""
-        return _enlarged(tail(self.distances(embedding), self.distance_quantiles), height, width)
+        return enlarged(tail(self.distances(embedding), self.distance_quantiles), height, width)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What was learnt, by the name of each field."""
@@ -166,6 +146,14 @@ def on_grid(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     return values[..., y[:, None], x]
 
 
+def highest(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """The highest value within each cell of a coarser grid: (..., H, W) to (..., rows, columns)."""
+    height, width = values.shape[-2:]
+    in_rows = np.maximum.reduceat(values, np.arange(rows) * height // rows, -2)
+    found: NDArray[Any] = np.maximum.reduceat(in_rows, np.arange(columns) * width // columns, -1)
+    return found
+
+
 def _whitening(embeddings: Cells) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and whitened principal components of the features, over all cells of all images."""
     features = len(embeddings[0])
@@ -197,7 +185,7 @@ def _components(
     return flat.reshape(*flat.shape[:-1], *embedding.shape[-2:])
 
 
-def _enlarged(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def enlarged(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Bilinear, between the middles of cells: (B, h, w) to (B, height, width)."""
     rows, columns = _bilinear(cells.shape[1], height), _bilinear(cells.shape[2], width)
     pixels: NDArray[np.float32] = np.matmul(np.matmul(rows, cells), columns.T, dtype=np.float32)

@@ -1,7 +1,8 @@
 """`omnial learn`: what people said about a service's verdicts, learnt into a new model folder.
 
-False alarms join the normal images of their product, missed defects are explained, and both move
-its threshold; the network, and everything about other products, stays as it is.
+What false alarms share counts for nothing in its place from then on, missed defects are explained,
+and both move the threshold of their product; the network, and everything about other products,
+stays as it is.
 """
 
 from collections import Counter
@@ -202,10 +203,13 @@ def _learn(
     bad = [one for one in pictures if not one.false_alarm]
     alarms_before = sum(is_anomalous(score, before) for score in _scores(model, name, good))
     if good and model.normality:
-        looks = [_look(model, name, one.path) for one in good]
-        embeddings = [found.embedding[0] for found, _ in looks if found.embedding is not None]
-        joined = model.normality[name].joined(embeddings)
-        model = replace(model, normality={**model.normality, name: joined})
+        fitted = model.normality[name]
+        totals = [
+            fitted.witnesses(found).within(valid).total[0]
+            for found, valid in (_look(model, name, one.path) for one in good)
+        ]
+        normality = fitted.accepting(totals, before)
+        model = replace(model, normality={**model.normality, name: normality})
     good_scores, bad_scores = _scores(model, name, good), _scores(model, name, bad)
     normal = [*calibration.scores[name], *good_scores]
     own = threshold(normal, 1.0 - rate)
@@ -248,7 +252,7 @@ def _missed(
     if model.normality:
         found, valid = _look(model, class_name, picture.path)
         evidence = model.normality[class_name].witnesses(found).named()
-        largest = {name: float(one[0][valid].max(initial=0.0)) for name, one in evidence.items()}
+        largest = {name: float(one[valid].max(initial=0.0)) for name, one in evidence.items()}
     return MissedPicture(
         number=picture.number,
         name=picture.name,
@@ -263,13 +267,13 @@ def _missed(
 
 
 def _look(model: TrainedModel, name: str, path: Path) -> tuple[Prediction, NDArray[np.bool_]]:
-    """What the network alone gives for a whole picture, and where its scores count, (H, W)."""
+    """What the network alone gives for a whole picture, and where scores count, (1, H, W)."""
     frame, placement = network_input(path, model.settings.data)
-    valid = network_roi(None, placement)
+    valid = network_roi(None, placement)[None]
     if name in model.rois:
         valid = valid & region_on(model.rois[name], placement)
     run = TorchBackend(model).run
-    return over_windows(run, as_unit(frame)[None], valid[None], model.settings), valid
+    return over_windows(run, as_unit(frame)[None], valid, model.settings), valid
 
 
 def _scores(model: TrainedModel, name: str, pictures: Sequence[_Picture]) -> list[float]:
