@@ -25,9 +25,9 @@ from omnial.synthesis.unseen_defects import FAMILIES, Material, draw_defect
 
 MOST_IMAGES: Final = 16
 """Held-out images of a product, at most, that are drawn on. [O]"""
-FEWEST_DEFECTS: Final = 16
+FEWEST_DEFECTS: Final = 32
 """Visible defects without which a product keeps its weights. [O]"""
-COPIES: Final = 2
+COPIES: Final = 4
 """Defects of each image, of families in turn, each in a copy of its own. [O]"""
 _NETWORK: Final = (3.0, 2.5, 2.0, 1.5, 1.0)
 _PIXELS: Final = 5  # every fifth one is ranked: no divisor of a usual width
