@@ -102,6 +102,11 @@ def test_info_of_the_model(run: Run, model: Path) -> None:
     assert (as_json.code, as_text.code) == (0, 0)
     assert result["classes"] == list(CLASSES)
     assert set(result["thresholds"]) == set(CLASSES)
+    # Too few images to choose weights by: the usual ones.
+    assert result["weights"] == dict.fromkeys(CLASSES, {"network": 2.0, "normality": 1.0})
+    rows = [line.split() for line in as_text.out.splitlines()]
+    threshold = f"{result['thresholds'][CLASSES[0]]:.4f}"
+    assert [CLASSES[0], threshold, "2.00", "1.00"] in rows
     assert result["parts"].keys() == {"module", "reconstruction", "localization"}
     assert result["size"] == "tiny"
     assert all(name in as_text.out for name in CLASSES)
@@ -136,6 +141,7 @@ def test_evaluate(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
 
     assert ended.code == 0, ended.err
     assert metrics == json.loads((out / "metrics.json").read_text("utf-8"))
+    assert metrics["model"]["weights"].keys() == set(CLASSES)
     assert set(metrics["classes"]) == set(CLASSES)
     assert set(metrics["mean"]) == set(metrics["mean_over"]) == KEYS
     assert set(metrics["classes"][CLASSES[0]]) == KEYS | {"kinds"}

@@ -110,27 +110,30 @@ _OURS: Preset = {
     "training.schedule": "cosine",
 }
 
+# Most steps see a quarter of the pixels, the last ones and an inspection the image at two scales.
+_TWO_SCALES: Preset = {
+    **_OURS,
+    "model.second_look": "half",
+    "training.batch_size": 16,
+    "training.learning_rate": 4e-3,
+    "training.quarter_share": 0.85,
+    "training.half_share": 0.5,
+}
+
 SIZES: Final[Mapping[str, Preset]] = {
     "paper": {},  # the defaults of `Settings`
     "base": {
-        **_OURS,
+        **_TWO_SCALES,
         "model.stem": 2,
         "model.reconstruction.widths": [64, 128, 256, 512, 512],
         "model.localization.widths": [32, 64, 128, 256, 256, 256],
-        "training.batch_size": 16,
-        "training.learning_rate": 1e-3,
     },
     "lite": {
-        **_OURS,
+        **_TWO_SCALES,
         "model.stem": 4,
-        "model.second_look": "half",
         "model.reconstruction.widths": [32, 64, 128],
         "model.localization.widths": [32, 64, 64, 96, 96],
         "objective.ssim_stride": 4,
-        "training.batch_size": 16,
-        "training.learning_rate": 4e-3,
-        "training.quarter_share": 0.85,
-        "training.half_share": 0.5,
     },
     "tiny": {
         **_OURS,

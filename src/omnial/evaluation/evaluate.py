@@ -121,6 +121,7 @@ def evaluate_model(
         "size": settings.size,
         "classes": list(inspector.classes),
         "calibration": calibration.summary(),
+        "weights": {name: one.weight_of for name, one in inspector.normality.items()},
         "notes": list(calibration.notes()),
         "training": dict(inspector.training),
     }
