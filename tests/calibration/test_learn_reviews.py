@@ -24,8 +24,8 @@ from omnial.serving.replies import InspectionReply, Review
 
 Reviews = Iterable[tuple[bytes | None, str | None, Review]]
 Write = Callable[[Reviews], Path]
-CELL = 12
-"""Pixels of a picture in the edge of a cell of features."""
+CELL = 16
+"""Pixels of a picture in the edge of a cell of features and around one of accepted evidence."""
 
 
 @pytest.fixture
@@ -126,6 +126,7 @@ def test_false_alarms_fall_and_nothing_else_moves(
         assert rows.max() < 56 + CELL
         assert columns.min() >= 36 - CELL
         assert columns.max() < 58 + CELL
+        assert (maps[1] <= maps[0]).all()
 
     # The new threshold follows from the stored scores and those of the pictures, as learnt.
     own = scores(tmp_path / "out", learnt, "gear")

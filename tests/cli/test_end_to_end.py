@@ -103,7 +103,7 @@ def test_info_of_the_model(run: Run, model: Path) -> None:
     assert result["classes"] == list(CLASSES)
     assert set(result["thresholds"]) == set(CLASSES)
     # Too few images to choose weights by: the usual ones.
-    assert result["weights"] == dict.fromkeys(CLASSES, {"network": 2.0, "normality": 1.0})
+    assert result["weights"] == {name: {"network": 2.0, "normality": 1.0} for name in CLASSES}
     rows = [line.split() for line in as_text.out.splitlines()]
     threshold = f"{result['thresholds'][CLASSES[0]]:.4f}"
     assert [CLASSES[0], threshold, "2.00", "1.00"] in rows

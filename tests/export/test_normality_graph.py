@@ -35,8 +35,7 @@ def test_the_graph_gives_what_numpy_gives(model: TrainedModel, kind: str, tmp_pa
         one = Normality.fit(train, held_out, of_others)
         weights = random.uniform(0.5, 2.0, one.weights.shape).astype(np.float32)
         weights *= 3 / weights.sum()
-        # The finest grid of all products is the graph's.
-        accepted = random.uniform(0.0, 4.0, (1 + number, 1 + number)).astype(np.float32)
+        accepted = random.uniform(0.0, 4.0, (5 + number, 9 - number)).astype(np.float32)
         fitted[name] = dataclasses.replace(one, weights=weights, accepted=accepted)
     other = dataclasses.replace(model, settings=settings, normality=fitted)
     write_normality(other, tmp_path / "normality.onnx")

@@ -199,8 +199,8 @@ def learn(
 ) -> ExitCode:
     """Learn from the verdicts that people reviewed on the page of `omnial serve`.
 
-    False alarms join the normal images of their product. Missed defects are explained, and lower
-    its threshold as far as the false-alarm rate allows. Other products stay as they are.
+    What false alarms of a product share counts for nothing in its place. Missed defects are
+    explained, and lower its threshold as far as the false-alarm rate allows. Other products stay.
     """
     from omnial.model_folder.config_file import check_free
 

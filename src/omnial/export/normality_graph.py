@@ -26,7 +26,10 @@ class NormalityGraph(nn.Module):
         super().__init__()
         _, rows, columns = embedding_shape(model.settings)
         fitted = [model.normality[name] for name in model.classes]
-        self.evidence = Evidence(fitted, (rows, columns))
+        data = model.settings.data
+        known = any(one.accepted.any() for one in fitted)
+        size = (data.height, data.width) if known else (1, 1)
+        self.evidence = Evidence(fitted, (rows, columns), size)
         self.rule = model.settings.model.image_score
 
     def forward(

@@ -18,6 +18,7 @@ so that a thin defect keeps its outline, and all of it where the network sees no
 Measured in docs/results/normality.md. NumPy alone, so that exports need no PyTorch. [O]
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
@@ -56,7 +57,7 @@ PRETRAINED_FEATURES: Final = 40
 LEAST: Final = 1e-7
 """Probabilities nearer to 0 or 1 count as this near."""
 _OWN_ARRAYS = ("network_quantiles", "weights", "accepted")
-_FINER = 4  # cells of accepted evidence in the edge of one of features: 2x2 pixels
+_FINER = 4  # cells of accepted evidence in the edge of a cell of features
 _SHARED = 0.25  # of the images that are good after all, with the same in one place
 _ROUNDING = 1e-3  # of the sum of the weights
 _CELL = 8  # pixels of a cell's edge, where the network has such a scale
@@ -198,12 +199,12 @@ class Normality:
         """The weight of each witness, by the names of `Witnesses`."""
         return dict(zip(Witnesses._fields, self.weights.tolist(), strict=False))
 
-    def accepting(self, totals: Sequence[NDArray[np.float32]], score: float) -> "Normality":
+    def accepting(self, totals: Iterable[NDArray[np.float32]], score: float) -> "Normality":
         """The same, for which the evidence against images that are good after all counts less.
 
-        What a quarter of them show in the same cell, such as a scratch in the camera's window or a
-        fixture, counts for nothing there if it alone would reach the score; what each shows
-        elsewhere, such as dust, would make the product blind there and stays.
+        What a quarter of them, and at least two, show in the same cell, such as a scratch in the
+        camera's window or a fixture, counts for nothing there if it alone would reach the score;
+        what each shows elsewhere, such as dust, would make the product blind there and stays.
 
         Args:
             totals: (H, W) evidence against each image, as by `Witnesses.total`.
@@ -211,7 +212,10 @@ class Normality:
         """
         rows, columns = (_FINER * cells for cells in self.own.mean.shape[1:])
         cells = np.stack([highest(one, rows, columns) for one in totals])
-        shown = np.quantile(cells, 1.0 - _SHARED, axis=0).astype(np.float32)
+        share = max(2, math.ceil(_SHARED * len(cells)))
+        if len(cells) < share:
+            return self
+        shown = np.sort(cells, axis=0)[-share]
         shown[score_of(shown) < score] = 0.0
         # Pixels between two cells, and parts that lie a little aside, see both.
         shown = maximum_filter(shown, 3, mode="nearest")
@@ -222,8 +226,8 @@ class Normality:
     ) -> list[NDArray[np.float32] | None]:
         """The evidence of each witness against each pixel, (B, H, W), before all weights.
 
-        None for one that does not count, and for features where a prediction has no embedding, such
-        as that of a tile, which leaves it to the network.
+        None for features that do not count, and for all of them where a prediction has no
+        embedding, such as that of a tile, which leaves it to the network.
         """
         network = tail(log_odds(prediction.score_maps), self.network_quantiles)
         found: list[NDArray[np.float32] | None] = [network, *(None for _ in counts[1:])]

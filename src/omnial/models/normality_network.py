@@ -20,6 +20,7 @@ from omnial.models.position_gaussian import (
     GAUSSIAN_ARRAYS,
     TAIL_KNOTS,
     PositionGaussian,
+    enlarged,
     on_grid,
 )
 from omnial.models.system import Output
@@ -36,9 +37,13 @@ class Evidence(nn.Module):
     Args:
         fitted: Normality of each product; at least one.
         grid: Rows and columns of the cells of an embedding.
+        accepted: Rows and columns that accepted evidence is kept in: those of the only product's,
+            or the pixels of an image.
     """
 
-    def __init__(self, fitted: Sequence[Normality], grid: tuple[int, int]) -> None:
+    def __init__(
+        self, fitted: Sequence[Normality], grid: tuple[int, int], accepted: tuple[int, ...]
+    ) -> None:
         super().__init__()
         self.grid = grid
         quantiles = torch.from_numpy(np.stack([one.network_quantiles for one in fitted]))
@@ -49,9 +54,8 @@ class Evidence(nn.Module):
         self.features = [known[0].center.size for known in kinds.values() if known]
         weights = torch.from_numpy(np.stack([one.weights for one in fitted]))
         self.register_buffer("weights", weights, persistent=False)
-        finest = np.max([one.accepted.shape for one in fitted], axis=0)
-        accepted = torch.from_numpy(np.stack([on_grid(one.accepted, *finest) for one in fitted]))
-        self.register_buffer("accepted", accepted, persistent=False)
+        levels = np.concatenate([enlarged(one.accepted[None], *accepted) for one in fitted])
+        self.register_buffer("accepted", torch.from_numpy(levels), persistent=False)
 
     def forward(self, odds: Tensor, embedding: Tensor, product: Tensor) -> Tensor:
         """Evidence (B, H, W) of at least 0.
@@ -119,7 +123,7 @@ class NormalityNetwork(nn.Module):
         super().__init__()
         self.network = network
         rows, columns = normality.own.mean.shape[1:]
-        evidence = Evidence([normality], (rows, columns))
+        evidence = Evidence([normality], (rows, columns), normality.accepted.shape)
         self.evidence = evidence.to(next(network.parameters()).device)
 
     def forward(self, images: Tensor) -> Output:

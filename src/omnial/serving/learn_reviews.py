@@ -44,9 +44,9 @@ class MissedPicture:
     """The largest evidence of the network, -log10 of the share of normal pixels beyond,
     times its weight; None without normality."""
     normality: float | None
-    """The same of the normality."""
+    """The same of the normality; None too where the product gives it no weight."""
     pretrained: float | None
-    """The same of the pretrained features; None without them."""
+    """The same of the pretrained features; None too without them."""
     wanted: float
     """A threshold that finds it."""
     false_alarms: float | None
@@ -202,12 +202,12 @@ def _learn(
     good = [one for one in pictures if one.false_alarm]
     bad = [one for one in pictures if not one.false_alarm]
     alarms_before = sum(is_anomalous(score, before) for score in _scores(model, name, good))
-    if good and model.normality:
+    if good and model.normality and calibration.tile is None:  # a tile has no place
         fitted = model.normality[name]
-        totals = [
+        totals = (
             fitted.witnesses(found).within(valid).total[0]
             for found, valid in (_look(model, name, one.path) for one in good)
-        ]
+        )
         normality = fitted.accepting(totals, before)
         model = replace(model, normality={**model.normality, name: normality})
     good_scores, bad_scores = _scores(model, name, good), _scores(model, name, bad)
