@@ -56,7 +56,7 @@ PRETRAINED_FEATURES: Final = 40
 """Of a cell, see `omnial.models.efficientnet`."""
 LEAST: Final = 1e-7
 """Probabilities nearer to 0 or 1 count as this near."""
-_OWN_ARRAYS = ("network_quantiles", "weights", "accepted")
+_PLAIN_ARRAYS = ("network_quantiles", "weights", "accepted")
 _FINER = 4  # cells of accepted evidence in the edge of a cell of features
 _SHARED = 0.25  # of the images that are good after all, with the same in one place
 _ROUNDING = 1e-3  # of the sum of the weights
@@ -251,12 +251,12 @@ class Normality:
             return witnesses
         total = witnesses.total
         left = np.maximum(total - enlarged(self.accepted[None], *total.shape[1:]), np.float32(0.0))
-        share = left / np.maximum(total, np.float32(_ROUNDING))
+        share = left / np.maximum(total, np.finfo(np.float32).tiny)
         return Witnesses(**{name: share * one for name, one in witnesses.named().items()})
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What was learnt; the names of pretrained features begin with `PRETRAINED`."""
-        arrays = {name: getattr(self, name) for name in _OWN_ARRAYS} | self.own.arrays()
+        arrays = {name: getattr(self, name) for name in _PLAIN_ARRAYS} | self.own.arrays()
         if self.pretrained is not None:
             arrays |= {PRETRAINED + k: array for k, array in self.pretrained.arrays().items()}
         return arrays
@@ -268,7 +268,7 @@ class Normality:
         if PRETRAINED + GAUSSIAN_ARRAYS[0] in arrays:
             more = {name: arrays[PRETRAINED + name] for name in GAUSSIAN_ARRAYS}
             looks.append(PositionGaussian(**more))
-        quantiles, weights, accepted = (arrays[name] for name in _OWN_ARRAYS)
+        quantiles, weights, accepted = (arrays[name] for name in _PLAIN_ARRAYS)
         return cls(quantiles, weights, accepted, *looks)
 
     @property
@@ -278,7 +278,7 @@ class Normality:
 
 
 NORMALITY_ARRAYS: Final = (
-    *_OWN_ARRAYS,
+    *_PLAIN_ARRAYS,
     *GAUSSIAN_ARRAYS,
     *(PRETRAINED + name for name in GAUSSIAN_ARRAYS),
 )

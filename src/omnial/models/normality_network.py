@@ -67,12 +67,12 @@ class Evidence(nn.Module):
         network = _tail(odds.clamp(-_ODDS, _ODDS), quantiles)
         mine, *others = self.get_buffer("weights")[product].unbind()
         evidence: Tensor = mine * network
+        if embedding.shape[-2:] != self.grid:
+            return evidence
         window = reach(odds.shape[-2:], embedding.shape[-2:])
         highest = F.max_pool2d(network[:, None], window, 1, [edge // 2 for edge in window])[:, 0]
         share = ((network + HALF) / (highest + HALF)).square()
         parts = torch.split(embedding, self.features, 1)
-        if embedding.shape[-2:] != self.grid:
-            return evidence
         for look, weight, part in zip(self.looks.values(), others, parts, strict=True):
             evidence = evidence + weight * share * look(part, product, odds.shape[-2:])
         accepted = self.get_buffer("accepted")[product][None, None]
