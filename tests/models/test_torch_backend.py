@@ -65,3 +65,24 @@ def test_wrong_shapes_are_refused(images: Tensor) -> None:
         predict_batch(Brightness(), images[:, :1])
     with pytest.raises(ValueError, match="valid"):
         predict_batch(Brightness(), images, torch.ones(3, 40, 40, dtype=torch.bool))
+
+
+def test_bf16_is_near_float32_and_scores_are_no_coarser_than_its_logits(images: Tensor) -> None:
+    class Convolved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 2, 3, padding=1)
+
+        def forward(self, images: Tensor) -> Output:
+            logits = self.layer(images)
+            assert logits.dtype == (torch.bfloat16 if wanted else torch.float32)
+            return Output(images, None, logits)
+
+    torch.manual_seed(0)
+    network, found = Convolved(), []
+    for wanted in (False, True):
+        found.append(predict_batch(network, images, bf16=wanted).score_maps)
+    assert 0.0 < np.abs(found[0] - found[1]).max() < 0.01
+    # Probabilities in bf16 would have 256 steps from 0.5 to 1, and the same from 0.25 to 0.5.
+    assert found[1].dtype == np.float32
+    assert len(np.unique(found[1])) > 600

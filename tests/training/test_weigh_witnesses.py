@@ -1,7 +1,7 @@
 """Which witness counts, by drawn defects and witnesses whose eyes are known."""
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 from zlib import crc32
 
 import numpy as np
@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import average_precision_score
+from torch import Tensor, nn
 
 from omnial.data.dataset import ImageDataset
 from omnial.models.normality import Normal, Normality
 from omnial.models.prediction import Prediction
 from omnial.models.system import build_model
+from omnial.models.torch_backend import predict_frames
 from omnial.synthesis.unseen_defects import FAMILIES, Material, draw_defect
-from omnial.training import weigh_witnesses
-from omnial.training.learn_normality import learn_normality
+from omnial.training import learn_normality, weigh_witnesses
 from omnial.training.weigh_witnesses import (
     MOST_IMAGES,
     Image,
@@ -58,14 +59,20 @@ def looking(images: list[NDArray[np.float32]], network: bool, features: int | No
     return look
 
 
-def fitted_and_weighed(network: bool, features: int | None, count: int = 12) -> Normality:
-    images = good_images(count)
-    valid = np.ones((SIZE, SIZE), bool)
-    look = looking(images, network, features)
-    found = look(np.stack(images), valid)
+def fit(
+    images: list[NDArray[np.float32]], valid: NDArray[np.bool_], look: Look, pretrained: int = 0
+) -> Normality:
+    """The normality of images that are both trained on and held out."""
+    found = look(np.stack(images), np.repeat(valid[None], len(images), 0))
     assert found.embedding is not None
     held_out = [Normal(e, m, valid) for e, m in zip(found.embedding, found.score_maps, strict=True)]
-    fitted = Normality.fit(found.embedding, held_out, pretrained=4)
+    return Normality.fit(found.embedding, held_out, pretrained)
+
+
+def fitted_and_weighed(network: bool, features: int | None, count: int = 12) -> Normality:
+    images, valid = good_images(count), np.ones((SIZE, SIZE), bool)
+    look = looking(images, network, features)
+    fitted = fit(images, valid, look, pretrained=4)
     return weighed(fitted, [(image, valid) for image in images], look, "top_mean", seed=0)
 
 
@@ -87,10 +94,7 @@ def test_each_defect_is_found_as_a_naive_loop_says() -> None:
     images, valid = good_images(5), np.zeros((SIZE, SIZE), bool)
     valid[:, 10:] = True
     look = looking(images, True, 6)
-    found = look(np.stack(images), np.repeat(valid[None], 5, 0))
-    assert found.embedding is not None
-    held_out = [Normal(e, m, valid) for e, m in zip(found.embedding, found.score_maps, strict=True)]
-    fitted = Normality.fit(found.embedding, held_out, pretrained=4)
+    fitted = fit(images, valid, look, pretrained=4)
     options = np.float32([[3, 0, 0], [1, 0.5, 1.5]])
 
     def maps(shown: NDArray[np.float32]) -> list[NDArray[np.float64]]:
@@ -133,13 +137,9 @@ def test_each_defect_is_found_as_a_naive_loop_says() -> None:
 
 def test_images_of_different_sizes_are_drawn_on() -> None:
     """Each with itself as the other one, where its neighbour does not fit."""
-    images = good_images(12)
+    images, valid = good_images(12), np.ones((SIZE, SIZE), bool)
     look = looking(images, True, None)
-    found = look(np.stack(images), np.ones((12, SIZE, SIZE), bool))
-    assert found.embedding is not None
-    valid = np.ones((SIZE, SIZE), bool)
-    held_out = [Normal(e, m, valid) for e, m in zip(found.embedding, found.score_maps, strict=True)]
-    fitted = Normality.fit(found.embedding, held_out)
+    fitted = fit(images, valid, look)
     wide = np.concatenate((images[0], images[1]), 2)
 
     def any_size(shown: NDArray[np.float32], inside: NDArray[np.bool_]) -> Prediction:
@@ -166,9 +166,34 @@ def test_what_is_learnt_as_normal_is_weighed(monkeypatch: pytest.MonkeyPatch) ->
     store = cast(ImageDataset, Images(normal_images()))
     labels = [0] * PER_CLASS + [1] * PER_CLASS
     network = build_model(wanted.model).eval()
-    learnt = learn_normality(network, wanted, CLASSES, store, labels, store, labels)
+    learnt = learn_normality.learn_normality(network, wanted, CLASSES, store, labels, store, labels)
     assert [one.weights.tolist() for one in learnt.normality.values()] == [[0.5, 2.5]] * 2
     assert asked[0] > asked[1] + 0.3  # bright ones, then dark ones
+
+
+def test_thresholds_of_normality_are_learnt_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where bf16 is in hardware, training images and drawn defects are predicted in it alone."""
+    asked = set()
+
+    def spy(network: nn.Module, images: Tensor, *more: Any) -> Prediction:
+        found = predict_frames(network, images, *more)
+        kind = "train" if (images[:, 0, 0, 0] == 1.0).all() else "held out"
+        asked.add((kind if len(images) == PER_CLASS else "drawn", more[2]))
+        return found
+
+    monkeypatch.setattr(learn_normality, "predict_frames", spy)
+    good = normal_images()
+    trained_on = good.clone()
+    trained_on[:, 0, 0, 0] = 1.0
+    train, held_out = (cast(ImageDataset, Images(some)) for some in (trained_on, good))
+    labels = [0] * PER_CLASS + [1] * PER_CLASS
+    for precision in ("bf16", "fp32"):
+        asked.clear()
+        wanted = settings("model.normality=own", f"training.precision={precision}")
+        network = build_model(wanted.model).eval()
+        learn_normality.learn_normality(network, wanted, CLASSES, train, labels, held_out, labels)
+        quick = precision == "bf16"
+        assert asked == {("train", quick), ("drawn", quick), ("held out", False)}
 
 
 def test_too_few_images_leave_the_usual_weights() -> None:
@@ -179,13 +204,8 @@ def test_nothing_but_the_weights_changes_and_regions_are_kept_to() -> None:
     """Defects outside of the region do not count: there, nothing is left to choose by."""
     images, nowhere = good_images(12), np.zeros((SIZE, SIZE), bool)
     look = looking(images, True, None)
-    found = look(np.stack(images), nowhere)
-    assert found.embedding is not None
     everywhere = ~nowhere
-    held_out = [
-        Normal(e, m, everywhere) for e, m in zip(found.embedding, found.score_maps, strict=True)
-    ]
-    fitted = Normality.fit(found.embedding, held_out)
+    fitted = fit(images, everywhere, look)
     hidden: list[Image] = [(image, nowhere) for image in images]
     assert weighed(fitted, hidden, look, "top_mean", seed=0) is fitted
     seen: list[Image] = [(image, everywhere) for image in images]

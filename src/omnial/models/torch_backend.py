@@ -45,11 +45,13 @@ def predict_batch(
     images: Tensor | NDArray[Any],
     valid: Tensor | NDArray[np.bool_] | None = None,
     rule: ImageScore = "top_mean",
+    bf16: bool = False,
 ) -> Prediction:
     """Predict a batch in float32, without gradients, on the device of the network.
 
     The network is left in eval mode. Images are (B, 3, H, W) floating, in [0, 1], on any device;
-    `valid` is (B, H, W) bool, True where scores count, None everywhere.
+    `valid` is (B, H, W) bool, True where scores count, None everywhere. With `bf16` convolutions
+    have that precision, two to three decimal digits, which a training does with.
 
     Raises:
         ValueError: The images are not (B, 3, H, W), or `valid` has another size.
@@ -58,10 +60,10 @@ def predict_batch(
         raise ValueError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
     device = next(network.parameters()).device
     network.eval()
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, bf16):
         batch = torch.as_tensor(images).to(device, torch.float32)
         output = network(batch)
-        maps = score_map(output.logits)
+        maps = score_map(output.logits.float())
         if valid is not None:
             valid = torch.as_tensor(valid).to(device)
             if valid.shape != maps.shape:
@@ -77,10 +79,14 @@ def predict_batch(
 
 
 def predict_frames(
-    network: nn.Module, images: Tensor, valid: NDArray[np.bool_], settings: Settings
+    network: nn.Module,
+    images: Tensor,
+    valid: NDArray[np.bool_],
+    settings: Settings,
+    bf16: bool = False,
 ) -> Prediction:
     """Predict frames of one size, larger ones in windows; arguments as those of `predict_batch`."""
-    run = partial(predict_batch, network, rule=settings.model.image_score)
+    run = partial(predict_batch, network, rule=settings.model.image_score, bf16=bf16)
     return over_windows(run, images.numpy(), valid, settings)
 
 

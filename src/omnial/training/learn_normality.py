@@ -15,6 +15,7 @@ from omnial.models.normality import Normal, Normality, embedded_features, log_od
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import predict_frames
 from omnial.training import weigh_witnesses
+from omnial.training.devices import choose_precision
 
 MOST_IMAGES: Final = 200
 """Images of a class, at most, that normality is learnt from; its quantiles need as many. [O]"""
@@ -75,16 +76,18 @@ def learn_normality(
         held_out: Normal images that it has not seen. A class without any takes its training images.
         labels: Class number of each.
     """
+    # Training images say where features lie; the tails are those of an inspection, in float32.
+    bf16 = choose_precision(settings.training)[0] == "bf16"
     fitted, scores = dict[str, Normality](), np.full(len(train_labels), np.nan)
     for index, name in enumerate(names):
         own = some_of_each(train_labels, MOST_IMAGES, index)
         other = some_of_each(labels, MOST_IMAGES, index)
-        seen = [_small(normal) for normal in _normals(network, settings, train, own)]
+        seen = [_small(normal) for normal in _normals(network, settings, train, own, bf16)]
         unseen = (held_out, other) if other else (train, own)
         embeddings = [normal.embedding for normal in seen]
         _, pretrained = embedded_features(settings.model)
         normality = Normality.fit(embeddings, _normals(network, settings, *unseen), pretrained)
-        normality = _weighed(normality, network, settings, held_out, labels, index)
+        normality = _weighed(normality, network, settings, held_out, labels, index, bf16)
         fitted[name] = normality
         scores[own] = [_score(normal, normality, settings) for normal in seen]
     return Learnt(fitted, scores)
@@ -97,11 +100,12 @@ def _weighed(
     held_out: ImageDataset,
     labels: Sequence[int],
     label: int,
+    bf16: bool,
 ) -> Normality:
     """The normality of a class with weights of its own, by its held-out images."""
 
     def look(images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
-        return predict_frames(network, torch.from_numpy(images), valid, settings)
+        return predict_frames(network, torch.from_numpy(images), valid, settings, bf16)
 
     chosen = [[index] for index in some_of_each(labels, weigh_witnesses.MOST_IMAGES, label)]
     images = [
@@ -140,11 +144,15 @@ def some_of_each(labels: Sequence[int], most: int, only: int | None = None) -> l
 
 
 def _normals(
-    network: nn.Module, settings: Settings, dataset: ImageDataset, chosen: Sequence[int]
+    network: nn.Module,
+    settings: Settings,
+    dataset: ImageDataset,
+    chosen: Sequence[int],
+    bf16: bool = False,
 ) -> Iterator[Normal]:
     """What the network gives for images as they are."""
     for part in dataset.batches(chosen, _BATCH):
         images, valid = to_unit(dataset.images(part)), dataset.regions(part)[:, 0].numpy()
-        found = predict_frames(network, images, valid, settings)
+        found = predict_frames(network, images, valid, settings, bf16)
         assert found.embedding is not None
         yield from map(Normal, found.embedding, found.score_maps, valid)
