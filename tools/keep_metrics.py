@@ -1,6 +1,6 @@
 """Copy a metrics.json into docs/results, without the folders of a machine.
 
-python tools/keep_metrics.py report/metrics.json docs/results/demo/lite.json
+python tools/keep_metrics.py report/metrics.json docs/results/demo/muon.json
 """
 
 import json
