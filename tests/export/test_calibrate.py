@@ -16,6 +16,7 @@ from omnial.errors import RunError, UserError
 from omnial.inference.inspector import Inspector
 from omnial.model_folder.config_file import read_config
 from omnial.model_folder.weights_file import load_model
+from omnial.models.thresholds import calibrate
 
 
 @pytest.fixture
@@ -112,6 +113,16 @@ def test_other_classes_keep_their_scores(folder: Path, data: Path) -> None:
     assert tiled.kept == ()
     assert tiled.calibration.per_class["tile"] is None
     assert Inspector(folder).calibration.tile == 32
+
+
+def test_images_that_were_anomalous_until_now_are_doubted(folder: Path, data: Path) -> None:
+    """But for scores of another kind: those of tiles say nothing about a threshold of images."""
+    module._write(folder, folder, calibrate({"bolt": [0.0] * 40, "tile": [0.0] * 40}, 0.5, 0.1))
+    tiled = calibrate_folder(folder, [data / "bolt"], out=folder.parent / "tiled", tile=32)
+    whole = calibrate_folder(folder, [data / "bolt"])
+    for report, doubted in ((tiled, False), (whole, True)):
+        said = any("10 of the 10 images of bolt were anomalous" in w for w in report.warnings)
+        assert said is doubted
 
 
 def test_a_class_can_be_named(folder: Path, data: Path, tmp_path: Path) -> None:

@@ -216,6 +216,18 @@ def test_few_images_and_channels_that_never_move_give_finite_evidence(images: in
     assert np.isfinite(found.score_maps).all()
 
 
+def test_a_thin_region_of_interest_counts_in_every_cell_that_it_meets() -> None:
+    """Also where it passes between the middles of cells."""
+    images, found = [], fit_own()
+    for one in normals(40, 2):
+        valid = np.zeros_like(one.valid)
+        valid[4:6] = True
+        images.append(one._replace(valid=valid))
+    fitted = Normality.fit(embeddings(60, 1), images).own
+    expected = [found.distances(one.embedding)[1] for one in images]
+    np.testing.assert_array_equal(fitted.distance_quantiles, module.quantiles(expected))
+
+
 def test_a_frame_of_another_size_is_compared_at_the_same_share_of_it() -> None:
     fitted = fit_own()
     twice = np.repeat(np.repeat(embeddings(1, 4), 2, axis=2), 2, axis=3)

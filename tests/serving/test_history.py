@@ -342,11 +342,12 @@ def test_files_are_kept_for_learning_where_the_service_was_told_to(
             service.http.put(f"/v1/history/{number}/review", json={"review": review})
         # A running service is no hindrance.
         found = list(read_reviews(path))
-    assert [(one.number, one.class_name, one.false_alarm) for one in found] == [
-        (1, "moss", True),
-        (2, "moss", False),
+    assert [(one.number, one.class_name, one.review) for one in found] == [
+        (1, "moss", "false_alarm"),
+        (2, "moss", "missed"),
+        (3, "moss", "right"),
     ]
-    assert [one.file for one in found] == ([BAD, GOOD] if keep else [None, None])
+    assert [one.file for one in found] == ([BAD, GOOD, GOOD] if keep else [None] * 3)
 
 
 def test_reviews_come_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:

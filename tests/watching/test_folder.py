@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,30 @@ def test_an_unreadable_file_comes_again_for_a_while(tmp_path: Path) -> None:
     assert taken(feed, clock) == []
     (tmp_path / "a.png").unlink()
     assert not feed.again(arrival)
+
+
+def test_a_folder_below_that_cannot_be_read_hinders_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the `lost+found` of a disk."""
+    scandir, clock = os.scandir, Clock()
+
+    def denied(path: Path) -> Any:
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", denied)
+    put(tmp_path / "lost+found" / "a.png")
+    put(tmp_path / "b.png")
+    feed = FolderFeed(tmp_path, clock=clock)
+    put(tmp_path / "c.png")
+    assert taken(feed, clock) == ["c.png"]
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / 'lost+found'} cannot be listed: left out as long as it cannot"
+    ]
+    monkeypatch.setattr("os.scandir", scandir)
+    assert taken(feed, clock) == ["a.png"]
 
 
 def test_a_folder_that_goes_and_comes_back_gives_nothing_twice(

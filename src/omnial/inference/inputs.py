@@ -57,14 +57,17 @@ def check_inputs(paths: Sequence[Path]) -> None:
         raise UserError(f"No such file or folder: {names}. {advice}")
 
 
-def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:
+def each_image(
+    paths: Sequence[Path], *, unlisted: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """List images one by one, however many there are: a folder at a time is held in memory.
 
     A folder stands for the images in it and below it, in sorted order; hidden files and folders
     are passed over, links to folders are not followed, and results (`omnial.data.listing`)
     are no images to inspect. A file named outright is taken whatever it is. A file that is named
     twice is listed once, where it came first. A warning at the end says what was left out, a
-    UserError that a path does not exist or a folder cannot be read.
+    UserError that a path does not exist or a folder cannot be read. `unlisted` takes instead the
+    folders below the paths that cannot be read, and then nothing warns.
     """
     check_inputs(paths)
     left, met, named = LeftOut(), set[str](), set(map(os.path.abspath, paths))
@@ -79,10 +82,10 @@ def each_image(paths: Sequence[Path], *, warn: bool = True) -> Iterator[Path]:
 
     for path in paths:
         if os.path.isdir(path):
-            yield from _images(path, is_new, left)
+            yield from _images(path, is_new, left, unlisted)
         elif is_new(path):
             yield path
-    if warn:
+    if unlisted is None:
         left.warn()
 
 
@@ -94,7 +97,13 @@ def no_images(paths: Sequence[Path]) -> UserError:
     )
 
 
-def _images(folder: Path, is_new: Callable[[Path], bool], left: LeftOut) -> Iterator[Path]:
+def _images(
+    folder: Path,
+    is_new: Callable[[Path], bool],
+    left: LeftOut,
+    unlisted: Callable[[Path], None] | None,
+    below: bool = False,
+) -> Iterator[Path]:
     if not is_new(folder):
         return
     own = own_names(folder)
@@ -105,6 +114,9 @@ def _images(folder: Path, is_new: Callable[[Path], bool], left: LeftOut) -> Iter
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: os.path.normcase(entry.name))
     except OSError as error:
+        if below and unlisted is not None:
+            unlisted(folder)
+            return
         raise UserError(f"The folder {folder} cannot be read: {error.strerror}.") from error
     for entry in entries:
         path = folder / entry.name
@@ -114,7 +126,7 @@ def _images(folder: Path, is_new: Callable[[Path], bool], left: LeftOut) -> Iter
             if entry.is_symlink():
                 left.add_link(path)
             else:
-                yield from _images(path, is_new, left)
+                yield from _images(path, is_new, left, unlisted, below=True)
         elif path.suffix.lower() not in SUFFIXES or entry.name in own:
             left.add_file(path, own=entry.name in own)
         elif is_new(path):

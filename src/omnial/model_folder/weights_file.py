@@ -41,7 +41,13 @@ from omnial.untrusted import JSON, Form, UntrustedError, check_forms, quoted, re
 _NETWORK = "network."
 _MOST_TENSORS = 2**13
 _FINITE_AT_ONCE = 2**20
-_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:

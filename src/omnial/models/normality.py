@@ -186,7 +186,7 @@ class Normality:
         logits, distances = [], [list[NDArray[np.float32]]() for _ in looks]
         for normal in held_out:
             logits.append(log_odds(normal.score_map)[normal.valid][::2])
-            counts = on_grid(normal.valid, *normal.embedding.shape[1:])
+            counts = highest(normal.valid, *normal.embedding.shape[1:])
             parts = np.split(normal.embedding, [own])
             for look, part, found in zip(looks, parts, distances, strict=False):
                 found.append(look.distances(part)[counts])

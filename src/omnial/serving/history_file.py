@@ -47,13 +47,13 @@ COMMIT;
 
 
 class Reviewed(NamedTuple):
-    """An inspection whose verdict a person called wrong."""
+    """An inspection whose verdict a person judged."""
 
     number: int
     name: str | None
     class_name: str | None
-    false_alarm: bool
-    """The part is good; else a defect was missed."""
+    review: str
+    """`right`, `false_alarm` (the part is good) or `missed` (a defect)."""
     file: bytes | None
     """The image file as it was sent; None where the service did not keep it."""
 
@@ -82,7 +82,7 @@ def open_history(path: Path) -> sqlite3.Connection:
 
 
 def read_reviews(path: Path) -> Iterator[Reviewed]:
-    """The inspections that were called false alarms or missed defects, the last reviewed last.
+    """The inspections that were reviewed, the last reviewed last.
 
     The history is only read; a service may be writing to it. A `UserError` says that it cannot be.
     """
@@ -94,11 +94,11 @@ def read_reviews(path: Path) -> Iterator[Reviewed]:
             _check_version(db)
             rows = db.execute(
                 "SELECT id, name, class, review, file FROM inspections "
-                "WHERE review IN ('false_alarm', 'missed') ORDER BY reviewed, id"
+                "WHERE review IS NOT NULL ORDER BY reviewed, id"
             )
             for number, name, class_name, review, content in rows:
                 kept = content if isinstance(content, bytes) else None
-                yield Reviewed(number, name, class_name, review == "false_alarm", kept)
+                yield Reviewed(number, name, class_name, review, kept)
         finally:
             db.close()
     except sqlite3.Error as error:

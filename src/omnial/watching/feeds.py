@@ -79,7 +79,7 @@ class FolderFeed(Feed):
     def __init__(
         self, folder: Path, *, existing: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._folder, self._clock = folder.absolute(), clock
+        self._folder, self._clock, self._unlisted = folder.absolute(), clock, set[Path]()
         self._taken: dict[Path, _State] = {} if existing else self._look()
         self._changing: dict[Path, tuple[_State, float]] = {}
         self._unreadable: dict[Path, tuple[_State, float]] = {}
@@ -114,8 +114,14 @@ class FolderFeed(Feed):
         return True
 
     def _look(self) -> dict[Path, _State]:
-        files = each_image([self._folder], warn=False)
+        files = each_image([self._folder], unlisted=self._leave_out)
         return {path: state for path in files if (state := _state(path))}
+
+    def _leave_out(self, folder: Path) -> None:
+        """Say once that a folder below cannot be read."""
+        if folder not in self._unlisted:
+            self._unlisted.add(folder)
+            _logger.warning("%s cannot be listed: left out as long as it cannot", folder)
 
     def _update(self, now: float) -> None:
         """Queue what has become whole."""
