@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
@@ -150,19 +150,6 @@ def check_forms(found: Mapping[str, Form], expected: Mapping[str, Form]) -> None
     for name, form in expected.items():
         if found[name] != form:
             raise UntrustedError(f"its tensor {quoted(name)} is {found[name]}, not {form}")
-
-
-def inside(folder: Path, name: str) -> Path:
-    """Path of a file that a list in a folder names; one that leads out of it is refused."""
-    parts = PurePosixPath(name).parts
-    if not parts or not all(map(is_plain_name, parts)) or "/".join(parts) != name:
-        raise UntrustedError(f"it names a file outside of its folder: {quoted(name)}")
-    path = folder
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise UntrustedError(f"it names a file behind a symbolic link: {quoted(name)}")
-    return path
 
 
 def is_plain_name(name: str) -> bool:

@@ -45,13 +45,13 @@ def ours(images: torch.Tensor) -> Statistics:
     )
 
 
-def reference(images: torch.Tensor, seed: int = 0, **changed: Any) -> Statistics:
+def reference(images: torch.Tensor, count: int = COUNT, **changed: Any) -> Statistics:
     settings = SynthesisSettings.model_validate(changed)
-    normal = images.numpy()
-    rng = np.random.default_rng(seed)
+    normal, textures = (part[:count].numpy() for part in (images, images.roll(1, 0)))
+    rng = np.random.default_rng(0)
     samples = [
         draw_sample(image, texture, settings, rng)
-        for image, texture in zip(normal, np.roll(normal, 1, 0), strict=True)
+        for image, texture in zip(normal, textures, strict=True)
     ]
     anomalous, mask, _, panel, level = (np.stack(part) for part in zip(*samples, strict=True))
     return statistics(normal, anomalous, mask, panel, level)
@@ -138,8 +138,12 @@ def test_both_draw_from_the_same_distributions(images: torch.Tensor, ours: Stati
 def test_another_recipe_is_told_apart(
     images: torch.Tensor, ours: Statistics, changed: dict[str, Any], statistic: str
 ) -> None:
-    found = p_values(ours, reference(images, **changed))
-    assert found[statistic] < APART, found
+    # A quarter of the images tells most of these apart already.
+    for count in (COUNT // 4, COUNT):
+        found = p_values(ours, reference(images, count, **changed))
+        if found[statistic] < APART:
+            return
+    raise AssertionError(found)
 
 
 def test_noise_is_the_same_function_of_the_gradients() -> None:

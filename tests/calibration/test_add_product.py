@@ -80,6 +80,7 @@ def test_the_new_product_is_known_and_the_old_one_stays(
     assert after.trained_files == before.trained_files | (learnt if before.normality else set())
 
 
+@pytest.mark.parametrize("trained", ["own"], indirect=True)
 def test_what_was_done_is_written_down(trained: Path, line: Path, tmp_path: Path) -> None:
     add_product(trained, [line / "tile"], tmp_path / "out", device="cpu")
 
@@ -178,6 +179,7 @@ class TestRefusals:
         assert [bad.path.name for bad in report.bad_files] == ["bad.png"]
 
 
+@pytest.mark.parametrize("trained", ["own"], indirect=True)
 def test_changes_of_a_folder_from_elsewhere_may_be_anything(
     trained: Path, line: Path, tmp_path: Path
 ) -> None:

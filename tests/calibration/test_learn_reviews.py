@@ -148,6 +148,7 @@ def test_false_alarms_fall_and_nothing_else_moves(
     assert changes[1]["products"] == {"gear": {"false_alarms": 12, "missed": 0}}
 
 
+@pytest.mark.parametrize("trained", ["own"], indirect=True)
 def test_what_was_learnt_is_not_learnt_again(
     model: Path, line: Path, write: Write, tmp_path: Path
 ) -> None:
@@ -195,12 +196,15 @@ def test_a_missed_defect_lowers_the_threshold_only_as_far_as_the_rate_allows(
     assert any(not one.found for one in product.missed)
 
 
+@pytest.mark.parametrize("trained", ["own"], indirect=True)
 def test_the_last_review_of_a_picture_counts(
     model: Path, line: Path, write: Write, tmp_path: Path
 ) -> None:
-    first, second = with_label(line, 2)
+    first, second, third = with_label(line, 3)
     history = write(
         [
+            (third, "gear", "false_alarm"),
+            (third, "gear", "right"),
             (first, "gear", "missed"),
             (second, "gear", "missed"),
             (first, "gear", "false_alarm"),
@@ -210,8 +214,10 @@ def test_the_last_review_of_a_picture_counts(
     report = learn_reviews(model, history, tmp_path / "out", device="cpu")
     product = report.products["gear"]
     assert (product.false_alarms, len(product.missed)) == (1, 1)
+    assert report.left_out == {"taken back by a later one": 1}
 
 
+@pytest.mark.parametrize("trained", ["own"], indirect=True)
 def test_reviews_that_cannot_be_learnt_from_are_counted(
     model: Path, line: Path, write: Write, tmp_path: Path
 ) -> None:
@@ -235,6 +241,7 @@ def test_reviews_that_cannot_be_learnt_from_are_counted(
     assert str(bad.path) == "picture 5 (part.png)"
 
 
+@pytest.mark.parametrize("trained", ["own"], indirect=True)
 class TestRefusals:
     def refused(self, model: Path, history: Path, out: Path, reason: str) -> None:
         with pytest.raises(UserError, match=reason):

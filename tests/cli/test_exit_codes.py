@@ -44,7 +44,7 @@ class Summary:
         self.bad_files = facts.get("bad_files", [])
         self.validation = ValidationFigures.over({})
         self.suspicious: list[dict[str, object]] = []
-        self.test_images = 0
+        self.test_images = facts.get("test_images", 0)
 
     def to_dict(self) -> dict[str, object]:
         return self.facts
@@ -305,6 +305,26 @@ class TestTrain:
         training(lambda *_, **__: Summary(steps=5, bad_files=["x.png"]))
 
         assert run("train", "--data", tmp_path, "--out", tmp_path / "model").code == 1
+
+    @pytest.mark.parametrize(
+        ("images", "verb", "rest"),
+        [(0, "predict", "new_pictures"), (3, "evaluate", "--data {data}")],
+    )
+    def test_the_next_command_is_one_that_the_data_allow(
+        self,
+        run: Run,
+        training: Callable[[Callable[..., object]], None],
+        tmp_path: Path,
+        images: int,
+        verb: str,
+        rest: str,
+    ) -> None:
+        training(lambda *_, **__: Summary(steps=5, test_images=images))
+
+        ended = run("train", "--data", tmp_path, "--out", tmp_path / "model")
+
+        last = f"next: omnial {verb} {tmp_path}/model {rest.format(data=tmp_path)}"
+        assert ended.out.splitlines()[-1] == last
 
 
 class TestInfo:

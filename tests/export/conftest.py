@@ -21,6 +21,7 @@ from omnial.config.settings import (
 from omnial.export import export_model as export_module
 from omnial.export.build import write_onnx
 from omnial.export.export_model import export_model
+from omnial.export.normality_graph import write_normality
 from omnial.model_folder.export_folder import Format
 from omnial.model_folder.weights_file import load_model, save_model
 from omnial.models.appearance import appearance
@@ -145,20 +146,34 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_graph_for_all(graphs: dict[bool, Path]) -> Iterator[None]:
-    """Every export here is of the same model, so that its graph need not be written each time.
+    """Every export here is of the same model, so that its graphs need not be written each time.
 
     The patch outlives this folder: models of other tests are exported as they are.
     """
-    own = small_model().settings
+    own = small_model()
+    normality = graphs[False].with_name("normality.onnx")
+
+    def fitted(model: TrainedModel) -> list[bytes]:
+        parts = [model.normality[name].arrays() for name in model.classes]
+        return [array.tobytes() for arrays in parts for array in arrays.values()]
 
     def copy(model: TrainedModel, path: Path, *, reconstruction: bool = False) -> None:
-        if model.settings == own:
+        if model.settings == own.settings:
             shutil.copyfile(graphs[reconstruction], path)
         else:
             write_onnx(model, path, reconstruction=reconstruction)
 
+    def copy_normality(model: TrainedModel, path: Path) -> None:
+        if model.settings != own.settings or fitted(model) != fitted(own):
+            write_normality(model, path)
+            return
+        if not normality.exists():
+            write_normality(model, normality)
+        shutil.copyfile(normality, path)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_module, "write_onnx", copy)
+        patch.setattr(export_module, "write_normality", copy_normality)
         yield
 
 

@@ -61,17 +61,6 @@ def test_any_number_of_images_gives_what_pytorch_gives(
             assert found.reconstruction is None
 
 
-def test_a_graph_scores_by_the_rule_of_its_network(model: TrainedModel, tmp_path: Path) -> None:
-    network = model.settings.model.model_copy(update={"image_score": "window_maximum"})
-    settings = model.settings.model_copy(update={"model": network})
-    other = dataclasses.replace(model, settings=settings)
-    write_onnx(other, tmp_path / "model.onnx")
-    found = OnnxBackend(tmp_path / "model.onnx", threads=1).run(*batch(3)).scores
-    expected = TorchBackend(other).run(*batch(3)).scores
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert np.abs(expected - TorchBackend(model).run(*batch(3)).scores).min() > 1e-3
-
-
 def test_a_graph_looks_as_often_as_its_network(model: TrainedModel, tmp_path: Path) -> None:
     network = model.settings.model.model_copy(update={"second_look": "half"})
     twice = build_model(network).eval()
@@ -85,24 +74,28 @@ def test_a_graph_looks_as_often_as_its_network(model: TrainedModel, tmp_path: Pa
     assert np.abs(expected - TorchBackend(model).run(*batch(3)).score_maps).max() > 1e-2
 
 
-def test_pretrained_features_are_part_of_a_graph_and_stay_in_float(
+def test_a_graph_scores_by_its_networks_rule_and_keeps_pretrained_features_in_float(
     model: TrainedModel, tmp_path: Path
 ) -> None:
-    changed = model.settings.model.model_copy(update={"normality": "own+pretrained"})
+    update = {"normality": "own+pretrained", "image_score": "window_maximum"}
+    changed = model.settings.model.model_copy(update=update)
     settings = model.settings.model_copy(update={"model": changed})
     network = build_model(changed).eval()
     network.load_state_dict(model.network.state_dict(), strict=False)
     network.pretrained = random_network()
     other = dataclasses.replace(model, settings=settings, network=network)
     write_onnx(other, tmp_path / "model.onnx")
-    expected = TorchBackend(other).run(*batch(3)).embedding
+    reference = TorchBackend(other).run(*batch(3))
+    assert np.abs(reference.scores - TorchBackend(model).run(*batch(3)).scores).min() > 1e-3
+    expected = reference.embedding
     assert expected is not None
     assert expected.shape[1:] == embedding_shape(settings)
     assert np.ptp(expected[:, -PRETRAINED_FEATURES:]) > 1.0
     for engine in (OnnxBackend, OpenVinoBackend):
-        found = engine(tmp_path / "model.onnx", threads=1).run(*batch(3)).embedding
-        assert found is not None
-        np.testing.assert_allclose(found, expected, atol=1e-3)
+        found = engine(tmp_path / "model.onnx", threads=1).run(*batch(3))
+        assert found.embedding is not None
+        np.testing.assert_allclose(found.embedding, expected, atol=1e-3)
+        np.testing.assert_allclose(found.scores, reference.scores, atol=1e-4)
     built = build(tmp_path / "model.onnx", "openvino", "bf16", tmp_path, pretrained=True)
     found = OpenVinoBackend(built, threads=1, hint="bf16").run(*batch(3)).embedding
     assert found is not None

@@ -11,55 +11,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from omnial.config.settings import Settings
 from omnial.data.image_file import ImageError
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
-from omnial.models.system import Output
-from omnial.models.thresholds import Calibration
 from omnial.models.trained_model import TrainedModel
-from tests.small_model import green_or_blue
+from tests import small_model
 
-SIZE = 64
-
-
-class RedFinder(nn.Module):
-    """Red is anomalous."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(10.0))
-        self.batches: list[int] = []
-
-    def forward(self, images: Tensor) -> Output:
-        self.batches.append(len(images))
-        logit = self.gain * (images[:, :1] - 0.5)
-        return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
+SIZE = small_model.EDGE
 
 
 def red_model(tile: int | None = None) -> TrainedModel:
-    classes = ("moss", "sea")
     region = np.ones((SIZE, SIZE), bool)
     region[:, :16] = False
-    return TrainedModel(
-        settings=Settings.model_validate({"data": {"height": SIZE, "width": SIZE}}),
-        classes=classes,
-        network=RedFinder(),
-        calibration=Calibration(
-            per_class={"moss": 0.2, "sea": None},
-            pooled=0.3,
-            pixel=0.5,
-            false_alarm_rate=0.1,
-            counts={"moss": 20, "sea": 2},
-            scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
-            tile=tile,
-        ),
-        recogniser=green_or_blue(classes),
-        rois={"sea": region},
-        training={},
-    )
+    return small_model.red_model(tile=tile, rois={"sea": region})
 
 
 def scene(height: int = SIZE, width: int = SIZE, blue: bool = False) -> NDArray[np.uint8]:
@@ -258,7 +223,7 @@ def test_threads_share_one_inspector() -> None:
 def test_warm_up_runs_both_sizes_of_batch() -> None:
     model = red_model()
     Inspector.of(model, batch_size=3).warm_up()
-    assert isinstance(model.network, RedFinder)
+    assert isinstance(model.network, small_model.RedFinder)
     assert sorted(model.network.batches) == [1, 3]
 
 

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from omnial.attacks.pgd import Schedule
 from omnial.calibration.calibrate_folder import calibrate_folder
 from omnial.config.load import load_settings
 from omnial.config.settings import Settings
@@ -22,6 +25,7 @@ from omnial.data.decode import as_unit, network_input
 from omnial.data.layouts import discover
 from omnial.evaluation.evaluate import evaluate_model
 from omnial.evaluation.sample import in_windows, load_sample
+from omnial.export import export_model as export_module
 from omnial.export.export_model import export_model
 from omnial.export.gate import Reference, compare, from_data
 from omnial.inference.inspector import Inspector
@@ -29,10 +33,13 @@ from omnial.inference.verify import verify
 from omnial.model_folder.weights_file import load_model
 from omnial.models.scoring import image_scores
 from omnial.models.torch_backend import predict_batch
+from omnial.models.trained_model import TrainedModel
 from omnial.robustness.clean_samples import draw_clean
 from omnial.robustness.white_box import WhiteBoxPlan, attack_verdicts
 from omnial.synthesis.recipe import preview
+from omnial.training.checkpoint import read_checkpoint
 from omnial.training.fit import train
+from omnial.training.sampler import Batch, BatchSampler
 from tests.inference.test_predictor import red_model, write_image
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
@@ -159,9 +166,23 @@ def test_the_region_is_stored_at_the_networks_size(trained: Path) -> None:
     np.testing.assert_array_equal(roi, expected)
 
 
-def test_a_resumed_run_ends_in_the_same_bits(data: Path, trained: Path, tmp_path: Path) -> None:
-    out = tmp_path / "often"
-    train(settings(), [data], out, progress=False)
+def test_a_resumed_run_ends_in_the_same_bits(
+    data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, often = tmp_path / "killed", settings("training.checkpoint_minutes=1e-9")
+    batch = BatchSampler.batch
+
+    def dying(self: BatchSampler, step: int) -> Batch:
+        if step == 2:
+            raise RuntimeError("killed")
+        return batch(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchSampler, "batch", dying)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(often, [data], out, progress=False)
+    assert read_checkpoint(out / "checkpoints" / "last.ckpt")["step"] == 2
+    train(often, [data], out, resume=True, progress=False)
     first, again = load_model(trained, "cpu").network, load_model(out, "cpu").network
     for one, two in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, two)
@@ -209,6 +230,22 @@ def test_figures_are_those_of_a_naive_loop(data: Path, trained: Path) -> None:
     assert {item.score_map.shape for item in result.gallery} == {(32, 77), (32, 32)}
 
 
+@pytest.fixture(scope="module")
+def _one_graph_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Both formats are made of one graph, which takes ten seconds to write."""
+    graph, write = tmp_path_factory.mktemp("graph") / "graph.onnx", export_module.write_onnx
+
+    def copy(model: TrainedModel, path: Path, *, reconstruction: bool = False) -> None:
+        if not graph.exists():
+            write(model, graph, reconstruction=reconstruction)
+        shutil.copyfile(graph, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "write_onnx", copy)
+        yield
+
+
+@pytest.mark.usefixtures("_one_graph_for_all")
 @pytest.mark.parametrize("format_", ["onnx", "openvino"])
 def test_exports_see_the_same_windows(
     data: Path, trained: Path, tmp_path: Path, format_: str
@@ -270,7 +307,7 @@ def test_attacks_take_a_window_of_each_image(data: Path, trained: Path) -> None:
         False,
         True,
     ]
-    plan = WhiteBoxPlan(samples=2, batch_size=2)
+    plan = WhiteBoxPlan(samples=2, schedule=Schedule(1), batch_size=2)
     assert attack_verdicts(model, catalogue, plan).images == 4
     store = load_dataset(
         product.train, catalogue, model.settings.data, InputCache(None, model.settings.data)

@@ -5,62 +5,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from omnial.config.settings import Settings
 from omnial.data.layouts import discover
 from omnial.errors import RunError, UserError
 from omnial.inference import predictor as predictor_module
 from omnial.inference.inspector import Inspector
 from omnial.inference.predictor import Row
-from omnial.models.system import Output
-from omnial.models.thresholds import Calibration, calibrate
+from omnial.models.thresholds import calibrate
 from omnial.models.trained_model import TrainedModel
 from omnial.reporting.prediction_report import predict
-from tests.small_model import green_or_blue
+from tests import small_model
 
-SIZE = 64
+SIZE = small_model.EDGE
 KEYS = ["path", "class", "score", "threshold", "anomalous", "outlines", "map", "error"]
 
 
-class RedFinder(nn.Module):
-    """Red is anomalous."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(10.0))
-
-    def forward(self, images: Tensor) -> Output:
-        logit = self.gain * (images[:, :1] - 0.5)
-        return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
-
-
-def red_model(geometry: str = "squash", **changes: Any) -> TrainedModel:
-    classes = ("moss", "sea")
-    model = TrainedModel(
-        settings=Settings.model_validate(
-            {"data": {"height": SIZE, "width": SIZE, "geometry": geometry, "max_megapixels": 1}}
-        ),
-        classes=classes,
-        network=RedFinder(),
-        calibration=Calibration(
-            per_class={"moss": 0.2, "sea": None},
-            pooled=0.3,
-            pixel=0.5,
-            false_alarm_rate=0.1,
-            counts={"moss": 20, "sea": 2},
-            scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
-        ),
-        recogniser=green_or_blue(classes),
-        rois={},
-        training={},
-    )
-    for name, value in changes.items():
-        setattr(model, name, value)
-    return model
+def red_model(geometry: str = "squash", **parts: Any) -> TrainedModel:
+    return small_model.red_model(data={"geometry": geometry, "max_megapixels": 1}, **parts)
 
 
 def write_image(

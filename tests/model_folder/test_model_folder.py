@@ -1,17 +1,14 @@
-import hashlib
 import json
 import os
 import shutil
-import struct
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from torch import Tensor
+from torch import nn
 
 from omnial.config.settings import (
     DataSettings,
@@ -22,7 +19,7 @@ from omnial.config.settings import (
 )
 from omnial.errors import RunError, UserError
 from omnial.model_folder.weights_file import choose_device, load_model, save_model
-from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
+from omnial.models.recogniser import FEATURES, Recogniser
 from omnial.models.system import build_model
 from omnial.models.thresholds import calibrate
 from omnial.models.torch_backend import predict_batch
@@ -79,21 +76,6 @@ def write_config(folder: Path, config: object) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def adopt(folder: Path) -> None:
-    """Make the configuration vouch for whatever the weights file holds now."""
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    write_config(folder, {**config_of(folder), "weights_sha256": digest})
-
-
-def tensors_of(folder: Path) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = safetensors.torch.load_file(folder / "model.safetensors")
-    return tensors
-
-
-def first_weight(tensors: dict[str, Tensor]) -> str:
-    return next(name for name in sorted(tensors) if name.endswith("weight"))
-
-
 def test_round_trip(folder: Path) -> None:
     saved, loaded = tiny_model(), load_model(folder, "cpu")
     assert loaded.settings == saved.settings
@@ -116,6 +98,25 @@ def test_round_trip(folder: Path) -> None:
         predict_batch(saved.network, images).score_maps,
         atol=1e-5,
     )
+
+
+def test_a_network_of_ones_own_may_hold_whole_numbers_and_truth_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = (torch.float32, torch.float64, torch.int32, torch.int64, torch.bool)
+
+    def own(values: int) -> nn.Module:
+        network = nn.Module()
+        for number, kind in enumerate(kinds):
+            network.register_buffer(f"b{number}", torch.full((2, 3), values).to(kind))
+        return network
+
+    monkeypatch.setattr("omnial.model_folder.weights_file.build_model", lambda _: own(0))
+    save_model(tmp_path / "model", replace(tiny_model(), network=own(1)))
+    loaded = load_model(tmp_path / "model", "cpu").network.state_dict()
+    for (name, value), kind in zip(own(1).state_dict().items(), kinds, strict=True):
+        assert loaded[name].dtype == kind
+        torch.testing.assert_close(loaded[name], value)
 
 
 def test_loaded_network_is_ready_to_run(folder: Path) -> None:
@@ -186,42 +187,9 @@ def test_save_to_an_impossible_place(tmp_path: Path) -> None:
         save_model(tmp_path / "file", tiny_model())
 
 
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_missing_file(folder: Path, missing: str) -> None:
-    (folder / missing).unlink()
-    with pytest.raises(UserError, match=f"has no file {missing}"):
-        load_model(folder)
-
-
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a usable model folder"):
         load_model(tmp_path / "nothing")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"\xff\xfe", b"[" * 200_000, b'{"schema_version": NaN}', b"1" * 5000],
-)
-def test_configuration_that_is_no_json(folder: Path, content: bytes) -> None:
-    (folder / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"not valid JSON|nested deeper|beyond 64 bits"):
-        load_model(folder)
-
-
-def test_configuration_that_is_no_object_or_too_large(folder: Path) -> None:
-    write_config(folder, [1])
-    with pytest.raises(UserError, match="does not hold an object"):
-        load_model(folder)
-    (folder / "config.json").write_text(" " * (2**24 + 1))
-    with pytest.raises(UserError, match="larger than"):
-        load_model(folder)
-
-
-@pytest.mark.parametrize("version", [0, 1, 2, "3", None, True, 3.0])
-def test_other_schema_versions(folder: Path, version: object) -> None:
-    write_config(folder, {**config_of(folder), "schema_version": version})
-    with pytest.raises(UserError, match="made by another version of omnial"):
-        load_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +203,6 @@ def test_other_schema_versions(folder: Path, version: object) -> None:
         ({"classes": []}, "at least one"),
         ({"classes": ["bolt", "bolt"]}, "twice"),
         ({"classes": ["bolt", 3]}, "list of names"),
-        ({"classes": ["bolt", "../bolt"]}, "name of a class"),
         ({"classes": ["bolt", "tile.roi"]}, "other classes"),
         ({"calibration": {}}, "calibration.per_class: Field required"),
         ({"calibration": None}, "calibration: "),
@@ -257,165 +224,6 @@ def test_configuration_without_a_key(folder: Path) -> None:
     del config["calibration"]
     write_config(folder, config)
     with pytest.raises(UserError, match=r"missing keys .*calibration"):
-        load_model(folder)
-
-
-@pytest.mark.parametrize("width", [10**5, 10**9, 2**62, 10**40])
-def test_settings_of_an_enormous_network(folder: Path, width: int) -> None:
-    config = config_of(folder)
-    config["settings"]["model"]["reconstruction"]["widths"] = [width, width, width]
-    write_config(folder, config)
-    with pytest.raises(UserError, match="not a usable model folder"):
-        load_model(folder)
-
-
-def drop_weight(tensors: dict[str, Tensor]) -> None:
-    del tensors[first_weight(tensors)]
-
-
-def add_tensor(tensors: dict[str, Tensor]) -> None:
-    tensors["network.extra"] = torch.zeros(1)
-
-
-def add_foreign_roi(tensors: dict[str, Tensor]) -> None:
-    tensors["roi.../../etc/passwd"] = torch.ones(32, 64, dtype=torch.bool)
-
-
-def turn_roi(tensors: dict[str, Tensor]) -> None:
-    tensors["roi.tile.roi"] = tensors["roi.tile.roi"].T.contiguous()
-
-
-def number_roi(tensors: dict[str, Tensor]) -> None:
-    tensors["roi.tile.roi"] = tensors["roi.tile.roi"].float()
-
-
-def enlarge(tensors: dict[str, Tensor]) -> None:
-    name = first_weight(tensors)
-    tensors[name] = torch.zeros(*tensors[name].shape, 2)
-
-
-def halve(tensors: dict[str, Tensor]) -> None:
-    name = first_weight(tensors)
-    tensors[name] = tensors[name].half()
-
-
-def poison(tensors: dict[str, Tensor]) -> None:
-    tensors[first_weight(tensors)].view(-1)[-1] = float("nan")
-
-
-def overflow(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.examples"][0, 0] = float("inf")
-
-
-def flatten_scale(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.scale"] = torch.zeros(FEATURES)
-
-
-def shorten_examples(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.examples"] = tensors["recogniser.examples"][:, :4].contiguous()
-
-
-def too_many_examples(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.examples"] = torch.zeros(3 * MOST_EXAMPLES + 1, FEATURES)
-
-
-def too_much_nothing(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.nothing"] = torch.zeros(MOST_EXAMPLES + 1, FEATURES)
-
-
-def count_wrongly(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.counts"][0] += 1
-
-
-def count_below_zero(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.counts"] += torch.tensor([-9, 9, 0])
-
-
-def drop_scale(tensors: dict[str, Tensor]) -> None:
-    del tensors["recogniser.scale"]
-
-
-def scalar_scale(tensors: dict[str, Tensor]) -> None:
-    tensors["recogniser.scale"] = torch.tensor(1.0)
-    tensors["recogniser.examples"] = torch.tensor(3.0)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (drop_weight, "lacks the tensor .network"),
-        (add_tensor, "unexpected tensor .network.extra"),
-        (add_foreign_roi, "unexpected tensor .roi"),
-        (turn_roi, "not BOOL"),
-        (number_roi, "not BOOL"),
-        (enlarge, "not F32"),
-        (halve, "is F16"),
-        (poison, "NaN or infinity"),
-        (overflow, "NaN or infinity"),
-        (flatten_scale, "positive"),
-        (shorten_examples, "not F32"),
-        (too_many_examples, "not F32 .300, 97."),
-        (too_much_nothing, "not F32 .100, 97."),
-        (count_wrongly, "do not fit"),
-        (count_below_zero, "1 to 100 examples"),
-        (drop_scale, "lacks the tensor .recogniser.scale"),
-        (scalar_scale, "not F32"),
-    ],
-)
-def test_weights_with_impossible_content(
-    folder: Path, damage: Callable[[dict[str, Tensor]], None], message: str
-) -> None:
-    tensors = tensors_of(folder)
-    damage(tensors)
-    safetensors.torch.save_file(tensors, folder / "model.safetensors")
-    adopt(folder)
-    with pytest.raises(UserError, match=message):
-        load_model(folder)
-
-
-@pytest.mark.parametrize("length", [0, 5, 8, 200, -1, -1000])
-def test_truncated_weights(folder: Path, length: int) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:length])
-    adopt(folder)
-    with pytest.raises(UserError, match=r"model\.safetensors: it"):
-        load_model(folder)
-
-
-def test_flipped_bit_in_the_weights(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(bytes(content))
-    with pytest.raises(UserError, match="damaged"):
-        load_model(folder)
-
-
-@pytest.mark.parametrize(
-    ("shape", "end"), [([2**40], 2**42), ([2**62, 2**62], 4), ([-1], 4), ([1], 2**63)]
-)
-def test_tensor_that_claims_more_than_the_file_holds(
-    folder: Path, shape: list[int], end: int
-) -> None:
-    header = {"network.w": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}
-    text = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
-    adopt(folder)
-    with pytest.raises(UserError, match=r"model\.safetensors: it"):
-        load_model(folder)
-
-
-def test_header_that_claims_to_be_huge(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    adopt(folder)
-    with pytest.raises(UserError, match=r"model\.safetensors: it"):
-        load_model(folder)
-
-
-def test_pickled_weights_are_not_opened(folder: Path) -> None:
-    torch.save({"network.w": torch.zeros(1)}, folder / "model.safetensors")
-    adopt(folder)
-    with pytest.raises(UserError, match=r"model\.safetensors: it"):
         load_model(folder)
 
 

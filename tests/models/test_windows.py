@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from omnial.config.settings import ImageScore, Settings
 from omnial.models.prediction import Prediction, over_windows
 from omnial.models.scoring import image_score
-from omnial.models.system import Output
 from omnial.models.torch_backend import predict_batch
+from tests.small_model import RedFinder
 
 EDGE = 32
 
@@ -63,18 +62,8 @@ def test_a_frame_of_the_networks_size_is_no_concern() -> None:
     assert over_windows(run, images, valid, settings()) is kept[0]
 
 
-class Brightness(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(4.0))
-
-    def forward(self, images: Tensor) -> Output:
-        logit = self.gain * (images[:, :1] - 0.5)
-        return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
-
-
 def test_a_pointwise_network_sees_the_same_in_windows_as_at_once() -> None:
-    images, network = torch.rand(2, 3, 90, EDGE), Brightness()
+    images, network = torch.rand(2, 3, 90, EDGE), RedFinder()
     valid = torch.rand(2, 90, EDGE) > 0.2
     for inside in (torch.ones_like(valid), valid):
         run = partial(predict_batch, network)

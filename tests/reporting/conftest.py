@@ -67,7 +67,7 @@ def _product(
     return ClassResult(name, figures, kinds, tuple(images), curves)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_result() -> Callable[..., EvaluationResult]:
     """Build a result; every class has four good and four defective images by default."""
 

@@ -16,22 +16,26 @@ CLOSED = "() => !document.querySelector('article:target')"
 OPEN = "() => document.querySelector('#{}:target')"
 
 
+@pytest.fixture(scope="module")
+def written(
+    make_result: Callable[..., EvaluationResult], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return write_report(make_result(), tmp_path_factory.mktemp("report"))
+
+
 @pytest.fixture
-def report(
-    browser: Any, make_result: Callable[..., EvaluationResult], tmp_path: Path
-) -> Iterator[Any]:
+def report(browser: Any, written: Path) -> Iterator[Any]:
     """The report, loaded; at the end nothing may have failed or been asked for."""
-    path = write_report(make_result(), tmp_path)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page, wrong, asked = context.new_page(), [], []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(path.as_uri())
+    page.goto(written.as_uri())
     yield page
     context.close()
     assert wrong == []
-    assert [url for url in asked if not url.startswith(("data:", path.as_uri()))] == []
+    assert [url for url in asked if not url.startswith(("data:", written.as_uri()))] == []
 
 
 def test_keys_go_through_the_pictures_and_close_them(report: Any) -> None:

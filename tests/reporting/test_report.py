@@ -254,7 +254,7 @@ def test_the_reconstruction_is_described_in_words(make_result: Make, tmp_path: P
     )
     assert "label: the reconstruction shows the product sharply (31.0 dB) but copies" in read.text
     assert "flat image" not in read.text
-    assert "drawn" not in page(make_result(), tmp_path).text
+    assert "drawn" not in page(make_result(("cap",)), tmp_path).text
 
 
 def test_mistakes_come_first_and_the_lists_hold_nothing_else(
@@ -267,10 +267,10 @@ def test_mistakes_come_first_and_the_lists_hold_nothing_else(
     assert [a for a in read.all("p") if (a.get("class") or "") == "tile bad"]
 
     # At 0.3 every defect is found, and at 0.9 no good part is alarmed.
-    eager = page(make_result(threshold=0.3), tmp_path / "eager")
+    eager = page(make_result(("cap",), threshold=0.3), tmp_path / "eager")
     assert "No defect was missed." in eager.text
     assert "missed" not in re.findall(r'class="badge[^"]*">([^<]+)<', eager.source)
-    lazy = page(make_result(threshold=0.9), tmp_path / "lazy")
+    lazy = page(make_result(("cap",), threshold=0.9), tmp_path / "lazy")
     assert "No good part was alarmed." in lazy.text
     assert "false alarm" not in re.findall(r'class="badge[^"]*">([^<]+)<', lazy.source)
     assert "Closest calls" in lazy.text
@@ -311,20 +311,20 @@ def test_pretrained_features_stand_beside_the_others(make_result: Make, tmp_path
 def test_training_images_that_stand_out(make_result: Make, tmp_path: Path) -> None:
     shown = SuspiciousImage("cap", "7.png", 0.71, np.full((9, 12, 3), 50, np.uint8))
     hidden = SuspiciousImage("label", "<b>.png", 0.612)
-    result = dataclasses.replace(make_result(), suspicious=(shown, hidden))
+    result = dataclasses.replace(make_result(("cap",)), suspicious=(shown, hidden))
     read = page(result, tmp_path / "some")
     assert "Look at these: are they really good?" in read.text
     assert "cap: 7.png score 0.710" in read.text
     assert "label: <b>.png score 0.612" in read.text
     (own,) = [a for a in read.pictures if "Training image" in (a["alt"] or "")]
     assert decoded(own["src"]).size == (12, 9)
-    assert "stand out" not in page(make_result(), tmp_path / "none").text
+    assert "stand out" not in page(make_result(("cap",)), tmp_path / "none").text
 
 
 def test_a_dry_run_says_so_on_top(make_result: Make, tmp_path: Path) -> None:
     def trained(images: int) -> Page:
         model = {"training": {"images": images}}
-        return page(make_result(model=model), tmp_path / str(images))
+        return page(make_result(("cap",), model=model), tmp_path / str(images))
 
     read = trained(480)
     assert "dry run: the model was trained on 480 images" in read.text

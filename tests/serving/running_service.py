@@ -9,60 +9,39 @@ from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
-import torch
 import uvicorn
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from omnial.config.settings import Settings
 from omnial.inference.inspector import Inspector
 from omnial.models.system import Output
-from omnial.models.thresholds import Calibration
 from omnial.models.trained_model import TrainedModel
 from omnial.serving.app import build_app
 from omnial.serving.service import Service
 from omnial.serving.service_settings import ServiceSettings
-from tests.small_model import green_or_blue
+from tests import small_model
 
-SIZE = 64
+SIZE = small_model.EDGE
 CLASSES = ("moss", "sea")
 
 
-class RedFinder(nn.Module):
-    """Red is anomalous."""
+class RedFinder(small_model.RedFinder):
+    """Waits at a gate, which is open until a test shuts it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.tensor(10.0))
         self.gate = threading.Event()
         self.gate.set()
-        self.batches: list[int] = []
 
     def forward(self, images: Tensor) -> Output:
         self.gate.wait(30)
-        self.batches.append(len(images))
-        logit = self.gain * (images[:, :1] - 0.5)
-        return Output(images, images[:, :1], torch.cat([-logit, logit], 1))
+        return super().forward(images)
 
 
 def model_of(network: nn.Module, size: int = SIZE, threshold: float = 0.2) -> TrainedModel:
-    return TrainedModel(
-        settings=Settings.model_validate({"data": {"height": size, "width": size}}),
-        classes=CLASSES,
-        network=network,
-        calibration=Calibration(
-            per_class={"moss": threshold, "sea": None},
-            pooled=threshold + 0.1,
-            pixel=0.5,
-            false_alarm_rate=0.1,
-            counts={"moss": 20, "sea": 2},
-            scores={"moss": (0.1,) * 20, "sea": (0.1,) * 2},
-        ),
-        recogniser=green_or_blue(CLASSES),
-        rois={},
-        training={"steps": 3},
-    )
+    data = {"height": size, "width": size}
+    return small_model.red_model(network, data=data, threshold=threshold, training={"steps": 3})
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

@@ -45,20 +45,35 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield service
 
 
-@pytest.fixture
-def page(browser: Any, service: Running) -> Iterator[Any]:
-    """The page, loaded; at the end nothing may have failed, or have left this machine."""
+@pytest.fixture(scope="module")
+def tab(browser: Any) -> Iterator[Any]:
+    """One tab for all tests: a new one each would start a browser process each."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def page(tab: Any, service: Running) -> Iterator[Any]:
+    """The page, loaded anew; at the end nothing may have failed, or have left this machine."""
+    tab.goto("about:blank")  # nothing of the last test's page is heard in this one
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    tab.emulate_media(color_scheme="light")
+    tab.mouse.move(0, 0)
     asked: list[str] = []
     wrong: list[str] = []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    opened.goto(service.url)
-    opened.wait_for_selector("html[data-ready]")
-    yield opened
-    context.close()
+    heard = {
+        "request": lambda request: asked.append(request.url),
+        "pageerror": lambda error: wrong.append(str(error)),
+        "console": lambda m: wrong.append(m.text) if m.type == "error" else None,
+    }
+    for event, listener in heard.items():
+        tab.on(event, listener)
+    tab.goto(service.url)
+    tab.wait_for_selector("html[data-ready]")
+    yield tab
+    for event, listener in heard.items():
+        tab.remove_listener(event, listener)
     # The browser's own note of a refusal, which one of the tests provokes.
     assert [text for text in wrong if "status of 422" not in text] == []
     assert all(url.startswith((service.url, f"blob:{service.url}")) for url in asked)
@@ -173,27 +188,30 @@ def test_everything_by_keyboard(page: Any, service: Running) -> None:
     assert service.http.get("/v1/history").json()["items"][0]["review"] == "right"
 
 
-@pytest.mark.parametrize("size", [(1400, 900), (390, 844)])
-def test_the_verdict_stands_above_the_fold(page: Any, size: tuple[int, int]) -> None:
-    width, height = size
-    page.set_viewport_size({"width": width, "height": height})
+def test_the_verdict_stands_above_the_fold(page: Any) -> None:
+    phone, screen = {"width": 390, "height": 844}, {"width": 1400, "height": 900}
+    page.set_viewport_size(phone)
     tall = ("tall.png", png(np.zeros((300, 40, 3), np.uint8)))
     rest = 26 * [("000.png", png(PAIR.normal))]
     drop_list(page, [("000.png", png(PAIR.image)), tall, *rest])
     all_done(page, 28)
 
-    assert page.evaluate("scrollY") == 0
-    for name in ("#count", ".tile >> nth=0", "#verdict", "#frame"):
-        box = page.locator(name).bounding_box()
-        assert box["y"] >= 0, name
-        assert box["y"] + box["height"] <= height, name
-        assert 0 <= box["x"] <= width - box["width"], name
-    thumb, inside = (page.locator(f".thumb{part}").nth(1).bounding_box() for part in ("", " img"))
-    assert inside == thumb
-    size_of_verdict = page.evaluate(
-        "parseFloat(getComputedStyle(document.querySelector('#verdict strong')).fontSize)"
-    )
-    assert size_of_verdict >= 28
+    for size in (phone, screen):
+        page.set_viewport_size(size)
+        assert page.evaluate("scrollY") == 0
+        for name in ("#count", ".tile >> nth=0", "#verdict", "#frame"):
+            box = page.locator(name).bounding_box()
+            assert box["y"] >= 0, name
+            assert box["y"] + box["height"] <= size["height"], name
+            assert 0 <= box["x"] <= size["width"] - box["width"], name
+        thumb, inside = (
+            page.locator(f".thumb{part}").nth(1).bounding_box() for part in ("", " img")
+        )
+        assert inside == thumb
+        size_of_verdict = page.evaluate(
+            "parseFloat(getComputedStyle(document.querySelector('#verdict strong')).fontSize)"
+        )
+        assert size_of_verdict >= 28
 
 
 def test_many_pictures_are_counted_listed_and_cleared(page: Any) -> None:
@@ -436,11 +454,8 @@ def test_the_token_is_asked_for_once(browser: Any) -> None:
         context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone(browser: Any, service: Running, scheme: str) -> None:
-    context = browser.new_context(
-        viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True
-    )
+def test_a_phone(browser: Any, service: Running) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
     opened = context.new_page()
     opened.goto(service.url)
     opened.wait_for_selector("html[data-ready]")

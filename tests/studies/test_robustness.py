@@ -3,13 +3,13 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from omnial.data.layouts import discover
@@ -17,6 +17,7 @@ from omnial.demo.production_line import generate
 from omnial.errors import UserError
 from omnial.model_folder.weights_file import load_model
 from omnial.models.normality_network import backends
+from omnial.reporting import robustness_report as charts
 from omnial.robustness.adversarial_set import AdversarialSet
 from omnial.robustness.corruptions import subset
 from omnial.robustness.transfer import evaluate_on_set
@@ -30,6 +31,7 @@ from omnial.studies.robustness_study import (
 )
 from omnial.studies.run_study import PAGE
 from omnial.studies.study_data import StudyData
+from omnial.studies.trial import Trial
 from tests.studies.small_runs import CLASSES, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning_fabric")
@@ -41,11 +43,21 @@ OPTIONS = RobustnessOptions(
     rows=ASKED,
     samples=2,
     white_box_samples=1,
-    white_box_steps=2,
+    white_box_steps=1,
     corruption_images=2,
     gallery=False,
 )
+CHARTS = {"levels.png": charts.level_chart, "severities.png": charts.severity_chart}
 ASKING = ("evaluate_on_set", "attack_white_box", "attack_verdicts", "evaluate_corrupted")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _charts_that_cost_nothing() -> Iterator[None]:
+    """The page is written after every part, and drawing its charts takes seconds each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for chart in CHARTS.values():
+            patch.setattr(charts, chart.__name__, lambda *_: b"no picture")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +67,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The set and four answers of one row; the three other rows were not asked for.
     assert (summary.computed, summary.kept, len(summary.missing)) == (5, 0, 12)
     assert list(summary.rows) == [row.label for row in ROWS if row.name in ASKED]
+    assert set(summary.rows["OmniAL"]) == {"8t", "8", "4", "2", "1", "0"}
     return folder
 
 
@@ -101,8 +114,16 @@ def test_the_figures_are_those_of_the_model_on_the_set(finished: Path) -> None:
     assert f"| OmniAL | Pixel AP, % | {values} |" in page
 
 
-def test_the_page_shows_everything_with_the_published_averages_named_so(finished: Path) -> None:
-    page = (finished / "out" / PAGE).read_text("utf-8")
+def test_the_page_shows_everything_with_the_published_averages_named_so(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for chart in CHARTS.values():
+        monkeypatch.setattr(charts, chart.__name__, chart)
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    RobustnessStudy(StudyData.of([data]), out, tmp_path, OPTIONS, progress=False).write_page()
+    page = (out / PAGE).read_text("utf-8")
+    assert page == (finished / "out" / PAGE).read_text("utf-8")
     for heading in (
         *("Is it an attack?", "Transfer", "White box", "Verdicts", "A worse camera"),
         *("Can an eye see it?", "Each class"),
@@ -117,9 +138,9 @@ def test_the_page_shows_everything_with_the_published_averages_named_so(finished
     for line in page.splitlines():
         if line.startswith("|"):
             assert line.endswith("|")
-    for name in ("levels.png", "severities.png"):
+    for name in CHARTS:
         assert f"]({name})" in page
-        assert Image.open(finished / "out" / name).width > 300
+        assert Image.open(out / name).width > 300
 
 
 def test_what_is_known_is_not_computed_again_and_remarks_stay(
@@ -153,13 +174,21 @@ def test_a_lost_model_and_a_lost_set_are_made_again_where_they_are_needed(
     before = json.loads(lost.read_text("utf-8"))
     lost.unlink()
     monkeypatch.setattr(trial_module, "_evaluate", never)
-    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    run, asked = robustness_study.run_trials, []
+
+    def here(trials: Sequence[Trial], out: Path, work: Path, jobs: int, **options: Any) -> None:
+        """Without processes of their own, which are slow to start."""
+        asked.append(jobs)
+        run(trials, out, work, **options)
+
+    monkeypatch.setattr(robustness_study, "run_trials", here)
     for name in ASKING[1:]:
         monkeypatch.setattr(robustness_study, name, never)
     caplog.set_level("INFO", "omnial.studies")
     options = replace(OPTIONS, jobs=at_once)
     summary = run_robustness_study([data], out, tmp_path / "work", options, progress=False)
     assert summary.computed == 1
+    assert set(asked) == {at_once}
     # One after the other, when they are needed; several at once, before all else.
     needed = ["training OmniAL, seed 0", "training surrogate, seed 0"]
     assert [line for line in caplog.messages if "training" in line] == needed[

@@ -17,6 +17,7 @@ import torch
 
 from omnial.errors import RunError, UserError
 from omnial.model_folder.config_file import CHECKPOINT_FILE
+from omnial.studies.results_store import SCHEMA, write_result
 from omnial.studies.run_study import run_study
 from omnial.studies.run_trials import run_trials
 from omnial.studies.study_data import StudyData
@@ -49,9 +50,8 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 
 def is_training(trial: Trial, work: Path) -> bool:
-    """Whether the first losses are written."""
-    logs = (model_folder(trial, work) / "logs").glob("csv/*/metrics.csv")
-    return any(path.stat().st_size for path in logs)
+    """Whether the first step is taken: its picture opens the log."""
+    return any((model_folder(trial, work) / "logs" / "tensorboard").glob("*/events*"))
 
 
 def meanwhile(work: Callable[[], None]) -> None:
@@ -84,50 +84,62 @@ def test_the_results_are_those_of_one_after_the_other(
     ).read_bytes()
 
 
-def test_one_that_is_killed_ends_the_others_and_its_signal_is_named(
+def test_one_that_is_killed_ends_the_others_with_checkpoints_and_its_signal_is_named(
     data: Path, tmp_path: Path
 ) -> None:
     both = trials(data)
 
     def kill() -> None:
-        wait_for(lambda: is_training(both[0], tmp_path))
+        wait_for(lambda: all(is_training(trial, tmp_path) for trial in both))
         pid = multiprocessing.active_children()[0].pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
     meanwhile(kill)
-    with pytest.raises(RunError, match=r"(OmniAL|DRAEM) was killed \(SIGKILL\)"):
+    with pytest.raises(RunError, match=r"(OmniAL|DRAEM) was killed \(SIGKILL\)") as told:
         run_trials(both, tmp_path / "out", tmp_path, 2)
+    assert not multiprocessing.active_children()
+    (other,) = (trial for trial in both if f" {trial.row.label} was" not in str(told.value))
+    assert (model_folder(other, tmp_path) / CHECKPOINT_FILE).is_file()
+
+
+def test_an_interrupt_ends_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        assert len(multiprocessing.active_children()) == 2
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("omnial.studies.run_trials.wait_for_any", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(trials(data, images=2), tmp_path / "out", tmp_path, 2)
     assert not multiprocessing.active_children()
 
 
 def test_an_error_of_one_reaches_the_user(data: Path, tmp_path: Path) -> None:
+    """Its result is there already: it is its model that is asked for."""
     first, second = trials(data, images=2)
+    second = second._replace(roots=(Path("nowhere"),))
+    out = tmp_path / "out"
+    write_result(out / second.file_name, {"schema": SCHEMA, "key": second.key})
     with pytest.raises(UserError, match="nowhere"):
-        run_trials(
-            [first, second._replace(roots=(Path("nowhere"),))], tmp_path / "out", tmp_path, 2
-        )
+        run_trials([first, second], out, tmp_path, 2, models=True)
     assert not multiprocessing.active_children()
 
 
 SCRIPT = """
-import signal, sys
+import sys
 from pathlib import Path
 from tests.studies.test_run_trials import run_trials, trials
 
 if __name__ == "__main__":
-    # A process started in the background of a script inherits that SIGINT is ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     data, folder = map(Path, sys.argv[1:])
     run_trials(trials(data), folder / "out", folder, 2)
 """
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_they_end_with_checkpoints_when_the_study_ends(
-    data: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_they_end_with_checkpoints_when_the_study_is_killed(data: Path, tmp_path: Path) -> None:
     script = tmp_path / "study.py"
     script.write_text(SCRIPT, encoding="utf-8")
     both = trials(data)
@@ -142,9 +154,9 @@ def test_they_end_with_checkpoints_when_the_study_ends(
     ) as study:
         wait_for(lambda: all(is_training(trial, tmp_path) for trial in both))
         tree = Path(f"/proc/{study.pid}/task/{study.pid}/children").read_text().split()
-        study.send_signal(number)
+        study.kill()
         _, said = study.communicate(timeout=120)
-    assert "KeyboardInterrupt" in said if number == signal.SIGINT else not said
+    assert not said
     wait_for(lambda: not any(Path(f"/proc/{child}").is_dir() for child in tree))
     for trial in both:
         assert (model_folder(trial, tmp_path) / CHECKPOINT_FILE).is_file()

@@ -100,7 +100,7 @@ def test_remarks_survive_a_new_page(tmp_path: Path) -> None:
     assert remarks_in(again) == remarks_in(written)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", ["stages", "balance", "budget"])
 def test_charts_are_drawn_of_what_is_finished_and_always_the_same(name: str) -> None:
     study = STUDIES[name]
     assert chart(study, empty(study)) is None

@@ -1,4 +1,4 @@
-"""Adversarial training: off by default, an attack on what is trained, and resumable to the bit."""
+"""Adversarial training: an attack on what is trained, and resumable to the bit."""
 
 from functools import partial
 from pathlib import Path
@@ -63,10 +63,6 @@ def raises_the_loss(network: nn.Module, sample: SynthesizedBatch, moved: Synthes
             for images in (sample.anomalous, moved.anomalous)
         )
     return bool((attacked > clean).all())
-
-
-def test_it_is_off_by_default() -> None:
-    assert load_settings().training.adversarial_steps == 0
 
 
 def test_samples_move_within_the_ball_and_raise_the_loss(

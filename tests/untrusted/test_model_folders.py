@@ -24,6 +24,8 @@ from typer.testing import CliRunner
 from omnial.cli import app
 from omnial.errors import UserError
 from omnial.inference.inspector import Inspector
+from omnial.model_folder.config_file import SCHEMA_VERSION
+from omnial.models.recogniser import FEATURES
 
 Damage = Callable[[Path], None]
 MEBIBYTE = 2**20
@@ -153,6 +155,22 @@ def put(found: dict[str, Tensor], ending: str, value: float) -> None:
     found[name].view(-1)[-1] = value
 
 
+def count(found: dict[str, Tensor], *more: int) -> None:
+    """Other numbers of each product's examples."""
+    found["recogniser.counts"] += torch.tensor(more)
+
+
+def rows(name: str, number: int) -> Damage:
+    """So many examples, of the products or of nothing."""
+    return tensors(lambda t: t.update({f"recogniser.{name}": torch.zeros(number, FEATURES)}))
+
+
+def flip_bit(folder: Path) -> None:
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-3] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+
+
 def first(entries: dict[str, Any]) -> dict[str, Any]:
     """The entry at the beginning of the data."""
     own = [entry for name, entry in entries.items() if name != "__metadata__"]
@@ -190,6 +208,9 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     "config-pipe": (instead(CONFIG, os.mkfifo), "config.json: it is a pipe"),
     "config-folder": (instead(CONFIG, os.mkdir), "config.json: it is a folder"),
     "config-terabyte": (sparse(CONFIG, 2**40), "config.json: it is larger than"),
+    "config-list": (text("[1]"), "config.json: it does not hold an object"),
+    "config-cut": (text("{"), "config.json: it is not valid JSON"),
+    "config-empty": (text(""), "config.json: it is not valid JSON"),
     "config-not-utf8": (text(b"\xff\xfe{}"), "config.json: it is not valid JSON"),
     "config-deep": (text("[" * 10**6), "config.json: it"),
     "config-deep-enough": (text("[" * 40 + "]" * 40), "config.json: it is nested deeper"),
@@ -202,6 +223,8 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     # what the configuration says
     "version-1": (change("schema_version", 1), "config.json: it was made by another version"),
     "version-99": (change("schema_version", 99), "made by another version of omnial"),
+    "version-text": (change("schema_version", str(SCHEMA_VERSION)), "made by another version"),
+    "version-real": (change("schema_version", float(SCHEMA_VERSION)), "made by another version"),
     "class-parent": (
         change("classes", ["bolt", ".."]),
         r"json: classes: '\.\.' cannot be the name",
@@ -244,6 +267,10 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     "weights-pipe": (instead(WEIGHTS, os.mkfifo), "model.safetensors: it is a pipe"),
     "weights-folder": (instead(WEIGHTS, os.mkdir), "model.safetensors: it is a folder"),
     "weights-empty": (raw_header(b"", 0), "model.safetensors: it is no safetensors"),
+    "weights-of-no-bytes": (sparse(WEIGHTS, 0), BROKEN),
+    "weights-cut-in-the-length": (sparse(WEIGHTS, 5), BROKEN),
+    "weights-cut-in-the-header": (sparse(WEIGHTS, 200), BROKEN),
+    "weights-bit-flipped": (flip_bit, "model.safetensors: .*the weights are damaged"),
     "weights-pickled": (
         lambda f: (torch.save({"a": torch.zeros(2)}, f / WEIGHTS), adopt(f))[1],
         "model.safetensors: it is no safetensors",
@@ -270,6 +297,14 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     ),
     "header-overflow": (
         header(lambda e: first(e).update(shape=[2**62, 2**62, 4])),
+        BROKEN,
+    ),
+    "header-terabytes": (
+        header(lambda e: first(e).update(shape=[2**40], data_offsets=[0, 2**42])),
+        BROKEN,
+    ),
+    "header-end-beyond-64-bits": (
+        header(lambda e: first(e).update(shape=[1], data_offsets=[0, 2**63])),
         BROKEN,
     ),
     "header-negative": (
@@ -331,11 +366,39 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
         ),
         r"model.safetensors: its tensor 'recogniser.examples' is F32 \[2, 9\], not F32 \[2, 97\]",
     ),
+    "examples-too-many": (rows("examples", 201), r"not F32 \[200, 97\]"),
+    "examples-of-nothing-too-many": (rows("nothing", 101), r"not F32 \[100, 97\]"),
+    "examples-scalar": (
+        tensors(lambda t: t.update({"recogniser.examples": torch.tensor(3.0)})),
+        "not F32",
+    ),
+    "examples-infinite": (
+        tensors(lambda t: put(t, "recogniser.examples", float("inf"))),
+        "holds NaN or infinity",
+    ),
+    "counts-do-not-fit": (tensors(lambda t: count(t, 1, 0)), "do not fit"),
+    "counts-negative": (tensors(lambda t: count(t, -9, 9)), "1 to 100 examples"),
+    "scale-missing": (
+        tensors(lambda t: t.pop("recogniser.scale")),
+        "lacks the tensor 'recogniser.scale'",
+    ),
+    "scale-scalar": (
+        tensors(lambda t: t.update({"recogniser.scale": torch.tensor(1.0)})),
+        "not F32",
+    ),
     "weight-nan": (tensors(lambda t: put(t, "weight", float("nan"))), "holds NaN or infinity"),
     "weight-infinite": (tensors(lambda t: put(t, "bias", float("-inf"))), "holds NaN or infinity"),
     "variance-negative": (tensors(lambda t: put(t, "running_var", -1.0)), "negative variance"),
     "scale-zero": (tensors(lambda t: put(t, "recogniser.scale", 0.0)), "must be positive"),
     "region-of-sevens": (header(lambda e: None, mask_of_sevens), "other values than 0 and 1"),
+    "region-turned": (
+        tensors(lambda t: t.update({"roi.tile": t["roi.tile"].T.contiguous()})),
+        r"model.safetensors: its tensor 'roi.tile' is BOOL \[64, 32\], not BOOL",
+    ),
+    "region-of-numbers": (
+        tensors(lambda t: t.update({"roi.tile": t["roi.tile"].float()})),
+        "model.safetensors: its tensor 'roi.tile' is F32 .*, not BOOL",
+    ),
     "region-of-others": (
         tensors(lambda t: t.update({"roi.../x": torch.ones(32, 64, dtype=torch.bool)})),
         "unexpected tensor 'roi.../x'",
@@ -406,8 +469,13 @@ def test_the_greediest_are_refused_where_memory_is_scarce(valid: Path, tmp_path:
     assert ended.stdout.split() == ["UserError"] * len(GREEDY)
 
 
-@pytest.mark.parametrize("name", ["weights-pipe", "weight-nan", "version-1", "class-escape"])
-@pytest.mark.parametrize("verb", ["predict", "evaluate", "info", "export", "calibrate"])
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        *(("predict", name) for name in ("weights-pipe", "weight-nan", "version-1")),
+        *((v, "class-escape") for v in ("predict", "evaluate", "info", "export", "calibrate")),
+    ],
+)
 def test_every_verb_refuses(folder: Path, tmp_path: Path, verb: str, name: str) -> None:
     FOLDERS[name][0](folder)
     data, out = tmp_path / "data", tmp_path / "out"

@@ -33,7 +33,7 @@ def main(
 
     The exit code is 1 if a result differs from the undisturbed one, or a file was not whole.
     """
-    preload()
+    preload(exports=not only or "export" in only)
     tallies: list[Tally] = []
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="omnial-soak-") as name:

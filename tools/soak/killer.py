@@ -53,16 +53,17 @@ class Ended:
     changes: int
 
 
-def preload() -> None:
-    """Import what the verbs import, so that forks need not."""
+def preload(*, exports: bool) -> None:
+    """Import what the verbs import, and what writes exports if asked, so that forks need not."""
     for name in (
         *("cli", "training.fit", "reporting.evaluation_report", "robustness.build_set"),
         *("export.export_model", "studies.run_study", "inference.inspector"),
         "reporting.prediction_report",
     ):
         importlib.import_module(f"omnial.{name}")
-    for name in ("onnx", "onnxscript", "onnxruntime", "torch.onnx", "torch.export"):
-        importlib.import_module(name)
+    if exports:
+        for name in ("onnx", "onnxscript", "onnxruntime", "torch.onnx", "torch.export"):
+            importlib.import_module(name)
 
 
 def run(

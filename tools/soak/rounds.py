@@ -10,7 +10,15 @@ from typing import Final
 import numpy as np
 
 from tools.soak.killer import Ended, Kill, run
-from tools.soak.scenarios import CACHE, OUT, Scenario, make_material, scenarios, start_from
+from tools.soak.scenarios import (
+    CACHE,
+    OUT,
+    Scenario,
+    draw_material,
+    scenarios,
+    start_from,
+    train_models,
+)
 
 _MOST_KILLS: Final = 4
 """Kills of one round, at most."""
@@ -66,8 +74,10 @@ def kill_all(
         only: Names of scenarios; empty is all.
         fresh_every: Each so many-th kill is of a process started from nothing; 0 is none.
     """
-    material = make_material(folder / "material")
+    material = draw_material(folder / "material")
     chosen = [s for s in scenarios(material) if not only or s.name in only]
+    if any(str(material.model) in scenario.arguments for scenario in chosen):
+        train_models(material)
     shares = sum(scenario.share for scenario in chosen)
     for number, scenario in enumerate(chosen):
         generator = np.random.default_rng([seed, number])

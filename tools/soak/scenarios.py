@@ -31,7 +31,7 @@ _OFTEN: Final = ("--set", "training.checkpoint_minutes=1e-6")
 
 @dataclass(frozen=True)
 class Material:
-    """What the commands work on: data, and models of two seeds."""
+    """What the commands work on: data, and models of two seeds, for those that need them."""
 
     data: Path
     model: Path
@@ -148,28 +148,30 @@ def scenarios(material: Material) -> list[Scenario]:
     ]
 
 
-def make_material(folder: Path) -> Material:
-    """Draw the data and train two models.
+def draw_material(folder: Path) -> Material:
+    """Draw the data into a new folder, where the models will lie too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / "data"
+    generate(data, seed=1, classes=CLASS_NAMES[:2], size=EDGE, train=10, test_good=1, per_kind=1)
+    return Material(data, *(folder / f"model-{seed}" / OUT for seed in (0, 1)))
+
+
+def train_models(material: Material) -> None:
+    """Train the two models.
 
     Raises:
         RuntimeError: A training failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "data"
-    generate(data, seed=1, classes=CLASS_NAMES[:2], size=EDGE, train=10, test_good=1, per_kind=1)
-    models = []
-    for seed in (0, 1):
-        place = folder / f"model-{seed}"
+    for seed, model in enumerate((material.model, material.older_model)):
+        place = model.parent
         place.mkdir(exist_ok=True)
         arguments = (
-            *("train", "--data", str(data), *_SETTINGS, "--steps", "2", "--seed", str(seed)),
-            *("--resume", "--out", OUT),
+            *("train", "--data", str(material.data), *_SETTINGS, "--steps", "2"),
+            *("--seed", str(seed), "--resume", "--out", OUT),
         )
-        ended = run(arguments, place, {"OMNIAL_CACHE": str(folder / CACHE)})
+        ended = run(arguments, place, {"OMNIAL_CACHE": str(place.parent / CACHE)})
         if ended.code:
             raise RuntimeError(f"no model to work with: see {place / 'log.txt'}")
-        models.append(place / OUT)
-    return Material(data, *models)
 
 
 def start_from(folder: Path, earlier: Path | None) -> None:
