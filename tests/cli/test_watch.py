@@ -94,7 +94,7 @@ def test_ctrl_c_ends_it_with_a_summary(model: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 130, said
-    assert f"1 images, {int('ANOMALOUS' in said)} anomalous, 0 not readable" in shown
+    assert f"1 image, {int('ANOMALOUS' in said)} anomalous, 0 not readable" in shown
     assert f"see {out}/index.html" in shown.replace("\n", "")
 
 

@@ -186,8 +186,12 @@ def _finish(
 def _print_counts(result: Mapping[str, Any]) -> None:
     if "products" in result:
         print_products(result["products"])
-    counts = "{images} images, {anomalous} anomalous, {unreadable} not readable; see {see}"
-    print(counts.format(**result, see=result.get("page") or result["predictions"]))
+    print(f"{_counts(result)}; see {result.get('page') or result['predictions']}")
+
+
+def _counts(result: Mapping[str, Any]) -> str:
+    images = "1 image" if result["images"] == 1 else f"{result['images']} images"
+    return f"{images}, {result['anomalous']} anomalous, {result['unreadable']} not readable"
 
 
 def products_of(summary: "PredictSummary") -> list[dict[str, object]]:
@@ -304,7 +308,7 @@ def watch(
 
 def _print_summary(result: Mapping[str, Any]) -> None:
     print_products(result["products"])
-    counts = "{images} images, {anomalous} anomalous, {unreadable} not readable".format_map(result)
+    counts = _counts(result)
     more = {
         "dropped": "frames dropped, as the camera was faster",
         "waiting": "files still wait",
