@@ -75,7 +75,7 @@ def test_mistakes_are_told_before_pytorch_is_imported(tmp_path: Path) -> None:
         "import contextlib, io, json, sys\n"
         "from omnial.cli import main\n"
         f"for arguments in {[arguments for arguments, _ in TOLD]!r}:\n"
-        "    sys.argv = ['omnial', *arguments]\n"
+        "    code, sys.argv = None, ['omnial', *arguments]\n"
         "    out, told = io.StringIO(), io.StringIO()\n"
         "    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):\n"
         "        try:\n            main()\n"

@@ -103,7 +103,8 @@ def test_round_trip(folder: Path) -> None:
 def test_a_network_of_ones_own_may_hold_whole_numbers_and_truth_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = (torch.float32, torch.float64, torch.int32, torch.int64, torch.bool)
+    floats = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+    kinds = (*floats, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
     def own(values: int) -> nn.Module:
         network = nn.Module()

@@ -473,6 +473,7 @@ def test_the_greediest_are_refused_where_memory_is_scarce(valid: Path, tmp_path:
     ("verb", "name"),
     [
         *(("predict", name) for name in ("weights-pipe", "weight-nan", "version-1")),
+        *((v, "weight-nan") for v in ("evaluate", "export", "calibrate")),
         *((v, "class-escape") for v in ("predict", "evaluate", "info", "export", "calibrate")),
     ],
 )

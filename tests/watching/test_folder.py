@@ -116,6 +116,11 @@ def test_a_folder_below_that_cannot_be_read_hinders_nothing(
     ]
     monkeypatch.setattr("os.scandir", scandir)
     assert taken(feed, clock) == ["a.png"]
+    monkeypatch.setattr("os.scandir", denied)
+    assert taken(feed, clock) == []
+    monkeypatch.setattr("os.scandir", scandir)
+    assert taken(feed, clock) == []
+    assert len(caplog.records) == 2
 
 
 def test_a_folder_that_goes_and_comes_back_gives_nothing_twice(

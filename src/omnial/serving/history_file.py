@@ -54,6 +54,8 @@ class Reviewed(NamedTuple):
     class_name: str | None
     review: str
     """`right`, `false_alarm` (the part is good) or `missed` (a defect)."""
+    anomalous: bool
+    """The verdict that was reviewed."""
     file: bytes | None
     """The image file as it was sent; None where the service did not keep it."""
 
@@ -93,12 +95,12 @@ def read_reviews(path: Path) -> Iterator[Reviewed]:
         try:
             _check_version(db)
             rows = db.execute(
-                "SELECT id, name, class, review, file FROM inspections "
+                "SELECT id, name, class, review, anomalous, file FROM inspections "
                 "WHERE review IS NOT NULL ORDER BY reviewed, id"
             )
-            for number, name, class_name, review, content in rows:
+            for number, name, class_name, review, anomalous, content in rows:
                 kept = content if isinstance(content, bytes) else None
-                yield Reviewed(number, name, class_name, review, kept)
+                yield Reviewed(number, name, class_name, review, bool(anomalous), kept)
         finally:
             db.close()
     except sqlite3.Error as error:

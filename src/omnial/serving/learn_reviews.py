@@ -150,10 +150,12 @@ def _pictures(
     """The reviewed pictures of each known class as files, and how many reviews are left out why."""
     reviews, left_out = 0, Counter[str]()
     chosen: dict[tuple[str, bytes], _Picture] = {}
-    for number, name, class_name, review, content in read_reviews(history):
+    for number, name, class_name, review, anomalous, content in read_reviews(history):
         digest, false_alarm = sha256(content or b"").digest(), review == "false_alarm"
         if review == "right":
-            if chosen.pop((class_name or "", digest), None):
+            before = chosen.get((class_name or "", digest))
+            if before is not None and before.false_alarm == anomalous:
+                del chosen[class_name or "", digest]
                 left_out["taken back by a later one"] += 1
             continue
         reviews += 1

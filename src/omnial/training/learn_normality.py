@@ -15,7 +15,7 @@ from omnial.models.normality import Normal, Normality, embedded_features, log_od
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import predict_frames
 from omnial.training import weigh_witnesses
-from omnial.training.devices import choose_precision
+from omnial.training.devices import choose_precision, on_gpu
 
 MOST_IMAGES: Final = 200
 """Images of a class, at most, that normality is learnt from; its quantiles need as many. [O]"""
@@ -77,7 +77,9 @@ def learn_normality(
         labels: Class number of each.
     """
     # Training images say where features lie; the tails are those of an inspection, in float32.
-    bf16 = choose_precision(settings.training)[0] == "bf16"
+    on_cuda = next(network.parameters()).device.type == "cuda"
+    as_trained = on_cuda == on_gpu(settings.training)
+    bf16 = as_trained and choose_precision(settings.training)[0] == "bf16"
     fitted, scores = dict[str, Normality](), np.full(len(train_labels), np.nan)
     for index, name in enumerate(names):
         own = some_of_each(train_labels, MOST_IMAGES, index)

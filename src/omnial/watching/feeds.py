@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -73,13 +74,15 @@ class FolderFeed(Feed):
     """Files that appear in a folder or below it, or change there, in the order of their times.
 
     A file is taken when it has not changed for a moment. One that cannot be read then is taken
-    again, for some seconds or until it can. What is there at first counts only with `existing`.
+    again, for some seconds or until it can. What is there at first counts only with `existing`,
+    but for what a folder holds that cannot be listed at first.
     """
 
     def __init__(
         self, folder: Path, *, existing: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._folder, self._clock, self._unlisted = folder.absolute(), clock, set[Path]()
+        self._folder, self._clock = folder.absolute(), clock
+        self._unlisted, self._unlisted_before = set[Path](), set[Path]()
         self._taken: dict[Path, _State] = {} if existing else self._look()
         self._changing: dict[Path, tuple[_State, float]] = {}
         self._unreadable: dict[Path, tuple[_State, float]] = {}
@@ -114,14 +117,16 @@ class FolderFeed(Feed):
         return True
 
     def _look(self) -> dict[Path, _State]:
+        self._unlisted, self._unlisted_before = set(), self._unlisted
         files = each_image([self._folder], unlisted=self._leave_out)
         return {path: state for path in files if (state := _state(path))}
 
     def _leave_out(self, folder: Path) -> None:
-        """Say once that a folder below cannot be read."""
-        if folder not in self._unlisted:
+        """Note that a folder below cannot be read; one that is gone is no concern."""
+        if os.path.lexists(folder):
             self._unlisted.add(folder)
-            _logger.warning("%s cannot be listed: left out as long as it cannot", folder)
+            if folder not in self._unlisted_before:
+                _logger.warning("%s cannot be listed: left out as long as it cannot", folder)
 
     def _update(self, now: float) -> None:
         """Queue what has become whole."""
@@ -139,7 +144,8 @@ class FolderFeed(Feed):
             return  # a share that is not mounted looks empty: what was taken stays noted
         for noted in (self._taken, self._changing, self._unreadable):
             for path in noted.keys() - found.keys():
-                del noted[path]
+                if self._unlisted.isdisjoint(path.parents):
+                    del noted[path]
         whole = []
         for path, state in found.items():
             if self._taken.get(path) == state:
