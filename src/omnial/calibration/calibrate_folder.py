@@ -263,7 +263,7 @@ def _report(
         trained=found.trained,
         kept=tuple(name for name in rows if not found.scores.get(name) and earlier.get(name)),
         warnings=(
-            *_unlike(before, found.scores, calibration.tile),
+            *(_unlike(before, found.scores) if before.tile == calibration.tile else ()),
             *calibration.notes(),
             *_unsure(rows, calibration.false_alarm_rate),
         ),
@@ -271,11 +271,9 @@ def _report(
     )
 
 
-def _unlike(
-    before: Calibration, scores: Mapping[str, Sequence[float]], tile: int | None
-) -> Iterator[str]:
+def _unlike(before: Calibration, scores: Mapping[str, Sequence[float]]) -> Iterator[str]:
     """A sentence for each class of whose images most were no good ones until now."""
-    for name, values in scores.items() if before.tile == tile else ():
+    for name, values in scores.items():
         limit = before.threshold_for(name)
         above = sum(is_anomalous(value, limit) for value in values)
         if above > 0.5 * len(values):

@@ -82,7 +82,7 @@ class FolderFeed(Feed):
         self, folder: Path, *, existing: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder, self._clock = folder.absolute(), clock
-        self._unlisted, self._unlisted_before = set[Path](), set[Path]()
+        self._unlisted = set[Path]()
         self._taken: dict[Path, _State] = {} if existing else self._look()
         self._changing: dict[Path, tuple[_State, float]] = {}
         self._unreadable: dict[Path, tuple[_State, float]] = {}
@@ -117,16 +117,14 @@ class FolderFeed(Feed):
         return True
 
     def _look(self) -> dict[Path, _State]:
-        self._unlisted, self._unlisted_before = set(), self._unlisted
-        files = each_image([self._folder], unlisted=self._leave_out)
-        return {path: state for path in files if (state := _state(path))}
-
-    def _leave_out(self, folder: Path) -> None:
-        """Note that a folder below cannot be read; one that is gone is no concern."""
-        if os.path.lexists(folder):
-            self._unlisted.add(folder)
-            if folder not in self._unlisted_before:
-                _logger.warning("%s cannot be listed: left out as long as it cannot", folder)
+        before, unlisted = self._unlisted, set[Path]()
+        files = each_image([self._folder], unlisted=unlisted.add)
+        found = {path: state for path in files if (state := _state(path))}
+        # A folder that is gone by now is no concern.
+        self._unlisted = set(filter(os.path.lexists, unlisted))
+        for folder in sorted(self._unlisted - before):
+            _logger.warning("%s cannot be listed: left out as long as it cannot", folder)
+        return found
 
     def _update(self, now: float) -> None:
         """Queue what has become whole."""
