@@ -53,7 +53,7 @@ def count(scores: ArrayLike, labels: ArrayLike) -> Counts | None:
     Scores are (n,) floats, higher is more anomalous, labels (n,) booleans, True is anomalous. A
     ValueError says that a score is not finite, or that the two differ in shape.
     """
-    values = np.asarray(scores, dtype=np.float64)
+    values = np.asarray(scores)  # float32 is sorted twice as fast as float64
     truth = np.asarray(labels, dtype=np.bool_)
     if values.ndim != 1 or values.shape != truth.shape:
         raise ValueError(f"scores {values.shape} and labels {truth.shape} must be of one length")
@@ -61,11 +61,12 @@ def count(scores: ArrayLike, labels: ArrayLike) -> Counts | None:
         raise ValueError("a score is not finite")
     if truth.all() or not truth.any():
         return None
-    order = np.argsort(-values, kind="stable")
-    values, truth = values[order], truth[order]
-    ends = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
-    true_positives = np.cumsum(truth, dtype=np.int64)[ends]
-    return Counts(true_positives, ends + 1 - true_positives)
+    # Sorting values is several times as fast as ordering them together with their labels.
+    ordered, anomalous = np.sort(values), np.sort(values[truth])
+    starts = np.append(0, np.flatnonzero(np.diff(ordered)) + 1)  # of each distinct score
+    below = np.searchsorted(anomalous, ordered[starts])
+    true_positives = (anomalous.size - below)[::-1]
+    return Counts(true_positives, (ordered.size - starts)[::-1] - true_positives)
 
 
 def auroc(counts: Counts) -> float:
