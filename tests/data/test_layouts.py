@@ -210,13 +210,17 @@ def test_unclear_training_images(write, files, named):
     assert str(root / named) in str(caught.value)
 
 
-def test_needs(write):
+def test_needs(write, caplog):
     root = write("nut/good/a.png", "bolt/test/bent/a.png")
     assert discover([root], need="any").names == ("bolt", "nut")
     with pytest.raises(UserError, match=r"no training images:\n  bolt \(.*bolt\)\n"):
         discover([root], need="train")
+    assert discover([root], need="test").names == ("bolt",)
+    assert [record.getMessage() for record in caplog.records] == [
+        "without test images, and so not measured: nut"
+    ]
     with pytest.raises(UserError, match=r"no test images:\n  nut \(.*nut\)\n"):
-        discover([root], need="test")
+        discover([root / "nut"], need="test")
     (root / "void" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no images:\n  void"):
         discover([root], need="any")

@@ -113,6 +113,10 @@ def test_other_classes_keep_their_scores(folder: Path, data: Path) -> None:
     assert tiled.kept == ()
     assert tiled.calibration.per_class["tile"] is None
     assert Inspector(folder).calibration.tile == 32
+    again = calibrate_folder(folder, [data / "bolt"])
+    assert again.calibration.tile == 32  # as before, unless another is asked for
+    assert again.calibration.scores == tiled.calibration.scores
+    assert calibrate_folder(folder, [data / "bolt"], tile=None).calibration.tile is None
 
 
 def test_images_that_were_anomalous_until_now_are_doubted(folder: Path, data: Path) -> None:

@@ -94,7 +94,7 @@ def calibrate_folder(
     *,
     false_alarm_rate: float | None = None,
     class_name: str | None = None,
-    tile: int | None = None,
+    tile: Tile = "auto",
     out: Path | None = None,
     device: str = "auto",
     batch_size: int = 8,
@@ -111,7 +111,7 @@ def calibrate_folder(
     `false_alarm_rate` is the share of normal images that may be called anomalous, in (0, 1); None
     keeps the folder's. `class_name` is the product on all images; None takes the folders' names.
     `tile` is the edge of tiles in source pixels, stored and used from then on; None inspects whole
-    images. The others are those of `Inspector`.
+    images, `auto` does as before. The others are those of `Inspector`.
 
     Raises:
         UserError: The folder or data is bad, or in use, or `out` is not empty; or the network was
@@ -124,10 +124,11 @@ def calibrate_folder(
     inspector = Inspector(folder, device=device, batch_size=batch_size, reading=reading)
     before = inspector.calibration
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-    found = score_normals(inspector, roots, trained, class_name, tile=tile, progress=progress)
-    earlier = before.scores if before.tile == tile else {}
+    edge = before.tile if tile == "auto" else tile
+    found = score_normals(inspector, roots, trained, class_name, tile=edge, progress=progress)
+    earlier = before.scores if before.tile == edge else {}
     scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
-    calibration = calibrate(scores, before.pixel, rate, tile=tile)
+    calibration = calibrate(scores, before.pixel, rate, tile=edge)
     target = folder if out is None else out
     _write(folder, target, calibration)
     return _report(target, before, calibration, found, earlier)

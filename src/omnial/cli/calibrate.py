@@ -14,8 +14,8 @@ from omnial.errors import UserError
 
 _RATE = "Share of normal images that may be called anomalous. Default: as before."
 _TILE = (
-    "Inspect in overlapping tiles of N source pixels an edge, now and from now on. Default: whole "
-    "images."
+    "Inspect in overlapping tiles of N source pixels an edge, now and from now on; 0: whole "
+    "images. Default: as before."
 )
 _OUT = "Write a copy of the folder; without it, the folder itself is changed."
 _HISTORY = "History that `omnial serve --keep-files` wrote."
@@ -30,7 +30,7 @@ def calibrate(
     data: options.Data,
     false_alarm_rate: Annotated[float | None, option("R", _RATE)] = None,
     class_name: options.ClassOfAll = None,
-    tile: Annotated[int | None, number(_TILE, least=options.SMALLEST_TILE)] = None,
+    tile: Annotated[int | None, number(_TILE, least=0)] = None,
     out: Annotated[Path | None, folder(_OUT)] = None,
     batch_size: options.BatchSize = 8,
     max_megapixels: options.MaxMegapixels = None,
@@ -46,6 +46,8 @@ def calibrate(
         raise UserError(
             f"--false-alarm-rate {false_alarm_rate:g}: give a share above 0 and below 1"
         )
+    if tile is not None and 0 < tile < options.SMALLEST_TILE:
+        raise UserError(f"--tile {tile}: give {options.SMALLEST_TILE} or more, or 0")
     from omnial.model_folder.config_file import check_free
 
     if out is not None:
@@ -57,7 +59,7 @@ def calibrate(
             *(model_dir, data),
             false_alarm_rate=false_alarm_rate,
             class_name=class_name,
-            tile=tile,
+            tile="auto" if tile is None else tile or None,
             out=out,
             device=device,
             batch_size=batch_size,

@@ -56,15 +56,18 @@ def model_folder(help_: str, metavar: str = "MODEL_DIR") -> Any:
 
 _DATA = "Data set: a root with a folder for each class, or one class's folder. Repeatable."
 _SET = "One setting by its dotted path, such as training.batch_size=8. Repeatable."
-_MEGAPIXELS = "Largest picture that is decoded. Default: 100, for a model as it was trained."
+_MEGAPIXELS = "Largest picture that is decoded. Default: as the model was trained; 100 to train."
 _BITS = (
-    "Bits that carry the signal in 16-bit files: 10, 12, 14 or 16. Default: 16, for a model as it "
-    "was trained."
+    "Bits that carry the signal in 16-bit files: 10, 12, 14 or 16. Default: as the model was "
+    "trained; 16 to train."
 )
 ANY_MODEL = "Model folder that `omnial train` wrote, or one that `omnial export` wrote."
 _SYSTEM = f"What is computed: {', '.join(SYSTEMS)}, or code of your own. Default: omnial."
 _CONFIG = f"YAML file with settings, or a recipe: {', '.join(RECIPES)}."
-_DEVICE = "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one."
+_DEVICE = (
+    "auto, cpu, cuda or cuda:N; auto takes a GPU if there is one. An OpenVINO export: cpu, or gpu "
+    "for Intel graphics."
+)
 _DEVICES = "Share the work among N processes of this machine, each with a GPU if there are any."
 SMALLEST_TILE = 32
 """Smaller ones show no part of a product, and a picture of some size never ends. [O]"""

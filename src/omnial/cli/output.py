@@ -146,7 +146,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
 def _words(value: object) -> str:
     """A fact as people read it: `gear 80, tile 80`, six digits, `-` for none."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {_words(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_words, value))
     if isinstance(value, float):

@@ -206,8 +206,8 @@ def _dry_run(settings: Settings, data: list[Path], out: Path, as_json: bool) -> 
         "batch": settings.training.batch_size,
     }
     print_result(result, as_json, print_facts)
-    say_few({product.name: len(product.train) for product in catalogue.classes})
-    return exit_code(catalogue.bad_files)
+    too_few = say_few({product.name: len(product.train) for product in catalogue.classes})
+    return exit_code(catalogue.bad_files, failed=too_few)
 
 
 def _how_to_go_on(out: Path) -> str:

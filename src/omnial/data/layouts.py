@@ -54,7 +54,8 @@ def discover(roots: Sequence[Path], *, need: Need, named: bool = True) -> Catalo
 
     Args:
         roots: Folders that hold a folder for each class, or that are the folder of one class.
-        need: `train` or `test`: every class must have such images; `any`: some image.
+        need: `train`: every class must have training images; `test`: classes without test images
+            are left out with a warning, and one must have some; `any`: some image.
         named: Whether classes keep the names of their folders, which must then be some.
 
     Raises:
@@ -71,6 +72,10 @@ def discover(roots: Sequence[Path], *, need: Need, named: bool = True) -> Catalo
     for product in products if named else ():
         _refuse_part(product)
     _check(products, need)
+    untested = [product.name for product in products if not product.test]
+    if need == "test" and untested:
+        _logger.warning("without test images, and so not measured: %s", ", ".join(untested))
+        products = [product for product in products if product.test]
     return Catalogue(tuple(products))
 
 
@@ -162,7 +167,7 @@ def _check(products: Sequence[ProductClass], need: Need) -> None:
         for product in products
         if not ((need != "test" and product.train) or (need != "train" and product.test))
     ]
-    if lacking:
+    if lacking and (need != "test" or len(lacking) == len(products)):
         kind = {"train": "training ", "test": "test ", "any": ""}[need]
         where = _TEST_IMAGES if need == "test" else _EXPECTED
         raise UserError(f"these classes have no {kind}images:\n{listed(lacking)}\n{where}")

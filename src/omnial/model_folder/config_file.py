@@ -176,8 +176,8 @@ def check_run(folder: Path, resume: bool) -> None:
     if os.path.lexists(folder / RUN_FILE):
         if not resume:
             raise UserError(
-                f"{folder}: holds a run already. Give --resume to go on with it, or choose another "
-                "--out."
+                f"{folder}: holds a run already. Give --resume to finish it, or another --out, "
+                f"where --init {folder} trains this model further, on more pictures or products."
             )
     elif not unused(folder, RUN_FILE):
         raise UserError(
