@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -28,6 +29,10 @@ CELL = 16
 """Pixels of a picture in the edge of a cell of features and around one of accepted evidence."""
 
 
+class Unkept(bytes):
+    """A file that the service inspected and did not keep."""
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Write a history of reviewed pictures: their files, products and reviews, the first first.
@@ -43,7 +48,7 @@ def write(tmp_path: Path) -> Write:
             reply = InspectionReply(
                 id=None,
                 name="part.png",
-                sha256="ab" * 32,
+                sha256=sha256(content or b"").hexdigest(),
                 class_name=class_name,
                 score=0.5,
                 threshold=0.2,
@@ -54,7 +59,8 @@ def write(tmp_path: Path) -> Write:
                 height=64,
                 map=None,
             )
-            number = history.add(Finding(reply, b"map", b"small", content), "model")
+            kept = None if isinstance(content, Unkept) else content
+            number = history.add(Finding(reply, b"map", b"small", kept), "model")
             history.review(number, review.split()[0])
         history.close()
         return path
@@ -222,14 +228,17 @@ def test_a_verdict_that_is_right_takes_back_what_it_contradicts(
     model: Path, line: Path, write: Write, tmp_path: Path
 ) -> None:
     """And nothing else: by another model, the part that was called a false alarm is good."""
-    pictures = with_label(line, 4)
+    pictures = [*with_label(line, 4), with_label(line, 5)[4]]
     reviews = ("false_alarm", "right"), ("missed", "right good"), ("false_alarm", "right good")
-    pairs = zip(pictures, (*reviews, ("missed", "right")), strict=True)
-    history = write([(one, "gear", review) for one, both in pairs for review in both])
+    pairs = zip(pictures[:4], (*reviews, ("missed", "right")), strict=True)
+    given: list[tuple[bytes, str, Review]]
+    given = [(one, "gear", review) for one, both in pairs for review in both]
+    given += [(pictures[4], "gear", "false_alarm"), (Unkept(pictures[4]), "gear", "right")]
+    history = write(given)
     report = learn_reviews(model, history, tmp_path / "out", device="cpu")
     product = report.products["gear"]
     assert (product.false_alarms, len(product.missed)) == (1, 1)
-    assert report.left_out == {"taken back by a later one": 2}
+    assert report.left_out == {"taken back by a later one": 3}
 
 
 @pytest.mark.parametrize("trained", ["own"], indirect=True)

@@ -119,7 +119,25 @@ def test_other_classes_keep_their_scores(folder: Path, data: Path) -> None:
     assert calibrate_folder(folder, [data / "bolt"], tile=None).calibration.tile is None
 
 
-def test_images_that_were_anomalous_until_now_are_doubted(folder: Path, data: Path) -> None:
+def test_thresholds_of_other_products_that_were_set_otherwise_stay(
+    folder: Path, data: Path
+) -> None:
+    """`add` takes the largest of few scores, `learn` lowers one to find what was missed."""
+    before = calibrate({"bolt": np.arange(10) / 10, "tile": [0.6, 0.7]}, 0.5, 0.2)
+    assert before.per_class["tile"] is None
+    module._write(folder, folder, before.changed({}, {"tile": 0.7}))
+    for rate in (None, 0.3):  # at any other rate, two scores are as few
+        report = calibrate_folder(folder, [data / "bolt"], false_alarm_rate=rate)
+        assert report.calibration.per_class["tile"] == 0.7
+    calibrate_folder(folder, [data], false_alarm_rate=0.2)
+    lowered = Inspector(folder).calibration.changed({}, {"tile": 0.01})
+    module._write(folder, folder, lowered)
+    report = calibrate_folder(folder, [data / "bolt"])
+    assert report.calibration.per_class["tile"] == 0.01
+    assert calibrate_folder(folder, [data]).calibration.per_class["tile"] != 0.01
+
+
+def test_images_that_were_anomalous(folder: Path, data: Path) -> None:
     """But for scores of another kind: those of tiles say nothing about a threshold of images."""
     module._write(folder, folder, calibrate({"bolt": [0.0] * 40, "tile": [0.0] * 40}, 0.5, 0.1))
     tiled = calibrate_folder(folder, [data / "bolt"], out=folder.parent / "tiled", tile=32)

@@ -291,6 +291,16 @@ def test_auto_without_data_tries_no_int8(model_dir: Path, tmp_path: Path) -> Non
     assert (record.precision, record.gate.images, record.candidates) == ("fp32", "synthetic", ())
 
 
+def test_test_images_alone_calibrate_no_int8(model_dir: Path, data: Path, tmp_path: Path) -> None:
+    for test in data.glob("*/test"):
+        shutil.copytree(test, tmp_path / "data" / test.parent.name / "test")
+    given = {"format_": "onnx", "data": [tmp_path / "data"]}
+    record = export_model(model_dir, tmp_path / "out", **given)
+    assert (record.precision, record.gate.images, record.candidates) == ("fp32", "data", ())
+    with pytest.raises(UserError, match="normal training images"):
+        export_model(model_dir, tmp_path / "int8", precision="int8", **given)
+
+
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_int8_is_really_quantized(
     model: TrainedModel, model_dir: Path, data: Path, tmp_path: Path, name: Format

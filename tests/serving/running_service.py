@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from omnial.inference.inspector import Inspector
 from omnial.models.system import Output
 from omnial.models.trained_model import TrainedModel
-from omnial.serving.app import build_app
+from omnial.serving.app import build_app, impatient
 from omnial.serving.service import Service
 from omnial.serving.service_settings import ServiceSettings
 from tests import small_model
@@ -79,7 +79,13 @@ def running(model: TrainedModel, batch_size: int = 8, **settings: Any) -> Iterat
     inspector = Inspector.of(model, batch_size=batch_size)
     service = Service(inspector, "abc123", ServiceSettings(**{"port": 0, **settings}))
     server = uvicorn.Server(
-        uvicorn.Config(build_app(service), log_config=None, lifespan="on", access_log=False)
+        uvicorn.Config(
+            build_app(service),
+            log_config=None,
+            lifespan="on",
+            access_log=False,
+            http=impatient(service.settings.timeout),
+        )
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -96,6 +96,7 @@ def test_an_image_that_breaks_the_engine_does_not_take_others_with_it(serve: Ser
     assert [answer.json().get("anomalous") for answer in answers] == [False, None, True, None]
     # What went wrong inside is for the log.
     assert "secret" not in answers[1].text
+    assert answers[1].headers["X-Content-Type-Options"] == "nosniff"
     assert running.service.admission.inside == 0
     assert reply(running, BAD)["anomalous"]
 

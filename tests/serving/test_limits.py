@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from omnial.serving.service_settings import ServiceSettings
 from tests.serving.running_service import BAD, GOOD, RedFinder, Running, model_of, part, running
 
 Serve = Callable[..., Running]
@@ -141,13 +142,19 @@ def test_a_full_queue_says_when_to_come_again(serve: Serve) -> None:
 
 
 def test_a_batch_finds_places_for_all_of_its_images_or_none(serve: Serve) -> None:
-    running = serve(queue=2)
+    running = serve(queue=3)
     files = [("images", (f"{index}.png", GOOD)) for index in range(3)]
+    running.network.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(running.http.post, "/v1/inspect", content=GOOD)
+        until(lambda: running.service.admission.inside == 1)
+        refused = running.http.post("/v1/inspect/batch", files=files)
+        inside = running.service.admission.inside
+        running.network.gate.set()
+    taken = running.http.post("/v1/inspect/batch", files=files)
 
-    refused = running.http.post("/v1/inspect/batch", files=files)
-    taken = running.http.post("/v1/inspect/batch", files=files[:2])
-
-    assert (refused.status_code, taken.status_code) == (429, 200)
+    assert (refused.status_code, inside) == (429, 1)
+    assert (waiting.result().status_code, taken.status_code) == (200, 200)
     assert running.service.admission.inside == 0
 
 
@@ -176,6 +183,56 @@ def test_a_stuck_engine_makes_the_service_ill(serve: Serve) -> None:
     assert running.http.get("/readyz").status_code == 503
     running.network.gate.set()
     until(lambda: running.http.get("/healthz").status_code == 200)
+
+
+def test_a_queue_that_is_smaller_than_a_request(serve: Serve) -> None:
+    running = serve(queue=3)
+    files = [("images", (f"{index}.png", GOOD)) for index in range(4)]
+    assert running.http.get("/v1/model").json()["limits"]["batch"] == 3
+    assert running.http.post("/v1/inspect/batch", files=files[:3]).status_code == 200
+    assert running.http.post("/v1/inspect/batch", files=files).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("length", "slots"), [(None, 4), (0, 1), (50_000, 1), (100_001, 2), (300_001, 4), (900_000, 4)]
+)
+def test_a_request_of_several_images_holds_places_for_its_bytes(
+    length: int | None, slots: int
+) -> None:
+    settings = ServiceSettings(max_megabytes=0.1)
+    assert settings.slots(length) == slots
+    assert settings.model_copy(update={"queue": 2}).slots(length) == min(slots, 2)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: local"])
+def test_a_connection_without_a_request_is_closed(begun: bytes) -> None:
+    with running(model_of(RedFinder()), timeout=0.3) as service:
+        where = urlsplit(service.url)
+        with socket.create_connection((where.hostname, where.port), timeout=10) as raw:
+            raw.sendall(begun)
+            assert raw.recv(1000) == b""
+        # One that has asked before may ask again, and not half.
+        with socket.create_connection((where.hostname, where.port), timeout=10) as raw:
+            raw.sendall(f"GET /healthz HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
+            assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+            raw.sendall(b"GET /hea")
+            while raw.recv(1000):
+                pass
+
+
+def test_a_client_that_leaves_is_no_failure_of_the_service(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = serve()
+    where = urlsplit(running.url)
+    head = f"POST /v1/inspect HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 500\r\n\r\n"
+    with socket.create_connection((where.hostname, where.port), timeout=10) as raw:
+        raw.sendall(head.encode() + b"\x89PNG")
+        until(lambda: running.service.admission.inside == 1)
+    until(lambda: 'status="499"' in running.http.get("/metrics").text)
+    assert 'status="500"' not in running.http.get("/metrics").text
+    assert running.service.admission.inside == 0
+    assert not caplog.records
 
 
 def test_a_body_that_dribbles_in(serve: Serve) -> None:

@@ -182,7 +182,12 @@ def address() -> Iterator[tuple[str, list[Any]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200 if len(posted) > 1 else 500)
+            self.send_response(301 if self.path == "/old" else 200 if len(posted) > 1 else 500)
+            self.send_header("Location", "/verdicts")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -210,6 +215,15 @@ def test_an_address_gets_each_verdict_and_a_failure_is_counted(
     assert posted[1]["outlines"] == rows_of(tmp_path / "out")[1]["outlines"]
     assert summary.undelivered == 1
     assert "--hook failed: HTTP Error 500" in caplog.text
+
+
+def test_a_redirected_verdict_is_not_delivered(
+    inspector: Inspector, parts: list[Path], tmp_path: Path, address: tuple[str, list[Any]]
+) -> None:
+    """Libraries follow with a GET, which an address may well answer, without the verdict."""
+    old = address[0].replace("/verdicts", "/old")
+    summary = watched(inspector, tmp_path / "out", parts, hooks=[http_hook(old)])
+    assert summary.undelivered == 3
 
 
 def test_a_command_gets_each_verdict_as_arguments_and_as_json(

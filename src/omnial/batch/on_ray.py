@@ -19,6 +19,7 @@ import numpy as np
 
 from omnial.batch.archive import Assignment, PartResult, Worker, part_file
 from omnial.errors import RunError, UserError
+from omnial.model_folder.export_folder import is_export
 
 ATTEMPTS: Final = 4
 """How often a part is begun until the run gives up: one of its images may kill the workers."""
@@ -53,7 +54,9 @@ class OnRay:
 
             has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
             device = assignment.device
-            on_gpu = device.startswith("cuda") or (device == "auto" and has["GPU"] >= 1)
+            # An export's engine may have no GPU where Ray sees one: it takes it on request alone.
+            may_take = device == "auto" and not is_export(assignment.model)
+            on_gpu = device.startswith("cuda") or (may_take and has["GPU"] >= 1)
             most = min(has["CPU"] // cores, has["GPU"]) if on_gpu else has["CPU"] // cores
             workers = self.workers or most
             if not 1 <= workers <= most:

@@ -103,9 +103,9 @@ def calibrate_folder(
 ) -> CalibrationReport:
     """Set a folder's thresholds from normal images.
 
-    Classes without images in the data keep the scores that they were calibrated with, at the
-    new rate, if these were taken with the same tiles. Files that the network was trained on are
-    left out, by their content: it scores them lower than new images.
+    Classes without images in the data keep their thresholds, at a new rate the scores that they
+    were calibrated with, if these were taken with the same tiles. Files that the network was
+    trained on are left out, by their content: it scores them lower than new images.
 
     `folder` is a model folder or an export folder; with `out`, a copy of it gets the thresholds.
     `false_alarm_rate` is the share of normal images that may be called anomalous, in (0, 1); None
@@ -129,6 +129,14 @@ def calibrate_folder(
     earlier = before.scores if before.tile == edge else {}
     scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
     calibration = calibrate(scores, before.pixel, rate, tile=edge)
+    if earlier:
+        # What `add` and `learn` have set for other products rests on more than their scores.
+        per_class = {
+            name: before.per_class[name]
+            for name, own in calibration.per_class.items()
+            if not found.scores.get(name) and (rate == before.false_alarm_rate or own is None)
+        }
+        calibration = calibration.changed({}, per_class)
     target = folder if out is None else out
     _write(folder, target, calibration)
     return _report(target, before, calibration, found, earlier)

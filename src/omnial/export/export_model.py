@@ -127,6 +127,8 @@ def export_model(
     model = load_model(model_dir, "cpu")
     progress("inspecting with PyTorch", 0, 1)
     images = from_data(data, model, compared_images, reading) if data else ExportImages((), ())
+    if data and precision == "int8" and not images.calibration:
+        raise UserError("INT8 is calibrated on normal training images, and the data has none.")
     pytorch = TorchBackend(model)
     compared = images.compared or made_up(model.settings.data)
     reference = Reference.of(
@@ -139,7 +141,7 @@ def export_model(
         write_onnx(model, source, reconstruction=reconstruction)
         progress("writing the graph", 1, 1)
         built = []
-        for wanted in _wanted(format_, precision, bool(data)):
+        for wanted in _wanted(format_, precision, bool(images.calibration)):
             progress(f"building and comparing {wanted}", 0, 1)
             folder = work / wanted
             folder.mkdir()
@@ -183,7 +185,7 @@ def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precisi
         wanted += [name for name, ability in names.items() if ability in abilities]
     if with_data:
         return [*wanted, "int8"]
-    _logger.info("INT8 was not tried: it needs normal images, see --data")
+    _logger.info("INT8 was not tried: it needs normal training images, see --data")
     return wanted
 
 

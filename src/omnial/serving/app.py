@@ -1,5 +1,6 @@
 """The application: routes, the guards around them, and the page; and the server that runs it."""
 
+import asyncio
 import ipaddress
 import signal
 import socket
@@ -9,9 +10,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import h11
 import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, RedirectResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from omnial._version import __version__
 from omnial.errors import UserError
@@ -111,6 +114,38 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def impatient(seconds: float) -> type[H11Protocol]:
+    """HTTP/1.1 that closes a connection on which the head of a request does not arrive in time.
+
+    Uvicorn would wait for ever, and so few silent connections would keep everybody else out.
+    """
+
+    class Impatient(H11Protocol):
+        _limit: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.conn.their_state is h11.IDLE:
+                self._wait()
+            elif self._limit is not None:
+                self._limit.cancel()
+                self._limit = None
+
+        def _wait(self) -> None:
+            if self._limit is None:
+                self._limit = self.loop.call_later(seconds, self._end)
+
+        def _end(self) -> None:
+            if self.conn.their_state is h11.IDLE:
+                self.transport.close()
+
+    return Impatient
+
+
 def serve(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
     """Answer requests until SIGTERM or SIGINT, then close the socket.
 
@@ -125,6 +160,7 @@ def serve(service: Service, listening: socket.socket, on_ready: Callable[[], Non
         server_header=False,
         date_header=True,
         lifespan="on",
+        http=impatient(settings.timeout),
         limit_concurrency=settings.queue + _SPARE_CONNECTIONS,
         # What was begun last may take its whole time to arrive, and again to be answered.
         timeout_graceful_shutdown=round(2 * settings.timeout + 5),

@@ -46,7 +46,10 @@ class Admission:
         self._lock = threading.Lock()
 
     def take(self, count: int = 1) -> None:
-        """Take slots; a RefusedError (429) that says when to come again if as many are not left."""
+        """Take slots; a RefusedError (429) that says when to come again if as many are not left.
+
+        A negative number gives some back.
+        """
         with self._lock:
             if self.inside + count <= self.most:
                 self.inside += count

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import ipaddress
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -13,12 +14,15 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omnial.serving.replies import RefusedError
 from omnial.serving.routes import BATCH_PATH, PATH
 from omnial.serving.service import Service
 from omnial.serving.upload import too_large
+
+_logger = logging.getLogger(__name__)
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -48,8 +52,8 @@ class Guards:
 
     It refuses what another web site makes a visitor's browser send: such a request names a foreign
     origin or, after the site has pointed its own name here (DNS rebinding), a foreign host. It ends
-    a request whose body is larger than its route allows while it arrives, puts the same security
-    headers on every answer, and counts and times the answers.
+    a request whose body is larger than its route allows while it arrives, answers those that fail,
+    puts the same security headers on every answer, and counts and times the answers.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -68,12 +72,12 @@ class Guards:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, started = time.perf_counter(), 500, False
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 headers.setdefault("Cache-Control", "no-store")
@@ -90,6 +94,15 @@ class Guards:
                 await refusal.response()(scope, receive, sending)
             else:
                 await self.app(scope, self._counting(receive, limit), sending)
+        except ClientDisconnect:
+            status = 499  # as others count it: nobody is left to answer
+        except Exception as error:
+            if started:  # the server cuts the answer off
+                raise
+            _logger.error("a request failed", exc_info=error)
+            # What went wrong inside is for the log, not for whoever sent the request.
+            failed = RefusedError(500, "internal", "The service failed; its log says how.")
+            await failed.response()(scope, receive, sending)
         finally:
             # The template, not the path: a request must not make up labels.
             route = getattr(scope.get("route"), "path", "other")

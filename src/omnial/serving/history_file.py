@@ -56,6 +56,8 @@ class Reviewed(NamedTuple):
     """`right`, `false_alarm` (the part is good) or `missed` (a defect)."""
     anomalous: bool
     """The verdict that was reviewed."""
+    sha256: str
+    """Of the image file, as hexadecimal digits."""
     file: bytes | None
     """The image file as it was sent; None where the service did not keep it."""
 
@@ -95,12 +97,12 @@ def read_reviews(path: Path) -> Iterator[Reviewed]:
         try:
             _check_version(db)
             rows = db.execute(
-                "SELECT id, name, class, review, anomalous, file FROM inspections "
+                "SELECT id, name, class, review, anomalous, sha256, file FROM inspections "
                 "WHERE review IS NOT NULL ORDER BY reviewed, id"
             )
-            for number, name, class_name, review, anomalous, content in rows:
+            for number, name, class_name, review, anomalous, sha256, content in rows:
                 kept = content if isinstance(content, bytes) else None
-                yield Reviewed(number, name, class_name, review, bool(anomalous), kept)
+                yield Reviewed(number, name, class_name, review, bool(anomalous), sha256, kept)
         finally:
             db.close()
     except sqlite3.Error as error:
@@ -112,7 +114,10 @@ def read_reviews(path: Path) -> Iterator[Reviewed]:
 def _check_version(db: sqlite3.Connection) -> None:
     found = [db.execute(f"PRAGMA {n}").fetchone()[0] for n in ("application_id", "user_version")]
     if found != [_APPLICATION, _VERSION]:
-        raise sqlite3.DatabaseError("another program or another version of omnial made it")
+        raise sqlite3.DatabaseError(
+            "another program or another version of omnial made it, or it was copied while a "
+            "service wrote to it"
+        )
 
 
 def _prepare(db: sqlite3.Connection) -> None:

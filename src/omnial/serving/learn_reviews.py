@@ -149,29 +149,30 @@ def _pictures(
 ) -> tuple[dict[str, list[_Picture]], Counter[str]]:
     """The reviewed pictures of each known class as files, and how many reviews are left out why."""
     reviews, left_out = 0, Counter[str]()
-    chosen: dict[tuple[str, bytes], _Picture] = {}
-    for number, name, class_name, review, anomalous, content in read_reviews(history):
-        digest, false_alarm = sha256(content or b"").digest(), review == "false_alarm"
-        if review == "right":
-            before = chosen.get((class_name or "", digest))
-            if before is not None and before.false_alarm == anomalous:
-                del chosen[class_name or "", digest]
+    chosen: dict[tuple[str, str], _Picture] = {}
+    for one in read_reviews(history):
+        key, false_alarm = (one.class_name or "", one.sha256), one.review == "false_alarm"
+        if one.review == "right":
+            before = chosen.get(key)
+            if before is not None and before.false_alarm == one.anomalous:
+                del chosen[key]
                 left_out["taken back by a later one"] += 1
             continue
         reviews += 1
-        if class_name not in model.classes:
+        chosen.pop(key, None)
+        if one.class_name not in model.classes:
             left_out["of products that the model does not know"] += 1
             continue
-        if content is None:
+        if one.file is None:
             left_out["without the image file"] += 1
             continue
-        chosen.pop((class_name, digest), None)
+        digest = sha256(one.file).digest()
         if false_alarm and short_digest(digest) in model.trained_files:
             left_out["learnt or trained on before"] += 1
             continue
-        path = scratch / digest.hex()
-        path.write_bytes(content)
-        chosen[class_name, digest] = _Picture(number, name, path, false_alarm, digest)
+        path = scratch / str(one.number)
+        path.write_bytes(one.file)
+        chosen[key] = _Picture(one.number, one.name, path, false_alarm, digest)
     if not reviews:
         raise UserError(
             f"{history}: no verdict is reviewed as a false alarm or as missed. Review verdicts on "

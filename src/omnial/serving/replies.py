@@ -1,6 +1,5 @@
 """What the service answers with, and refuses with: the OpenAPI description is made of these."""
 
-import logging
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -30,7 +29,6 @@ _REASONS: Final = {
     504: "No result in time.",
 }
 _FRAMEWORK_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
-_logger = logging.getLogger(__name__)
 
 
 class Reply(BaseModel):
@@ -253,9 +251,3 @@ def answer_problems(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first.get("loc", ()))
         return RefusedError(422, "invalid", f"{where}: {first.get('msg', 'invalid')}").response()
-
-    @app.exception_handler(Exception)
-    async def internal(_: Request, error: Exception) -> JSONResponse:
-        _logger.error("a request failed", exc_info=error)
-        # What went wrong inside is for the log, not for whoever sent the request.
-        return RefusedError(500, "internal", "The service failed; its log says how.").response()

@@ -95,8 +95,9 @@ def inspect_routes(service: Service) -> APIRouter:
 
         An image that cannot be used gets its reason, the others their verdicts.
         """
-        taken = 1
-        service.admission.take()
+        length = request.headers.get("content-length")
+        taken = service.settings.slots(None if length is None else int(length))
+        service.admission.take(taken)
         try:
             uploads, product = await read_many(request, service.settings)
             product = asked.class_name or product
@@ -160,8 +161,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
 
     async def send(number: int, kind: Literal["picture", "map"], media_type: str) -> Response:
         content = _found(await recorder.call(History.file, number, kind))
-        headers = {"Cache-Control": "private, max-age=86400"}
-        return Response(content, media_type=media_type, headers=headers)
+        return Response(content, media_type=media_type)
 
     @router.get("/{number}/picture", **_image("image/jpeg"), summary="Its picture, small")
     async def picture(number: Number) -> Response:

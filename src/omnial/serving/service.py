@@ -144,7 +144,7 @@ def model_card(inspector: Inspector, name: str, settings: ServiceSettings) -> Mo
         limits={
             "megabytes": settings.max_megabytes,
             "megapixels": settings.max_megapixels,
-            "batch": settings.max_batch,
+            "batch": settings.largest_batch,
             "queue": settings.queue,
         },
         history=settings.history is not None,

@@ -48,6 +48,19 @@ class ServiceSettings(Section):
         return round(self.max_megabytes * MEGABYTE)
 
     @property
+    def largest_batch(self) -> int:
+        """Images in one request: no more than the queue holds."""
+        return min(self.max_batch, self.queue)
+
+    @property
     def batch_bytes(self) -> int:
         """Largest request of several images: that of four of the largest."""
-        return min(self.max_batch, 4) * self.image_bytes
+        return min(self.largest_batch, 4) * self.image_bytes
+
+    def slots(self, length: int | None) -> int:
+        """The places in the queue that a request of several images takes until it has arrived.
+
+        So many of the largest images may have its length in bytes; None: it does not say.
+        """
+        most = min(self.largest_batch, 4)
+        return most if length is None else min(most, max(1, -(-length // self.image_bytes)))

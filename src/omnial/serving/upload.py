@@ -53,7 +53,7 @@ async def read_many(request: Request, settings: ServiceSettings) -> tuple[list[U
     if not _is_form(request):
         raise RefusedError(415, "no_form", "Send a form (multipart/form-data) of files.")
     async with _in_time(settings):
-        uploads, product = await _read_form(request, "images", most=settings.max_batch)
+        uploads, product = await _read_form(request, "images", most=settings.largest_batch)
     if not uploads:
         raise RefusedError(422, "no_image", "Send at least one file, in fields named images.")
     return uploads, product

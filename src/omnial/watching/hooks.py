@@ -111,6 +111,13 @@ def command_hook(command: str, names: tuple[str, ...]) -> Hook:
     return Hook("--run", call)
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would go on as a GET, without the verdict."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Let the redirect be the error that it is."""
+
+
 def http_hook(url: str) -> Hook:
     """A hook that posts each event as JSON to an address, which must answer with 2xx in time.
 
@@ -127,10 +134,12 @@ def http_hook(url: str) -> Hook:
             "program of --run can send them."
         )
 
+    opener = urllib.request.build_opener(_NoRedirect)
+
     def call(event: Event) -> None:
         content = json.dumps(event).encode()
         request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=_TIMEOUT):
+        with opener.open(request, timeout=_TIMEOUT):
             pass
 
     return Hook("--hook", call)

@@ -183,9 +183,11 @@ export function setUpViewer() {
   });
   $("save").addEventListener("click", save);
   $("picture").addEventListener("error", async () => {
-    const fallback = shown?.extras.fallback;
+    const wanted = shown;
+    const fallback = wanted?.extras.fallback;
     if (!fallback) return;
-    shown.extras.fallback = null;
-    $("picture").src = await fallback();
+    wanted.extras.fallback = null;
+    const address = await fallback();
+    if (shown === wanted) $("picture").src = address;
   });
 }
