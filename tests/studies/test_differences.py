@@ -1,5 +1,6 @@
 """Verdicts about two rows: right as often as they say, and undecided where nothing can be known."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,11 +18,17 @@ CLASSES = ("bolt", "nut")
 def row(
     name: str, values: Sequence[float], images: NDArray[np.float64] | None, **own: float
 ) -> RowFigures:
-    """A row of seeds with these means; `images` (R,) is what the resamples add, None has none."""
+    """A row of seeds with these means; `images` is what the resamples add, None has none.
+
+    (R,) for all seeds alike, (seeds, R) for each.
+    """
     seeds = []
-    for value in values:
+    for number, value in enumerate(values):
         figures: dict[str, float | None] = {"pixel_ap": value / 100, **own}
-        replicates = {} if images is None else {"pixel_ap": (value + images) / 100}
+        replicates = {}
+        if images is not None:
+            added = images if images.ndim == 1 else images[number]
+            replicates = {"pixel_ap": (value + added) / 100}
         by_class = dict.fromkeys(CLASSES, figures), dict.fromkeys(CLASSES, replicates)
         seeds.append(SeedFigures({"pixel_ap": value}, by_class[0], (), by_class[1]))
     published = {"pixel_ap": float(ord(name[0]))}
@@ -116,10 +123,22 @@ def test_neighbours_stand_in_the_published_order_or_in_that_of_images() -> None:
     assert named == [("a", "c")]
 
 
+def test_what_images_mean_to_one_seed_alone_is_counted_once() -> None:
+    """More seeds do help against it."""
+    each = [np.stack([noise(2 * n, 3.0), noise(2 * n + 1, 3.0)]) for n in range(2)]
+    rows = [row(name, (v, v + 1.5), e) for name, v, e in zip("ab", (40.0, 43.0), each, strict=True)]
+    assert rows[0].variance_of_one_seed("pixel_ap") == pytest.approx(9.0, rel=0.15)
+    assert "seeds would decide" in only(rows).verdict
+    alone = [row("a", (40.0, 41.5), noise(0, 0.0)), row("b", (43.0, 44.5), noise(0, 0.0))]
+    assert only(rows).half_width == pytest.approx(only(alone).half_width, rel=0.1)
+
+
 @pytest.mark.parametrize("seeds", [2, 4])
-@pytest.mark.parametrize(("of_images", "of_seeds"), [(1.0, 2.0), (2.0, 0.5)])
+@pytest.mark.parametrize(
+    ("of_images", "of_seeds", "of_both"), [(1.0, 2.0, 0.0), (2.0, 0.5, 0.0), (1.0, 0.5, 1.5)]
+)
 def test_equal_rows_are_told_apart_no_more_often_than_claimed(
-    seeds: int, of_images: float, of_seeds: float
+    seeds: int, of_images: float, of_seeds: float, of_both: float
 ) -> None:
     random, decided, trials = np.random.default_rng(5), 0, 400
     for trial in range(trials):
@@ -127,8 +146,9 @@ def test_equal_rows_are_told_apart_no_more_often_than_claimed(
         for index, name in enumerate("abc"):
             # The images at hand shift each row, as its resamples say.
             shift = random.normal(0.0, of_images)
-            values = 50.0 + shift + random.normal(0.0, of_seeds, seeds)
-            rows.append(row(name, list(values), noise(10 * trial + index, of_images)))
+            values = 50.0 + shift + random.normal(0.0, math.hypot(of_seeds, of_both), seeds)
+            each = random.normal(0.0, of_both, (seeds, 300))
+            rows.append(row(name, list(values), noise(10 * trial + index, of_images) + each))
         decided += differences(rows, "pixel_ap")[0].verdict in ("holds", "reversed")
 
     # 5 % is claimed; 400 trials tell that from 8 %.

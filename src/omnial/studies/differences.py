@@ -3,10 +3,11 @@
 Two sources of chance are counted. Other test images would give other figures: that is the variance
 over the bootstrap resamples of the images, which both rows share, of the difference of the means
 over classes and seeds. Another training would give other figures: that is the variance between the
-seeds of a row. Two seeds say next to nothing about their own row's, so it is pooled over all rows,
-and replaced by the two rows' own where that is larger. Both add up; the interval is the difference
-plus and minus Student's t times the root of the sum, with Welch's and Satterthwaite's degrees of
-freedom.
+seeds of a row. What the images mean to one training alone is in both, so it is taken out of the
+first: half of the variance over the resamples of two seeds' difference, by the number of seeds. Two
+seeds say next to nothing about their own row's, so it is pooled over all rows, and replaced by the
+two rows' own where that is larger. Both add up; the interval is the difference plus and minus
+Student's t times the root of the sum, with Welch's and Satterthwaite's degrees of freedom.
 """
 
 import math
@@ -82,7 +83,8 @@ def _difference(
         return Difference(low, high, value, None, "undecided: kept without resamples")
     if not spread[1]:
         return Difference(low, high, value, None, "undecided: one seed")
-    images = float(np.var(above - below, ddof=1))
+    own = sum(row.variance_of_one_seed(metric) / len(row.seeds) for row in (low, high))
+    images = max(float(np.var(above - below, ddof=1)) - own, 0.0)
     seeds, degrees = max(spread, variance([lower, higher]))
 
     def half(first: int, second: int, degrees: float) -> float:

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -98,6 +99,15 @@ class RowFigures(NamedTuple):
         values = [seed.resampled(metric) for seed in self.seeds]
         known = [value for value in values if value is not None]
         return np.mean(known, axis=0) if known and len(known) == len(values) else None
+
+    def variance_of_one_seed(self, metric: str) -> float:
+        """What the choice of images adds to the variance of one seed and no other; 0 for one seed.
+
+        Half of the variance over the resamples of the difference of two seeds, the mean over pairs.
+        """
+        known = [seed.resampled(metric) for seed in self.seeds]
+        pairs = [(a, b) for a, b in combinations(known, 2) if a is not None and b is not None]
+        return statistics.fmean(np.var(a - b, ddof=1) / 2 for a, b in pairs) if pairs else 0.0
 
 
 def to_text(values: NDArray[np.float64]) -> str:
