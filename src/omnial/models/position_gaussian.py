@@ -1,8 +1,8 @@
 """A Gaussian of features at each cell of an image, and how far out another image's cells lie.
 
-The features are whitened by the product's covariance, centred on the cell's mean, and scaled by the
-cell's deviation, which is shrunk to the product's. What is normal for a product builds on it, see
-`omnial.models.normality`. NumPy alone, so that exports need no PyTorch. [O]
+The features are whitened by the product's covariance at a place, centred on the cell's mean, and
+scaled by the cell's deviation, which is shrunk to the product's. What is normal for a product
+builds on it, see `omnial.models.normality`. NumPy alone, so that exports need no PyTorch. [O]
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-COMPONENTS: Final = 48
+COMPONENTS: Final = 96
 """Principal components of the features, at most. [O]"""
 PRIOR_IMAGES: Final = 10.0
 """Weight, in images, of the product's deviation in that of a cell. [O]"""
@@ -27,7 +27,7 @@ EVIDENCE: Final = -np.log10(1.0 - LEVELS)
 TAIL_KNOTS: Final = 8
 """Last quantiles, whose slope continues beyond them: one in a hundred to one in a thousand."""
 _APART: Final = 0.02  # of two quantiles, at least, in logits or deviations
-_SPREAD: Final = 1.0  # cells, of the Gaussian that blurs means and variances
+_SPREAD: Final = 0.5  # cells, of the Gaussian that blurs means and variances
 
 Cells = Sequence[NDArray[np.floating[Any]]] | NDArray[np.floating[Any]]
 """Features of images, (E, h, w) each."""
@@ -71,8 +71,8 @@ class PositionGaussian:
     @classmethod
     def fit(cls, train: Cells) -> "PositionGaussian":
         """Learn from at least one image; the quantiles are those of `ranked`."""
-        center, basis = _whitening(train)
         rows, columns = (int(np.median([x.shape[axis] for x in train])) for axis in (1, 2))
+        center, basis = _whitening(train, rows, columns)
         total = np.zeros((len(basis), rows, columns))
         squares = np.zeros_like(total)
         for embedding in train:
@@ -154,18 +154,21 @@ def highest(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     return found
 
 
-def _whitening(embeddings: Cells) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and whitened principal components of the features, over all cells of all images."""
-    features = len(embeddings[0])
-    total, products, count = np.zeros(features), np.zeros((features, features)), 0
-    for embedding in embeddings:
-        cells = embedding.reshape(features, -1).astype(np.float32)
-        total += cells.sum(1, dtype=np.float64)
-        products += cells @ cells.T
-        count += cells.shape[1]
-    center = total / count
-    covariance = products / count - np.outer(center, center)
-    deviations = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+def _whitening(
+    embeddings: Cells, rows: int, columns: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean of the features, and their principal components, whitened by how they vary at a place.
+
+    What tells one place from another, such as the part from the ground, is no variation of normal
+    parts: it would hide defects that look alike. Images that are all the same show no other.
+    """
+    grids = [on_grid(one, rows, columns).reshape(len(one), -1) for one in embeddings]
+    mean: NDArray[np.float64] = np.mean(grids, axis=0, dtype=np.float64)
+    center = mean.mean(1, keepdims=True)
+    covariance = _covariance(grids, mean)
+    if not covariance.any():
+        covariance = _covariance(grids, center)
+    deviations = np.sqrt(np.diag(covariance))
     # A channel that hardly moves must not be blown up: its rounding would become evidence.
     scale = np.maximum(deviations, 0.02 * max(float(deviations.max()), 1e-12))
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
@@ -173,7 +176,19 @@ def _whitening(embeddings: Cells) -> tuple[NDArray[np.float32], NDArray[np.float
     largest = largest[values[largest] > 1e-4 * values[largest[0]]]
     values, vectors = values[largest], vectors[:, largest]
     basis = (vectors / np.sqrt(values + 0.05 * values.mean())).T / scale
-    return center.astype(np.float32), basis.astype(np.float32)
+    return center[:, 0].astype(np.float32), basis.astype(np.float32)
+
+
+def _covariance(
+    grids: Sequence[NDArray[np.floating[Any]]], middle: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(E, E) of features (E, cells) about their middle."""
+    products: NDArray[np.float64] = np.zeros((len(middle), len(middle)))
+    for grid in grids:
+        around = (grid - middle).astype(np.float32)
+        products += around @ around.T
+    products /= len(grids) * grids[0].shape[1]
+    return products
 
 
 def _components(
