@@ -310,7 +310,7 @@ class TrainingSettings(Section):
     schedule: Literal["step", "cosine"] = "step"
     """`step`: times 0.2 at 80 % and 90 % [O, DRAEM]; `cosine`: to zero, for short budgets [O]."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
-    """Steps of linear warm-up; a time budget is measured at their end. [O]"""
+    """Steps of linear warm-up. [O]"""
     weight_decay: NonNegative = 0.0
     """Weight decay; that of Muon is decoupled. [O]"""
     quarter_share: Probability = 0.0

@@ -185,7 +185,8 @@ class Normality:
             looks.append(PositionGaussian.fit([one[own:] for one in train]))
         logits, distances = [], [list[NDArray[np.float32]]() for _ in looks]
         for normal in held_out:
-            logits.append(log_odds(normal.score_map)[normal.valid][::2])
+            # Every third: every second is the same columns of a usual width, row after row.
+            logits.append(log_odds(normal.score_map)[normal.valid][::3])
             counts = highest(normal.valid, *normal.embedding.shape[1:])
             parts = np.split(normal.embedding, [own])
             for look, part, found in zip(looks, parts, distances, strict=False):

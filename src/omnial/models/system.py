@@ -76,7 +76,7 @@ class InspectionNetwork(nn.Module):
         Sizes that are no multiple of the coarsest cell are padded by repeating the border, and the
         results cropped. In eval mode, with `second_look`, the logits are the mean of two looks.
         """
-        output = self._look(images)
+        output = self._look(images, embedded=self.normality and not self.training)
         if self.training:
             return output
         if self.pretrained is not None:
@@ -95,7 +95,7 @@ class InspectionNetwork(nn.Module):
         larger = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
         return larger[..., :height, :width]
 
-    def _look(self, images: Tensor) -> Output:
+    def _look(self, images: Tensor, *, embedded: bool = False) -> Output:
         """One pass through both sub-networks."""
         height, width = images.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple
@@ -107,7 +107,7 @@ class InspectionNetwork(nn.Module):
         restored, jnd, encoded = self.reconstruction(packed)
         logits, decoded = self.localization(self.neck(packed, restored, jnd))
         embedding = None
-        if self.normality and not self.training:
+        if embedded:
             embedding = self._embedding(encoded[self.embedded], decoded, height, width)
         return Output(
             unpack(restored, self.stem)[..., :height, :width],

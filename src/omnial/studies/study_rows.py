@@ -139,6 +139,12 @@ _STAGES = Study(
             "instance-norm", "+ instance norm", "surrogate-panels-instance-norm", 95.8, 97.0, 69.1
         ),
         _row("omnial", "+ DCSA and DiffNeck (OmniAL)", "omnial", *_OMNIAL),
+        Row(
+            "omnial-no-windows",
+            "OmniAL without our difference windows",
+            "omnial",
+            ("model.localization.difference_windows=[]",),
+        ),
     ),
     seeds=2,
 )
