@@ -129,7 +129,9 @@ def test_each_defect_is_found_as_a_naive_loop_says() -> None:
             expected.append(([score(one[n]) for one in scored], precise))
     below = [[(normal[:, c] < s[c]).mean() for c in (0, 1)] for s, _ in expected]
     wanted = (np.array(below) + np.array([p for _, p in expected])) / 2
-    matrix = how_well_found(fitted, [(one, valid) for one in images], look, "top_mean", 3, options)
+    found = how_well_found(fitted, [(one, valid) for one in images], look, "top_mean", 3, options)
+    assert [len(each) for each in found] == [4] * 5
+    matrix = np.concatenate(found)
     np.testing.assert_allclose(matrix, wanted, atol=1e-4)
     assert np.ptp(matrix[:, 0] - matrix[:, 1]) > 0.01
 
@@ -147,9 +149,9 @@ def test_images_of_different_sizes_are_drawn_on() -> None:
         return seen._replace(score_maps=odd)
 
     mixed: list[Image] = [(images[0], valid), (wide, np.ones(wide.shape[1:], bool))] * 6
-    matrix = how_well_found(fitted, mixed, any_size, "top_mean", 0, candidates(False))
-    assert matrix.shape[1] == 5
-    assert len(matrix) > 32
+    found = how_well_found(fitted, mixed, any_size, "top_mean", 0, candidates(False))
+    assert {each.shape[1] for each in found} == {5}
+    assert sum(map(len, found)) > 32
 
 
 def test_what_is_learnt_as_normal_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +195,20 @@ def test_thresholds_of_normality_are_learnt_in_float32(monkeypatch: pytest.Monke
         learn_normality.learn_normality(network, wanted, CLASSES, train, labels, held_out, labels)
         quick = precision == "bf16"
         assert asked == {("train", quick), ("drawn", quick), ("held out", False)}
+
+
+def test_defects_on_one_image_are_no_independent_witnesses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Features find all defects of half the images: by the defects that is sure, by images not."""
+    found = [np.tile([[0.5, 0.53 + 0.1 * (-1) ** number]], (4, 1)) for number in range(10)]
+    monkeypatch.setattr(weigh_witnesses, "how_well_found", lambda *_: found)
+    monkeypatch.setattr(weigh_witnesses, "candidates", lambda _: np.float32([[3, 0], [2, 1]]))
+    images, valid = good_images(12), np.ones((SIZE, SIZE), bool)
+    look = looking(images, True, None)
+    chosen = weighed(fit(images, valid, look), [], look, "top_mean", 0)
+    assert chosen.weights.tolist() == [3.0, 0.0]
+    assert choose(np.concatenate(found), np.float32([3, 2])) == 1
 
 
 def test_too_few_images_leave_the_usual_weights() -> None:

@@ -65,9 +65,11 @@ def weighed(
     """
     options = candidates(normality.pretrained is not None)
     found = how_well_found(normality, images, look, rule, seed, options)
-    if len(found) < FEWEST_DEFECTS:
+    if sum(map(len, found)) < FEWEST_DEFECTS:
         return normality
-    return replace(normality, weights=options[choose(found, options[:, 0])])
+    # Defects on one image are found alike, so that images are what is independent.
+    by_image = np.stack([each.mean(0) for each in found if len(each)])
+    return replace(normality, weights=options[choose(by_image, options[:, 0])])
 
 
 def how_well_found(
@@ -77,14 +79,14 @@ def how_well_found(
     rule: ImageScore,
     seed: int,
     options: NDArray[np.float32],
-) -> NDArray[np.float64]:
-    """How well each of (C, 2) or (C, 3) weights finds each drawn defect: (m, C) in 0..1.
+) -> list[NDArray[np.float64]]:
+    """How well each of (C, 2) or (C, 3) weights finds the n defects on each image: (n, C) in 0..1.
 
     The mean of two shares: of the good images that score lower, a tie being half of one; and the
     average precision of its pixels among those of the image with and without it.
     Arguments are those of `weighed`.
     """
-    normal, scores, precisions = [], [], []
+    normal, scores, precisions, counts = [], [], [], []
     for index, (image, valid) in enumerate(images):
         other = images[(index + 1) % len(images)][0]
         material = Material(image, other if other.shape == image.shape else image)
@@ -97,15 +99,15 @@ def how_well_found(
         found = np.stack([image_scores(one, inside, rule) for one in maps], 1)
         normal.append(found[0])
         scores += list(found[1:])
+        counts.append(len(found) - 1)
         precisions += [
             [_precision(one[[0, n]], masks[n], valid) for one in maps] for n in range(1, len(shown))
         ]
     if not scores:
-        return np.empty((0, len(options)))
+        return []
     before, after = np.stack(normal)[None], np.stack(scores)[:, None]
     share_below = ((before < after) + 0.5 * (before == after)).mean(1)
-    result: NDArray[np.float64] = (share_below + np.array(precisions)) / 2
-    return result
+    return np.split((share_below + np.array(precisions)) / 2, np.cumsum(counts)[:-1])
 
 
 def choose(found: NDArray[np.float64], network: NDArray[np.float32]) -> int:
@@ -115,7 +117,8 @@ def choose(found: NDArray[np.float64], network: NDArray[np.float32]) -> int:
     network, and of these the best.
 
     Args:
-        found: (m, C) how well each weights find each defect, higher is better; m is at least 2.
+        found: (m, C) how well each weights find the defects on each image, higher is better; m is
+            at least 2.
         network: (C,) the network's share in each.
     """
     means = found.mean(0)
