@@ -262,6 +262,15 @@ def test_a_trained_model_is_evaluated_with_its_own_settings(catalogue: Catalogue
     assert result.model["system"] == "omnial"
     assert result.model["training"] == {"seed": 3}
     json.dumps(result.to_metrics(), allow_nan=False)
+    # Thresholds of tiles say nothing about scores of whole images.
+    model.calibration = CALIBRATION.model_copy(update={"tile": 32})
+    tiled = evaluate_model(model, catalogue, batch_size=4, gallery_per_class=3)
+    assert tiled.mean == result.mean
+    verdicts = tiled.to_metrics()["verdicts"]
+    count = sum(len(product.images) for product in tiled.classes)
+    assert verdicts == {"good": 0, "false_alarms": 0, "defective": 0, "found": 0, "without": count}
+    assert "tiles" in tiled.model["notes"][-1]
+    json.dumps(tiled.to_metrics(), allow_nan=False)
 
 
 def test_the_region_of_interest_limits_pixels_and_padding_does_not_count(

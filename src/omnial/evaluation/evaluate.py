@@ -110,19 +110,24 @@ def evaluate_model(
 ) -> EvaluationResult:
     """Evaluate a trained model on the test images of a data set; see `Evaluation`.
 
-    Thresholds come from the model's calibration. A class that the model was not trained on takes
-    the largest. Where the model has a region of interest for a class, what lies outside it does
-    not count, in addition to the data set's own region.
+    Thresholds come from the model's calibration; one in tiles gives none, since images are seen
+    whole here. A class that the model was not trained on takes the largest. Where the model has a
+    region of interest for a class, what lies outside it does not count, in addition to the data
+    set's own region.
     """
     inspector = model if isinstance(model, Inspector) else Inspector.of(model)
     backend, settings, calibration = inspector.backend, inspector.settings, inspector.calibration
+    notes = list(calibration.notes())
+    thresholds = calibration if calibration.tile is None else None
+    if thresholds is None:
+        notes.append("The thresholds are of tiles, and images are seen whole here: no verdicts.")
     description: dict[str, object] = {
         "system": settings.system,
         "size": settings.size,
         "classes": list(inspector.classes),
         "calibration": calibration.summary(),
         "weights": {name: one.weight_of for name, one in inspector.normality.items()},
-        "notes": list(calibration.notes()),
+        "notes": notes,
         "training": dict(inspector.training),
     }
     device = None
@@ -131,7 +136,7 @@ def evaluate_model(
     elif backend.device.type != "cpu":
         device = backend.device
     evaluation = Evaluation(
-        *(backend, settings, batch_size, gallery_per_class, calibration, inspector.rois),
+        *(backend, settings, batch_size, gallery_per_class, thresholds, inspector.rois),
         *(inspector.normality, description, device, progress, transform, resamples),
     )
     return evaluation.run(catalogue)

@@ -140,6 +140,7 @@ def impatient(seconds: float) -> type[H11Protocol]:
                 self._limit = self.loop.call_later(seconds, self._end)
 
         def _end(self) -> None:
+            self._limit = None
             if self.conn.their_state is h11.IDLE:
                 self.transport.close()
 
