@@ -234,11 +234,13 @@ def test_a_verdict_that_is_right_takes_back_what_it_contradicts(
     given: list[tuple[bytes, str, Review]]
     given = [(one, "gear", review) for one, both in pairs for review in both]
     given += [(pictures[4], "gear", "false_alarm"), (Unkept(pictures[4]), "gear", "right")]
+    # Said again without the file, it stays.
+    given += [(Unkept(pictures[2]), "gear", "false_alarm")]
     history = write(given)
     report = learn_reviews(model, history, tmp_path / "out", device="cpu")
     product = report.products["gear"]
     assert (product.false_alarms, len(product.missed)) == (1, 1)
-    assert report.left_out == {"taken back by a later one": 3}
+    assert report.left_out == {"taken back by a later one": 3, "without the image file": 1}
 
 
 @pytest.mark.parametrize("trained", ["own"], indirect=True)

@@ -134,10 +134,28 @@ def test_thresholds_of_other_products_that_were_set_otherwise_stay(
     module._write(folder, folder, lowered)
     report = calibrate_folder(folder, [data / "bolt"])
     assert report.calibration.per_class["tile"] == 0.01
+    # Not that of the rule: what its own scores say of it.
+    above = sum(score > 0.0101 for score in lowered.scores["tile"])
+    count = len(lowered.scores["tile"])
+    assert report.classes["tile"].interval == module.share_interval(above, count)
     assert calibrate_folder(folder, [data]).calibration.per_class["tile"] != 0.01
 
 
-def test_images_that_were_anomalous(folder: Path, data: Path) -> None:
+def test_scores_that_are_too_few_for_a_stricter_rate_set_no_threshold(
+    folder: Path, data: Path
+) -> None:
+    """One that the rule set at another rate is not kept instead."""
+    scores = {"bolt": np.arange(20) / 20, "tile": np.arange(10) / 10}
+    before = calibrate(scores, 0.5, 0.2)
+    assert before.per_class["tile"] is not None
+    module._write(folder, folder, before)
+    report = calibrate_folder(folder, [data / "bolt"], false_alarm_rate=0.05)
+    assert report.calibration.per_class["tile"] is None
+    assert "tile" in report.calibration.notes()[0]
+    assert not report.classes["tile"].own
+
+
+def test_images_that_were_anomalous_until_now_are_doubted(folder: Path, data: Path) -> None:
     """But for scores of another kind: those of tiles say nothing about a threshold of images."""
     module._write(folder, folder, calibrate({"bolt": [0.0] * 40, "tile": [0.0] * 40}, 0.5, 0.1))
     tiled = calibrate_folder(folder, [data / "bolt"], out=folder.parent / "tiled", tile=32)

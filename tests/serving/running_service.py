@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from omnial.inference.inspector import Inspector
 from omnial.models.system import Output
 from omnial.models.trained_model import TrainedModel
-from omnial.serving.app import build_app, impatient
+from omnial.serving.app import server_config
 from omnial.serving.service import Service
 from omnial.serving.service_settings import ServiceSettings
 from tests import small_model
@@ -78,15 +78,7 @@ def running(model: TrainedModel, batch_size: int = 8, **settings: Any) -> Iterat
     """A service in a thread of this process, stopped at the end."""
     inspector = Inspector.of(model, batch_size=batch_size)
     service = Service(inspector, "abc123", ServiceSettings(**{"port": 0, **settings}))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            build_app(service),
-            log_config=None,
-            lifespan="on",
-            access_log=False,
-            http=impatient(service.settings.timeout),
-        )
-    )
+    server = uvicorn.Server(server_config(service))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

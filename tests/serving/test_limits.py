@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -206,7 +207,7 @@ def test_a_request_of_several_images_holds_places_for_its_bytes(
 
 @pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: local"])
 def test_a_connection_without_a_request_is_closed(begun: bytes) -> None:
-    with running(model_of(RedFinder()), timeout=0.3) as service:
+    with running(model_of(RedFinder()), timeout=1.0) as service:
         where = urlsplit(service.url)
         with socket.create_connection((where.hostname, where.port), timeout=10) as raw:
             raw.sendall(begun)
@@ -216,6 +217,14 @@ def test_a_connection_without_a_request_is_closed(begun: bytes) -> None:
             raw.sendall(f"GET /healthz HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
             assert raw.recv(1000).startswith(b"HTTP/1.1 200")
             raw.sendall(b"GET /hea")
+            while raw.recv(1000):
+                pass
+        # Nor may one that was answered before its body came dribble on.
+        with socket.create_connection((where.hostname, where.port), timeout=10) as raw:
+            head = f"GET /healthz HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 99\r\n\r\n"
+            raw.sendall(head.encode())
+            assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+            raw.sendall(b"x")
             while raw.recv(1000):
                 pass
 
@@ -235,11 +244,19 @@ def test_a_client_that_leaves_is_no_failure_of_the_service(
     assert not caplog.records
 
 
-def test_a_body_that_dribbles_in(serve: Serve) -> None:
-    running = serve(timeout=0.3)
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        ("POST /v1/inspect", "image/png"),
+        ("POST /v1/inspect/batch", "multipart/form-data; boundary=x"),
+        ("PUT /v1/history/1/review", "application/json"),
+    ],
+)
+def test_a_body_that_dribbles_in(serve: Serve, tmp_path: Path, asked: str, kind: str) -> None:
+    running = serve(timeout=0.3, history=tmp_path / "h.sqlite")
     where = urlsplit(running.url)
     with socket.create_connection((where.hostname, where.port), timeout=10) as raw:
-        head = f"POST /v1/inspect HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 500\r\n\r\n"
-        raw.sendall(head.encode() + b"\x89PNG")
+        head = f"{asked} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: {kind}\r\n"
+        raw.sendall(f"{head}Content-Length: 500\r\n\r\n".encode() + b"--")
         assert raw.recv(1000).split()[1] == b"408"
     until(lambda: running.service.admission.inside == 0)

@@ -30,7 +30,7 @@ from omnial.model_folder.config_file import (
     short_digest,
 )
 from omnial.model_folder.export_folder import EXPORT_FILE, is_export, read_export
-from omnial.models.thresholds import Calibration, calibrate, is_anomalous, rank
+from omnial.models.thresholds import Calibration, calibrate, is_anomalous, rank, threshold
 from omnial.progress import Progress, silent
 from omnial.untrusted import UntrustedError, parse_json
 
@@ -130,13 +130,12 @@ def calibrate_folder(
     scores = {name: found.scores.get(name) or earlier.get(name, ()) for name in inspector.classes}
     calibration = calibrate(scores, before.pixel, rate, tile=edge)
     if earlier:
-        # What `add` and `learn` have set for other products rests on more than their scores.
-        per_class = {
-            name: before.per_class[name]
-            for name, own in calibration.per_class.items()
-            if not found.scores.get(name) and (rate == before.false_alarm_rate or own is None)
-        }
-        calibration = calibration.changed({}, per_class)
+        others = [name for name in inspector.classes if not found.scores.get(name)]
+        if rate != before.false_alarm_rate:
+            # What `add` has set from too few scores for the rule does not depend on the rate.
+            q = 1.0 - before.false_alarm_rate
+            others = [name for name in others if threshold(before.scores.get(name, ()), q) is None]
+        calibration = calibration.changed({}, {name: before.per_class[name] for name in others})
     target = folder if out is None else out
     _write(folder, target, calibration)
     return _report(target, before, calibration, found, earlier)
@@ -249,16 +248,17 @@ def _report(
     quantile = 1.0 - calibration.false_alarm_rate
     rows = {}
     for name, own in calibration.per_class.items():
-        values, threshold = calibration.scores[name], calibration.threshold_for(name)
+        values, limit = calibration.scores[name], calibration.threshold_for(name)
         k, interval = rank(len(values), quantile), None
-        if k is not None:
+        if k is not None and limit == values[k - 1]:
             interval = false_alarm_interval(len(values), k)
         elif values:
-            # The common threshold owes little to this class: its images are independent of it.
-            above = sum(is_anomalous(value, threshold) for value in values)
+            # The common threshold owes little to this class: its images are independent of it. So
+            # is one that `learn` has lowered, or `add` set.
+            above = sum(is_anomalous(value, limit) for value in values)
             interval = share_interval(above, len(values))
         earlier_one = before.threshold_for(name)
-        rows[name] = ClassThreshold(len(values), threshold, earlier_one, own is not None, interval)
+        rows[name] = ClassThreshold(len(values), limit, earlier_one, own is not None, interval)
     count = sum(len(values) for values in calibration.scores.values())
     interval = false_alarm_interval(count, rank(count, quantile) or count)
     return CalibrationReport(

@@ -114,7 +114,7 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def impatient(seconds: float) -> type[H11Protocol]:
+def _impatient(seconds: float) -> type[H11Protocol]:
     """HTTP/1.1 that closes a connection on which the head of a request does not arrive in time.
 
     Uvicorn would wait for ever, and so few silent connections would keep everybody else out.
@@ -129,11 +129,16 @@ def impatient(seconds: float) -> type[H11Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self.conn.their_state is h11.IDLE:
+            if self._idle():
                 self._wait()
             elif self._limit is not None:
                 self._limit.cancel()
                 self._limit = None
+
+        def _idle(self) -> bool:
+            """Whether no request is in work: none has come, or the last one has its answer."""
+            answered = self.cycle is not None and self.cycle.response_complete
+            return answered or self.conn.their_state is h11.IDLE
 
         def _wait(self) -> None:
             if self._limit is None:
@@ -141,10 +146,27 @@ def impatient(seconds: float) -> type[H11Protocol]:
 
         def _end(self) -> None:
             self._limit = None
-            if self.conn.their_state is h11.IDLE:
+            if self._idle():
                 self.transport.close()
 
     return Impatient
+
+
+def server_config(service: Service) -> uvicorn.Config:
+    """How the service is run."""
+    settings = service.settings
+    return uvicorn.Config(
+        build_app(service),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        lifespan="on",
+        http=_impatient(settings.timeout),
+        limit_concurrency=settings.queue + _SPARE_CONNECTIONS,
+        # What was begun last may take its whole time to arrive, and again to be answered.
+        timeout_graceful_shutdown=round(2 * settings.timeout + 5),
+    )
 
 
 def serve(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
@@ -153,20 +175,7 @@ def serve(service: Service, listening: socket.socket, on_ready: Callable[[], Non
     On SIGTERM new connections are refused, requests that were begun get their answers, and the
     call returns. SIGINT does the same and then raises KeyboardInterrupt.
     """
-    settings = service.settings
-    config = uvicorn.Config(
-        build_app(service),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        lifespan="on",
-        http=impatient(settings.timeout),
-        limit_concurrency=settings.queue + _SPARE_CONNECTIONS,
-        # What was begun last may take its whole time to arrive, and again to be answered.
-        timeout_graceful_shutdown=round(2 * settings.timeout + 5),
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(service))
 
     def ended(_: int, __: FrameType | None) -> None:
         """Uvicorn raises its signal once more when it has stopped; that is then nothing new."""

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from omnial.serving.replies import RefusedError
 from omnial.serving.routes import BATCH_PATH, PATH
 from omnial.serving.service import Service
-from omnial.serving.upload import too_large
+from omnial.serving.upload import too_large, too_slow
 
 _logger = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class Guards:
 
     It refuses what another web site makes a visitor's browser send: such a request names a foreign
     origin or, after the site has pointed its own name here (DNS rebinding), a foreign host. It ends
-    a request whose body is larger than its route allows while it arrives, answers those that fail,
-    puts the same security headers on every answer, and counts and times the answers.
+    a request whose body is larger than its route allows, or too slow, while it arrives, answers
+    those that fail, puts the same security headers on every answer, and counts and times them.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -132,12 +132,19 @@ class Guards:
             return False
 
     def _counting(self, receive: Receive, limit: int) -> Receive:
-        seen = 0
+        seen, whole = 0, False
+        until = asyncio.get_running_loop().time() + self._settings.timeout
 
         async def counting() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            try:
+                # What comes after the body, the end of the connection, is waited for.
+                async with asyncio.timeout_at(None if whole else until):
+                    message = await receive()
+            except TimeoutError as error:
+                raise too_slow(self._settings) from error
             if message["type"] == "http.request":
+                whole = not message.get("more_body", False)
                 seen += len(message.get("body", b""))
                 if seen > limit:
                     if message.get("more_body", False):

@@ -152,14 +152,15 @@ def _pictures(
     chosen: dict[tuple[str, str], _Picture] = {}
     for one in read_reviews(history):
         key, false_alarm = (one.class_name or "", one.sha256), one.review == "false_alarm"
+        before = chosen.get(key)
         if one.review == "right":
-            before = chosen.get(key)
             if before is not None and before.false_alarm == one.anomalous:
                 del chosen[key]
                 left_out["taken back by a later one"] += 1
             continue
         reviews += 1
-        chosen.pop(key, None)
+        if before is not None and (one.file is not None or before.false_alarm != false_alarm):
+            del chosen[key]
         if one.class_name not in model.classes:
             left_out["of products that the model does not know"] += 1
             continue

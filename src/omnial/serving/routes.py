@@ -175,7 +175,7 @@ def history_routes(recorder: Recorder) -> APIRouter:
 
     @router.put(
         "/{number}/review",
-        responses=refusals(400, 404, 409, 413, 503),
+        responses=refusals(400, 404, 408, 409, 413, 503),
         summary="Say what it was",
     )
     async def review(number: Number, request: ReviewRequest) -> HistoryItem:

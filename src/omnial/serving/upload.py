@@ -1,9 +1,6 @@
 """Image files from the body of a request, in memory. Nothing in a request is trusted."""
 
-import asyncio
 import unicodedata
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from fastapi import Request
@@ -33,13 +30,12 @@ async def read_one(
 
     A RefusedError says that there is not exactly one image, or what is wrong with it.
     """
-    async with _in_time(settings):
-        if _is_form(request):
-            uploads, product = await _read_form(request, "image", most=1)
-            if len(uploads) != 1:
-                raise RefusedError(422, "no_image", "Send exactly one file, in the field image.")
-        else:
-            uploads, product = [Upload(await request.body(), clean_name(name))], None
+    if _is_form(request):
+        uploads, product = await _read_form(request, "image", most=1)
+        if len(uploads) != 1:
+            raise RefusedError(422, "no_image", "Send exactly one file, in the field image.")
+    else:
+        uploads, product = [Upload(await request.body(), clean_name(name))], None
     if (refusal := fault(uploads[0], settings)) is not None:
         raise refusal
     return uploads[0], product
@@ -48,12 +44,11 @@ async def read_one(
 async def read_many(request: Request, settings: ServiceSettings) -> tuple[list[Upload], str | None]:
     """The images of a form in order, and the product.
 
-    A RefusedError says that it is no form, or has no image or too many, or was too slow.
+    A RefusedError says that it is no form, or has no image or too many.
     """
     if not _is_form(request):
         raise RefusedError(415, "no_form", "Send a form (multipart/form-data) of files.")
-    async with _in_time(settings):
-        uploads, product = await _read_form(request, "images", most=settings.largest_batch)
+    uploads, product = await _read_form(request, "images", most=settings.largest_batch)
     if not uploads:
         raise RefusedError(422, "no_image", "Send at least one file, in fields named images.")
     return uploads, product
@@ -71,6 +66,12 @@ def too_large(settings: ServiceSettings) -> RefusedError:
     largest = f"{settings.max_megabytes:g} MB, a request {settings.batch_bytes / MEGABYTE:g} MB"
     reason = f"An image may have {largest}; the service sets that with --max-megabytes."
     return RefusedError(413, "too_large", reason, _CLOSE)
+
+
+def too_slow(settings: ServiceSettings) -> RefusedError:
+    """The refusal of a request that does not arrive within the service's time."""
+    reason = f"The request took more than {settings.timeout:g} s to arrive."
+    return RefusedError(408, "slow", reason, _CLOSE)
 
 
 def clean_name(name: str | None) -> str | None:
@@ -104,14 +105,3 @@ async def _read_form(request: Request, field: str, most: int) -> tuple[list[Uplo
         reason = "The form's charset cannot be used; send UTF-8."
         raise RefusedError(400, "bad_request", reason) from error
     return uploads, product
-
-
-@asynccontextmanager
-async def _in_time(settings: ServiceSettings) -> AsyncIterator[None]:
-    """Refuse what does not arrive within the service's time."""
-    try:
-        async with asyncio.timeout(settings.timeout):
-            yield
-    except TimeoutError as error:
-        reason = f"The request took more than {settings.timeout:g} s to arrive."
-        raise RefusedError(408, "slow", reason, _CLOSE) from error
