@@ -79,6 +79,7 @@ class PositionGaussian:
             components = on_grid(_components(embedding, center, basis), rows, columns)
             total += components
             squares += np.square(components, dtype=np.float64)
+        # Blurred squares widen deviations at edges, where a part that lies aside would stand out.
         count, blur = len(train), (0.0, _SPREAD, _SPREAD)
         mean = gaussian_filter(total / count, blur, mode="nearest")
         variance = gaussian_filter(squares / count, blur, mode="nearest") - mean**2
