@@ -71,12 +71,8 @@ def discover(roots: Sequence[Path], *, need: Need, named: bool = True) -> Catalo
     warn_of_left_out(roots, [path for product in products for path in product.files])
     for product in products if named else ():
         _refuse_part(product)
-    _check(products, need)
-    untested = [product.name for product in products if not product.test]
-    if need == "test" and untested:
-        _logger.warning("without test images, and so not measured: %s", ", ".join(untested))
-        products = [product for product in products if product.test]
-    return Catalogue(tuple(products))
+    _check(products)
+    return Catalogue(tuple(_having(products, need)))
 
 
 def _read_root(root: Path) -> list[ProductClass]:
@@ -136,8 +132,8 @@ def _read_class(folder: Path) -> ProductClass:
     return (_layout_of(folder) or folders).read_class(folder)
 
 
-def _check(products: Sequence[ProductClass], need: Need) -> None:
-    """Refuse classes of one name, of unwritable names or without images; warn of odd files."""
+def _check(products: Sequence[ProductClass]) -> None:
+    """Refuse classes of one name or of unwritable names; warn of odd files."""
     for first, second in pairwise(products):
         if first.name == second.name:
             raise UserError(
@@ -162,12 +158,22 @@ def _check(products: Sequence[ProductClass], need: Need) -> None:
                 f"called defective, and are learnt as good; if they are not, move them to "
                 f"{product.root / 'test' / '<kind>'} before training:\n{listed(odd)}"
             )
-    lacking = [
-        f"{product.name} ({product.root})"
+
+
+def _having(products: Sequence[ProductClass], need: Need) -> list[ProductClass]:
+    """The classes that have the images that are needed; refuse others, see `discover`."""
+    found = [
+        product
         for product in products
-        if not ((need != "test" and product.train) or (need != "train" and product.test))
+        if (need != "test" and product.train) or (need != "train" and product.test)
     ]
-    if lacking and (need != "test" or len(lacking) == len(products)):
+    lacking = [product for product in products if product not in found]
+    if lacking and need == "test" and found:
+        names = ", ".join(product.name for product in lacking)
+        _logger.warning("without test images, and so not measured: %s", names)
+    elif lacking:
+        classes = listed([f"{product.name} ({product.root})" for product in lacking])
         kind = {"train": "training ", "test": "test ", "any": ""}[need]
         where = _TEST_IMAGES if need == "test" else _EXPECTED
-        raise UserError(f"these classes have no {kind}images:\n{listed(lacking)}\n{where}")
+        raise UserError(f"these classes have no {kind}images:\n{classes}\n{where}")
+    return found

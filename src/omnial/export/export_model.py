@@ -172,7 +172,7 @@ def export_model(
     return record
 
 
-def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precision]:
+def _wanted(format_: Format, precision: Choice, calibrated: bool) -> list[Precision]:
     """The precisions to build; for `auto` those that can be faster on this machine."""
     if precision != "auto":
         return [precision]
@@ -183,7 +183,7 @@ def _wanted(format_: Format, precision: Choice, with_data: bool) -> list[Precisi
         abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         names: dict[Precision, str] = {"bf16": "BF16", "fp16": "FP16"}
         wanted += [name for name, ability in names.items() if ability in abilities]
-    if with_data:
+    if calibrated:
         return [*wanted, "int8"]
     _logger.info("INT8 was not tried: it needs normal training images, see --data")
     return wanted

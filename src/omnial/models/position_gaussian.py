@@ -72,11 +72,12 @@ class PositionGaussian:
     def fit(cls, train: Cells) -> "PositionGaussian":
         """Learn from at least one image; the quantiles are those of `ranked`."""
         rows, columns = (int(np.median([x.shape[axis] for x in train])) for axis in (1, 2))
-        center, basis = _whitening(train, rows, columns)
+        grids = [on_grid(embedding, rows, columns) for embedding in train]
+        center, basis = _whitening(grids)
         total = np.zeros((len(basis), rows, columns))
         squares = np.zeros_like(total)
-        for embedding in train:
-            components = on_grid(_components(embedding, center, basis), rows, columns)
+        for grid in grids:
+            components = _components(grid, center, basis)
             total += components
             squares += np.square(components, dtype=np.float64)
         # Blurred squares widen deviations at edges, where a part that lies aside would stand out.
@@ -155,20 +156,18 @@ def highest(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     return found
 
 
-def _whitening(
-    embeddings: Cells, rows: int, columns: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _whitening(grids: Cells) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean of the features, and their principal components, whitened by how they vary at a place.
 
     What tells one place from another, such as the part from the ground, is no variation of normal
     parts: it would hide defects that look alike. Images that are all the same show no other.
     """
-    grids = [on_grid(one, rows, columns).reshape(len(one), -1) for one in embeddings]
-    mean: NDArray[np.float64] = np.mean(grids, axis=0, dtype=np.float64)
+    cells = [grid.reshape(len(grid), -1) for grid in grids]
+    mean: NDArray[np.float64] = np.mean(cells, axis=0, dtype=np.float64)
     center = mean.mean(1, keepdims=True)
-    covariance = _covariance(grids, mean)
+    covariance = _covariance(cells, mean)
     if not covariance.any():
-        covariance = _covariance(grids, center)
+        covariance = _covariance(cells, center)
     deviations = np.sqrt(np.diag(covariance))
     # A channel that hardly moves must not be blown up: its rounding would become evidence.
     scale = np.maximum(deviations, 0.02 * max(float(deviations.max()), 1e-12))
@@ -181,14 +180,14 @@ def _whitening(
 
 
 def _covariance(
-    grids: Sequence[NDArray[np.floating[Any]]], middle: NDArray[np.float64]
+    images: Sequence[NDArray[np.floating[Any]]], middle: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(E, E) of features (E, cells) about their middle."""
+    """(E, E) of the features of images, (E, cells) each, about their middle."""
     products: NDArray[np.float64] = np.zeros((len(middle), len(middle)))
-    for grid in grids:
-        around = (grid - middle).astype(np.float32)
+    for cells in images:
+        around = (cells - middle).astype(np.float32)
         products += around @ around.T
-    products /= len(grids) * grids[0].shape[1]
+    products /= len(images) * images[0].shape[1]
     return products
 
 

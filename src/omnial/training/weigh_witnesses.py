@@ -86,7 +86,7 @@ def how_well_found(
     average precision of its pixels among those of the image with and without it.
     Arguments are those of `weighed`.
     """
-    normal, scores, precisions, counts = [], [], [], []
+    normal, drawn, precisions = [], [], []
     for index, (image, valid) in enumerate(images):
         other = images[(index + 1) % len(images)][0]
         material = Material(image, other if other.shape == image.shape else image)
@@ -98,16 +98,19 @@ def how_well_found(
         maps = [np.where(inside, score_of(evidence @ w), np.float32(0.0)) for w in options]
         found = np.stack([image_scores(one, inside, rule) for one in maps], 1)
         normal.append(found[0])
-        scores += list(found[1:])
-        counts.append(len(found) - 1)
-        precisions += [
+        drawn.append(found[1:])
+        precise = [
             [_precision(one[[0, n]], masks[n], valid) for one in maps] for n in range(1, len(shown))
         ]
-    if not scores:
-        return []
-    before, after = np.stack(normal)[None], np.stack(scores)[:, None]
-    share_below = ((before < after) + 0.5 * (before == after)).mean(1)
-    return np.split((share_below + np.array(precisions)) / 2, np.cumsum(counts)[:-1])
+        precisions.append(np.reshape(precise, (-1, len(options))))
+
+    def share_below(after: NDArray[np.float64]) -> NDArray[np.float64]:
+        before = np.stack(normal)[:, None]
+        share: NDArray[np.float64] = ((before < after) + 0.5 * (before == after)).mean(0)
+        return share
+
+    pairs = zip(drawn, precisions, strict=True)
+    return [(share_below(after) + precise) / 2 for after, precise in pairs]
 
 
 def choose(found: NDArray[np.float64], network: NDArray[np.float32]) -> int:
