@@ -82,11 +82,8 @@ def score(samples: list[Sample], predictions: list[Prediction]) -> None:
     for start, prediction in zip(range(0, len(samples), _BATCH), predictions, strict=True):
         batch = samples[start : start + _BATCH]
         for sample, score_map in zip(batch, prediction.score_maps, strict=True):
-            name = sample.record.class_name
-            if name not in pixels:
-                own = [s.record.kind for s in samples if s.record.class_name == name]
-                pixels[name] = PixelFigures({k: own.count(k) * score_map.size for k in own})
-            pixels[name].add(sample.record.kind, score_map, sample.mask, sample.valid)
+            own = pixels.setdefault(sample.record.class_name, PixelFigures())
+            own.add(sample.record.kind, score_map, sample.mask, sample.valid)
         good = [index for index, sample in enumerate(batch) if not sample.record.anomalous]
         if good:
             inputs, valid = stack([batch[index] for index in good])

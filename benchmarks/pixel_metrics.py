@@ -52,9 +52,7 @@ def measure_ours(maps: int, edge: int) -> Row:
 
 def _our_figures(maps: int, edge: int) -> tuple[float, Row]:
     seconds = 0.0
-    figures = PixelFigures(
-        {"good": (maps + 1) // 2 * edge * edge, "square": maps // 2 * edge * edge}
-    )
+    figures = PixelFigures()
     for index in range(maps):
         score_map, mask = synthetic_map(index, edge)
         start = time.perf_counter()

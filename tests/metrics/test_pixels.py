@@ -2,7 +2,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -27,10 +26,9 @@ def summarise(
     masks: list[Bools | None],
     kinds: list[str] | None = None,
     valid: list[Bools | None] | None = None,
-    device: torch.device | None = None,
 ) -> PixelSummary:
     kinds = kinds or ["good" if mask is None else "spot" for mask in masks]
-    figures = PixelFigures({kind: kinds.count(kind) * maps[0].size for kind in kinds}, device)
+    figures = PixelFigures()
     for kind, score_map, mask, inside in zip(
         kinds, maps, masks, valid or [None] * len(maps), strict=True
     ):
@@ -89,79 +87,13 @@ def random_case(
 
 
 @pytest.mark.parametrize("levels", [None, 1, 3])
-@pytest.mark.parametrize(("piece", "run"), [(5, 1 << 24), (5, 17), (1 << 19, 1 << 24)])
+@pytest.mark.parametrize("piece", [5, 1 << 19])
 def test_figures_equal_scikit_learn_and_a_naive_aupro(
-    levels: int | None, piece: int, run: int, monkeypatch: pytest.MonkeyPatch
+    levels: int | None, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pixels, "_PIECE", piece)
-    monkeypatch.setattr(pixels, "RUN", run)
     maps, masks = random_case(3, levels)
     check_against_oracles(summarise(maps, [None, *masks[1:]]), maps, masks)
-
-
-@pytest.mark.parametrize("levels", [None, 2])
-@pytest.mark.parametrize("run", [17, 1 << 24])
-def test_a_device_that_sorts_changes_no_bit(
-    levels: int | None, run: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pixels, "RUN", run)
-    maps, masks = random_case(4, levels)
-    maps[1][:, ::2] *= -0.0  # zeros of both signs
-    kinds = ["good", "dent", "scratch"] * 2
-    masks = [mask & (kind != "good") for mask, kind in zip(masks, kinds, strict=True)]
-    there = summarise(maps, list(masks), kinds, device=device)
-    host = summarise(maps, list(masks), kinds)
-    check_against_oracles(there, maps, masks)
-    assert (there.figures, there.kinds) == (host.figures, host.kinds)
-    for name, curve in host.curves.items():
-        np.testing.assert_array_equal(there.curves[name].x, curve.x)
-        np.testing.assert_array_equal(there.curves[name].y, curve.y)
-
-
-def test_a_device_is_what_sorts(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    sort = torch.Tensor.sort
-
-    def watched(values: torch.Tensor) -> object:
-        seen.append(values.device.type)
-        return sort(values)
-
-    monkeypatch.setattr(torch.Tensor, "sort", watched)
-    maps, masks = random_case(3, 2)
-    summarise(maps, list(masks), device=device)
-    assert seen == [device.type] * 2  # normal and anomalous pixels of the one kind
-    summarise(maps, list(masks))
-    assert len(seen) == 2
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_every_run_is_sorted_where_it_lies(
-    threads: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pixels, "RUN", 10)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    values = np.random.default_rng(0).normal(size=34).astype(np.float32)
-    for where in (None, device):
-        shuffled = values.copy()
-        parts = pixels._runs(shuffled)
-        pixels._sort_each(parts, where)
-        assert [part.size for part in parts] == [10, 10, 10, 4]
-        for start in range(0, 34, 10):
-            expected = sorted(values[start : start + 10])
-            np.testing.assert_array_equal(shuffled[start : start + 10], expected)
-    assert pixels._runs(values[:0]) == []
-
-
-def test_a_tensor_is_taken_as_its_array_would_be(device: torch.device) -> None:
-    maps, masks = random_case(6, 3)
-    figures = PixelFigures({"spot": len(maps) * maps[0].size})
-    for score_map, mask in zip(maps, masks, strict=True):
-        tensor = torch.from_numpy(score_map).to(device, torch.float64).requires_grad_()
-        figures.add("spot", tensor, mask)
-    assert figures.finish().figures == summarise(maps, list(masks)).figures
-    wrong = PixelFigures({"spot": 4})
-    with pytest.raises(ValueError, match="not finite"):
-        wrong.add("spot", torch.full((2, 2), torch.nan, device=device))
 
 
 @settings(max_examples=60, deadline=None)
@@ -276,7 +208,7 @@ def test_one_label_alone_has_no_figures(anomalous: bool) -> None:
 
 
 def test_no_maps_at_all() -> None:
-    summary = PixelFigures({}).finish()
+    summary = PixelFigures().finish()
     assert set(summary.figures.values()) == {None}
 
 
@@ -304,17 +236,12 @@ def test_curves_are_exact_points_within_the_limit() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
-    figures = PixelFigures({"good": 16})
+    figures = PixelFigures()
     with pytest.raises(ValueError, match="not finite"):
         figures.add("good", np.full((4, 4), value, np.float32))
 
 
-def test_what_was_not_announced_is_refused() -> None:
-    figures = PixelFigures({"good": 16})
-    with pytest.raises(ValueError, match="'dent'"):
-        figures.add("dent", np.zeros((4, 4), np.float32))
+def test_a_mask_of_another_shape_is_refused() -> None:
+    figures = PixelFigures()
     with pytest.raises(ValueError, match=r"\(4, 5\)"):
         figures.add("good", np.zeros((4, 4), np.float32), np.zeros((4, 5), bool))
-    figures.add("good", np.zeros((4, 4), np.float32))
-    with pytest.raises(ValueError, match="more pixels"):
-        figures.add("good", np.zeros((4, 4), np.float32))

@@ -24,7 +24,7 @@ from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.distributed import collectives
 from omnial.distributed.launch import Processes
 from omnial.errors import RunError, UserError
-from omnial.evaluation.gather import Measured, counted_pixels, gathered, measure, share
+from omnial.evaluation.gather import Measured, gathered, measure, share
 from omnial.evaluation.replicates import replicate
 from omnial.evaluation.result import (
     FIGURES,
@@ -226,14 +226,13 @@ class Evaluation:
         self, product: ProductClass, advance: Callable[[int], None]
     ) -> ClassResult | None:
         """The figures of one class; None in a process that only helped."""
-        threshold, counted = float("nan"), counted_pixels(product.test, self.settings.data)
+        threshold, pixels = float("nan"), PixelFigures()
         if self.calibration is not None:
             threshold = self.calibration.threshold_for_any(product.name)
-        pixels = PixelFigures(counted, self.device)
         images: list[ImageResult] = []
         good: list[Measured] = []
         kept: list[Measured] = []
-        batches = partial(self._batches, product, bool(counted))
+        batches = partial(self._batches, product)
         for batch in gathered(len(product.test), self.batch_size, batches):
             for one in batch:
                 images.append(ImageResult(one.record, one.score, threshold))
@@ -260,7 +259,8 @@ class Evaluation:
         curves |= summary.curves
         return ClassResult(product.name, figures, kinds, tuple(images), curves, replicates)
 
-    def _batches(self, product: ProductClass, pixels: bool) -> Iterator[list[Measured]]:
+    def _batches(self, product: ProductClass) -> Iterator[list[Measured]]:
+        pixels = any(record.mask is not None for record in product.test)
         for parts in self._outputs(product, share(product.test, self.batch_size)):
             judged = [(part, self._judge(product.name, part, output)) for part, output in parts]
             yield [one for part in judged for one in measure(*part, pixels, self.device)]

@@ -4,7 +4,6 @@ Batches are those of a single process. Process r of w takes every w-th one, from
 image is seen once, in the company that it has anyway, and no image is added to even out the parts.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,9 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omnial.config.settings import DataSettings
-from omnial.data.geometry import place
-from omnial.data.image_file import image_size
 from omnial.data.records import ImageRecord
 from omnial.distributed import collectives
 from omnial.evaluation.sample import Sample, stack
@@ -41,16 +37,6 @@ class Measured(NamedTuple):
 def has_pixel_truth(record: ImageRecord) -> bool:
     """Whether an image counts pixel by pixel: a defective one needs a mask."""
     return record.mask is not None or not record.anomalous
-
-
-def counted_pixels(records: Sequence[ImageRecord], settings: DataSettings) -> dict[str, int]:
-    """Pixels of the counted score maps of each kind; none where no image has a mask."""
-    counts: Counter[str] = Counter()
-    if any(record.mask is not None for record in records):
-        for record in filter(has_pixel_truth, records):
-            frame = place(image_size(record.path, settings.max_megapixels), settings)
-            counts[record.kind] += frame.height * frame.width
-    return dict(counts)
 
 
 def measure(

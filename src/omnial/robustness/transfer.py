@@ -110,10 +110,10 @@ class LevelFigures:
 
 
 class _Collector:
-    """Figures of one class at one level, collected batch by batch: so many samples of a size."""
+    """Figures of one class at one level, collected batch by batch."""
 
-    def __init__(self, samples: int, pixels: int) -> None:
-        self._pixels = PixelFigures({"sample": samples * pixels})
+    def __init__(self) -> None:
+        self._pixels = PixelFigures()
         self._anomalous: list[bool] = []
         self._values: dict[str, list[float]] = {"score": [], "psnr": [], "ssim": []}
 
@@ -153,9 +153,8 @@ def figures_of_classes(
     backend: Callable[[str], Backend],
     classes: Sequence[str],
     batches: Callable[[str], SampleBatches],
-    samples: int,
 ) -> dict[str, LevelFigures]:
-    """Figures by level of what `batches` gives for each class, in all so many samples of each.
+    """Figures by level of what `batches` gives for each class.
 
     A score that is not finite is a RunError.
     """
@@ -165,9 +164,8 @@ def figures_of_classes(
         engine = backend(class_name)
         for clean, images in batches(class_name):
             for level, values in images.items():
-                if level not in collectors:
-                    collectors[level] = _Collector(samples, clean.mask[0].size)
-                collectors[level].add(clean, engine.run(values, clean.valid))
+                collector = collectors.setdefault(level, _Collector())
+                collector.add(clean, engine.run(values, clean.valid))
         for level, collector in collectors.items():
             found.setdefault(level, {})[class_name] = collector.finish()
     return {level: LevelFigures.over(figures) for level, figures in found.items()}
@@ -192,7 +190,7 @@ def evaluate_on_set(
             done += len(batch)
             progress("transfer", done, data.identity.samples * len(data.classes))
 
-    return figures_of_classes(backend, data.classes, batches, data.identity.samples)
+    return figures_of_classes(backend, data.classes, batches)
 
 
 def check_fits(model: TrainedModel, name: str, data: AdversarialSet) -> None:

@@ -99,8 +99,8 @@ def attack_white_box(
             yield clean, {"unbounded": result.images.cpu().numpy()}
 
     backend = backends(model)
-    levels = figures_of_classes(backend, data.classes, attacked, count)
-    free = figures_of_classes(backend, data.classes, unbounded, unbounded_count)["unbounded"]
+    levels = figures_of_classes(backend, data.classes, attacked)
+    free = figures_of_classes(backend, data.classes, unbounded)["unbounded"]
     return WhiteBox(levels, (*_checks(traces), check_unbounded(free.mean["pixel_auroc"])))
 
 
