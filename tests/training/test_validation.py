@@ -195,3 +195,24 @@ def test_a_planted_defect_is_suspicious() -> None:
     stores = [cast(ImageDataset, Images(some)) for some in (train, images)]
     found = validate(network, wanted, CLASSES, stores[0], labels, stores[1], labels)
     assert found.suspicious[0][0] == PER_CLASS + 3
+
+
+def test_several_cores_give_what_one_gives() -> None:
+    images, wanted = normal_images(), settings("model.normality=own")
+    torch.manual_seed(0)
+    network = build_model(wanted.model).eval()
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(validated(network, images, wanted))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    one, three = found
+    assert one.figures == three.figures
+    assert one.calibration == three.calibration
+    for name, own in one.normality.items():
+        for key, array in own.arrays().items():
+            np.testing.assert_array_equal(array, three.normality[name].arrays()[key])

@@ -1,14 +1,19 @@
 """Which devices and arithmetic a run uses: read off the machine, so that a rerun agrees."""
 
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
 from omnial.config.settings import TrainingSettings
+from omnial.data.prefetch import prefetch
 from omnial.distributed.launch import Processes
 from omnial.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def on_gpu(settings: TrainingSettings) -> bool:
@@ -29,6 +34,22 @@ def choose_precision(settings: TrainingSettings) -> tuple[Precision, str]:
     if torch.cpu._is_avx512_bf16_supported():
         return "bf16", "the processor has AVX-512 bf16"
     return "fp32", "the processor has no bf16 arithmetic"
+
+
+def on_each_core(work: Callable[[T], R], items: Iterable[T], network: nn.Module) -> Iterator[R]:
+    """Map work of a network's in order: several items at a time on a processor, a core each.
+
+    Two batches on a core each take less time than one after the other on both.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or next(network.parameters()).device.type != "cpu":
+        yield from map(work, items)
+        return
+    torch.set_num_threads(1)  # of each thread that begins now
+    try:
+        yield from prefetch(work, items, threads)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def check_processes(training: TrainingSettings, processes: Processes) -> None:

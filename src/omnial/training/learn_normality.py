@@ -15,7 +15,7 @@ from omnial.models.normality import Normal, Normality, embedded_features, log_od
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import predict_frames
 from omnial.training import weigh_witnesses
-from omnial.training.devices import choose_precision, on_gpu
+from omnial.training.devices import choose_precision, on_each_core, on_gpu
 
 MOST_IMAGES: Final = 200
 """Images of a class, at most, that normality is learnt from; its quantiles need as many. [O]"""
@@ -65,7 +65,7 @@ def learn_normality(
     held_out: ImageDataset,
     labels: Sequence[int],
 ) -> Learnt:
-    """Fit the normality of each class; one class's features are in memory at a time.
+    """Fit the normality of each class; the features of as many as there are cores are in memory.
 
     Args:
         network: The trained network.
@@ -80,18 +80,22 @@ def learn_normality(
     on_cuda = next(network.parameters()).device.type == "cuda"
     as_trained = on_cuda == on_gpu(settings.training)
     bf16 = as_trained and choose_precision(settings.training)[0] == "bf16"
-    fitted, scores = dict[str, Normality](), np.full(len(train_labels), np.nan)
-    for index, name in enumerate(names):
+    _, pretrained = embedded_features(settings.model)
+
+    def learn(index: int) -> tuple[Normality, list[int], list[float]]:
         own = some_of_each(train_labels, MOST_IMAGES, index)
         other = some_of_each(labels, MOST_IMAGES, index)
         seen = [_small(normal) for normal in _normals(network, settings, train, own, bf16)]
         unseen = (held_out, other) if other else (train, own)
         embeddings = [normal.embedding for normal in seen]
-        _, pretrained = embedded_features(settings.model)
         normality = Normality.fit(embeddings, _normals(network, settings, *unseen), pretrained)
         normality = _weighed(normality, network, settings, held_out, labels, index, bf16)
-        fitted[name] = normality
-        scores[own] = [_score(normal, normality, settings) for normal in seen]
+        return normality, own, [_score(normal, normality, settings) for normal in seen]
+
+    fitted, scores = dict[str, Normality](), np.full(len(train_labels), np.nan)
+    found = on_each_core(learn, range(len(names)), network)
+    for name, (normality, own, own_scores) in zip(names, found, strict=True):
+        fitted[name], scores[own] = normality, own_scores
     return Learnt(fitted, scores)
 
 

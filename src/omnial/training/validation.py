@@ -22,6 +22,7 @@ from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.torch_backend import predict_frames
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
+from omnial.training.devices import on_each_core
 from omnial.training.learn_normality import Learnt, learn_normality, some_of_each
 from omnial.training.noise import noise
 
@@ -126,12 +127,14 @@ def _inspect_normal(
     inspect: "_Inspect", dataset: ImageDataset, labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores (n,) and PSNR (n,) in dB of all images of a dataset as they are."""
-    parts = []
-    for part in dataset.batches(range(len(dataset)), _BATCH):
+
+    def look(part: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         images, region = to_unit(dataset.images(part)), dataset.regions(part)[:, 0]
         found = inspect(images, region, labels[part])
         assert found.reconstruction is not None
-        parts.append((found.scores, psnr(found.reconstruction, images, region)))
+        return found.scores, psnr(found.reconstruction, images, region)
+
+    parts = on_each_core(look, dataset.batches(range(len(dataset)), _BATCH), inspect.network)
     scores, ratios = map(np.concatenate, zip(*parts, strict=True))
     return scores, ratios
 
@@ -145,8 +148,8 @@ def _inspect_defects(
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     most = -(-_DEFECT_IMAGES // len(classes))
     chosen = [int(index) for own in classes for index in own[:: -(-len(own) // most)]]
-    found = []
-    for part in dataset.batches(chosen, _BATCH):
+
+    def look(part: list[int]) -> list[_Drawn]:
         images, region = to_unit(dataset.images(part)), dataset.regions(part)
         # The texture of each image is its neighbour in the batch, or the one before.
         textures = images.roll(1, 0)
@@ -160,11 +163,15 @@ def _inspect_defects(
         restored = torch.from_numpy(result.reconstruction)
         sums = defect_distances(restored, sample.anomalous, sample.normal, sample.mask)
         left, drawn = (values.tolist() for values in sums)
+        found = []
         for row, inside in enumerate(region[:, 0].numpy()):
             label, mask = int(labels[part[row]]), sample.mask[row, 0].numpy()[inside] > 0
             scores, score = result.score_maps[row][inside], float(result.scores[row])
             found.append(_Drawn(label, score, scores, mask, left[row], drawn[row]))
-    return found
+        return found
+
+    batches = dataset.batches(chosen, _BATCH)
+    return [one for part in on_each_core(look, batches, inspect.network) for one in part]
 
 
 class _Inspect(NamedTuple):
