@@ -126,26 +126,20 @@ class _DiffNeck(nn.Module):
         own, pixels = settings.localization, settings.stem**2
         width = own.widths[0]
         self.stem, self.balance = settings.stem, own.balance
-        self.windows = own.difference_windows
         *separate, self.unified = (
             nn.Sequential(
                 _conv_block(inputs, width, own.norm),
                 _conv_block(width, width, own.norm),
                 _Attention(width, own.norm),
             )
-            for inputs in (3 * pixels, 3 * pixels, pixels, 7 * pixels + 2 * len(self.windows))
+            for inputs in (3 * pixels, 3 * pixels, pixels, 7 * pixels)
         )
         self.separate = nn.ModuleList(separate)
         self.join = _conv_block(3 * width, width, own.norm)
 
     def forward(self, *sources: Tensor) -> Tensor:
         image, restored, jnd = parts = [F.pixel_unshuffle(s, self.stem) for s in sources]
-        size = (restored - image).abs().mean(1, keepdim=True)
-        sizes = []
-        for window in self.windows:
-            blurred = F.avg_pool2d(size, window, 1, window // 2, count_include_pad=False)
-            sizes += [blurred, blurred / (size.mean((2, 3), keepdim=True) + 1e-3)]
-        unified: Tensor = self.unified(torch.cat((image, restored - image, jnd, *sizes), 1))
+        unified: Tensor = self.unified(torch.cat((image, restored - image, jnd), 1))
         paths = [path(part) for path, part in zip(self.separate, parts, strict=True)]
         joined: Tensor = self.join(torch.cat(paths, 1))
         return unified + self.balance * joined

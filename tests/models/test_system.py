@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from omnial.models.count import count_parameters, describe
 from omnial.models.diffneck import DiffNeck
 from omnial.models.system import Output, build_model
 
-PLAIN = ("model.blocks=plain", "model.localization.difference_windows=[]")
+PLAIN = ("model.blocks=plain",)
 """The network as published."""
 SWITCHES = {
     "dilated reconstruction": ("model.reconstruction.dilation=2",),
@@ -219,22 +218,8 @@ def test_balance_zero_is_the_unified_path_alone() -> None:
     neck, features = _neck(0.0)
     assert {name.split(".")[0] for name, _ in neck.named_parameters()} == {"unified"}
     assert features.shape == whole.shape
-    difference = 0.5 - IMAGES
-    sizes = _difference_sizes(difference.abs().mean(1).double().numpy(), (1, 3, 7))
-    path = neck.unified(torch.cat((IMAGES, difference, IMAGES[:, :1], sizes), 1))
+    path = neck.unified(torch.cat((IMAGES, 0.5 - IMAGES, IMAGES[:, :1]), 1))
     torch.testing.assert_close(features, path, atol=1e-4, rtol=1e-4)
-
-
-def _difference_sizes(size: np.ndarray, windows: tuple[int, ...]) -> torch.Tensor:
-    """Mean of (B, H, W) in each pixel's windows, as far as they lie in the image, and relative."""
-    found = []
-    for window in windows:
-        around, half = np.empty_like(size), window // 2
-        for y, x in np.ndindex(*size.shape[1:]):
-            part = size[:, max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
-            around[:, y, x] = part.mean((1, 2))
-        found += [around, around / (size.mean((1, 2), keepdims=True) + 1e-3)]
-    return torch.from_numpy(np.stack(found, 1)).float()
 
 
 def test_balance_zero_trains_on_several_devices() -> None:
@@ -306,9 +291,7 @@ def test_residual_blocks_have_the_counts_of_plain_ones_to_a_thousandth(system: s
 
 
 def _paper(system: str, blocks: str) -> ModelSettings:
-    ours = ("model.blocks=residual", "model.localization.difference_windows=[1,3,7]")
-    wanted = PLAIN if blocks == "plain" else ours
-    return load_settings(system=system, size="paper", overrides=wanted).model
+    return load_settings(system=system, size="paper", overrides=[f"model.blocks={blocks}"]).model
 
 
 def test_draem_has_exactly_the_published_counts() -> None:

@@ -22,7 +22,6 @@ EARLIER = (
     "training.optimizer=adam",
     "data.geometry=squash",
     "model.blocks=plain",
-    "model.localization.difference_windows=[]",
     "objective.image_mse=1",
     "objective.defect_weight=1",
     "training.learning_rate=0.001",
@@ -42,6 +41,8 @@ def test_no_folder_of_a_machine_is_kept(path: Path) -> None:
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_its_command_would_find_it_and_not_train_again(path: Path) -> None:
     kept: dict[str, Any] = json.loads(path.read_text())
+    if "difference_windows" in kept["settings"]["model"]["localization"]:
+        pytest.skip("of the DiffNeck that saw differences over windows as well")
     (row,) = (row for row in PLANNED[path.parent.name] if row.name == kept["row"])
     earlier: tuple[str, ...] = ()
     if "blocks" not in kept["settings"]["model"]:

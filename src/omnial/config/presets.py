@@ -100,7 +100,6 @@ paper's perturbations come from, and the stages from there to `omnial`."""
 _OURS: Preset = {
     "model.blocks": "residual",
     "model.normality": "own",
-    "model.localization.difference_windows": [1, 3, 7],
     "synthesis.line_share": 0.3,
     "synthesis.own_texture_share": 0.2,
     "synthesis.shade_share": 0.25,

@@ -69,7 +69,6 @@ Octave = Annotated[int, Field(ge=0, le=6)]
 Range = Annotated[tuple[Probability, Probability], Rising]
 Channels = Annotated[int, Field(ge=1, le=2048)]
 Widths = Annotated[tuple[Channels, ...], Field(min_length=3, max_length=6)]
-Window = Annotated[int, Field(ge=1, le=63), Odd]
 Dilation = Annotated[int, Field(ge=1, le=64)]
 Name = Annotated[str, Field(max_length=100, pattern=r"^[\w .:+-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -227,10 +226,6 @@ class LocalizationSettings(Section):
     """DiffNeck, or plain concatenation of input and reconstruction. [P]"""
     balance: NonNegative = 0.1
     """Balance factor: unified + balance * separate path. [P]"""
-    difference_windows: Annotated[tuple[Window, ...], Field(max_length=6)] = ()
-    """Edges of the windows over which DiffNeck's unified path sees the size of the difference
-    between input and reconstruction, as it is and relative to the image's mean; none: the plain
-    difference alone. [S] differences at several scales, [O] which."""
 
 
 class ModelSettings(Section):

@@ -26,7 +26,7 @@ from omnial.models.recogniser import FEATURES, MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration
 from omnial.untrusted import Form, is_plain_name, plain, quoted, read_json, reason_of
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """Of `config.json`: exactly this one is read."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -88,7 +88,7 @@ def _in_base64(digests: frozenset[bytes]) -> str:
 class FolderConfig(Section):
     """The content of `config.json`."""
 
-    schema_version: Literal[6] = SCHEMA_VERSION
+    schema_version: Literal[7] = SCHEMA_VERSION
     settings: Settings
     classes: Annotated[tuple[str, ...], BeforeValidator(class_names)]
     """Names of the products, in the order of training."""

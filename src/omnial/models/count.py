@@ -77,5 +77,4 @@ def _published(settings: ModelSettings) -> tuple[int | None, ...]:
 
 def _layers(settings: ModelSettings) -> ModelSettings:
     """The settings as published where ours change how the layers are connected."""
-    localization = settings.localization.model_copy(update={"difference_windows": ()})
-    return settings.model_copy(update={"blocks": "plain", "localization": localization})
+    return settings.model_copy(update={"blocks": "plain"})

@@ -1,17 +1,11 @@
 """DiffNeck: what the localization sub-network sees of input, reconstruction and JND map."""
 
-from typing import Final
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnial.config.settings import LocalizationSettings
 from omnial.models.attention import make_attention
 from omnial.models.blocks import ConvBlock
-
-_LEAST: Final = 1e-3
-"""Of a mean difference: a quarter of a grey level."""
 
 
 class DiffNeck(nn.Module):
@@ -24,7 +18,6 @@ class DiffNeck(nn.Module):
     def __init__(self, settings: LocalizationSettings, pixels: int) -> None:
         super().__init__()
         self.balance = settings.balance
-        self.windows = settings.difference_windows
         self.outputs = settings.widths[0]
 
         def path(inputs: int) -> nn.Sequential:
@@ -38,7 +31,7 @@ class DiffNeck(nn.Module):
         if self.balance:
             self.separate = nn.ModuleList([path(3 * pixels), path(3 * pixels), path(pixels)])
             self.join = ConvBlock(3 * self.outputs, self.outputs, settings.norm)
-        self.unified = path(7 * pixels + 2 * len(self.windows))
+        self.unified = path(7 * pixels)
 
     def forward(self, images: Tensor, restored: Tensor, jnd: Tensor) -> Tensor:
         """Compare the packed input A, its reconstruction, each (B, 3 s^2, H, W), and the JND map.
@@ -50,8 +43,6 @@ class DiffNeck(nn.Module):
         difference = restored - images
         # In autocast the map has the precision of the convolutions already.
         seen = [part.to(jnd.dtype) for part in (images, difference, jnd)]
-        if self.windows:
-            seen.append(self._sizes(difference).to(jnd.dtype))
         unified: Tensor = self.unified(torch.cat(seen, 1))
         if not self.balance:
             return unified
@@ -59,20 +50,6 @@ class DiffNeck(nn.Module):
         paths = [path(part) for path, part in zip(self.separate, sources, strict=True)]
         joined: Tensor = self.join(torch.cat(paths, 1))
         return unified + self.balance * joined
-
-    def _sizes(self, difference: Tensor) -> Tensor:
-        """How large the difference is around each position: (B, 2 N, H, W) for N windows.
-
-        Every second is relative to the image's mean: what is blurred everywhere is no defect.
-        """
-        size = difference.float().abs().sum(1, keepdim=True) / difference.shape[1]
-        mean = size.mean((2, 3), keepdim=True) + _LEAST
-        around = [
-            F.avg_pool2d(size, window, 1, window // 2, count_include_pad=False)
-            for window in self.windows
-        ]
-        sizes = [values[:, 0] for near in around for values in (near, near / mean)]
-        return torch.stack(sizes, -1).permute(0, 3, 1, 2)  # channels-last, as the rest
 
 
 class PlainNeck(nn.Module):

@@ -121,7 +121,6 @@ _OMNIAL: Final = (97.2, 98.3, 73.4)
 
 _PUBLISHED_NETWORK: Final = (
     "model.blocks=plain",
-    "model.localization.difference_windows=[]",
     "objective.image_mse=1",
     "objective.defect_weight=1",
 )
@@ -139,12 +138,6 @@ _STAGES = Study(
             "instance-norm", "+ instance norm", "surrogate-panels-instance-norm", 95.8, 97.0, 69.1
         ),
         _row("omnial", "+ DCSA and DiffNeck (OmniAL)", "omnial", *_OMNIAL),
-        Row(
-            "omnial-no-windows",
-            "OmniAL without our difference windows",
-            "omnial",
-            ("model.localization.difference_windows=[]",),
-        ),
     ),
     seeds=2,
 )

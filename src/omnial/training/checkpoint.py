@@ -30,7 +30,6 @@ _LATER: dict[str, Any] = {
     "model.second_look": "none",
     "model.normality": "none",
     "model.blocks": "plain",
-    "model.localization.difference_windows": [],
     "objective.defect_weight": 1.0,
     "model.network": "inspection",
     "synthesis.recipe": "perlin",
