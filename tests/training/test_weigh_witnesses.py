@@ -215,7 +215,7 @@ def test_defects_on_one_image_are_no_independent_witnesses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Features find all defects of half the images: by the defects that is sure, by images not."""
-    found = [np.tile([[0.5, 0.53 + 0.1 * (-1) ** number]], (4, 1)) for number in range(10)]
+    found = [np.tile([[0.5, 0.535 + 0.1 * (-1) ** number]], (4, 1)) for number in range(10)]
     monkeypatch.setattr(weigh_witnesses, "how_well_found", lambda *_: found)
     monkeypatch.setattr(weigh_witnesses, "candidates", lambda _: np.float32([[3, 0], [2, 1]]))
     images, valid = good_images(12), np.ones((SIZE, SIZE), bool)
@@ -265,7 +265,7 @@ def test_the_choice_is_that_of_a_naive_loop(seed: int, defects: int, count: int)
         lead = [found[d, best] - found[d, c] for d in range(defects)]
         mean = sum(lead) / defects
         error = (sum((one - mean) ** 2 for one in lead) / (defects - 1) / defects) ** 0.5
-        if mean <= error + 1e-12:
+        if mean <= 2 * error + 1e-12:
             able.append(c)
     most = max(network[c] for c in able)
     expected = max((c for c in able if network[c] == most), key=lambda c: means[c])
