@@ -305,11 +305,6 @@ def inspect_archive(
     `model`, on Ray one that every node sees, may be an export folder. `part_images` is rounded up
     to whole batches. `threads` are those of a worker's engine: None leaves it the choice, on Ray it
     means 1, and rows are equal bit for bit only where the numbers are. `Job` describes the others.
-
-    Raises:
-        UserError: The model does not know the class, a path does not exist, there is no image,
-            or `out` holds the results of another job, cannot be written to or is in use.
-        RunError: A part failed, or a result could not be written.
     """
     # Before any worker is started for nothing.
     check_class(class_name, read_config(model).classes)

@@ -74,19 +74,6 @@ def add_product(
 
     A product whose held-out images are too few for the false-alarm rate gets the largest of their
     scores as its threshold, or that of all products together where it is larger.
-
-    Args:
-        folder: A model folder.
-        roots: A data folder or several, see `omnial.data.layouts.discover`.
-        out: Folder for the new model.
-        skip_bad_files: Leave unreadable files out instead of stopping.
-        device: A PyTorch device name, or `auto`.
-        reading: How pictures are read, where that differs from the training.
-
-    Raises:
-        UserError: The folder or data is bad, the model knows a product already, a product has too
-            few images, or `out` is not empty or in use.
-        RunError: The model cannot be written.
     """
     check_free(out)
     stored = load_model(folder, device)

@@ -34,17 +34,10 @@ def check_files(
 ) -> Catalogue:
     """Find every file that cannot be used, and every mask of another size than its image.
 
-    Args:
-        catalogue: What to check.
-        settings: Give the largest size, the meaning of deep pixels, and `on_bad_file`: `skip`
-            leaves out the bad images, and the images of bad masks, and notes them in `bad_files`.
-        progress: Told how many files are done.
-        cache: Spares the decoding of files that were found good before, and keeps the network
-            inputs of the training images, so that check and first decoding are one pass.
-
-    Raises:
-        UserError: Files are bad and `on_bad_file` is `fail`; a region of interest is bad; or
-            skipping leaves a class without training or without test images that it had.
+    With `on_bad_file` `skip`, bad images and the images of bad masks are left out and noted in
+    `bad_files`; a UserError says that a class lost all its training or all its test images, or that
+    a region of interest is bad. The cache spares the decoding of files that were found good before,
+    and keeps the network inputs of the training images: check and first decoding are one pass.
     """
     if regions := bad_regions(catalogue.classes, settings):
         raise UserError(f"the region of interest cannot be used:\n{_lines(regions)}")

@@ -52,15 +52,9 @@ def discover(roots: Sequence[Path], *, need: Need, named: bool = True) -> Catalo
     Layouts may be mixed. No image is opened but the masks of KolektorSDD2. A warning says how many
     pictures below the folders belong to no class, and where they are.
 
-    Args:
-        roots: Folders that hold a folder for each class, or that are the folder of one class.
-        need: `train`: every class must have training images; `test`: classes without test images
-            are left out with a warning, and one must have some; `any`: some image.
-        named: Whether classes keep the names of their folders, which must then be some.
-
-    Raises:
-        UserError: A folder is missing or holds no classes; a class lacks the images that are
-            needed, or has the same name as another; images and masks do not match.
+    With `train`, every class must have training images; with `test`, classes without test images
+    are left out with a warning, and one must have some; with `any`, some image is enough. `named`
+    classes keep the names of their folders, which must not be those of parts such as `good`.
     """
     if not roots:
         raise UserError("no data: name at least one folder")

@@ -88,32 +88,14 @@ def export_model(
     reading: Reading = AS_TRAINED,
     progress: Progress = silent,
 ) -> ExportRecord:
-    """Export a trained model.
+    """Export a trained model to a folder; one that is there is replaced.
 
-    Args:
-        model_dir: A model folder.
-        out: The export folder; one that is there is replaced.
-        format_: `onnx` for ONNX Runtime, `openvino` for OpenVINO.
-        precision: `fp32`, `fp16`, `bf16`, `int8`, or `auto`: all that this machine gains from
-            are built, timed and compared, and the fastest that passes the gate is taken.
-        data: Data folders: normal images to calibrate INT8 on, and images to compare the export
-            with PyTorch on, with pixel AP where there are defects with masks. Without, it is
-            compared on made-up pictures, and there is no INT8.
-        compared_images: Most images to compare on.
-        reconstruction: The exported network gives the reconstructed image as well.
-        with_pictures: Keep a few images of the data in the folder for `omnial verify`, instead
-            of made-up ones.
-        reading: How the data is read, where that differs from the training.
-        progress: See `omnial.progress`.
+    For `auto`, all precisions that this machine gains from are built, timed and compared, and the
+    fastest that passes the gate is taken. Without `data`, the export is compared on made-up
+    pictures, and there is no INT8.
 
-    Returns:
-        The folder's record. Its `gate.passed` says whether the export is good; one that is not
-        is written all the same, and says so whenever it is opened.
-
-    Raises:
-        UserError: The model folder or data is bad, the format does not have the precision, INT8
-            lacks images, a package is missing, or `out` holds something else or is in use.
-        RunError: The folder cannot be written.
+    The record's `gate.passed` says whether the export is good; one that is not is written all the
+    same, and says so whenever it is opened.
     """
     with needs_package("ONNX", ".[export]"):
         import onnx  # noqa: F401

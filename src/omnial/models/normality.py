@@ -295,16 +295,9 @@ def with_normality(
 ) -> Prediction:
     """The prediction with score maps and scores of network and normality together.
 
-    Args:
-        prediction: Of B images, with the network's score maps.
-        normality: Of each product; without any, nothing changes but what lies outside `valid`.
-        names: The product of each image. An unknown one is held to the product that has the least
-            against it, pixel by pixel.
-        valid: (B, H, W), True where scores count.
-        rule: From score map to score.
-
-    Raises:
-        ValueError: `valid` has another shape than the maps.
+    `names` are the products of B images; an unknown one is held to the product that has the least
+    against it, pixel by pixel. Scores count where `valid`, (B, H, W); without any normality,
+    nothing changes but what lies outside.
     """
     maps = prediction.score_maps
     if valid.shape != maps.shape:

@@ -80,16 +80,8 @@ def build_set(
 ) -> tuple[AdversarialSet, tuple[BadFile, ...]]:
     """Build an adversarial set, or go on with one: finished classes are kept.
 
-    `model` is the attacked model's folder, for the paper's protocol a `surrogate`; `roots` hold
-    defect-free training images; `out` is new, empty, or holds a set that was built from the same.
-    `skip_bad_files` leaves unreadable files out, and returns them, instead of stopping; `reading`
-    says how the data is read, where that differs from the training. `progress` is called with
-    files checked and samples attacked.
-
-    Raises:
-        UserError: The model or the data is bad, the folder holds something else or is in use, or
-            a class is not the model's.
-        RunError: A class cannot be written, or is not on disk what it should be.
+    `model` is attacked, for the paper's protocol a `surrogate`; `out` is new, empty, or holds a set
+    that was built from the same. Bad files that were left out come second.
     """
     with locked(out):
         started = time.perf_counter()

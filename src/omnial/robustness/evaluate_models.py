@@ -161,13 +161,7 @@ def evaluate_robustness(
 ) -> RobustnessResult:
     """Evaluate model folders on the adversarial set that `omnial attack` wrote into a folder.
 
-    `names` are what the models are called; None is the names of their folders. `progress` is called
-    with files checked, samples evaluated and attacked.
-
-    Raises:
-        UserError: The set was changed, a model does not fit it, the data is bad, or the plan has
-            corruptions without data, or data that nothing in it uses.
-        RunError: A model's scores are not finite.
+    `names` are what the models are called; None is the names of their folders.
     """
     started = time.perf_counter()
     if plan.corruptions and not plan.data:

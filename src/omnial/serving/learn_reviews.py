@@ -107,18 +107,6 @@ def learn_reviews(
 
     Of a picture with several reviews the last one counts. A false alarm that was learnt or trained
     on before is left out.
-
-    Args:
-        folder: A model folder.
-        history: What `omnial serve --history FILE --keep-files` wrote.
-        out: Folder for the new model.
-        device: A PyTorch device name, or `auto`.
-        reading: How pictures are read, where that differs from the training.
-
-    Raises:
-        UserError: The folder or history is bad, there is nothing to learn from, or `out` is not
-            empty or in use.
-        RunError: The model cannot be written.
     """
     check_free(out)
     stored = load_model(folder, device)

@@ -56,14 +56,8 @@ def weighed(
 ) -> Normality:
     """The normality of a product, with the weights that find drawn defects.
 
-    It is as it was where too few defects can be drawn.
-
-    Args:
-        normality: Of the product.
-        images: Good ones that the network was not trained on.
-        look: The network.
-        rule: From score map to score.
-        seed: Of the defects.
+    It is as it was where too few can be drawn. The images are good ones that the network was not
+    trained on.
     """
     options = candidates(normality.pretrained is not None)
     found = how_well_found(normality, images, look, rule, seed, options)
@@ -119,12 +113,8 @@ def choose(found: NDArray[np.float64], network: NDArray[np.float32]) -> int:
     """The number of the weights to take.
 
     Of those whose mean lies within two standard errors of the best, those with the most of the
-    network, and of these the best.
-
-    Args:
-        found: (m, C) how well each weights find the defects on each image, higher is better; m is
-            at least 2.
-        network: (C,) the network's share in each.
+    network, and of these the best. `found` is (m, C), how well each finds the defects on each of at
+    least 2 images, higher being better; `network` (C,), its share in each.
     """
     means = found.mean(0)
     lead = found[:, [means.argmax()]] - found

@@ -72,21 +72,7 @@ def watch(
     frames of a video are kept in `frames/`. Rows stand in their files at once; the page is renewed
     every half minute, more seldom once it has grown, and at the end.
 
-    Args:
-        inspector: The model, on any engine.
-        feed: From `open_feed`; it is closed at the end.
-        out: Folder for the results, a new one or that of an earlier watch.
-        class_name: As for `Inspector.inspect`.
-        tile: As for `Inspector.inspect`.
-        kept: Of which images maps, masks, overlays and frames are kept.
-        hooks: Are told each verdict, and closed at the end.
-        stop_after: End after so many images.
-        stopped: Asked before each batch whether to end.
-        on_image: Called with each event, in order.
-
-    Raises:
-        UserError: The model does not know the class, or `out` cannot be used.
-        RunError: A result could not be written.
+    `stopped` is asked before each batch whether to end; feed and hooks are closed at the end.
     """
     summary, times, hooks = WatchSummary(), _times(), list(hooks)
 
