@@ -14,11 +14,10 @@ import numpy as np
 from omnial.config.settings import AS_TRAINED, Reading
 from omnial.data.cache import InputCache, open_cache
 from omnial.data.dataset import class_regions, load_dataset
-from omnial.data.image_file import ImageError
 from omnial.data.layouts import discover
 from omnial.data.records import BadFile
 from omnial.errors import UserError
-from omnial.inference.inspector import Inspector
+from omnial.inference.inspector import score_files
 from omnial.metrics.ranking import Figures
 from omnial.model_folder.config_file import check_free
 from omnial.model_folder.validation_figures import ValidationFigures
@@ -84,7 +83,11 @@ def add_product(
     cache = open_cache(data)
     images = _new_images(folder, model, roots, cache)
     added, figures = _learn(model, images, cache)
-    scores = _scores(added, images)
+    held_out = images.held_out
+    scores = {
+        name: score_files(added, [one.path for one in held_out if one.class_name == name], name)
+        for name in figures
+    }
     added.calibration = _extended(model.calibration, scores)
     products = {
         name: AddedProduct(
@@ -164,19 +167,6 @@ def _learn(
         trained_files=images.trained_files if validated.normality else model.trained_files,
     )
     return added, figures
-
-
-def _scores(model: TrainedModel, images: GoodImages) -> dict[str, list[float]]:
-    """Scores of the images held out, as an inspection gives them: also in tiles."""
-    inspector = Inspector.of(model)
-    scores: dict[str, list[float]] = {name: [] for name in images.catalogue.names}
-    for name, own in scores.items():
-        paths = [record.path for record in images.held_out if record.class_name == name]
-        for scored in inspector.score(paths, name):
-            if isinstance(scored, ImageError):
-                raise scored
-            own.append(scored.score)
-    return scores
 
 
 def _extended(before: Calibration, scores: Mapping[str, Sequence[float]]) -> Calibration:

@@ -362,6 +362,16 @@ def hold_process(inspector: Inspector, threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def score_files(model: "TrainedModel", paths: Sequence[Path], class_name: str) -> list[float]:
+    """Scores of files of a product as an inspection gives them: also in tiles."""
+    scores = []
+    for scored in Inspector.of(model).score(paths, class_name):
+        if isinstance(scored, ImageError):
+            raise scored
+        scores.append(scored.score)
+    return scores
+
+
 def check_class(class_name: str | None, classes: Sequence[str]) -> None:
     """Refuse a class that is none of a model's; None is not one."""
     if class_name is not None and class_name not in classes:

@@ -22,7 +22,7 @@ from omnial.data.geometry import region_on
 from omnial.data.image_file import ImageError
 from omnial.data.records import BadFile
 from omnial.errors import UserError
-from omnial.inference.inspector import Inspector
+from omnial.inference.inspector import score_files
 from omnial.model_folder.config_file import MOST_FILES, check_free, short_digest
 from omnial.model_folder.weights_file import load_model, save_changed
 from omnial.models.prediction import Prediction, over_windows
@@ -197,7 +197,8 @@ def _learn(
     before, rate = calibration.threshold_for(name), calibration.false_alarm_rate
     good = [one for one in pictures if one.false_alarm]
     bad = [one for one in pictures if not one.false_alarm]
-    alarms_before = sum(is_anomalous(score, before) for score in _scores(model, name, good))
+    good_files, bad_files = ([one.path for one in each] for each in (good, bad))
+    scores_before = score_files(model, good_files, name)
     if good and model.normality and calibration.tile is None:  # a tile has no place
         fitted = model.normality[name]
         totals = (
@@ -206,7 +207,7 @@ def _learn(
         )
         normality = fitted.accepting(totals, before)
         model = replace(model, normality={**model.normality, name: normality})
-    good_scores, bad_scores = _scores(model, name, good), _scores(model, name, bad)
+    good_scores, bad_scores = (score_files(model, own, name) for own in (good_files, bad_files))
     normal = [*calibration.scores[name], *good_scores]
     own = threshold(normal, 1.0 - rate)
     # With false alarms alone, the scores changed; one that was lowered for a miss stays otherwise.
@@ -224,7 +225,7 @@ def _learn(
     )
     return learnt, LearntProduct(
         false_alarms=len(good),
-        alarms_before=alarms_before,
+        alarms_before=sum(is_anomalous(score, before) for score in scores_before),
         alarms_after=sum(is_anomalous(score, after) for score in good_scores),
         threshold_before=before,
         threshold_after=after,
@@ -270,13 +271,3 @@ def _look(model: TrainedModel, name: str, path: Path) -> tuple[Prediction, NDArr
         valid = valid & region_on(model.rois[name], placement)
     run = TorchBackend(model).run
     return over_windows(run, as_unit(frame)[None], valid, model.settings), valid
-
-
-def _scores(model: TrainedModel, name: str, pictures: Sequence[_Picture]) -> list[float]:
-    """Scores as an inspection gives them: also in tiles."""
-    scores = []
-    for scored in Inspector.of(model).score([picture.path for picture in pictures], name):
-        if isinstance(scored, ImageError):
-            raise scored
-        scores.append(scored.score)
-    return scores
