@@ -23,7 +23,7 @@ from omnial.data.layouts import discover
 from omnial.data.records import GOOD, Catalogue, ImageRecord, ProductClass
 from omnial.distributed import collectives
 from omnial.distributed.launch import Processes
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
 from omnial.evaluation.gather import Measured, gathered, measure, share
 from omnial.evaluation.replicates import replicate
 from omnial.evaluation.result import (
@@ -315,11 +315,7 @@ class Evaluation:
         valid, names = np.stack([sample.valid for sample in samples]), [name] * len(samples)
         rule = self.settings.model.image_score
         found = with_normality(output, self.normality, names, valid, rule)
-        finite = np.isfinite(found.score_maps).all(axis=(1, 2)) & np.isfinite(found.scores)
-        if not finite.all():
-            path = samples[int(np.argmin(finite))].record.path
-            raise RunError(f"The scores of {path} are not finite numbers: the model is of no use.")
-        return found
+        return found.checked([sample.record.path for sample in samples])
 
 
 def _image_figures(

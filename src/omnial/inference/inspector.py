@@ -15,7 +15,7 @@ from omnial.data.decode import as_unit, network_input, network_roi, read_rgb
 from omnial.data.geometry import Placement, place, region_on, to_source
 from omnial.data.image_file import ImageError
 from omnial.data.prefetch import prefetch
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
 from omnial.files import StrPath, as_path
 from omnial.inference.engines import BackendName, Opened, open_folder, open_model
 from omnial.inference.given import Picture, as_array, from_bgr, is_tensor
@@ -311,14 +311,7 @@ class Inspector:
         return with_normality(prediction, self.normality, names, valid, rule)
 
     def _run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
-        prediction = self.backend.run(images, valid)
-        # NaN is above no threshold, and would pass as good.
-        if not (np.isfinite(prediction.score_maps).all() and np.isfinite(prediction.scores).all()):
-            raise RunError(
-                "The network gives scores that are not finite: the model was damaged, or was never "
-                "trained to an end. Train or export it again."
-            )
-        return prediction
+        return self.backend.run(images, valid).checked()
 
     def _score_in_tiles(
         self, item: _Loaded, name: str | None, threshold: float, tile: int

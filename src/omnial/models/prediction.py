@@ -1,6 +1,7 @@
 """The result of a network for a batch of images, on any engine; larger frames in windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from omnial.config.settings import Settings
 from omnial.data.cover import Blend, Cover, Part, size_of
+from omnial.errors import RunError
 from omnial.models.scoring import image_scores
 
 
@@ -24,6 +26,15 @@ class Prediction(NamedTuple):
     """(B, E, h, w), the network's own features, cell by cell; None without normality."""
     jnd: NDArray[np.float32] | None = None
     """(B, H, W), the reconstructed JND target; None where there is none."""
+
+    def checked(self, files: Sequence[Path] = ()) -> "Prediction":
+        """The same; a RunError if a score is not finite: NaN is above no threshold."""
+        finite = np.isfinite(self.score_maps).all(axis=(1, 2)) & np.isfinite(self.scores)
+        if not finite.all():
+            of = f" of {files[int(np.argmin(finite))]}" if files else ""
+            why = "are not finite: the model was damaged, or was never trained to an end"
+            raise RunError(f"The scores{of} {why}. Train or export it again.")
+        return self
 
 
 class Backend(Protocol):

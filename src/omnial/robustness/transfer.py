@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from omnial.attacks.pgd import UNATTACKED
-from omnial.errors import RunError, UserError
+from omnial.errors import UserError
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.psnr_ssim import psnr, ssim
@@ -119,8 +119,6 @@ class _Collector:
 
     def add(self, clean: SetSamples, prediction: Prediction) -> None:
         """Add a batch: the samples before the attack, and the prediction for them after it."""
-        if not (np.isfinite(prediction.score_maps).all() and np.isfinite(prediction.scores).all()):
-            raise RunError("The scores are not finite numbers: the model is of no use.")
         # One kind: every sample's normal pixels count, as in the paper's tables.
         for maps, mask, valid in zip(prediction.score_maps, clean.mask, clean.valid, strict=True):
             self._pixels.add("sample", maps, mask if mask.any() else None, valid)
@@ -165,7 +163,7 @@ def figures_of_classes(
         for clean, images in batches(class_name):
             for level, values in images.items():
                 collector = collectors.setdefault(level, _Collector())
-                collector.add(clean, engine.run(values, clean.valid))
+                collector.add(clean, engine.run(values, clean.valid).checked())
         for level, collector in collectors.items():
             found.setdefault(level, {})[class_name] = collector.finish()
     return {level: LevelFigures.over(figures) for level, figures in found.items()}
