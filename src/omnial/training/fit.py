@@ -26,6 +26,7 @@ from omnial.model_folder.config_file import (
     CHECKPOINT_FILE,
     WEIGHTS_FILE,
     read_config,
+    refusing,
 )
 from omnial.model_folder.validation_figures import ValidationFigures, in_words
 from omnial.model_folder.weights_file import load_model, save_model
@@ -50,7 +51,7 @@ from omnial.training.loop import TrainState, run_loop
 from omnial.training.sampler import BatchSampler
 from omnial.training.schedule import Budget
 from omnial.training.validation import validate
-from omnial.untrusted import UntrustedError, check_regular
+from omnial.untrusted import check_regular
 
 _logger = logging.getLogger(__name__)
 
@@ -140,8 +141,12 @@ def _plan(
     """Check the files, split them, and decide which run this is."""
     if settings.model.normality == "own+pretrained":
         pretrained_network()  # what is missing is said now, not after the training
-    start = None if init is None else _digest(init / WEIGHTS_FILE)
-    before = frozenset[bytes]() if init is None else read_config(init).trained_files
+    start, before = None, frozenset[bytes]()
+    if init is not None:
+        before = read_config(init).trained_files
+        with refusing(init, WEIGHTS_FILE):
+            check_regular(init / WEIGHTS_FILE)
+            start = file_digest(init / WEIGHTS_FILE)
     good = GoodImages.load(discover(roots, need="train"), settings, cache, before)
     if not good.held_out:
         raise UserError(
@@ -306,11 +311,3 @@ def _sentence(figures: ValidationFigures) -> str:
     ]
     words = in_words(figures.mean)
     return f"validation: {', '.join(shown)}" + ("" if words is None else f"; {words}")
-
-
-def _digest(path: Path) -> str:
-    try:
-        check_regular(path)
-        return file_digest(path)
-    except (OSError, UntrustedError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); is it a model folder?") from error
