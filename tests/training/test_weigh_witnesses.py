@@ -13,7 +13,6 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset
 from omnial.models.normality import Normal, Normality
 from omnial.models.prediction import Prediction
@@ -155,14 +154,6 @@ def test_images_of_different_sizes_are_drawn_on() -> None:
     assert sum(map(len, found)) > 32
 
 
-def looked_at(network: nn.Module, wanted: Settings, images: Tensor) -> list[Normal]:
-    """What the network gives for each in float32."""
-    valid = np.ones((len(images), SIZE, SIZE), bool)
-    found = predict_frames(network, images, valid, wanted)
-    assert found.embedding is not None
-    return list(map(Normal, found.embedding, found.score_maps, valid))
-
-
 def test_what_is_learnt_as_normal_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each class by its own held-out images."""
     asked = []
@@ -176,22 +167,19 @@ def test_what_is_learnt_as_normal_is_weighed(monkeypatch: pytest.MonkeyPatch) ->
     store = cast(ImageDataset, Images(normal_images()))
     labels = [0] * PER_CLASS + [1] * PER_CLASS
     network = build_model(wanted.model).eval()
-    normals = looked_at(network, wanted, normal_images())
-    images = (store, labels, store, labels)
-    learnt = learn_normality.learn_normality(network, wanted, CLASSES, *images, normals)
+    learnt = learn_normality.learn_normality(network, wanted, CLASSES, store, labels, store, labels)
     assert [one.weights.tolist() for one in learnt.normality.values()] == [[0.5, 2.5]] * 2
     assert asked[0] > asked[1] + 0.3  # bright ones, then dark ones
 
 
-def test_training_images_and_drawn_defects_are_predicted_as_trained(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """In bf16 where it is in hardware; held-out images are not predicted again."""
+def test_thresholds_of_normality_are_learnt_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where bf16 is in hardware, training images and drawn defects are predicted in it alone."""
     asked = set()
 
     def spy(network: nn.Module, images: Tensor, *more: Any) -> Prediction:
         found = predict_frames(network, images, *more)
-        asked.add(("train" if (images[:, 0, 0, 0] == 1.0).all() else "drawn", more[2]))
+        kind = "train" if (images[:, 0, 0, 0] == 1.0).all() else "held out"
+        asked.add((kind if len(images) == PER_CLASS else "drawn", more[2]))
         return found
 
     monkeypatch.setattr(learn_normality, "predict_frames", spy)
@@ -204,11 +192,9 @@ def test_training_images_and_drawn_defects_are_predicted_as_trained(
         asked.clear()
         wanted = settings("model.normality=own", f"training.precision={precision}")
         network = build_model(wanted.model).eval()
-        normals = looked_at(network, wanted, good)
-        images = (train, labels, held_out, labels)
-        learn_normality.learn_normality(network, wanted, CLASSES, *images, normals)
+        learn_normality.learn_normality(network, wanted, CLASSES, train, labels, held_out, labels)
         quick = precision == "bf16"
-        assert asked == {("train", quick), ("drawn", quick)}
+        assert asked == {("train", quick), ("drawn", quick), ("held out", False)}
 
 
 def test_defects_on_one_image_are_no_independent_witnesses(

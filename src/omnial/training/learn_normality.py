@@ -64,7 +64,6 @@ def learn_normality(
     train_labels: Sequence[int],
     held_out: ImageDataset,
     labels: Sequence[int],
-    normals: Sequence[Normal],
 ) -> Learnt:
     """Fit the normality of each class; the features of as many as there are cores are in memory.
 
@@ -76,8 +75,8 @@ def learn_normality(
         train_labels: Class number of each.
         held_out: Normal images that it has not seen. A class without any takes its training images.
         labels: Class number of each.
-        normals: What the network gives for each in float32, as in an inspection: tails are of it.
     """
+    # Training images say where features lie; the tails are those of an inspection, in float32.
     on_cuda = next(network.parameters()).device.type == "cuda"
     as_trained = on_cuda == on_gpu(settings.training)
     bf16 = as_trained and choose_precision(settings.training)[0] == "bf16"
@@ -87,8 +86,9 @@ def learn_normality(
         own = some_of_each(train_labels, MOST_IMAGES, index)
         other = some_of_each(labels, MOST_IMAGES, index)
         seen = [_small(normal) for normal in _normals(network, settings, train, own, bf16)]
-        unseen = (normals[i] for i in other) if other else _normals(network, settings, train, own)
-        normality = Normality.fit([normal.embedding for normal in seen], unseen, pretrained)
+        unseen = (held_out, other) if other else (train, own)
+        embeddings = [normal.embedding for normal in seen]
+        normality = Normality.fit(embeddings, _normals(network, settings, *unseen), pretrained)
         normality = _weighed(normality, network, settings, held_out, labels, index, bf16)
         return normality, own, [_score(normal, normality, settings) for normal in seen]
 

@@ -1,6 +1,6 @@
 """After training: thresholds, product recognition and figures, from validation images alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.metrics.ranking import Figures, auroc, average_precision, count, f1
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance, appearance_of_frames
-from omnial.models.normality import Normal, Normality, with_normality
+from omnial.models.normality import Normality, with_normality
 from omnial.models.prediction import Prediction
 from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
 from omnial.models.thresholds import Calibration, calibrate
@@ -40,23 +40,6 @@ class Validated(NamedTuple):
     suspicious: list[tuple[int, float]]
     """Numbers of training images that may not be good, and their scores, the highest first."""
     figures: ValidationFigures
-
-
-class _Seen(NamedTuple):
-    """What the network gives for a batch of normal images of a dataset."""
-
-    images: list[int]
-    """Their indices in the dataset."""
-    found: Prediction
-    """Without their reconstructions."""
-    valid: NDArray[np.bool_]
-    psnr: NDArray[np.float64]
-    """Of their reconstructions, in dB."""
-
-    def normals(self) -> Iterator[Normal]:
-        """The same image by image, with normality's embedding."""
-        assert self.found.embedding is not None
-        return map(Normal, self.found.embedding, self.found.score_maps, self.valid)
 
 
 class _Drawn(NamedTuple):
@@ -91,14 +74,10 @@ def validate(
     outline level, that of the best pixel F1. Labels are class numbers, indices of `names`.
     """
     own, learnt = np.asarray(labels), Learnt({}, np.full(len(train_labels), np.nan))
-    seen = _look_at_normal(network, settings, validation)
     if settings.model.normality != "none":
-        normals = [normal for part in seen for normal in part.normals()]
-        images = (train, train_labels, validation, labels)
-        learnt = learn_normality(network, settings, names, *images, normals)
+        learnt = learn_normality(network, settings, names, train, train_labels, validation, labels)
     inspect = _Inspect(network, settings, names, learnt.normality)
-    scores = np.concatenate([inspect.judge(p.found, p.valid, own[p.images]).scores for p in seen])
-    ratios = np.concatenate([part.psnr for part in seen])
+    scores, ratios = _inspect_normal(inspect, validation, own)
     drawn = _inspect_defects(inspect, validation, own)
     recogniser = _learn_products(settings, names, train, train_labels)
     recognised = recogniser.recognise(looks(settings, validation, range(len(validation))))
@@ -144,18 +123,20 @@ def _pixels(drawn: Sequence[_Drawn]) -> tuple[NDArray[np.float32], NDArray[np.bo
     return scores, np.concatenate([np.empty(0, bool), *(image.mask for image in drawn)])
 
 
-def _look_at_normal(network: nn.Module, settings: Settings, dataset: ImageDataset) -> list[_Seen]:
-    """What the network gives for all images of a dataset as they are, batch by batch."""
+def _inspect_normal(
+    inspect: "_Inspect", dataset: ImageDataset, labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores (n,) and PSNR (n,) in dB of all images of a dataset as they are."""
 
-    def look(part: list[int]) -> _Seen:
+    def look(part: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         images, region = to_unit(dataset.images(part)), dataset.regions(part)[:, 0]
-        found = predict_frames(network, images, region.numpy(), settings)
+        found = inspect(images, region, labels[part])
         assert found.reconstruction is not None
-        ratios = psnr(found.reconstruction, images, region)
-        small = found._replace(reconstruction=None, jnd=None)
-        return _Seen(part, small, region.numpy(), ratios)
+        return found.scores, psnr(found.reconstruction, images, region)
 
-    return list(on_each_core(look, dataset.batches(range(len(dataset)), _BATCH), network))
+    parts = on_each_core(look, dataset.batches(range(len(dataset)), _BATCH), inspect.network)
+    scores, ratios = map(np.concatenate, zip(*parts, strict=True))
+    return scores, ratios
 
 
 def _inspect_defects(
@@ -203,16 +184,10 @@ class _Inspect(NamedTuple):
 
     def __call__(self, images: Tensor, region: Tensor, labels: NDArray[np.int64]) -> Prediction:
         """The prediction for a batch of frames of one size, larger ones in windows."""
-        valid = region.numpy()
+        rule, valid = self.settings.model.image_score, region.numpy()
         found = predict_frames(self.network, images, valid, self.settings)
-        return self.judge(found, valid, labels)
-
-    def judge(
-        self, found: Prediction, valid: NDArray[np.bool_], labels: NDArray[np.int64]
-    ) -> Prediction:
-        """The network's prediction together with normality."""
         names = [self.names[label] for label in labels]
-        return with_normality(found, self.normality, names, valid, self.settings.model.image_score)
+        return with_normality(found, self.normality, names, valid, rule)
 
 
 def _outline_level(drawn: Sequence[_Drawn]) -> float:
