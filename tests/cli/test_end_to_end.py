@@ -13,6 +13,7 @@ from PIL import Image
 
 from omnial.demo.production_line import CLASS_NAMES, generate
 from omnial.files import locked
+from omnial.model_folder.config_file import SCHEMA_VERSION
 from omnial.training.checkpoint import RunIdentity, claim, read_identity
 
 Run = Callable[..., Any]
@@ -49,7 +50,7 @@ def model(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_the_model_is_a_folder(model: Path) -> None:
     config = json.loads((model / "config.json").read_text("utf-8"))
 
-    assert config["schema_version"] == 6
+    assert config["schema_version"] == SCHEMA_VERSION
     assert config["classes"] == list(CLASSES)
     assert (model / "model.safetensors").is_file()
 

@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -187,6 +188,22 @@ def test_a_region_outside_the_valid_area_is_no_region() -> None:
     valid[4, 6] = False
     score_map = mask.astype(np.float32)
     assert summarise([score_map], [mask], valid=[valid]).figures["aupro"] == 1.0
+
+
+def test_maps_of_another_type_and_layout_are_read_as_they_are() -> None:
+    maps, masks = random_case(6, 3)
+    other = [np.asfortranarray(m.astype(">f8")) for m in maps]
+    assert summarise(other, list(masks)).figures == summarise(maps, list(masks)).figures
+    with pytest.raises(ValueError, match="not finite"):
+        PixelFigures().add("good", np.full((2, 2), np.inf))
+
+
+def test_several_threads_sort_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    maps, masks = random_case(8, 4, images=9)
+    kinds = ["good", "dent", "scratch"] * 3
+    masks = [mask & (kind != "good") for mask, kind in zip(masks, kinds, strict=True)]
+    check_against_oracles(summarise(maps, list(masks), kinds), maps, masks)
 
 
 def test_perfect_and_reversed_scores() -> None:

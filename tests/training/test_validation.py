@@ -1,5 +1,6 @@
 """Figures of the validation images, with networks whose answers are known."""
 
+import threading
 from collections.abc import Sequence
 from typing import cast
 
@@ -16,6 +17,7 @@ from omnial.model_folder.validation_figures import NAMES
 from omnial.models.system import Output, build_model
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
+from omnial.training.devices import on_each_core
 from omnial.training.learn_normality import Learnt
 from omnial.training.validation import Validated, validate
 
@@ -201,6 +203,8 @@ def test_several_cores_give_what_one_gives() -> None:
     images, wanted = normal_images(), settings("model.normality=own")
     torch.manual_seed(0)
     network = build_model(wanted.model).eval()
+    at: list[int] = []
+    network.register_forward_pre_hook(lambda *_: at.append(threading.get_ident()))
     before = torch.get_num_threads()
     found = []
     try:
@@ -211,8 +215,26 @@ def test_several_cores_give_what_one_gives() -> None:
     finally:
         torch.set_num_threads(before)
     one, three = found
+    assert len(set(at)) > 1
     assert one.figures == three.figures
     assert one.calibration == three.calibration
     for name, own in one.normality.items():
         for key, array in own.arrays().items():
             np.testing.assert_array_equal(array, three.normality[name].arrays()[key])
+
+
+def test_a_fault_on_one_core_is_raised_and_the_threads_come_back() -> None:
+    def work(item: int) -> int:
+        if item == 2:
+            raise ValueError("the third")
+        return item
+
+    network, before = nn.Linear(1, 1), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert list(on_each_core(lambda item: 2 * item, range(9), network)) == list(range(0, 18, 2))
+        with pytest.raises(ValueError, match="the third"):
+            list(on_each_core(work, range(9), network))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

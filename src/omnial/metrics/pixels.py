@@ -10,7 +10,7 @@ AD, IJCV 2021, section 5.2); the curve runs over the false positive rate of all 
 0.3, and its area is divided by 0.3. Each anomalous pixel lifts it by 1 / (regions x pixels of its
 region) where the threshold passes its score, so that the area is a plain sum over pixels.
 
-Memory: some 4 bytes a normal pixel, 12 an anomalous one.
+Memory: some 4 bytes a normal pixel, 12 an anomalous one, and 32 of one kind's for a moment.
 """
 
 from array import array
@@ -67,6 +67,7 @@ class PixelFigures:
         All are (H, W); a score is any finite value, higher is more anomalous. A ValueError says
         that one is not finite, or that shapes differ.
         """
+        score_map = np.asarray(score_map, np.float32)  # an engine's own may be of another type
         for other in (mask, valid):
             if other is not None and other.shape != score_map.shape:
                 raise ValueError(f"a score map {score_map.shape} came with a mask {other.shape}")

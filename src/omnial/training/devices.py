@@ -1,7 +1,7 @@
 """Which devices and arithmetic a run uses: read off the machine, so that a rerun agrees."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +12,8 @@ from omnial.distributed.launch import Processes
 from omnial.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
+_MOST_WORKERS: Final = 8
+"""Batches at a time after a training: together they take no more memory than its steps."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -37,17 +39,18 @@ def choose_precision(settings: TrainingSettings) -> tuple[Precision, str]:
 
 
 def on_each_core(work: Callable[[T], R], items: Iterable[T], network: nn.Module) -> Iterator[R]:
-    """Map work of a network's in order: several items at a time on a processor, a core each.
+    """Map work of a network's in order: several items at a time on a processor.
 
     Two batches on a core each take less time than one after the other on both.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or next(network.parameters()).device.type != "cpu":
+    workers = min(threads, _MOST_WORKERS)
+    if workers == 1 or next(network.parameters()).device.type != "cpu":
         yield from map(work, items)
         return
-    torch.set_num_threads(1)  # of each thread that begins now
+    torch.set_num_threads(threads // workers)  # of each thread that begins now
     try:
-        yield from prefetch(work, items, threads)
+        yield from prefetch(work, items, workers)
     finally:
         torch.set_num_threads(threads)
 

@@ -1,6 +1,7 @@
 """After training: what is normal for each product, from its good images alone."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ def learn_normality(
     held_out: ImageDataset,
     labels: Sequence[int],
 ) -> Learnt:
-    """Fit the normality of each class; the features of as many as there are cores are in memory.
+    """Fit the normality of each class; one class's features are in memory at a time.
 
     Args:
         network: The trained network.
@@ -81,8 +82,8 @@ def learn_normality(
     as_trained = on_cuda == on_gpu(settings.training)
     bf16 = as_trained and choose_precision(settings.training)[0] == "bf16"
     _, pretrained = embedded_features(settings.model)
-
-    def learn(index: int) -> tuple[Normality, list[int], list[float]]:
+    fitted, scores = dict[str, Normality](), np.full(len(train_labels), np.nan)
+    for index, name in enumerate(names):
         own = some_of_each(train_labels, MOST_IMAGES, index)
         other = some_of_each(labels, MOST_IMAGES, index)
         seen = [_small(normal) for normal in _normals(network, settings, train, own, bf16)]
@@ -90,12 +91,8 @@ def learn_normality(
         embeddings = [normal.embedding for normal in seen]
         normality = Normality.fit(embeddings, _normals(network, settings, *unseen), pretrained)
         normality = _weighed(normality, network, settings, held_out, labels, index, bf16)
-        return normality, own, [_score(normal, normality, settings) for normal in seen]
-
-    fitted, scores = dict[str, Normality](), np.full(len(train_labels), np.nan)
-    found = on_each_core(learn, range(len(names)), network)
-    for name, (normality, own, own_scores) in zip(names, found, strict=True):
-        fitted[name], scores[own] = normality, own_scores
+        fitted[name] = normality
+        scores[own] = [_score(normal, normality, settings) for normal in seen]
     return Learnt(fitted, scores)
 
 
@@ -119,7 +116,8 @@ def _weighed(
         for one in chosen
     ]
     rule, seed = settings.model.image_score, settings.training.seed
-    return weigh_witnesses.weighed(normality, images, look, rule, seed)
+    spread = partial(on_each_core, network=network)
+    return weigh_witnesses.weighed(normality, images, look, rule, seed, spread)
 
 
 def _small(normal: Normal) -> Normal:
@@ -157,8 +155,12 @@ def _normals(
     bf16: bool = False,
 ) -> Iterator[Normal]:
     """What the network gives for images as they are."""
-    for part in dataset.batches(chosen, _BATCH):
+
+    def look(part: list[int]) -> list[Normal]:
         images, valid = to_unit(dataset.images(part)), dataset.regions(part)[:, 0].numpy()
         found = predict_frames(network, images, valid, settings, bf16)
         assert found.embedding is not None
-        yield from map(Normal, found.embedding, found.score_maps, valid)
+        return list(map(Normal, found.embedding, found.score_maps, valid))
+
+    for normals in on_each_core(look, dataset.batches(chosen, _BATCH), network):
+        yield from normals

@@ -9,7 +9,7 @@ most of the network are taken: the rule of Breiman et al. (Classification and Re
 Measured in docs/results/normality.md. [O]
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -37,6 +37,10 @@ _MOST_DRAWN: Final = 5  # attempts at a defect that can be seen
 
 Look = Callable[[NDArray[np.float32], NDArray[np.bool_]], Prediction]
 """Images (B, 3, H, W) in [0, 1], and where scores count (B, H, W), to what the network gives."""
+Found = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Scores of an image as it is and with n defects, (1 + n, C), and how precise, (n, C)."""
+Spread = Callable[[Callable[[int], Found], Iterable[int]], Iterable[Found]]
+"""`map`, or the same on several cores."""
 Image = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """A good image (3, H, W) in [0, 1], and where scores count (H, W)."""
 
@@ -52,7 +56,12 @@ def candidates(pretrained: bool) -> NDArray[np.float32]:
 
 
 def weighed(
-    normality: Normality, images: Sequence[Image], look: Look, rule: ImageScore, seed: int
+    normality: Normality,
+    images: Sequence[Image],
+    look: Look,
+    rule: ImageScore,
+    seed: int,
+    spread: Spread = map,
 ) -> Normality:
     """The normality of a product, with the weights that find drawn defects.
 
@@ -60,7 +69,7 @@ def weighed(
     trained on.
     """
     options = candidates(normality.pretrained is not None)
-    found = how_well_found(normality, images, look, rule, seed, options)
+    found = how_well_found(normality, images, look, rule, seed, options, spread)
     if sum(map(len, found)) < FEWEST_DEFECTS:
         return normality
     # Defects on one image are found alike, so that images are what is independent.
@@ -75,6 +84,7 @@ def how_well_found(
     rule: ImageScore,
     seed: int,
     options: NDArray[np.float32],
+    spread: Spread = map,
 ) -> list[NDArray[np.float64]]:
     """How well each of (C, 2) or (C, 3) weights finds the n defects on each image: (n, C) in 0..1.
 
@@ -82,8 +92,9 @@ def how_well_found(
     average precision of its pixels among those of the image with and without it.
     Arguments are those of `weighed`.
     """
-    normal, drawn, precisions = [], [], []
-    for index, (image, valid) in enumerate(images):
+
+    def found_on(index: int) -> Found:
+        image, valid = images[index]
         other = images[(index + 1) % len(images)][0]
         material = Material(image, other if other.shape == image.shape else image)
         shown, masks = _drawn(material, valid, index, seed)
@@ -93,20 +104,19 @@ def how_well_found(
         evidence = np.stack([each for each in found_in if each is not None], -1)
         maps = [np.where(inside, score_of(evidence @ w), np.float32(0.0)) for w in options]
         found = np.stack([image_scores(one, inside, rule) for one in maps], 1)
-        normal.append(found[0])
-        drawn.append(found[1:])
         precise = [
             [_precision(one[[0, n]], masks[n], valid) for one in maps] for n in range(1, len(shown))
         ]
-        precisions.append(np.reshape(precise, (-1, len(options))))
+        return found, np.reshape(precise, (-1, len(options)))
+
+    looked = list(spread(found_on, range(len(images))))
 
     def share_below(after: NDArray[np.float64]) -> NDArray[np.float64]:
-        before = np.stack(normal)[:, None]
+        before = np.stack([found[0] for found, _ in looked])[:, None]
         share: NDArray[np.float64] = ((before < after) + 0.5 * (before == after)).mean(0)
         return share
 
-    pairs = zip(drawn, precisions, strict=True)
-    return [(share_below(after) + precise) / 2 for after, precise in pairs]
+    return [(share_below(found[1:]) + precise) / 2 for found, precise in looked]
 
 
 def choose(found: NDArray[np.float64], network: NDArray[np.float32]) -> int:
