@@ -110,9 +110,9 @@ def how_well_found(
         return found, np.reshape(precise, (-1, len(options)))
 
     looked = list(spread(found_on, range(len(images))))
+    before = np.array([found[0] for found, _ in looked])[:, None]
 
     def share_below(after: NDArray[np.float64]) -> NDArray[np.float64]:
-        before = np.stack([found[0] for found, _ in looked])[:, None]
         share: NDArray[np.float64] = ((before < after) + 0.5 * (before == after)).mean(0)
         return share
 
