@@ -75,6 +75,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"no benchmark is called {', '.join(sorted(unknown))}")
     facts = machine.describe()
+    write_json(out / "machine.json", facts)
     console = Console(width=140)
     found: Entries = {}
     for subject, arguments in chosen:
@@ -82,10 +83,9 @@ def main(
         start = time.perf_counter()
         found |= measure(subject, [*arguments, *(QUICK[subject] if quick else ())])
         console.print(f"{time.perf_counter() - start:.0f} s")
+        write_json(out / "bench.json", found)  # what comes next may be cut short
     title = f"{facts['cpu']}, {instruction_set(facts['isa'])}, commit {facts['commit']}"
     console.print(rich_table(title, found))
-    write_json(out / "bench.json", found)
-    write_json(out / "machine.json", facts)
     if document is not None:
         write_document(out, document)
 
