@@ -22,22 +22,13 @@ def splitmix64(state: int) -> int:
 def test_the_keys_are_those_of_splitmix64_in_unsigned_arithmetic() -> None:
     random = SampleRandom(7, 11, torch.tensor([13]))
     expected = splitmix64((splitmix64((splitmix64(7) + 11) % 2**64) + 13) % 2**64)
-    assert int(random._keys[0]) == expected
+    assert int(random._keys[0]) % 2**64 == expected
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
     whole = SampleRandom(3, 5, torch.arange(8)).uniform("shape", 2, 3)
     part = SampleRandom(3, 5, torch.tensor([6, 1])).uniform("shape", 2, 3)
     assert torch.equal(whole[[6, 1]], part)
-
-
-def test_parts_draw_what_all_parts_of_their_samples_draw_together() -> None:
-    random = SampleRandom(3, 5, torch.arange(8))
-    samples, numbers = torch.tensor([6, 0, 6]), torch.tensor([2, 1, 0])
-    parts = random.parts(samples, numbers)
-    assert torch.equal(parts.uniform("x", 4, 5), random.uniform("x", 3, 4, 5)[samples, numbers])
-    assert torch.equal(parts.uniform("y"), random.uniform("y", 3)[samples, numbers])
-    assert torch.equal(random[torch.tensor([6, 0])].uniform("y"), random.uniform("y")[[6, 0]])
 
 
 @pytest.mark.parametrize(

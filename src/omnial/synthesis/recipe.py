@@ -74,7 +74,16 @@ def synthesize(
         images, region = _rotate_some(images, region, random, settings.turned_share)
     if is_own(settings.recipe):
         return _by_own_recipe(images, textures, settings, random, region)
-    return _by_perlin_shapes(images, textures, settings, random, region)
+    at_once = len(images)
+    if images.device.type == "cpu":
+        at_once = max(1, _CACHED_PIXELS // images[0, 0].numel())
+    parts = []
+    for start in range(0, len(images), at_once):
+        some = slice(start, start + at_once)
+        drawn = (images[some], textures[some], settings, random[some])
+        parts.append(_by_perlin_shapes(*drawn, None if region is None else region[some]))
+    _, *drawn_parts = zip(*parts, strict=True)
+    return SynthesizedBatch(images, *map(torch.cat, drawn_parts))
 
 
 def preview(
@@ -139,56 +148,32 @@ def _by_perlin_shapes(
     Each level l blends its texture with weight w = M_l blur(M_l) clamp(beta_l + g J / max J, 0, 1),
     A <- (1 - w) A + w T; the label is the union of the shapes where the change is visible.
     """
-    at_once = len(images)
-    if images.device.type == "cpu":
-        at_once = max(1, _CACHED_PIXELS // images[0, 0].numel())
-    jnd = torch.cat([jnd_levels(some) for some in torch.split(images, at_once)])
+    size = (images.shape[-2], images.shape[-1])
+    levels = settings.levels
+    textures = prepared_textures(textures, images, settings, random)
+    jnd = jnd_levels(images)
     panel = torch.ones_like(images[:, :1])
     if settings.panels:
-        panel = draw_panels(random, settings.panel_span, (images.shape[-2], images.shape[-1]))
+        panel = draw_panels(random, settings.panel_span, size)
     allowed = panel if region is None else panel * region
-    chance = random.on_cpu()
-    present = chance.uniform("level present", len(settings.levels)) < settings.level_probability
-    present &= (chance.uniform("anomalous") < settings.anomalous_share)[:, None]
-    anomalous, mask = images.clone(), torch.zeros_like(panel)
-    level = mask.to(torch.uint8)
-    chosen = present.any(1).nonzero()[:, 0]
-    for start in range(0, len(chosen), at_once):
-        some = chosen[start : start + at_once]
-        own = (images[some], textures[some], jnd[some], allowed[some], present[some])
-        anomalous[some], mask[some], level[some] = _draw_levels(*own, settings, random[some])
-    return SynthesizedBatch(images, anomalous, mask, jnd_target(jnd), panel, level)
-
-
-def _draw_levels(
-    images: Tensor,
-    textures: Tensor,
-    jnd: Tensor,
-    allowed: Tensor,
-    present: Tensor,
-    settings: SynthesisSettings,
-    random: SampleRandom,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The levels that are `present`, (B, L) bool on the CPU, in each image: A, Y and the level."""
-    size = (images.shape[-2], images.shape[-1])
-    textures = prepared_textures(textures, images, settings, random)
-    samples, numbers = present.nonzero(as_tuple=True)
-    shapes = images.new_zeros(*present.shape, *size)
-    shapes[samples, numbers] = perlin_shapes(
-        random.parts(samples, numbers),
+    present = random.uniform("level present", len(levels)) < settings.level_probability
+    present &= (random.uniform("anomalous") < settings.anomalous_share)[:, None]
+    shapes = perlin_shapes(
+        random,
+        len(levels),
         settings.perlin_octaves,
         settings.perlin_threshold,
         size,
         settings.line_share,
-    ).float()
-    shapes *= allowed
+    )
+    shapes = shapes * allowed * present[:, :, None, None]
     masking = settings.jnd_gain * jnd / jnd.amax((2, 3), keepdim=True)
-    beta = random.uniform("beta", len(settings.levels), 1, 1)
+    beta = random.uniform("beta", len(levels), 1, 1)
     # The same texture in every level, so that the levels' blends are one: the shares of the image
     # that each leaves multiply.
     image_share = torch.ones_like(jnd)
     level_map = torch.zeros_like(allowed, dtype=torch.uint8)
-    for index, level in enumerate(settings.levels):
+    for index, level in enumerate(levels):
         shape = shapes[:, index : index + 1]
         strength = level.beta[0] + (level.beta[1] - level.beta[0]) * beta[:, index : index + 1]
         weight = shape * box_blur(shape, level.blur) * (strength + masking).clamp(0.0, 1.0)
@@ -198,7 +183,7 @@ def _draw_levels(
     union = shapes.amax(1, keepdim=True) > 0
     if settings.label_correction:
         union &= visible_change(images, anomalous, jnd, settings.ssim_difference)
-    return anomalous, union.float(), level_map
+    return SynthesizedBatch(images, anomalous, union.float(), jnd_target(jnd), panel, level_map)
 
 
 def _rotate_some(
