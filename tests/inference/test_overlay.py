@@ -96,6 +96,12 @@ def test_outlines_of_a_score_map_lie_around_its_regions() -> None:
         assert drawn[row, 30, 2] > drawn[row, 30, 0]
 
 
+def test_no_rim_darkens_another_line() -> None:
+    left, right = [(20, 10), (20, 90)], [(21, 10), (21, 90)]
+    alone, beside = (draw_outlines(grey(100, 100), each) for each in ([left], [left, right]))
+    np.testing.assert_array_equal(beside[20:80, 20], alone[20:80, 20])
+
+
 def test_the_line_grows_with_the_image() -> None:
     def thickness(size: int) -> int:
         half = size // 2
