@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from omnial.sample_random import SampleRandom
+from omnial.sample_random import SampleRandom, _drawn
 
 
 def numbers(seed: int = 0, step: int = 0, count: int = 4096) -> torch.Tensor:
@@ -29,6 +29,23 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
     whole = SampleRandom(3, 5, torch.arange(8)).uniform("shape", 2, 3)
     part = SampleRandom(3, 5, torch.tensor([6, 1])).uniform("shape", 2, 3)
     assert torch.equal(whole[[6, 1]], part)
+
+
+def test_a_device_draws_what_the_cpu_draws() -> None:
+    starts = np.random.default_rng(0).integers(-(2**63), 2**63, 50)
+    on_device = _drawn(torch.from_numpy(starts), torch.arange(300))
+    assert torch.equal(on_device, torch.from_numpy(_drawn(starts, np.arange(300))))
+    assert int(on_device.min()) >= 0
+    assert int(on_device.max()) < 2**24
+
+
+def test_parts_draw_what_all_parts_of_their_samples_draw_together() -> None:
+    random = SampleRandom(3, 5, torch.arange(8))
+    samples, numbers = np.array([6, 0, 6]), np.array([2, 1, 0])
+    parts = random.parts(samples, numbers)
+    assert torch.equal(parts.uniform("x", 4, 5), random.uniform("x", 3, 4, 5)[samples, numbers])
+    assert torch.equal(parts.uniform("y"), random.uniform("y", 3)[samples, numbers])
+    assert torch.equal(random[np.array([6, 0])].uniform("y"), random.uniform("y")[[6, 0]])
 
 
 @pytest.mark.parametrize(

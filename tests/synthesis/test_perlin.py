@@ -56,18 +56,18 @@ def test_a_batch_mixes_scales() -> None:
 
 def test_shapes_are_binary_of_plausible_area_and_reproducible() -> None:
     random = SampleRandom(0, 0, torch.arange(64))
-    shapes = perlin_shapes(random, 3, (0, 5), 0.5, (64, 96))
-    assert shapes.shape == (64, 3, 64, 96)
-    assert set(torch.unique(shapes).tolist()) == {0.0, 1.0}
-    assert 0.02 < float(shapes.mean()) < 0.3
-    again = perlin_shapes(SampleRandom(0, 0, torch.arange(64)), 3, (0, 5), 0.5, (64, 96))
+    shapes = perlin_shapes(random, (0, 5), 0.5, (64, 96))
+    assert shapes.shape == (64, 64, 96)
+    assert set(torch.unique(shapes).tolist()) == {False, True}
+    assert 0.02 < float(shapes.float().mean()) < 0.3
+    again = perlin_shapes(SampleRandom(0, 0, torch.arange(64)), (0, 5), 0.5, (64, 96))
     assert torch.equal(shapes, again)
 
 
 def test_a_higher_threshold_draws_less() -> None:
     random = SampleRandom(0, 0, torch.arange(16))
-    low = perlin_shapes(random, 1, (2, 4), 0.3, (64, 64))
-    high = perlin_shapes(random, 1, (2, 4), 0.6, (64, 64))
+    low = perlin_shapes(random, (2, 4), 0.3, (64, 64))
+    high = perlin_shapes(random, (2, 4), 0.6, (64, 64))
     assert bool((high <= low).all())
     assert float(high.sum()) < float(low.sum())
 
@@ -82,7 +82,7 @@ def test_lines_are_as_wide_as_asked_whatever_the_slope(
     noise = slope * distance
     noise[40:] = 0.0
     noise[40:, :32] = 1.0  # its mirror image is the right half of the upper half
-    found = thin_lines(noise[None, None], torch.full((1, 1, 1, 1), float(width)))[0, 0]
+    found = thin_lines(noise[None], torch.full((1, 1, 1), float(width)))[0]
     wanted = (distance.abs() < width / 2) & (y < 40) & (x >= 32)
     apart = found != wanted
     assert not bool((apart & ((distance.abs() - width / 2).abs() > 1e-2) & (y < 39)).any())
@@ -90,14 +90,16 @@ def test_lines_are_as_wide_as_asked_whatever_the_slope(
 
 
 def test_a_share_of_the_shapes_are_lines_and_the_others_stay() -> None:
-    random = SampleRandom(0, 0, torch.arange(200))
-    blobs = perlin_shapes(random, 2, (1, 3), 0.5, (64, 64))
-    some = perlin_shapes(random, 2, (1, 3), 0.5, (64, 64), 0.3)
-    lines = perlin_shapes(random, 2, (1, 3), 0.5, (64, 64), 1.0)
-    is_line = (some == lines).all((2, 3))
-    assert bool((is_line | (some == blobs).all((2, 3))).all())
+    random = SampleRandom(0, 0, torch.arange(400))
+    blobs = perlin_shapes(random, (1, 3), 0.5, (64, 64))
+    some = perlin_shapes(random, (1, 3), 0.5, (64, 64), 0.3)
+    lines = perlin_shapes(random, (1, 3), 0.5, (64, 64), 1.0)
+    is_line = (some == lines).all((1, 2))
+    assert bool((is_line | (some == blobs).all((1, 2))).all())
     assert 0.25 < float(is_line.float().mean()) < 0.4
     # An erosion by a square of 7 pixels leaves nothing of a line but where some meet.
-    thick = [float((-F.max_pool2d(-s, 7, 1, 3)).sum() / s.sum()) for s in (lines, blobs)]
+    thick = [
+        float((-F.max_pool2d(-s, 7, 1, 3)).sum() / s.sum()) for s in (lines.float(), blobs.float())
+    ]
     assert thick[0] < 0.01
-    assert thick[1] > 0.05
+    assert thick[1] > 0.04

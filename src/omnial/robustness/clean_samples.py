@@ -95,7 +95,7 @@ class SetSamples:
 
     def random(self, seed: int, device: torch.device) -> SampleRandom:
         """Random numbers of an attack on them: a function of seed, class and number."""
-        return SampleRandom(seed, _ATTACK, _positions(self.class_name, self.numbers).to(device))
+        return SampleRandom(seed, _ATTACK, _positions(self.class_name, self.numbers), device)
 
 
 def wants_defect(number: int, share: float) -> bool:

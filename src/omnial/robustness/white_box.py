@@ -176,8 +176,8 @@ def _attack_scores(
     images, valid = stack(samples)
     clean, inside = torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device)
     upward = torch.tensor([not sample.record.anomalous for sample in samples], device=device)
-    positions = torch.tensor([image_number(sample.record) for sample in samples], device=device)
-    random = SampleRandom(plan.seed, _VERDICT_STEP, positions)
+    positions = torch.tensor([image_number(sample.record) for sample in samples])
+    random = SampleRandom(plan.seed, _VERDICT_STEP, positions, device)
     objective = score_objective(model.network, inside, upward, model.settings.model.image_score)
     yield UNATTACKED, backend.run(images, valid).scores.tolist(), None
     for level in UNTARGETED:

@@ -1,6 +1,7 @@
 """Training samples: from defect-free images to anomalous ones and their masks."""
 
 import math
+from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from omnial.data.decode import as_unit, network_input, network_roi
 from omnial.data.records import Catalogue
 from omnial.errors import UserError
 from omnial.filters import box_blur, ssim_map
-from omnial.sample_random import SampleRandom
+from omnial.sample_random import Indices, SampleRandom, uploaded
 from omnial.synthesis.jnd import jnd_levels, jnd_target, luma
 from omnial.synthesis.shapes import draw_panels, perlin_shapes, rotated
 from omnial.synthesis.textures import prepared_textures
@@ -74,16 +75,7 @@ def synthesize(
         images, region = _rotate_some(images, region, random, settings.turned_share)
     if is_own(settings.recipe):
         return _by_own_recipe(images, textures, settings, random, region)
-    at_once = len(images)
-    if images.device.type == "cpu":
-        at_once = max(1, _CACHED_PIXELS // images[0, 0].numel())
-    parts = []
-    for start in range(0, len(images), at_once):
-        some = slice(start, start + at_once)
-        drawn = (images[some], textures[some], settings, random[some])
-        parts.append(_by_perlin_shapes(*drawn, None if region is None else region[some]))
-    _, *drawn_parts = zip(*parts, strict=True)
-    return SynthesizedBatch(images, *map(torch.cat, drawn_parts))
+    return _by_perlin_shapes(images, textures, settings, random, region)
 
 
 def preview(
@@ -148,42 +140,88 @@ def _by_perlin_shapes(
     Each level l blends its texture with weight w = M_l blur(M_l) clamp(beta_l + g J / max J, 0, 1),
     A <- (1 - w) A + w T; the label is the union of the shapes where the change is visible.
     """
-    size = (images.shape[-2], images.shape[-1])
-    levels = settings.levels
-    textures = prepared_textures(textures, images, settings, random)
-    jnd = jnd_levels(images)
+    at_once = len(images)
+    if images.device.type == "cpu":
+        at_once = max(1, _CACHED_PIXELS // images[0, 0].numel())
+    jnd = torch.cat([jnd_levels(some) for some in torch.split(images, at_once)])
     panel = torch.ones_like(images[:, :1])
     if settings.panels:
-        panel = draw_panels(random, settings.panel_span, size)
+        panel = draw_panels(random, settings.panel_span, (images.shape[-2], images.shape[-1]))
     allowed = panel if region is None else panel * region
-    present = random.uniform("level present", len(levels)) < settings.level_probability
-    present &= (random.uniform("anomalous") < settings.anomalous_share)[:, None]
-    shapes = perlin_shapes(
-        random,
-        len(levels),
+    anomalous, mask = images.clone(), torch.zeros_like(panel)
+    level = mask.to(torch.uint8)
+    for chosen, samples, levels in _present_levels(settings, random, at_once):
+        some = uploaded(chosen, images.device)
+        drawn = _draw_levels(
+            *(each.index_select(0, some) for each in (images, textures, jnd, allowed)),
+            samples=samples,
+            levels=levels,
+            settings=settings,
+            random=random[chosen],
+        )
+        for whole, part in zip((anomalous, mask, level), drawn, strict=True):
+            whole.index_copy_(0, some, part)
+    return SynthesizedBatch(images, anomalous, mask, jnd_target(jnd), panel, level)
+
+
+def _present_levels(
+    settings: SynthesisSettings, random: SampleRandom, at_once: int
+) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """Which samples get which levels, decided on the CPU: `at_once` of those that get any.
+
+    Each part has the samples' indices, (n,), and for each level drawn the sample's index within
+    the part and the level's, both (k,).
+    """
+    chance = random.on_cpu()
+    present = chance.uniform("level present", len(settings.levels)) < settings.level_probability
+    present &= (chance.uniform("anomalous") < settings.anomalous_share)[:, None]
+    chosen = np.flatnonzero(present.any(1).numpy())
+    for start in range(0, len(chosen), at_once):
+        part = chosen[start : start + at_once]
+        samples, levels = np.nonzero(present.numpy()[part])
+        yield part, samples, levels
+
+
+def _draw_levels(
+    images: Tensor,
+    textures: Tensor,
+    jnd: Tensor,
+    allowed: Tensor,
+    *,
+    samples: Indices,
+    levels: Indices,
+    settings: SynthesisSettings,
+    random: SampleRandom,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw each of the levels, (k,), in its sample of the (B, 3, H, W) images: A, Y, the level."""
+    size = (images.shape[-2], images.shape[-1])
+    textures = prepared_textures(textures, images, settings, random)
+    shapes = images.new_zeros(len(images), len(settings.levels), *size)
+    shapes[uploaded(samples, images.device), uploaded(levels, images.device)] = perlin_shapes(
+        random.parts(samples, levels),
         settings.perlin_octaves,
         settings.perlin_threshold,
         size,
         settings.line_share,
-    )
-    shapes = shapes * allowed * present[:, :, None, None]
+    ).float()
+    shapes *= allowed
     masking = settings.jnd_gain * jnd / jnd.amax((2, 3), keepdim=True)
-    beta = random.uniform("beta", len(levels), 1, 1)
+    beta = random.uniform("beta", len(settings.levels), 1, 1)
     # The same texture in every level, so that the levels' blends are one: the shares of the image
     # that each leaves multiply.
     image_share = torch.ones_like(jnd)
-    level_map = torch.zeros_like(allowed, dtype=torch.uint8)
-    for index, level in enumerate(levels):
-        shape = shapes[:, index : index + 1]
+    level_map = torch.zeros_like(jnd, dtype=torch.uint8)
+    for index in np.unique(levels).tolist():
+        level, shape = settings.levels[index], shapes[:, index : index + 1]
         strength = level.beta[0] + (level.beta[1] - level.beta[0]) * beta[:, index : index + 1]
-        weight = shape * box_blur(shape, level.blur) * (strength + masking).clamp(0.0, 1.0)
+        weight = shape * box_blur(shape, level.blur) * (strength + masking).clamp_(0.0, 1.0)
         image_share *= 1.0 - weight
         level_map = torch.where(shape > 0, index + 1, level_map).to(torch.uint8)
     anomalous = torch.lerp(textures, images, image_share)
-    union = shapes.amax(1, keepdim=True) > 0
+    mask = level_map > 0
     if settings.label_correction:
-        union &= visible_change(images, anomalous, jnd, settings.ssim_difference)
-    return SynthesizedBatch(images, anomalous, union.float(), jnd_target(jnd), panel, level_map)
+        mask &= visible_change(images, anomalous, jnd, settings.ssim_difference)
+    return anomalous, mask.float(), level_map
 
 
 def _rotate_some(

@@ -7,11 +7,12 @@ images is two batched products of small matrices, exact at every pixel, without 
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omnial.sample_random import SampleRandom
+from omnial.sample_random import SampleRandom, uploaded
 
 _LINE_WIDTHS = (1.0, 6.0)
 """Width of a thin line in pixels, drawn on a logarithmic scale."""
@@ -93,7 +94,6 @@ def perlin_noise(angles: Tensor, cells_y: Tensor, cells_x: Tensor, size: tuple[i
 
 def perlin_shapes(
     random: SampleRandom,
-    count: int,
     octaves: tuple[int, int],
     threshold: float,
     size: tuple[int, int],
@@ -102,34 +102,36 @@ def perlin_shapes(
     """Draw binary shapes: noise of a random scale per axis, rotated up to 90 degrees, thresholded.
 
     The lattice cells per axis are 2 to a power from `octaves`, ends included. A share of the shapes
-    are `thin_lines` of the same noise instead. Returns (B, count, H, W) float32 of 0 and 1; some
-    are empty, as the noise has it.
+    are `thin_lines` of the same noise instead. Returns (N, H, W) bool, one shape for each of N that
+    `random` draws for; some are empty, as the noise has it.
     """
     low, high = octaves
     corners = 2**high + 1
-    cells = 2.0 ** random.integers("perlin scale", count, 2, low=low, high=high + 1).float()
-    angles = random.uniform("perlin gradients", count, corners, corners, high=2 * math.pi)
-    cells_y, cells_x = cells.flatten(0, 1).unbind(1)
-    noise = perlin_noise(angles.flatten(0, 1), cells_y, cells_x, size)
-    turn = random.uniform("perlin turn", count, low=-math.pi / 2, high=math.pi / 2).flatten()
-    noise = rotated(noise.unsqueeze(1), turn).reshape(-1, count, *size)
+    cells = 2.0 ** random.integers("perlin scale", 2, low=low, high=high + 1).float()
+    angles = random.uniform("perlin gradients", corners, corners, high=2 * math.pi)
+    noise = perlin_noise(angles, cells[:, 0], cells[:, 1], size)
+    turn = random.uniform("perlin turn", low=-math.pi / 2, high=math.pi / 2)
+    noise = rotated(noise.unsqueeze(1), turn)[:, 0]
     shapes = noise > threshold
     if line_share > 0.0:
         thinnest, widest = (math.log(width) for width in _LINE_WIDTHS)
-        width = random.uniform("line width", count, 1, 1, low=thinnest, high=widest).exp()
-        chosen = random.uniform("line", count, 1, 1) < line_share
-        shapes = torch.where(chosen, thin_lines(noise, width), shapes)
-    return shapes.float()
+        width = random.uniform("line width", 1, 1, low=thinnest, high=widest).exp()
+        # Chosen on the CPU, so that no line is drawn in vain.
+        chosen = random.on_cpu().uniform("line") < line_share
+        if chosen.numpy().any():
+            lines = uploaded(np.flatnonzero(chosen.numpy()), noise.device)
+            shapes[lines] = thin_lines(noise[lines], width[lines])
+    return shapes
 
 
 def thin_lines(noise: Tensor, width: Tensor) -> Tensor:
-    """Pieces of the lines along which (B, C, H, W) noise passes through 0: bool, of the same shape.
+    """Pieces of the lines along which (N, H, W) noise passes through 0: bool, of the same shape.
 
     |n| / |grad n| is a pixel's distance from the line, so that lines are `width` pixels wide,
-    (B, C, 1, 1), whatever the noise's scale. They are cut where the mirrored noise is low.
+    (N, 1, 1), whatever the noise's scale. They are cut where the mirrored noise is low.
     """
-    down = F.pad(noise.diff(dim=2), (0, 0, 0, 1), mode="replicate")
-    across = F.pad(noise.diff(dim=3), (0, 1, 0, 0), mode="replicate")
+    down = F.pad(noise.diff(dim=1), (0, 0, 0, 1), mode="replicate")
+    across = F.pad(noise.diff(dim=2), (0, 1), mode="replicate")
     squared_slope = down.square_().addcmul_(across, across)
     near = noise.square() < (width / 2).square() * squared_slope
-    return near & (noise.flip((2, 3)) > _CUT)
+    return near & (noise.flip((1, 2)) > _CUT)

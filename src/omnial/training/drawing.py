@@ -34,13 +34,11 @@ def draw(batch: Batch, settings: Settings, step: int, total_steps: int | None) -
     # Every draw is a function of seed, step and position in the batch.
     pixels = pixels_of(step, total_steps, settings.training)
     images = [batch.images, batch.textures, batch.region]
+    random = SampleRandom(settings.training.seed, step, batch.positions, batch.images.device)
     if pixels == "mixed":
-        on_cpu = SampleRandom(settings.training.seed, step, batch.positions)
-        images = reduced_images(images, on_cpu)
+        images = reduced_images(images, random.on_cpu())
     elif pixels == "half":
         images = list(map(halved, images))
-    positions = batch.positions.to(batch.images.device, non_blocking=True)
-    random = SampleRandom(settings.training.seed, step, positions)
     normal, textures, region = map(to_unit, images)
     sample = synthesize(normal, textures, settings.synthesis, random, region)
     return Drawn(batch, random, sample, pixels)
