@@ -103,8 +103,8 @@ class Pictures(NamedTuple):
         form = "JPEG" if max(overlay.shape[:2]) <= _LONGEST_JPEG else "PNG"
         drawn = f"{name}.jpg" if form == "JPEG" else f"{name}.png"
         return (
-            self._save(MAPS, f"{name}.png", levels, "PNG", compress_level=3),
-            self._save(MASKS, f"{name}.png", mask, "PNG", compress_level=3),
+            self._save(MAPS, f"{name}.png", levels, "PNG", compress_level=1),
+            self._save(MASKS, f"{name}.png", mask, "PNG", compress_level=1),
             self._save(OVERLAYS, drawn, overlay, form, quality=90),
         )
 

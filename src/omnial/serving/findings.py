@@ -75,7 +75,7 @@ def describe(
         thumbnail = Image.fromarray(inspection.image)
         thumbnail.thumbnail((_PICTURE_EDGE, _PICTURE_EDGE), reducing_gap=2.0)
         jpeg = _encode(thumbnail, "JPEG", quality=85)
-    return Finding(reply, _encode(grey, "PNG", compress_level=3), jpeg)
+    return Finding(reply, _encode(grey, "PNG", compress_level=1), jpeg)
 
 
 def _small_map(score_map: NDArray[np.float32]) -> NDArray[np.float32]:
