@@ -1,7 +1,13 @@
 """The robustness page's own tables."""
 
+import pytest
+from matplotlib.figure import Figure
+
 from omnial.attacks.pgd import LEVELS, UNATTACKED
+from omnial.reporting import robustness_report
+from omnial.reporting.charts import SERIES_COLOURS
 from omnial.reporting.robustness_tables import published_table, transfer_tables
+from omnial.robustness.corruptions import CORRUPTIONS, CorruptedFigures
 from omnial.robustness.evaluate_models import ModelRobustness, RobustnessResult
 from omnial.robustness.transfer import FIGURES, LevelFigures
 
@@ -36,3 +42,28 @@ def test_a_class_of_mvtec_ad_has_the_published_figures_below_its_own() -> None:
     assert ap.rows[1][1] == ["62.3", "65.3", "76.8", "96.3", "98.6", *nothing]
     assert psnr.rows[1][1] == ["31.1", "32.3", "32.1", "34.0", "34.6", *nothing]
     assert ssim.rows[1][1] == ["0.932", "0.953", "0.952", "0.971", "0.977", *nothing]
+
+
+def test_a_line_has_its_model_s_name_where_others_were_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = LevelFigures.over({"gear": dict.fromkeys(FIGURES, 0.5)})
+    corrupted = CorruptedFigures(ours, 0.0, 0.0)
+    severities = dict.fromkeys(robustness_report.SEVERITY_KEYS, corrupted)
+    asked = {corruption.name: severities for corruption in CORRUPTIONS}
+    models = tuple(
+        ModelRobustness(name, "", {}, {}, None, None, corruptions)
+        for name, corruptions in (("JNLD", {}), ("OmniAL", asked))
+    )
+    drawn: list[Figure] = []
+
+    def keep(figure: Figure) -> bytes:
+        drawn.append(figure)
+        return b""
+
+    monkeypatch.setattr(robustness_report, "png", keep)
+    result = RobustnessResult({}, LEVELS, ("gear",), models, (), {})
+    robustness_report.severity_chart(result, ["JNLD", "OmniAL"])
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["OmniAL"]
+    assert [line.get_color() for line in legend.get_lines()] == [SERIES_COLOURS[1]]

@@ -187,7 +187,7 @@ def levels_figure(result: RobustnessResult) -> Image:
 
 def _draw(axes: Axes, index: int, values: Sequence[float | None], scale: float) -> None:
     drawn = [np.nan if value is None else scale * value for value in values]
-    axes.plot(drawn, marker="o", markersize=3, **line_arguments(index))
+    axes.plot(drawn, marker="o", markersize=3, label=str(index), **line_arguments(index))
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
@@ -195,5 +195,7 @@ def _draw(axes: Axes, index: int, values: Sequence[float | None], scale: float) 
 
 def _finished(figure: Figure, axes: Axes, legend: Sequence[str]) -> bytes:
     if legend:
-        figure.legend(axes.lines, legend, ncols=len(legend), loc="outside upper center", fontsize=8)
+        # Not every model has been asked every question.
+        names = [legend[int(str(line.get_label()))] for line in axes.lines]
+        figure.legend(axes.lines, names, ncols=len(names), loc="outside upper center", fontsize=8)
     return png(figure)
