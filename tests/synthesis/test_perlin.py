@@ -90,7 +90,7 @@ def test_lines_are_as_wide_as_asked_whatever_the_slope(
 
 
 def test_a_share_of_the_shapes_are_lines_and_the_others_stay() -> None:
-    random = SampleRandom(0, 0, torch.arange(400))
+    random = SampleRandom(0, 0, torch.arange(200)).parts(*np.divmod(np.arange(400), 2))
     blobs = perlin_shapes(random, (1, 3), 0.5, (64, 64))
     some = perlin_shapes(random, (1, 3), 0.5, (64, 64), 0.3)
     lines = perlin_shapes(random, (1, 3), 0.5, (64, 64), 1.0)
@@ -102,4 +102,4 @@ def test_a_share_of_the_shapes_are_lines_and_the_others_stay() -> None:
         float((-F.max_pool2d(-s, 7, 1, 3)).sum() / s.sum()) for s in (lines.float(), blobs.float())
     ]
     assert thick[0] < 0.01
-    assert thick[1] > 0.04
+    assert thick[1] > 0.05

@@ -59,18 +59,23 @@ def outlines(
     """
     if score_map.ndim != 2 or not np.isfinite(score_map).all():
         raise ValueError("the score map must be two-dimensional and finite")
-    labels, count = ndimage.label(score_map > level, structure=np.ones((3, 3), dtype=np.int8))
+    above = score_map > level
+    labels, count = ndimage.label(above, structure=np.ones((3, 3), dtype=np.int8))
     if count == 0:
         return []
-    regions = np.arange(1, count + 1)
-    areas = np.bincount(labels.ravel())[1:]
-    peaks = ndimage.maximum(score_map, labels, regions)
-    rings = _outer_rings(score_map.astype(np.float64) - level, labels)
-    found = [
-        Outline(_simplify(rings[region], tolerance), int(area), float(peak))
-        for region, area, peak in zip(regions.tolist(), areas, peaks, strict=True)
-        if area >= minimal_area
-    ]
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    found = []
+    for index, box in enumerate(ndimage.find_objects(labels)):
+        if areas[index] < minimal_area:
+            continue
+        # The neighbours around the region say where between the pixels the contour runs.
+        rows, columns = (slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        region = labels[rows, columns] == index + 1
+        scores = score_map[rows, columns]
+        framed = _framed(scores.astype(np.float64) - level, region)
+        ring = _outer_ring(framed) + np.array([columns.start - 1, rows.start - 1])
+        peak = float(scores[region].max())
+        found.append(Outline(_simplify(ring, tolerance), int(areas[index]), peak))
     return sorted(found, key=lambda outline: -outline.area)
 
 
@@ -124,29 +129,18 @@ def fill(polygon: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
     box |= np.logical_xor.accumulate(flips, axis=1)[:, :-1]
 
 
-def _outer_rings(
-    height: NDArray[np.float64], labels: NDArray[np.integer]
-) -> dict[int, NDArray[np.float64]]:
-    """(n, 2) outer contour of each labelled region of the (H, W) heights above a level, open.
+def _framed(height: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Heights above the level, positive exactly in the region, with a frame of one pixel.
 
-    A frame of one pixel mirrors the border: a region at the map's border ends at its pixels' edge.
+    The frame mirrors the border: a region at the map's border ends at its pixels' edge.
     """
-    labels, padded = np.pad(labels, 1), np.pad(height, 1, mode="edge")
+    region = np.pad(region, 1)
+    padded = np.pad(height, 1, mode="edge")
     # Where the map equals the level, a contour would run through pixel centres.
     hair = 1e-6 * float(np.abs(height).max())
-    framed = _joined(np.where(labels > 0, padded, np.minimum(-np.abs(padded), -hair)))
-    generator = contour_generator(z=framed, fill_type=FillType.OuterOffset)
-    # For each polygon its points, and the offsets of its rings, the outer one first and closed.
-    points, offsets = cast(_Polygons, generator.filled(0.0, 2.0 * float(height.max())))
-    rings: dict[int, NDArray[np.float64]] = {}
-    for polygon, ends in zip(points, offsets, strict=True):
-        # A corner lies between a pixel of its region and one of none, and no other is as near.
-        low, high = np.floor(polygon[0]).astype(int), np.ceil(polygon[0]).astype(int)
-        region = int(labels[low[1] : high[1] + 1, low[0] : high[0] + 1].max())
-        ring = polygon[: int(ends[1]) - 1] - 1.0
-        # Should rounding part a region at a corner, its longest ring stands for it.
-        rings[region] = max(rings.get(region, ring), ring, key=len)
-    return rings
+    below = np.minimum(-np.abs(padded), -hair)
+    framed: NDArray[np.float64] = np.where(region, padded, below)
+    return _joined(framed)
 
 
 def _joined(height: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,6 +159,16 @@ def _joined(height: NDArray[np.float64]) -> NDArray[np.float64]:
         for view in low:
             lifted[view] = np.maximum(lifted[view], least)
     return lifted
+
+
+def _outer_ring(height: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 2) outer contour at 0 of the only region of a framed array, open."""
+    generator = contour_generator(z=height, fill_type=FillType.OuterOffset)
+    # For each polygon its points, and the offsets of its rings, the outer one first and closed.
+    points, offsets = cast(_Polygons, generator.filled(0.0, 2.0 * float(height.max())))
+    rings = [ring[: int(ends[1]) - 1] for ring, ends in zip(points, offsets, strict=True)]
+    # Should rounding part a region at a corner, its longest ring stands for it.
+    return max(rings, key=len)
 
 
 def _simplify(ring: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:

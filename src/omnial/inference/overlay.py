@@ -62,15 +62,15 @@ def draw_outlines(
     becomes a dot. The line is 1/128 of the shorter side wide, at least one pixel. What lies
     outside the image is not drawn.
     """
-    lines = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]
-    lines = [points for points in lines if len(points)]
-    if not lines:
-        return image.copy()
+    drawn = image.copy()
     width = max(1.0, min(image.shape[:2]) / 128)
-    drawn = Image.fromarray(image)
-    _stroke(drawn, lines, 2.2 * width, _RIM, 0.7)
-    _stroke(drawn, lines, width, colour, 1.0)
-    return np.array(drawn)
+    lines = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]
+    # All rims first: none darkens another's line.
+    for thickness, ink, opacity in ((2.2 * width, _RIM, 0.7), (width, colour, 1.0)):
+        for points in lines:
+            if len(points):
+                _stroke(drawn, points, thickness, ink, opacity)
+    return drawn
 
 
 def overlay(
@@ -125,32 +125,33 @@ def _levels(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def _stroke(
-    picture: Image.Image,
-    lines: Sequence[NDArray[np.float64]],
+    image: NDArray[np.uint8],
+    points: NDArray[np.float64],
     width: float,
     colour: Colour,
     opacity: float,
 ) -> None:
-    """Draw smooth closed lines into the picture, in place, for the cost of the box around them.
+    """Draw one smooth closed line into the image, in place, for the cost of the box around it.
 
-    They are rasterised at three times the size and averaged down.
+    It is rasterised at three times the size and averaged down.
     """
+    height, wide = image.shape[:2]
     reach = int(np.ceil(width)) + 1
-    left, top = np.floor(np.min([points.min(0) for points in lines], 0)).astype(int) - reach
-    right, bottom = np.ceil(np.max([points.max(0) for points in lines], 0)).astype(int) + reach + 1
-    left, right = np.clip((left, right), 0, picture.width).tolist()
-    top, bottom = np.clip((top, bottom), 0, picture.height).tolist()
+    left, top = np.clip(np.floor(points.min(0)).astype(int) - reach, 0, (wide, height))
+    right, bottom = np.clip(np.ceil(points.max(0)).astype(int) + reach + 1, 0, (wide, height))
     if left >= right or top >= bottom:
         return
     fine = 3 if (right - left) * (bottom - top) <= _FINE_PIXELS else 1
-    canvas = Image.new("L", ((right - left) * fine, (bottom - top) * fine), 0)
-    pen, ink = ImageDraw.Draw(canvas), round(255 * opacity)
+    canvas = Image.new("L", (int(right - left) * fine, int(bottom - top) * fine), 0)
+    pen = ImageDraw.Draw(canvas)
     # Odd factor, odd thickness and whole numbers: only so is a line centred on its points.
+    grid = np.rint((points - (left, top) + 0.5) * fine - 0.5)
+    corners = [(float(x), float(y)) for x, y in grid]
     thickness = 2 * round((width * fine - 1) / 2) + 1
-    for points in lines:
-        corners = [(x, y) for x, y in np.rint((points - (left, top) + 0.5) * fine - 0.5).tolist()]
-        if len(corners) > 1:
-            pen.line([*corners, *corners[:2]], fill=ink, width=thickness, joint="curve")
-        else:
-            pen.circle(corners[0], thickness / 2, fill=ink)
-    picture.paste(colour, (left, top), canvas.reduce(fine))
+    if len(corners) > 1:
+        pen.line([*corners, *corners[:2]], fill=255, width=thickness, joint="curve")
+    else:
+        pen.circle(corners[0], thickness / 2, fill=255)
+    cover = np.asarray(canvas.reduce(fine), dtype=np.float32)[..., None] * (opacity / 255)
+    part = image[top:bottom, left:right]
+    part[...] = np.rint(part * (1.0 - cover) + np.array(colour, np.float32) * cover)

@@ -175,10 +175,11 @@ def _present_levels(
     chance = random.on_cpu()
     present = chance.uniform("level present", len(settings.levels)) < settings.level_probability
     present &= (chance.uniform("anomalous") < settings.anomalous_share)[:, None]
-    chosen = np.flatnonzero(present.any(1).numpy())
+    drawn = present.numpy()
+    chosen = np.flatnonzero(drawn.any(1))
     for start in range(0, len(chosen), at_once):
         part = chosen[start : start + at_once]
-        samples, levels = np.nonzero(present.numpy()[part])
+        samples, levels = np.nonzero(drawn[part])
         yield part, samples, levels
 
 

@@ -118,8 +118,9 @@ def perlin_shapes(
         width = random.uniform("line width", 1, 1, low=thinnest, high=widest).exp()
         # Chosen on the CPU, so that no line is drawn in vain.
         chosen = random.on_cpu().uniform("line") < line_share
-        if chosen.numpy().any():
-            lines = uploaded(np.flatnonzero(chosen.numpy()), noise.device)
+        numbers = np.flatnonzero(chosen.numpy())
+        if len(numbers):
+            lines = uploaded(numbers, noise.device)
             shapes[lines] = thin_lines(noise[lines], width[lines])
     return shapes
 
