@@ -14,10 +14,10 @@ from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset
 from omnial.metrics.psnr_ssim import erased, running_figures
 from omnial.model_folder.validation_figures import NAMES
+from omnial.models.each_core import on_each_core
 from omnial.models.system import Output, build_model
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
-from omnial.training.devices import on_each_core
 from omnial.training.learn_normality import Learnt
 from omnial.training.validation import Validated, validate
 

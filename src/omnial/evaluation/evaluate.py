@@ -6,11 +6,12 @@ few images of the gallery go through the network a second time, once it is known
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ from omnial.inference.inspector import Inspector
 from omnial.metrics import ranking
 from omnial.metrics.pixels import PixelFigures
 from omnial.metrics.ranking import Curve, mean_figures
+from omnial.models.each_core import cores_of, on_each_core
 from omnial.models.normality import Normality, with_normality, witnesses_of
 from omnial.models.prediction import Backend, Prediction, over_windows
 from omnial.models.thresholds import Calibration
@@ -49,6 +51,7 @@ from omnial.models.torch_backend import TorchBackend
 from omnial.models.trained_model import TrainedModel
 from omnial.progress import Progress, silent
 
+T = TypeVar("T")
 Transform = Callable[[Sample], Sample]
 """Changes a decoded image with its mask before the network sees it; called from several threads.
 It must be a function of the sample alone."""
@@ -261,25 +264,30 @@ class Evaluation:
 
     def _batches(self, product: ProductClass) -> Iterator[list[Measured]]:
         pixels = any(record.mask is not None for record in product.test)
-        for parts in self._outputs(product, share(product.test, self.batch_size)):
-            judged = [(part, self._judge(product.name, part, output)) for part, output in parts]
-            yield [one for part in judged for one in measure(*part, pixels, self.device)]
+
+        def figures(samples: Sequence[Sample], output: Prediction) -> list[Measured]:
+            judged = self._judge(product.name, samples, output)
+            return measure(samples, judged, pixels, self.device)
+
+        measured = self._each(product, share(product.test, self.batch_size), figures)
+        while batch := list(islice(measured, self.batch_size)):
+            yield batch
 
     def _gallery(
         self, product: ProductClass, images: Sequence[ImageResult]
     ) -> Iterator[GalleryItem]:
         """The images of a class that are worth looking at, predicted a second time."""
         chosen = choose(images, self.gallery_per_class)
-        picked = iter(chosen)
-        batches = self._outputs(product, [result.record for result, _ in chosen])
-        for samples, output in chain.from_iterable(batches):
+        picked = {result.record.path: (result, role) for result, role in chosen}
+
+        def items(samples: Sequence[Sample], output: Prediction) -> Iterator[GalleryItem]:
             prediction = self._judge(product.name, samples, output)
             if prediction.reconstruction is None:
                 return
             names = [product.name] * len(samples) if self.normality else []
             witnesses = list(witnesses_of(output, self.normality, names))
             for index, sample in enumerate(samples):
-                result, role = next(picked)
+                result, role = picked[sample.record.path]
                 # Copies, so that no batch is kept alive.
                 yield GalleryItem(
                     record=result.record,
@@ -294,21 +302,36 @@ class Evaluation:
                     witnesses=witnesses[index].within(sample.valid) if witnesses else None,
                 )
 
-    def _outputs(
-        self, product: ProductClass, records: Sequence[ImageRecord]
-    ) -> Iterator[list[tuple[list[Sample], Prediction]]]:
-        """Batches of images, in parts of one size, each with what the network gives for it."""
+        return self._each(product, [result.record for result, _ in chosen], items)
+
+    def _each(
+        self,
+        product: ProductClass,
+        records: Sequence[ImageRecord],
+        work: Callable[[Sequence[Sample], Prediction], Iterable[T]],
+    ) -> Iterator[T]:
+        """What `work` makes of each image, from a few of one size and the network's output.
+
+        No more than a batch is in the network at a time; on a processor, a part on each core.
+        """
         settings, roi = self.settings.data, self.rois.get(product.name)
 
         def load(record: ImageRecord) -> Sample:
             sample = load_sample(record, product, settings, roi)
             return sample if self.transform is None else self.transform(sample)
 
-        for samples in sample_batches(records, load, self.batch_size):
-            yield [(part, self._run(part)) for part in same_size(samples)]
+        def look(samples: Sequence[Sample]) -> list[T]:
+            found: list[T] = []
+            for part in same_size(samples):
+                output = over_windows(self.backend.run, *stack(part), self.settings)
+                found.extend(work(part, output))
+            return found
 
-    def _run(self, samples: Sequence[Sample]) -> Prediction:
-        return over_windows(self.backend.run, *stack(samples), self.settings)
+        network = self.backend.network if isinstance(self.backend, TorchBackend) else None
+        cores = cores_of(network) if network else 1
+        batches = sample_batches(records, load, -(-self.batch_size // cores))
+        parts = on_each_core(look, batches, network) if network else map(look, batches)
+        return chain.from_iterable(parts)
 
     def _judge(self, name: str, samples: Sequence[Sample], output: Prediction) -> Prediction:
         """Network and normality together."""

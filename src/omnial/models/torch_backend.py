@@ -23,17 +23,17 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, model: TrainedModel) -> None:
-        self._network = model.network
+        self.network = model.network
         self._rule = model.settings.model.image_score
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(self._network.parameters()).device
+        return next(self.network.parameters()).device
 
     def run(self, images: NDArray[np.float32], valid: NDArray[np.bool_]) -> Prediction:
         """Predict a batch; see `Backend.run`."""
-        return predict_batch(self._network, images, valid, self._rule)
+        return predict_batch(self.network, images, valid, self._rule)
 
     def facts(self) -> dict[str, str]:
         """Version and device."""

@@ -1,21 +1,14 @@
 """Which devices and arithmetic a run uses: read off the machine, so that a rerun agrees."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Literal, TypeVar
+from typing import Literal
 
 import torch
-from torch import nn
 
 from omnial.config.settings import TrainingSettings
-from omnial.data.prefetch import prefetch
 from omnial.distributed.launch import Processes
 from omnial.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
-_MOST_WORKERS: Final = 8
-"""Batches at a time after a training: together they take no more memory than its steps."""
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def on_gpu(settings: TrainingSettings) -> bool:
@@ -36,23 +29,6 @@ def choose_precision(settings: TrainingSettings) -> tuple[Precision, str]:
     if torch.cpu._is_avx512_bf16_supported():
         return "bf16", "the processor has AVX-512 bf16"
     return "fp32", "the processor has no bf16 arithmetic"
-
-
-def on_each_core(work: Callable[[T], R], items: Iterable[T], network: nn.Module) -> Iterator[R]:
-    """Map work of a network's in order: several items at a time on a processor.
-
-    Two batches on a core each take less time than one after the other on both.
-    """
-    threads = torch.get_num_threads()
-    workers = min(threads, _MOST_WORKERS)
-    if workers == 1 or next(network.parameters()).device.type != "cpu":
-        yield from map(work, items)
-        return
-    torch.set_num_threads(threads // workers)  # of each thread that begins now
-    try:
-        yield from prefetch(work, items, workers)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def check_processes(training: TrainingSettings, processes: Processes) -> None:

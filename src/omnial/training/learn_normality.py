@@ -12,11 +12,12 @@ from torch import nn
 
 from omnial.config.settings import Settings
 from omnial.data.dataset import ImageDataset, to_unit
+from omnial.models.each_core import on_each_core
 from omnial.models.normality import Normal, Normality, embedded_features, log_odds, with_normality
 from omnial.models.prediction import Prediction
 from omnial.models.torch_backend import predict_frames
 from omnial.training import weigh_witnesses
-from omnial.training.devices import choose_precision, on_each_core, on_gpu
+from omnial.training.devices import choose_precision, on_gpu
 
 MOST_IMAGES: Final = 200
 """Images of a class, at most, that normality is learnt from; its quantiles need as many. [O]"""

@@ -15,6 +15,7 @@ from omnial.metrics.psnr_ssim import defect_distances, erased, psnr
 from omnial.metrics.ranking import Figures, auroc, average_precision, count, f1
 from omnial.model_folder.validation_figures import ValidationFigures
 from omnial.models.appearance import appearance, appearance_of_frames
+from omnial.models.each_core import on_each_core
 from omnial.models.normality import Normality, with_normality
 from omnial.models.prediction import Prediction
 from omnial.models.recogniser import MOST_EXAMPLES, Recogniser
@@ -22,7 +23,6 @@ from omnial.models.thresholds import Calibration, calibrate
 from omnial.models.torch_backend import predict_frames
 from omnial.sample_random import SampleRandom
 from omnial.synthesis.recipe import synthesize
-from omnial.training.devices import on_each_core
 from omnial.training.learn_normality import Learnt, learn_normality, some_of_each
 from omnial.training.noise import noise
 
