@@ -53,7 +53,9 @@ class DilatedSpatialAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Gate the positions of (B, C, H, W)."""
         mean = features.sum(1, keepdim=True) / features.shape[1]
-        pooled = torch.cat((mean, features.amax(1, keepdim=True)), 1)
+        # A processor compares half precision seven times as slowly; a maximum is no rounding.
+        highest = features.float().amax(1, keepdim=True).to(features.dtype)
+        pooled = torch.cat((mean, highest), 1)
         weights = self.standard(pooled) + _DILATED_SHARE * self.dilated(pooled)
         return features * torch.sigmoid(weights)
 
