@@ -62,7 +62,7 @@ def _bars(axes: Axes, study: Study, rows: Sequence[RowFigures]) -> None:
         else:
             axes.bar(positions + (index - 1) * width, means, width, yerr=spread, **style)
     labels = [row.row.label for row in rows]
-    axes.set_xticks(positions, labels if study.axis else [textwrap.fill(n, 16) for n in labels])
+    axes.set_xticks(positions, labels if study.axis else [textwrap.fill(n, 12) for n in labels])
 
 
 def _lines_over_images(axes: Axes, study: Study, rows: Sequence[RowFigures]) -> None:
